@@ -1,0 +1,81 @@
+"""sweepwise's own strategy: a cheap spread-out start, then information per accelerator-second."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from planner.acquisition.information import choose_batch
+from planner.acquisition.initial import initial_design
+from planner.acquisition.strategy import Belief, StrategyContext, sweeps
+from planner.evaluation.estimate import estimate_accuracy
+from planner.ledger.observations import Observations
+from planner.surrogates.cost import CostModel
+from planner.surrogates.feasibility import probability_of_success
+from planner.surrogates.model import GridModel
+
+__all__ = ["AdaptiveStrategy"]
+
+# A refit waits until the data has grown by this share: each run then changes little, and planning costs time.
+_BATCH_SHARE = 0.12
+_LARGEST_BATCH = 20
+
+
+class AdaptiveStrategy:
+    """Chooses in small batches; what a batch measures is believed only once the batch is done."""
+
+    def __init__(self, context: StrategyContext) -> None:
+        self.context = context
+        self._queue: list[int] = []
+        self._initial = [int(r) for r in initial_design(context.grid, context.trajectory, context.seed)]
+        self._model = GridModel(context.grid, context.trajectory)
+        self._cost = CostModel(context.grid, context.accelerators)
+        self._fitted: tuple[int, int] | None = None
+
+    def propose(self, seen: Observations) -> int | None:
+        """The next row of the initial design, then of the batch in hand, then of a new batch."""
+        free = [row for row in self._initial if self._is_free(row, seen)]
+        if free:
+            return free[0]
+        self._queue = [row for row in self._queue if self._is_free(row, seen)]
+        if not self._queue:
+            self._queue = self._next_batch(seen)
+        return self._queue.pop(0) if self._queue else None
+
+    def believe(self, seen: Observations) -> Belief:
+        """Predictions, estimated accuracy, and what the whole sweep would have cost."""
+        self._fit(seen)
+        success = probability_of_success(self.context.grid, seen)
+        return Belief(
+            self._model.predict(),
+            estimate_accuracy(self._model, ~seen.known, success),
+            success,
+            *sweeps(self._cost, self.context.trajectory),
+        )
+
+    def price(self, row: int, seen: Observations) -> float:
+        """Learned price; 0 before the first batch."""
+        if self._fitted is None:
+            return 0.0
+        starts = self.context.grid.engine[row] != seen.current_engine
+        start = float(self._cost.start_seconds()[row] * self._cost.devices[row]) if starts else 0.0
+        return float(self._cost.price(np.array([row]))[0]) + start
+
+    def _next_batch(self, seen: Observations) -> list[int]:
+        grid = self.context.grid
+        rng = np.random.default_rng([self.context.seed, len(seen.runs)])
+        if not seen.measured.any():
+            open_rows = np.flatnonzero(~seen.known)
+            return [int(rng.choice(open_rows))] if len(open_rows) else []
+        self._fit(seen)
+        size = int(np.clip(np.ceil(_BATCH_SHARE * len(seen.runs)), 1, _LARGEST_BATCH))
+        return choose_batch(self._model, self._cost, seen, probability_of_success(grid, seen), size, rng)
+
+    def _fit(self, seen: Observations) -> None:
+        state = (id(seen), len(seen.runs))
+        if self._fitted != state:
+            self._model.fit(seen)
+            self._cost.fit(seen)
+            self._fitted = state
+
+    def _is_free(self, row: int, seen: Observations) -> bool:
+        return not seen.known[row] and row not in seen.pending

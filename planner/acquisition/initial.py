@@ -1,0 +1,66 @@
+"""The first runs, before anything is known: spread out, and cheap ones first.
+
+Each next point maximises distance to those chosen × (cost proxy)^−½. Plain max-min distance spends 2 % of a grid's
+whole cost on its far, dear corner at once. Proxy: √(input · output · batch · parameters) · √accelerators, from the
+axes' roles; without roles every point counts as equally dear.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from planner.space.grid import Grid
+from planner.space.types import Features, FloatArray, IntArray, Role, Scale
+
+__all__ = ["cost_proxy", "initial_design", "initial_size"]
+
+_SHARE = 0.015
+_MOST = 60
+_CANDIDATES = 20_000
+
+
+def initial_size(grid: Grid, trajectory: str | None) -> int:
+    """Runs of the initial design: 1.5 % of the points, within what the axes need and a fit can use."""
+    covered = (len(grid.axis(trajectory).values) + 1) / 2 if trajectory else 1.0
+    swept = sum(len(axis.values) > 1 for axis in grid.axes)
+    return min(int(np.clip(_SHARE * len(grid) / covered, 2 * swept + 2, _MOST)), len(grid))
+
+
+def initial_design(grid: Grid, trajectory: str | None, seed: int) -> IntArray:
+    """Rows of the initial design, points of one engine together so that each starts once."""
+    rng = np.random.default_rng(seed)
+    rows = np.arange(len(grid))
+    if len(rows) > _CANDIDATES:
+        rows = np.sort(rng.choice(rows, _CANDIDATES, replace=False))
+    cheapness = cost_proxy(grid)[rows] ** -0.5
+    features = grid.features[rows]
+    chosen = [int(rng.choice(len(rows), p=cheapness / cheapness.sum()))]
+    distance = _distance(features, chosen[0])
+    while len(chosen) < initial_size(grid, trajectory):
+        score = distance * cheapness
+        chosen.append(int(np.argmax(score)))
+        distance = np.minimum(distance, _distance(features, chosen[-1]))
+    picked = rows[chosen]
+    first_of_engine = {int(e): i for i, e in reversed(list(enumerate(grid.engine[picked])))}
+    order = sorted(range(len(picked)), key=lambda i: (first_of_engine[int(grid.engine[picked[i]])], i))
+    return np.asarray(picked[order], dtype=np.int64)
+
+
+def cost_proxy(grid: Grid) -> FloatArray:
+    """A price known before the first run, (N,), of no particular unit."""
+    product = np.ones(len(grid))
+    for role in (Role.INPUT_TOKENS, Role.OUTPUT_TOKENS, Role.BATCH, Role.CONCURRENCY, Role.ACCELERATORS):
+        product *= grid.size_column(role)
+    model = grid.by_role(Role.MODEL)
+    if model is not None and model.scale is Scale.CATEGORY and "params_b" in model.descriptors:
+        product *= np.array(model.descriptors["params_b"])[grid.codes[:, grid.position(model.name)]]
+    proxy: FloatArray = np.sqrt(np.maximum(product, 1e-12))
+    return proxy
+
+
+def _distance(features: Features, i: int) -> FloatArray:
+    """Euclidean in the standardised sizes; another category is as far as one standard deviation and a half."""
+    squares = ((features.numeric - features.numeric[i]) ** 2).sum(axis=1)
+    squares += 2.25 * (features.category != features.category[i]).sum(axis=1)
+    distance: FloatArray = np.sqrt(squares)
+    return distance

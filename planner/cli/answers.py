@@ -1,0 +1,131 @@
+"""Verbs that answer from the record: predict, evaluate, export."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from planner.cli.app import (
+    JsonOption,
+    NameOption,
+    QuietOption,
+    SeedOption,
+    StorageOption,
+    StudyArgument,
+    app,
+    console,
+    write_json,
+)
+from planner.space.types import StudyError
+from planner.study import Study, open_study
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from planner.acquisition.strategy import Belief
+    from planner.ledger.observations import Observations
+
+__all__: list[str] = []
+
+
+@app.command()
+def predict(
+    study: StudyArgument, storage: StorageOption = None, name: NameOption = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="CSV or Parquet file to write.")] = None,
+    point: Annotated[list[str] | None, typer.Option("--point", help="One point: axis=value,axis=value")] = None,
+    json_file: JsonOption = None, quiet: QuietOption = False, seed: SeedOption = 0,
+) -> None:
+    """Write every grid point, measured or predicted, with 90 % intervals; or answer for some points."""
+    from planner.reporting.predict import parse_points, prediction_table
+    from planner.reporting.terminal import frame_table
+
+    opened, seen, belief = _opened(study, storage, name, seed)
+    table = prediction_table(belief, seen)
+    if point:
+        table = table.iloc[parse_points(point, seen)]
+    elif output is None and json_file is None:
+        output = Path(f"{opened.name}_predictions.csv")
+    if output is not None:
+        _write_table(table, output)
+    write_json(json_file, table.to_dict(orient="records"))
+    out = console(quiet)
+    if point:
+        out.print(frame_table(table))
+    if output is not None:
+        out.print(f"wrote {len(table):,} points to {output}", soft_wrap=True)
+
+
+@app.command()
+def export(
+    study: StudyArgument, storage: StorageOption = None, name: NameOption = None,
+    output: Annotated[Path, typer.Option("--output", "-o", help="CSV or Parquet file to write.")]
+    = Path("measurements.csv"),
+    metrics: Annotated[str | None, typer.Option("--metrics", help="Only these, separated by commas.")] = None,
+    json_file: JsonOption = None, quiet: QuietOption = False,
+) -> None:
+    """Write what was measured, a row for each repeat of each point: a recorded grid to replay."""
+    from planner.reporting.export import measurement_table
+    from planner.space.expressions import suggestion
+
+    opened = open_study(study, storage, name)
+    seen = opened.ledger().observations(opened.grid)
+    wanted = None if metrics is None else [metric.strip() for metric in metrics.split(",")]
+    for metric in wanted or []:
+        if metric not in seen.metrics:
+            raise StudyError(f"--metrics: nothing measured '{metric}'{suggestion(metric, seen.metrics)}")
+    table = measurement_table(seen, wanted)
+    _write_table(table, output)
+    write_json(json_file, {"rows": len(table), "points": int(seen.measured.sum()), "output": str(output)})
+    console(quiet).print(f"wrote {len(table):,} rows to {output}", soft_wrap=True)
+
+
+@app.command()
+def evaluate(
+    study: StudyArgument, storage: StorageOption = None, name: NameOption = None,
+    truth: Annotated[Path | None, typer.Option("--truth", help="A measured grid to score against.")] = None,
+    audit: Annotated[int | None, typer.Option("--audit", min=1, help="Measure so many random points now.")] = None,
+    allow_other_fingerprint: Annotated[
+        bool, typer.Option("--allow-other-fingerprint", help="Score against another machine's truth.")] = False,
+    json_file: JsonOption = None, quiet: QuietOption = False, seed: SeedOption = 0,
+) -> None:
+    """Score the predictions against a measured grid, or against random points measured now."""
+    from planner.reporting.terminal import verdict_table
+    from planner.reporting.verdict import against_audit, against_truth
+
+    if (truth is None) == (audit is None):
+        raise StudyError("--truth: name a measured grid, or ask for --audit N; one of the two")
+    opened, seen, belief = _opened(study, storage, name, seed)
+    out = console(quiet)
+    if truth is not None:
+        verdict = against_truth(opened, seen, belief, truth, allow_other_fingerprint)
+    else:
+        assert audit is not None
+        out.print(f"auditing {audit} random points that the study did not measure …")
+        verdict = against_audit(opened, seen, belief, audit, seed)
+    write_json(json_file, verdict.to_json())
+    out.print(verdict_table(verdict))
+
+
+def _opened(
+    path: Path, storage: str | None, name: str | None, seed: int
+) -> tuple[Study, Observations, Belief]:
+    opened = open_study(path, storage, name, seed)
+    seen = opened.ledger().observations(opened.grid)
+    if not seen.measured.any():
+        raise StudyError(f"study '{opened.name}': has measured nothing yet; `sweepwise run {path}` first")
+    return opened, seen, opened.strategy("sweepwise").believe(seen)
+
+
+def _write_table(table: pd.DataFrame, path: Path) -> None:
+    writers: dict[str, Any] = {
+        ".csv": lambda: table.to_csv(path, index=False, float_format="%.9g"),
+        ".parquet": lambda: table.to_parquet(path, index=False),
+    }
+    if path.suffix not in writers:
+        raise StudyError(f"--output: {path} is neither .csv nor .parquet; give one of these endings")
+    try:
+        writers[path.suffix]()
+    except OSError as error:
+        raise StudyError(f"--output: cannot write {path} ({error.strerror}); give another path") from error

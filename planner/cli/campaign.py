@@ -1,0 +1,207 @@
+"""Verbs that make and mind the record: plan, run, status, discard."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from planner.cli.app import (
+    JsonOption,
+    NameOption,
+    QuietOption,
+    SeedOption,
+    StorageOption,
+    StudyArgument,
+    app,
+    console,
+    write_json,
+)
+from planner.study import Study, open_study
+
+if TYPE_CHECKING:
+    from planner.acquisition.strategy import Belief
+    from planner.evaluation.gains import Gains
+    from planner.ledger.observations import Observations
+
+__all__ = ["show_state", "state_of"]
+
+_REASONS = {
+    "accuracy": "the accuracy asked for is reached (estimated, lower end of the interval)",
+    "cost": "the cost limit is reached", "trials": "the limit of runs is reached",
+    "grid": "nothing is left to measure", "interrupted": "stopped by hand",
+}
+
+
+@app.command()
+def plan(
+    study: StudyArgument, storage: StorageOption = None, name: NameOption = None,
+    run_s: Annotated[float, typer.Option("--run-s", min=0.0, help="Assumed seconds of a middling run.")] = 5.0,
+    start_s: Annotated[float, typer.Option("--start-s", min=0.0, help="Assumed seconds of an engine start.")] = 60.0,
+    json_file: JsonOption = None, quiet: QuietOption = False, seed: SeedOption = 0,
+) -> None:
+    """Say how large the grid is and what it would cost, in full and adaptively. Starts nothing."""
+    from planner.reporting.plan import plan_of, plan_table
+
+    opened = open_study(study, storage, name, seed)
+    planned = plan_of(opened, _observations_if_any(opened), run_s, start_s)
+    write_json(json_file, planned.to_json())
+    console(quiet).print(plan_table(planned))
+
+
+@app.command()
+def run(
+    study: StudyArgument, storage: StorageOption = None, name: NameOption = None,
+    strategy: Annotated[str, typer.Option("--strategy", help="How points are chosen; 'full' for the whole grid.")]
+    = "sweepwise",
+    json_file: JsonOption = None, quiet: QuietOption = False, seed: SeedOption = 0,
+) -> None:
+    """Measure: create the study, or resume it and finish what it was asked for."""
+    from planner.acquisition.stopping import Limits
+    from planner.loop import Loop
+    from planner.reporting.progress import Progress
+
+    opened = open_study(study, storage, name, seed)
+    chosen = opened.strategy(strategy)
+    ledger = opened.create_or_resume()
+    seen = ledger.observations(opened.grid)
+    limits = Limits() if strategy == "full" else opened.limits()
+    out = console(quiet)
+    try:
+        with _ctrl_c() as stop, Progress(out, limits, len(opened.grid), quiet) as progress:
+            # Replayed costs are those of another day: the planner's seconds of today are no part of them.
+            clock = None if hasattr(opened.runner, "table") else time.perf_counter
+            loop = Loop(opened.runner, chosen, ledger, seen, limits, seed, progress, clock, lambda: bool(stop))
+            reason = loop.run()
+    finally:
+        opened.runner.close()
+    ledger.study.set_user_attr("stopped", reason)
+    belief = _belief(opened, seen, strategy)
+    write_json(json_file, state_of(seen, belief, reason))
+    show_state(out, opened, seen, belief, reason)
+    if reason == "interrupted":
+        out.print(f"resume with: {' '.join(['sweepwise', *sys.argv[1:]])}", soft_wrap=True)
+        raise typer.Exit(130)
+    if not seen.measured.any():
+        failures = [r.measurement.reason for r in seen.runs if r.measurement.reason]
+        print(f"sweepwise: no run succeeded; the last said: {failures[-1] if failures else 'nothing'}",
+              file=sys.stderr)
+        raise typer.Exit(1)
+
+
+@app.command()
+def status(
+    study: StudyArgument, storage: StorageOption = None, name: NameOption = None,
+    runs: Annotated[bool, typer.Option("--runs", help="List every run.")] = False,
+    json_file: JsonOption = None, quiet: QuietOption = False, seed: SeedOption = 0,
+) -> None:
+    """Say how far the study is: runs, cost, gains, estimated accuracy."""
+    from planner.reporting.terminal import runs_table
+
+    opened = open_study(study, storage, name, seed)
+    ledger = opened.ledger()
+    seen = ledger.observations(opened.grid)
+    belief = _belief(opened, seen, "sweepwise")
+    reason = ledger.study.user_attrs.get("stopped")
+    write_json(json_file, state_of(seen, belief, reason))
+    out = console(quiet)
+    if runs:
+        out.print(runs_table(seen, ledger.discarded))
+    show_state(out, opened, seen, belief, reason)
+
+
+@app.command()
+def discard(
+    study: StudyArgument,
+    number: Annotated[int, typer.Argument(metavar="RUN", help="The run's number, as status --runs lists it.")],
+    why: Annotated[str, typer.Option("--why", help="Kept with the run.")] = "taken back by hand",
+    storage: StorageOption = None, name: NameOption = None, json_file: JsonOption = None, quiet: QuietOption = False,
+) -> None:
+    """Take a bad run back: it stays in the record and is used no more."""
+    opened = open_study(study, storage, name)
+    opened.ledger().discard(number, why)
+    write_json(json_file, {"discarded": number, "why": why})
+    console(quiet).print(f"run {number} is discarded; `sweepwise run` measures its points anew if it needs them",
+                         soft_wrap=True)
+
+
+def state_of(seen: Observations, belief: Belief | None, reason: str | None) -> dict[str, Any]:
+    """The form of `status --json`."""
+    bargain = _gains(seen, belief)
+    accuracy = belief.accuracy if belief else dict.fromkeys(seen.targets)
+    return {
+        "grid_points": len(seen.grid), "runs": seen.finished, "failed": seen.failures, "cost_s": seen.spent,
+        "points_measured": int(seen.measured.sum()),
+        "experiments_gain": bargain.experiments if bargain else None,
+        "time_gain": bargain.time.value if bargain else None,
+        "resource_gain": bargain.resource.value if bargain else None,
+        "gains_estimated": bargain.estimated if bargain else None,
+        "accuracy": {
+            target: {"estimated": e.estimated, "low": e.low, "high": e.high} if e else
+            {"estimated": None, "low": None, "high": None}
+            for target, e in accuracy.items()
+        },
+        "stopped": reason,
+    }
+
+
+def show_state(out: Any, opened: Study, seen: Observations, belief: Belief | None, reason: str | None) -> None:
+    """The tables that `run` ends with and `status` shows."""
+    from planner.reporting.terminal import accuracy_table, gains_table
+
+    failed = f", {seen.failures} failed" if seen.failures else ""
+    out.print(f"{opened.name}: {seen.finished} runs{failed}, {int(seen.measured.sum()):,} of {len(seen.grid):,} "
+              f"grid points measured", soft_wrap=True)
+    if reason:
+        out.print(f"stopped: {_REASONS.get(reason, reason)}", soft_wrap=True)
+    bargain = _gains(seen, belief)
+    if belief is not None and bargain is not None:
+        out.print(gains_table(bargain, seen.spent, belief.plain.cost[0]))
+        if belief.accuracy and not seen.known.all():
+            out.print(accuracy_table(dict(belief.accuracy)))
+
+
+def _gains(seen: Observations, belief: Belief | None) -> Gains | None:
+    from planner.evaluation.gains import gains
+
+    return gains(seen, belief.plain, belief.longest) if belief else None
+
+
+def _belief(opened: Study, seen: Observations, strategy: str) -> Belief | None:
+    """What the final state is worth; nothing where nothing was measured."""
+    if not seen.measured.any():
+        return None
+    # A full sweep has no opinion of its own about the points it has not reached yet: ours is shown.
+    return opened.strategy("sweepwise" if strategy == "full" else strategy).believe(seen)
+
+
+def _observations_if_any(opened: Study) -> Observations | None:
+    from planner.space.types import StudyError
+
+    try:
+        return opened.ledger().observations(opened.grid)
+    except StudyError:
+        return None
+
+
+@contextmanager
+def _ctrl_c() -> Iterator[list[bool]]:
+    """The first Ctrl-C asks the loop to stop after the run in hand, a second one stops the run itself."""
+    asked: list[bool] = []
+
+    def handle(*_: object) -> None:
+        if asked:
+            raise KeyboardInterrupt
+        asked.append(True)
+        print("\nstopping after the run in hand; Ctrl-C again drops it", file=sys.stderr)
+
+    before = signal.signal(signal.SIGINT, handle)
+    try:
+        yield asked
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -1,0 +1,48 @@
+"""The verb simulate: would adaptive sampling have worked on this recorded grid?"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from planner.cli.app import JsonOption, QuietOption, SeedOption, StudyArgument, app, console, write_json
+from planner.space.types import StudyError
+from planner.study import open_study
+
+__all__: list[str] = []
+
+
+@app.command()
+def simulate(
+    study: StudyArgument,
+    strategies: Annotated[str, typer.Option("--strategies", help="Names, separated by commas.")] = "sweepwise",
+    seeds: Annotated[int, typer.Option("--seeds", min=1, help="Seeds of each strategy.")] = 3,
+    at_cost: Annotated[str, typer.Option("--at-cost", help="Shares of the full cost at which to score.")]
+    = "0.01,0.02,0.05,0.1",
+    stop_accuracy: Annotated[
+        float, typer.Option("--stop-accuracy", min=0.0, max=1.0, help="Where the stopping rule would stop.")] = 0.95,
+    jobs: Annotated[int, typer.Option("--jobs", min=1, help="Simulations at a time.")] = 1,
+    json_file: JsonOption = None, quiet: QuietOption = False, seed: SeedOption = 0,
+) -> None:
+    """Play the adaptive loop against a recorded grid and score it against the truth."""
+    from planner.reporting.terminal import simulation_table
+    from planner.simulation.simulate import simulate_all
+
+    opened = open_study(study, seed=seed)
+    names = [name.strip() for name in strategies.split(",") if name.strip()]
+    out = console(quiet)
+    result = simulate_all(opened, names, range(seed, seed + seeds), _shares(at_cost), stop_accuracy, jobs,
+                          lambda text: out.print(text, soft_wrap=True))
+    write_json(json_file, result)
+    out.print(simulation_table(result))
+
+
+def _shares(text: str) -> list[float]:
+    try:
+        shares = sorted({float(part) for part in text.split(",")})
+    except ValueError as error:
+        raise StudyError(f"--at-cost: cannot read '{text}'; write shares of the full cost, as in 0.01,0.05") from error
+    if not shares or not all(0 < share <= 1 for share in shares):
+        raise StudyError(f"--at-cost: '{text}' is out of range; shares of the full cost lie above 0 and up to 1")
+    return shares

@@ -1,0 +1,81 @@
+"""Starting studies for `sweepwise init`."""
+
+from __future__ import annotations
+
+from typing import Final
+
+__all__ = ["TEMPLATES"]
+
+_TAIL = """
+# When to stop: whichever comes first. cost also as "5%" of the full grid, or as "$20" with a price.
+stop: {accuracy: 0.95, cost: 2h}
+
+# price: {per_accelerator_hour: 2.50}
+"""
+
+_VLLM = """# A study of vLLM with static batches. Check it: sweepwise validate FILE. See its size: sweepwise plan FILE.
+study:
+  name: my-model
+  storage: sqlite:///sweepwise.db
+
+space:
+  axes:
+    # scope engine: a change restarts the engine. Every other axis is cheap to change.
+    tensor_parallel_size: {values: [1], scope: engine, scale: log}
+    input_len:  {values: [128, 256, 512, 1024], scale: log}
+    output_len: {values: [16, 64, 256, 1024], scale: log}
+    batch_size: {range: [1, 64], scale: log}          # every integer
+  constraints: ["input_len + output_len <= 2048"]
+
+runner:
+  kind: vllm
+  model: facebook/opt-125m      # a directory with a config.json, or a name on the hub
+  load_format: dummy            # random weights: the timing of any architecture, with no download of weights
+  repeats: 3
+  warmup: 1
+  # every other engine argument of vLLM goes here: dtype, max_num_seqs, gpu_memory_utilization ...
+
+# What must be predicted, in vLLM's names.
+targets: [ttft_ms, tpot_ms, output_throughput]
+""" + _TAIL
+
+_REPLAY = """# A study over a grid that was measured before: what would adaptive sampling have saved? No engine needed.
+study: {name: my-old-sweep}
+
+space:
+  axes:
+    # values default to the table's; each axis is a column.
+    model:      {scale: category, scope: engine}
+    n_gpus:     {scale: log, scope: engine}
+    batch_size: {scale: log}
+
+runner:
+  kind: replay
+  table: grid.csv               # CSV or Parquet, beside this file; rows with equal axis values are repeats
+  cost_s: latency_s             # seconds of a run: a column, a number, or an expression over columns
+  accelerators: n_gpus
+  # status: status              # a column that says ok, or why the run failed
+  # engine_start_s: 60
+  # trajectory: output_len      # a run at one value also measures every smaller one
+
+targets: [latency_s]
+""" + _TAIL
+
+_COMMAND = """# A study of any benchmark that is a command: its last line of output is one JSON object of metrics.
+study: {name: my-benchmark}
+
+space:
+  axes:
+    input_len:  {values: [128, 256, 512, 1024], scale: log}
+    batch_size: {values: [1, 2, 4, 8, 16, 32], scale: log}
+
+runner:
+  kind: command
+  # No shell. {axis} is replaced by the point's value; exit 0 is ok, anything else a failed run.
+  command: [python, bench.py, --input-len, "{input_len}", --batch-size, "{batch_size}"]
+  timeout_s: 600
+
+targets: [latency_ms]
+""" + _TAIL
+
+TEMPLATES: Final = {"vllm": _VLLM, "replay": _REPLAY, "command": _COMMAND}

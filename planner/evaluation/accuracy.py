@@ -1,0 +1,89 @@
+"""Meta-metrics against truth: how accurate the predictions are, and whether decisions survive them.
+
+Notation: N grid points; u the points that no run covered and whose truth is known; APE |ŷ − y| / |y|.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from planner.space.types import BoolArray, FloatArray
+
+__all__ = ["Score", "balanced_accuracy", "score"]
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """How good the predictions of one target are.
+
+    accuracy: 1 − mean APE over u, with median, 95th percentile and maximum of APE; accuracy_all: over the whole
+    grid, measured points with what was measured there; coverage90: share of u inside the 90 % interval;
+    rank_correlation: Spearman's over u; top1_regret: how much worse than the best point the one is that the whole
+    grid's predictions call best. NaN where undefined.
+    """
+
+    points: int
+    accuracy: float
+    median_ape: float
+    p95_ape: float
+    max_ape: float
+    accuracy_all: float
+    coverage90: float
+    rank_correlation: float
+    top1_regret: float
+
+
+def score(
+    truth: FloatArray, value: FloatArray, interval: tuple[FloatArray, FloatArray], measured: FloatArray,
+    known: BoolArray, more_is_better: bool,
+) -> Score:
+    """Score one target; all arrays (N,).
+
+    truth: NaN where failed or unknown. value, interval: predictions. measured: medians of what the study measured,
+    NaN elsewhere. known: covered by a run of the study, well or not.
+    """
+    answer = np.where(np.isfinite(measured), measured, value)
+    there = np.isfinite(truth) & (truth != 0)
+    u = there & ~known
+    ape = np.abs(value[u] - truth[u]) / np.abs(truth[u])
+    # One point that nothing was said about makes the accuracy undefined: leaving it out would flatter.
+    said = len(ape) > 0 and bool(np.isfinite(ape).all())
+    median, p95, largest = np.quantile(ape, [0.5, 0.95, 1.0]) if said else (np.nan, np.nan, np.nan)
+    ape_all = np.abs(answer[there] - truth[there]) / np.abs(truth[there])
+    low, high = interval
+    bounded = u & np.isfinite(low) & np.isfinite(high)
+    inside = (low[bounded] <= truth[bounded]) & (truth[bounded] <= high[bounded])
+    return Score(
+        int(u.sum()), 1 - float(ape.mean()) if said else np.nan, float(median), float(p95), float(largest),
+        1 - float(ape_all.mean()) if len(ape_all) else np.nan,
+        float(inside.mean()) if bounded.any() else np.nan,
+        _spearman(value[u], truth[u]) if said else np.nan,
+        _regret(truth[there], answer[there], more_is_better),
+    )
+
+
+def balanced_accuracy(success: FloatArray, failed: BoolArray, known: BoolArray) -> float:
+    """Mean of the shares of failures and of successes foreseen, over points that no run covered; NaN if one kind."""
+    u = ~known
+    kinds = [kind for kind in (failed & u, ~failed & u) if kind.any()]
+    if len(kinds) < 2:
+        return float("nan")
+    return float((np.mean(success[failed & u] < 0.5) + np.mean(success[~failed & u] >= 0.5)) / 2)
+
+
+def _spearman(a: FloatArray, b: FloatArray) -> float:
+    if len(a) < 3 or np.ptp(a) == 0 or np.ptp(b) == 0:
+        return float("nan")
+    from scipy.stats import spearmanr
+
+    return float(spearmanr(a, b).statistic)
+
+
+def _regret(truth: FloatArray, answer: FloatArray, more_is_better: bool) -> float:
+    if not len(truth) or not np.isfinite(answer).all():
+        return float("nan")
+    chosen = truth[np.argmax(answer) if more_is_better else np.argmin(answer)]
+    best = truth.max() if more_is_better else truth.min()
+    return float(abs(chosen - best) / abs(best))

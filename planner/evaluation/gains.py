@@ -1,0 +1,50 @@
+"""Meta-metrics of the bargain: what the study spent against what the plain sweep costs (DESIGN: definitions)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from planner.ledger.observations import Observations
+from planner.space.types import Status
+from planner.surrogates.cost import Sweep
+
+__all__ = ["Gain", "Gains", "gains"]
+
+
+@dataclass(frozen=True, slots=True)
+class Gain:
+    """A ratio, and its 90 % interval (equal to it where the sweep was measured)."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class Gains:
+    """experiments: |G|/|S|. time: Σ_G t / Σ_S t. resource: Σ_G n·t / Σ_S n·t. longest: resource gain over the sweep
+    of longest runs alone, None without trajectories. `estimated` unless every point of Σ_G was measured."""
+
+    experiments: float
+    time: Gain
+    resource: Gain
+    longest: Gain | None
+    estimated: bool
+
+
+def gains(seen: Observations, plain: Sweep, longest: Sweep | None) -> Gains:
+    """The gains so far, every overhead of the study counted: starts, warm-ups, repeats, failures, planning."""
+    seconds = sum(run.measurement.cost.seconds + run.planner_s for run in seen.runs)
+    runs = sum(run.measurement.status is not Status.INTERRUPTED for run in seen.runs)
+    return Gains(
+        len(seen.grid) / runs if runs else float("nan"),
+        _ratio(plain.seconds, seconds),
+        _ratio(plain.cost, seen.spent),
+        _ratio(longest.cost, seen.spent) if longest else None,
+        not seen.known.all(),
+    )
+
+
+def _ratio(sweep: tuple[float, ...], spent: float) -> Gain:
+    value, low, high = (part / spent if spent > 0 else float("nan") for part in sweep)
+    return Gain(value, low, high)

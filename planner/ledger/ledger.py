@@ -1,0 +1,213 @@
+"""The record: an Optuna study in RDB storage, and nothing else.
+
+A run is a trial: its parameters are the point, its values the targets, `user_attrs["measurement"]` the whole
+measurement. Order of writing makes a kill at any moment harmless: the trial is RUNNING before the run starts, the
+measurement is stored before the trial is told, and a resume completes or closes what it finds half done.
+"""
+
+from __future__ import annotations
+
+import statistics
+import warnings
+from collections.abc import Mapping
+from typing import Any, Final
+
+import optuna
+from optuna.distributions import BaseDistribution
+from optuna.trial import FrozenTrial, TrialState
+
+from planner.ledger.fingerprint import differences
+from planner.ledger.observations import Observations, Run
+from planner.ledger.storage import distributions, finish_rebuild, grown, open_storage, rebuild, recorded_distributions
+from planner.ledger.worker import is_alive, this_worker
+from planner.space.grid import Grid
+from planner.space.types import Axis, Cost, Measurement, Point, Role, Status, StudyError
+
+__all__ = ["Ledger", "is_gain"]
+
+_DISCARDED: Final = "discarded"
+
+
+class Ledger:
+    """One study's record. Build it with `create_or_resume` (writes) or `existing` (reads, discards)."""
+
+    def __init__(self, study: optuna.Study, axes: tuple[Axis, ...], targets: tuple[str, ...]) -> None:
+        self.study = study
+        self.axes = axes
+        self.targets = targets
+        self._distributions = distributions(axes, recorded_distributions(study))
+
+    @classmethod
+    def existing(cls, storage: str, name: str, axes: tuple[Axis, ...], targets: tuple[str, ...]) -> Ledger:
+        """Open a study that must be there. Raises StudyError."""
+        opened = open_storage(storage, must_exist=True)
+        try:
+            return cls(optuna.load_study(study_name=name, storage=opened), axes, targets)
+        except KeyError as error:
+            raise StudyError(f"study.name: no study '{name}' in {storage}; `sweepwise run` creates it") from error
+
+    @classmethod
+    def create_or_resume(
+        cls, storage: str, name: str, axes: tuple[Axis, ...], targets: tuple[str, ...],
+        study_file: str, fingerprint: Mapping[str, str],
+    ) -> Ledger:
+        """Create the study, or go on with it where targets and fingerprint are the same. Raises StudyError."""
+        opened = open_storage(storage)
+        finish_rebuild(opened, name)
+        directions = [_direction(target) for target in targets]
+        study = optuna.create_study(
+            storage=opened, study_name=name, directions=directions, load_if_exists=True,
+            sampler=optuna.samplers.RandomSampler(),
+        )
+        recorded = study.user_attrs
+        if "fingerprint" in recorded:
+            _check_resumable(name, recorded, targets, fingerprint)
+        else:
+            study.set_user_attr("targets", list(targets))
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+                study.set_metric_names(list(targets))
+        if recorded.get("study_file") != study_file:
+            study.set_user_attr("study_file", study_file)
+        # Models that joined the axis join the fingerprint.
+        merged = {**recorded.get("fingerprint", {}), **fingerprint}
+        if recorded.get("fingerprint") != merged:
+            study.set_user_attr("fingerprint", merged)
+        if grown(study, axes):
+            study = rebuild(study, opened, distributions(axes, recorded_distributions(study)))
+        ledger = cls(study, axes, targets)
+        ledger._close_interrupted()
+        return ledger
+
+    @property
+    def fingerprint(self) -> dict[str, str]:
+        """The fingerprint of the study's measurements."""
+        return dict(self.study.user_attrs.get("fingerprint", {}))
+
+    def begin(self, point: Point, seed: int) -> tuple[optuna.Trial, Point]:
+        """Open a RUNNING trial at `point`; or at a point that somebody enqueued, which comes first."""
+        self.study.sampler = _Given(point, self._distributions)
+        trial = self.study.ask(self._distributions)
+        trial.set_user_attr("worker", this_worker())
+        trial.set_user_attr("seed", seed)
+        return trial, dict(trial.params)
+
+    def finish(self, trial: optuna.Trial, measurement: Measurement, planner_s: float = 0.0) -> Run:
+        """Store the measurement, then close the trial."""
+        trial.set_user_attr("measurement", measurement.to_json())
+        if planner_s:
+            trial.set_user_attr("planner_s", round(planner_s, 6))
+        if measurement.reason:
+            trial.set_user_attr("reason", measurement.reason)
+        self._report_trajectory(trial, measurement)
+        self._tell(trial.number, trial.params, measurement)
+        return Run(trial.number, dict(trial.params), measurement, planner_s)
+
+    def abandon(self, trial: optuna.Trial, reason: str) -> None:
+        """Close a trial whose run was cut short: it counts neither as a failure nor as a trial."""
+        measurement = Measurement(Status.INTERRUPTED, Cost(), reason=reason)
+        self.finish(trial, measurement)
+
+    def observations(self, grid: Grid) -> Observations:
+        """All runs that were not discarded, in order, as the planner sees them; others' runs are pending."""
+        discarded = self.discarded
+        seen = Observations(grid, self.targets)
+        for trial in self.study.get_trials(deepcopy=False):
+            if trial.number in discarded:
+                continue
+            if "measurement" in trial.user_attrs and trial.state.is_finished():
+                seen.add(_run(trial))
+            elif trial.state is TrialState.RUNNING and (row := grid.find(trial.params)) is not None:
+                seen.pending.add(row)
+        return seen
+
+    @property
+    def discarded(self) -> dict[int, str]:
+        """Trial number → why it was taken back."""
+        return {int(n): why for n, why in self.study.user_attrs.get(_DISCARDED, {}).items()}
+
+    def discard(self, number: int, why: str) -> None:
+        """Take a run back: kept in the record, used no more. Raises StudyError."""
+        trials = self.study.get_trials(deepcopy=False)
+        if not 0 <= number < len(trials) or not trials[number].state.is_finished():
+            raise StudyError(f"run {number}: is no finished run of this study; `sweepwise status` lists them")
+        if number in self.discarded:
+            raise StudyError(f"run {number}: is discarded already; nothing to do")
+        self.study.set_user_attr(_DISCARDED, {**{str(n): w for n, w in self.discarded.items()}, str(number): why})
+
+    def _tell(self, number: int, point: Point, measurement: Measurement) -> None:
+        if measurement.status is not Status.OK:
+            self.study.tell(number, state=TrialState.FAIL)
+            return
+        own = next((r.metrics for r in measurement.readings if dict(r.point) == dict(point)), {})
+        values = [statistics.median(own[target]) for target in self.targets if own.get(target)]
+        # A target that is undefined at the point (tpot at one output token) leaves the trial without values:
+        # Optuna has no partial ones, and an invented number is worse than none.
+        if len(values) == len(self.targets):
+            self.study.tell(number, values)
+        else:
+            self.study.tell(number, state=TrialState.PRUNED)
+
+    def _report_trajectory(self, trial: optuna.Trial, measurement: Measurement) -> None:
+        axis = next((a.name for a in self.axes if Role.OUTPUT_TOKENS in a.roles), None)
+        if len(self.targets) != 1 or axis is None or len(measurement.readings) < 2:
+            return
+        for reading in measurement.readings:
+            if repeats := reading.metrics.get(self.targets[0]):
+                trial.report(statistics.median(repeats), step=int(reading.point[axis]))
+
+    def _close_interrupted(self) -> None:
+        """Complete or close the RUNNING trials of workers that are no more."""
+        for trial in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+            if is_alive(trial.user_attrs.get("worker", "")):
+                continue
+            if "measurement" in trial.user_attrs:
+                self._tell(trial.number, trial.params, Measurement.from_json(trial.user_attrs["measurement"]))
+            else:
+                self.abandon(optuna.Trial(self.study, trial._trial_id), "the process that ran it is gone")
+
+
+class _Given(optuna.samplers.BaseSampler):
+    """Hands Optuna the point that the planner chose: asking creates the trial and fixes the point in one go."""
+
+    def __init__(self, point: Point, space: dict[str, BaseDistribution]) -> None:
+        self._point = point
+        self._space = space
+
+    def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        return self._space
+
+    def sample_relative(
+        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        return dict(self._point)
+
+    def sample_independent(
+        self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
+        return self._point[param_name]
+
+
+def _direction(target: str) -> optuna.study.StudyDirection:
+    return optuna.study.StudyDirection.MAXIMIZE if is_gain(target) else optuna.study.StudyDirection.MINIMIZE
+
+
+def is_gain(metric: str) -> bool:
+    """Whether more of the metric is better."""
+    return "throughput" in metric or "goodput" in metric or metric.endswith(("_tok_s", "_per_s"))
+
+
+def _check_resumable(
+    name: str, recorded: Mapping[str, Any], targets: tuple[str, ...], fingerprint: Mapping[str, str]
+) -> None:
+    mend = "give the new study another name (study.name or --name)"
+    if recorded.get("targets") != list(targets):
+        raise StudyError(f"targets: study '{name}' was begun for {', '.join(recorded['targets'])}; {mend}")
+    if different := differences(recorded["fingerprint"], fingerprint):
+        raise StudyError(f"study '{name}': its measurements do not fit what would run now "
+                         f"({'; '.join(different)}); restore that, or {mend}")
+
+
+def _run(trial: FrozenTrial) -> Run:
+    measurement = Measurement.from_json(trial.user_attrs["measurement"])
+    return Run(trial.number, dict(trial.params), measurement, float(trial.user_attrs.get("planner_s", 0.0)))

@@ -1,0 +1,144 @@
+"""What has been measured so far, in rows of the grid: the planner's view of the record.
+
+Notation: N grid points. A metric's column is (N,), NaN where nothing was measured or the metric is undefined.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+
+from planner.space.grid import Grid
+from planner.space.types import BoolArray, FloatArray, IntArray, Measurement, Point, Reading, Status
+
+__all__ = ["Observations", "Run"]
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One finished run of the record: its trial number, the point it executed, what it gave.
+
+    `planner_s` is the time the accelerators waited for the planner before it.
+    """
+
+    number: int
+    point: Point
+    measurement: Measurement
+    planner_s: float = 0.0
+
+
+class Observations:
+    """Runs in the order in which they were made. Grows only by `add`; a column read earlier never changes.
+
+    A reading whose point is not in the grid (an axis that was narrowed since) is in `runs`, and in no column.
+    """
+
+    def __init__(self, grid: Grid, targets: tuple[str, ...], runs: Iterable[Run] = ()) -> None:
+        self.grid = grid
+        self.targets = targets
+        self.runs: list[Run] = []
+        self.pending: set[int] = set()
+        self.measured = np.zeros(len(grid), dtype=bool)
+        self.failed = np.zeros(len(grid), dtype=bool)
+        self.run_of: IntArray = np.full(len(grid), -1, dtype=np.int64)
+        self.seconds: FloatArray = np.full(len(grid), np.nan)
+        self._repeats: dict[str, dict[int, tuple[float, ...]]] = {}
+        for run in runs:
+            self.add(run)
+
+    def add(self, run: Run) -> None:
+        """Take in a finished run. An interrupted one only costs."""
+        position = len(self.runs)
+        self.runs.append(run)
+        row = self.grid.find(run.point)
+        if run.measurement.status is Status.FAILED and row is not None:
+            self.failed[row] = True
+            self.seconds[row] = run.measurement.cost.seconds - run.measurement.cost.start_s
+            self.run_of[row] = position
+        for reading in run.measurement.readings:
+            self._add_reading(reading, position)
+
+    def _add_reading(self, reading: Reading, position: int) -> None:
+        row = self.grid.find(reading.point)
+        if row is None:
+            return
+        self.measured[row], self.failed[row] = True, False
+        self.run_of[row] = position
+        self.seconds[row] = reading.seconds
+        for metric, repeats in reading.metrics.items():
+            column = self._repeats.setdefault(metric, {})
+            column[row] = column.get(row, ()) + tuple(repeats)
+
+    def prefix(self, runs: int) -> Self:
+        """The observations as they stood after the first `runs` runs."""
+        return type(self)(self.grid, self.targets, self.runs[:runs])
+
+    @property
+    def known(self) -> BoolArray:
+        """Where a run has been, well or not, (N,): nothing is left to measure there."""
+        known: BoolArray = self.measured | self.failed
+        return known
+
+    @property
+    def metrics(self) -> list[str]:
+        """The metrics that any run gave."""
+        return sorted(self._repeats)
+
+    def repeats(self, metric: str) -> Mapping[int, tuple[float, ...]]:
+        """Row → raw repeats."""
+        return self._repeats.get(metric, {})
+
+    def column(self, metric: str) -> FloatArray:
+        """The median over repeats, (N,)."""
+        values = np.full(len(self.grid), np.nan)
+        for row, repeats in self.repeats(metric).items():
+            values[row] = np.median(repeats)
+        return values
+
+    def repeat_noise(self, metric: str) -> float:
+        """Pooled standard deviation of log repeats within a point; NaN where no point has two."""
+        squares, freedom = 0.0, 0
+        for repeats in self.repeats(metric).values():
+            if len(repeats) > 1 and min(repeats) > 0:
+                squares += float(np.var(np.log(repeats))) * len(repeats)
+                freedom += len(repeats) - 1
+        return float(np.sqrt(squares / freedom)) if freedom else float("nan")
+
+    @property
+    def spent(self) -> float:
+        """Accelerator-seconds: runs that failed or were interrupted, and the planner's time, included."""
+        return sum(
+            run.measurement.cost.accelerator_seconds + run.planner_s * run.measurement.cost.accelerators
+            for run in self.runs
+        )
+
+    @property
+    def finished(self) -> int:
+        """Runs that came to an end, failed ones included."""
+        return sum(run.measurement.status is not Status.INTERRUPTED for run in self.runs)
+
+    @property
+    def failures(self) -> int:
+        """Runs that failed."""
+        return sum(run.measurement.status is Status.FAILED for run in self.runs)
+
+    def engine_starts(self) -> dict[int, list[float]]:
+        """Engine configuration → seconds of each start seen."""
+        starts: dict[int, list[float]] = {}
+        for run in self.runs:
+            row = self.grid.find(run.point)
+            if row is not None and run.measurement.cost.start_s > 0:
+                starts.setdefault(int(self.grid.engine[row]), []).append(run.measurement.cost.start_s)
+        return starts
+
+    @property
+    def current_engine(self) -> int | None:
+        """The engine configuration that the last run left running; None before the first and after a failure."""
+        last = next((run for run in reversed(self.runs) if self.grid.find(run.point) is not None), None)
+        if last is None or last.measurement.status is not Status.OK:
+            return None
+        row = self.grid.find(last.point)
+        return None if row is None else int(self.grid.engine[row])

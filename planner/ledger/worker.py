@@ -1,0 +1,39 @@
+"""Which process made a trial, and whether it still lives."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+
+__all__ = ["is_alive", "this_worker"]
+
+
+def this_worker() -> str:
+    """This process, as a trial names it: host, pid, start time."""
+    return f"{socket.gethostname()}|{os.getpid()}|{_started(os.getpid())}"
+
+
+def _started(pid: int) -> str:
+    """The process's start time in clock ticks, so that a recycled pid is not taken for the old process."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[19]
+    except OSError:
+        return ""
+
+
+def is_alive(worker: str) -> bool:
+    """Whether the process that `this_worker` named still runs; another machine's is taken to."""
+    host, _, process = worker.partition("|")
+    if not process:
+        return False
+    if host != socket.gethostname():
+        return True
+    pid, _, started = process.partition("|")
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return _started(int(pid)) == started

@@ -1,0 +1,127 @@
+"""Ask, measure, record, tell. The only owner of the budget.
+
+The loop knows neither what measures nor where the record lies: a simulation plays the same loop over a recorded grid.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TypeVar
+
+from planner.acquisition.stopping import AccuracyRule, Limits
+from planner.acquisition.strategy import Belief, Strategy, cover
+from planner.ledger.observations import Observations, Run
+from planner.space.types import Cost, Measurement, Point, Proposal, Runner, Status
+
+__all__ = ["Loop", "Observer", "Recorder", "next_look"]
+
+T = TypeVar("T")
+
+# The belief is looked at again once there are so many more runs: as often as the strategy learns anew.
+_LOOK_SHARE = 0.12
+
+
+class Recorder(Protocol[T]):
+    """Keeps the runs. `begin` is written before a run starts, `finish` when it has ended."""
+
+    def begin(self, point: Point, seed: int) -> tuple[T, Point]:
+        """Open a record for a run. The point may be another than asked for: one that a person enqueued."""
+        ...
+
+    def finish(self, trial: T, measurement: Measurement, planner_s: float = 0.0) -> Run:
+        """Close it with what the run gave."""
+        ...
+
+
+class Observer:
+    """Is told what happens. Every method may be overridden; none may raise or take long."""
+
+    def started(self, point: Point, seen: Observations) -> None:
+        """A run begins."""
+
+    def finished(self, run: Run, seen: Observations) -> None:
+        """A run ended, and is in `seen`."""
+
+    def believed(self, belief: Belief, seen: Observations) -> None:
+        """The belief was looked at anew."""
+
+
+@dataclass
+class Loop:
+    """One campaign. Build it, `run` it once.
+
+    clock: seconds, for the time that the accelerators wait for the planner; None charges none (simulations).
+    stop_requested: asked before each run; true ends the loop with the reason "interrupted".
+    """
+
+    runner: Runner
+    strategy: Strategy
+    recorder: Recorder[Any]
+    seen: Observations
+    limits: Limits
+    seed: int = 0
+    observer: Observer = field(default_factory=Observer)
+    clock: Callable[[], float] | None = time.perf_counter
+    stop_requested: Callable[[], bool] = lambda: False
+    belief: Belief | None = None
+
+    def run(self) -> str:
+        """Run until something ends it; the reason is "accuracy", "cost", "trials", "grid" or "interrupted"."""
+        rule = AccuracyRule(self.limits.accuracy) if self.limits.accuracy is not None else None
+        look_at = 0
+        waiting_since = self.clock() if self.clock else 0.0
+        while True:
+            if self.stop_requested():
+                return "interrupted"
+            if len(self.seen.runs) >= look_at and self.seen.measured.any() and self._wants_belief():
+                look_at = next_look(len(self.seen.runs))
+                if self._look(rule):
+                    return "accuracy"
+            row = self.strategy.propose(self.seen)
+            if row is None:
+                return "grid"
+            if reason := self._limit(row):
+                return reason
+            planner_s = self.clock() - waiting_since if self.clock else 0.0
+            self._measure(row, planner_s)
+            waiting_since = self.clock() if self.clock else 0.0
+
+    def _wants_belief(self) -> bool:
+        return self.limits.accuracy is not None or self.limits.share is not None
+
+    def _look(self, rule: AccuracyRule | None) -> bool:
+        self.belief = self.strategy.believe(self.seen)
+        self.observer.believed(self.belief, self.seen)
+        return rule is not None and rule.look(self.belief.accuracy)
+
+    def _limit(self, row: int) -> str | None:
+        plain_cost = self.belief.plain.cost[0] if self.belief else None
+        return self.limits.reached(self.seen, self.strategy.price(row, self.seen), plain_cost)
+
+    def _measure(self, row: int, planner_s: float) -> None:
+        seed = self.seed + len(self.seen.runs)
+        handle, point = self.recorder.begin(self.seen.grid.point(row), seed)
+        self.observer.started(point, self.seen)
+        measurement = self._outcome(point, seed)
+        run = self.recorder.finish(handle, measurement, planner_s)
+        self.seen.add(run)
+        self.observer.finished(run, self.seen)
+
+    def _outcome(self, point: Point, seed: int) -> Measurement:
+        grid = self.seen.grid
+        row = grid.find(point)
+        if row is None:
+            return Measurement(Status.FAILED, Cost(), reason="the enqueued point is not in the grid")
+        rows = cover(grid, self.runner.trajectory_axis, row, self.seen)
+        try:
+            return self.runner.measure(Proposal(point, tuple(grid.point(int(r)) for r in rows), seed))
+        except KeyboardInterrupt:
+            return Measurement(Status.INTERRUPTED, Cost(), reason="stopped by hand in the middle of the run")
+
+
+def next_look(runs: int) -> int:
+    """The number of runs at which to look again."""
+    return runs + max(1, math.ceil(_LOOK_SHARE * runs))

@@ -1,0 +1,92 @@
+"""Every grid point with what was measured or is predicted there."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from planner.acquisition.strategy import Belief
+from planner.ledger.observations import Observations
+from planner.space.types import FloatArray, StudyError, Value
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["answers", "parse_points", "prediction_table"]
+
+
+def answers(belief: Belief, seen: Observations, target: str) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Value, low and high of a target at each point, (N,): what was measured where it was, else the prediction.
+
+    A measured value's interval is the spread of its median over repeats; without repeats, that of the model.
+    """
+    measured = seen.column(target)
+    prediction = belief.prediction
+    value = np.where(np.isfinite(measured), measured, prediction.value[target])
+    low, high = prediction.low[target].copy(), prediction.high[target].copy()
+    noise = seen.repeat_noise(target)
+    for row, repeats in seen.repeats(target).items():
+        if np.isfinite(noise) and measured[row] > 0:
+            # The standard error of a median of n normal readings is about 1.2533 σ / √n.
+            half = 1.645 * 1.2533 * noise / np.sqrt(len(repeats))
+            low[row], high[row] = measured[row] * np.exp(-half), measured[row] * np.exp(half)
+    value[seen.failed] = low[seen.failed] = high[seen.failed] = np.nan
+    # A target that is undefined at a measured point (tpot at one output token) is absent there.
+    undefined = seen.measured & ~np.isfinite(measured)
+    for array in (value, low, high):
+        array[undefined] = np.nan
+    return value, low, high
+
+
+def prediction_table(belief: Belief, seen: Observations) -> pd.DataFrame:
+    """One row a grid point: the axes, `source` (measured, failed or predicted), `probability_ok`, and for each
+    target its value and the ends of its 90 % interval."""
+    import pandas as pd
+
+    grid = seen.grid
+    columns: dict[str, Any] = {
+        axis.name: [axis.values[code] for code in grid.codes[:, i]] for i, axis in enumerate(grid.axes)
+    }
+    columns["source"] = np.where(seen.measured, "measured", np.where(seen.failed, "failed", "predicted"))
+    columns["probability_ok"] = belief.success
+    for target in seen.targets:
+        value, low, high = answers(belief, seen, target)
+        columns |= {target: value, f"{target}_low": low, f"{target}_high": high}
+    return pd.DataFrame(columns)
+
+
+def parse_points(texts: list[str], seen: Observations) -> list[int]:
+    """Grid rows of points written 'axis=value,axis=value'. Raises StudyError."""
+    return [_parse_point(text, seen) for text in texts]
+
+
+def _parse_point(text: str, seen: Observations) -> int:
+    parts = [part.partition("=") for part in text.split(",")]
+    given = {name.strip(): value.strip() for name, _, value in parts}
+    names = [axis.name for axis in seen.grid.axes]
+    for name in given:
+        if name not in names:
+            raise StudyError(f"--point: unknown axis '{name}'; use {', '.join(names)}")
+    point: dict[str, Value] = {}
+    for axis in seen.grid.axes:
+        if axis.name not in given and len(axis.values) > 1:
+            raise StudyError(f"--point: '{axis.name}' is missing; name every axis, as in {axis.name}={axis.values[0]}")
+        match = [value for value in axis.values if _same(value, given.get(axis.name, str(value)))]
+        if not match:
+            raise StudyError(f"--point: {axis.name}={given[axis.name]} is not on the axis; its values are "
+                             f"{', '.join(map(str, axis.values[:8]))}{' …' if len(axis.values) > 8 else ''}")
+        point[axis.name] = match[0]
+    row = seen.grid.find(point)
+    if row is None:
+        raise StudyError(f"--point: {text} is not in the grid (a constraint excludes it); choose another")
+    return row
+
+
+def _same(value: Value, text: str) -> bool:
+    if str(value) == text:
+        return True
+    try:
+        return not isinstance(value, str) and float(value) == float(text)
+    except ValueError:
+        return False

@@ -1,0 +1,157 @@
+"""The live view of a running study."""
+
+from __future__ import annotations
+
+import math
+import time
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.panel import Panel
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from planner.acquisition.stopping import Limits
+from planner.acquisition.strategy import Belief
+from planner.evaluation.estimate import Estimate
+from planner.ledger.observations import Observations, Run
+from planner.loop import Observer
+from planner.reporting.terminal import duration, percent, point_text
+from planner.space.types import Point, Status
+
+__all__ = ["Progress"]
+
+
+class Progress(Observer):
+    """A live view in a terminal; a plain line for each look elsewhere. Use it as a context manager."""
+
+    def __init__(self, console: Console, limits: Limits, grid_points: int, quiet: bool = False) -> None:
+        self._console = console
+        self._limits = limits
+        self._grid_points = grid_points
+        self._quiet = quiet
+        self._live: Live | None = None
+        self._point: Point | None = None
+        self._belief: Belief | None = None
+        self._seen: Observations | None = None
+        self._looks: list[tuple[float, float]] = []
+        self._notes: list[str] = []
+        self._began = time.monotonic()
+
+    def __enter__(self) -> Progress:
+        if self._console.is_terminal and not self._quiet:
+            self._live = Live(get_renderable=self._view, console=self._console, refresh_per_second=4)
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._live is not None:
+            self._live.stop()
+
+    def note(self, text: str) -> None:
+        """Say something beside the figures."""
+        self._notes = [text]
+        if self._live is None and not self._quiet:
+            self._console.print(text, soft_wrap=True)
+
+    def started(self, point: Point, seen: Observations) -> None:
+        """Shows what is being measured."""
+        self._point, self._seen = point, seen
+
+    def finished(self, run: Run, seen: Observations) -> None:
+        """Counts the run; a failed one is said at once."""
+        self._point, self._seen = None, seen
+        if run.measurement.status is Status.FAILED:
+            self.note(f"run {run.number} failed: {run.measurement.reason[:160]}")
+        elif self._live is None and not self._quiet:
+            self._console.print(self._line(run, seen), soft_wrap=True)
+
+    def believed(self, belief: Belief, seen: Observations) -> None:
+        """Shows the estimated accuracy."""
+        self._belief, self._seen = belief, seen
+        worst = _worst(belief)
+        if worst is not None:
+            self._looks.append((seen.spent, 1 - worst.low))
+        if self._live is None and not self._quiet:
+            parts = [f"{t} {percent(e.estimated)}" for t, e in belief.accuracy.items() if e is not None]
+            if parts:
+                self._console.print(f"estimated accuracy: {', '.join(parts)}", soft_wrap=True)
+
+    def _line(self, run: Run, seen: Observations) -> str:
+        cost = run.measurement.cost
+        start = f" (engine start {duration(cost.start_s)})" if cost.start_s else ""
+        return (f"run {run.number}: {point_text(run.point)} · {duration(cost.seconds)}{start} · "
+                f"{seen.measured.sum()} of {self._grid_points} points · {duration(seen.spent)} spent")
+
+    def _view(self) -> RenderableType:
+        seen = self._seen
+        if seen is None:
+            return Panel("starting …", title="sweepwise", title_align="left")
+        rows: list[RenderableType] = [self._figures(seen), *self._bars(seen)]
+        doing = point_text(self._point) if self._point else "planning"
+        rows.append(Text(f"measuring  {doing}", overflow="ellipsis", no_wrap=True))
+        rows += [Text(note, style="yellow", overflow="ellipsis", no_wrap=True) for note in self._notes]
+        return Panel(Group(*rows), title="sweepwise", title_align="left", subtitle="Ctrl-C stops after the run in hand",
+                     subtitle_align="left")
+
+    def _figures(self, seen: Observations) -> Text:
+        failed = f" ({seen.failures} failed)" if seen.failures else ""
+        share = seen.measured.sum() / self._grid_points
+        return Text(
+            f"{seen.finished} runs{failed} · {seen.measured.sum()} of {self._grid_points} points measured "
+            f"({percent(share)}) · running for {duration(time.monotonic() - self._began)} · "
+            f"time left {self._time_left(seen)}"
+        )
+
+    def _bars(self, seen: Observations) -> list[RenderableType]:
+        grid = Table.grid(padding=(0, 2))
+        ceiling = self._limits.ceiling(self._belief.plain.cost[0] if self._belief else None)
+        if ceiling:
+            grid.add_row("cost", ProgressBar(ceiling, min(seen.spent, ceiling), width=30),
+                         f"{duration(seen.spent)} of {duration(ceiling)}")
+        else:
+            grid.add_row("cost", "", duration(seen.spent))
+        if self._limits.trials:
+            grid.add_row("runs", ProgressBar(self._limits.trials, seen.finished, width=30),
+                         f"{seen.finished} of {self._limits.trials}")
+        for target, estimate in (self._belief.accuracy if self._belief else {}).items():
+            if estimate is None:
+                grid.add_row(target, "", "too few runs to estimate")
+                continue
+            wanted = f", asked for {percent(self._limits.accuracy)}" if self._limits.accuracy else ""
+            grid.add_row(
+                target, ProgressBar(1.0, max(0.0, estimate.estimated), width=30),
+                f"estimated {percent(estimate.estimated)} ({percent(estimate.low)} … {percent(estimate.high)}){wanted}")
+        return [grid]
+
+    def _time_left(self, seen: Observations) -> str:
+        """From the budget, or from how the error has been falling (error ∝ cost^−α between looks)."""
+        elapsed = time.monotonic() - self._began
+        if seen.spent <= 0 or elapsed <= 0:
+            return "unknown yet"
+        left = [cost for cost in (self._cost_to_budget(seen), self._cost_to_accuracy(seen)) if cost is not None]
+        return f"about {duration(max(0.0, min(left)))}" if left else "unknown yet"
+
+    def _cost_to_budget(self, seen: Observations) -> float | None:
+        ceiling = self._limits.ceiling(self._belief.plain.cost[0] if self._belief else None)
+        left = [] if ceiling is None else [ceiling - seen.spent]
+        if self._limits.trials and seen.finished:
+            left.append((self._limits.trials - seen.finished) * seen.spent / seen.finished)
+        return min(left) if left else None
+
+    def _cost_to_accuracy(self, seen: Observations) -> float | None:
+        if self._limits.accuracy is None or len(self._looks) < 2:
+            return None
+        (cost0, error0), (cost1, error1) = self._looks[max(0, len(self._looks) - 5)], self._looks[-1]
+        if error1 <= 1 - self._limits.accuracy:
+            return 0.0
+        if cost1 <= cost0 or error1 >= error0:
+            return None
+        slope = math.log(error0 / error1) / math.log(cost1 / cost0)
+        return float(cost1 * (error1 / (1 - self._limits.accuracy)) ** (1 / slope) - seen.spent)
+
+
+def _worst(belief: Belief) -> Estimate | None:
+    known = [estimate for estimate in belief.accuracy.values() if estimate is not None]
+    return min(known, key=lambda e: e.low, default=None)

@@ -1,0 +1,161 @@
+"""What a person sees: the progress of a run, and tables that say one thing each."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from typing import TYPE_CHECKING, Any
+
+from rich.console import RenderableType
+from rich.table import Table
+
+from planner.evaluation.estimate import Estimate
+from planner.evaluation.gains import Gain, Gains
+from planner.ledger.observations import Observations
+from planner.space.types import Point
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from planner.reporting.verdict import Verdict
+
+__all__ = ["accuracy_table", "as_json", "duration", "frame_table", "gains_table", "percent", "point_text",
+           "runs_table", "simulation_table", "verdict_table"]
+
+
+def duration(seconds: float) -> str:
+    """Seconds as a person says them: 8.3 s, 4 min 10 s, 2 h 05 min."""
+    if not math.isfinite(seconds):
+        return "unknown"
+    if seconds < 100:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 100:
+        return f"{minutes} min {rest:02d} s"
+    return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def percent(share: float) -> str:
+    """0.9512 → 95.1 %."""
+    return f"{share * 100:.1f} %" if math.isfinite(share) else "–"
+
+
+def point_text(point: Point) -> str:
+    """A point on one line."""
+    return "  ".join(f"{name}={value}" for name, value in point.items())
+
+
+def accuracy_table(estimates: dict[str, Estimate | None]) -> Table:
+    """Estimated accuracy of each target, labelled as such."""
+    table = Table(title="Estimated accuracy on the points not measured", title_justify="left", box=None)
+    for column in ("target", "estimated", "90 % interval"):
+        table.add_column(column, justify="left" if column == "target" else "right")
+    for target, estimate in estimates.items():
+        if estimate is None:
+            table.add_row(target, "–", "too few runs")
+        else:
+            table.add_row(target, percent(estimate.estimated), f"{percent(estimate.low)} … {percent(estimate.high)}")
+    return table
+
+
+def gains_table(gains: Gains, spent: float, plain: float) -> Table:
+    """The bargain: what was saved against measuring every point by itself."""
+    label = "estimated" if gains.estimated else "measured"
+    table = Table(title=f"Gain over the plain sweep ({label})", title_justify="left", box=None)
+    for column in ("meta-metric", "gain", "90 % interval"):
+        table.add_column(column, justify="left" if column == "meta-metric" else "right")
+    table.add_row("experiments_gain", f"{gains.experiments:.1f}×", "")
+    table.add_row("time_gain", *_gain(gains.time))
+    table.add_row("resource_gain", *_gain(gains.resource))
+    if gains.longest is not None:
+        table.add_row("… over longest runs only", *_gain(gains.longest))
+    table.caption = f"spent {duration(spent)} of accelerator time; the plain sweep: {duration(plain)} ({label})"
+    table.caption_justify = "left"
+    return table
+
+
+def _gain(gain: Gain) -> tuple[str, str]:
+    return f"{gain.value:.1f}×", f"{gain.low:.1f} … {gain.high:.1f}" if gain.low != gain.high else ""
+
+
+def runs_table(seen: Observations, discarded: dict[int, str]) -> Table:
+    """Every run: what, how it ended, what it cost. Discarded ones are named below."""
+    table = Table(box=None, title="Runs", title_justify="left")
+    for column in ("run", "point", "status", "points", "cost"):
+        table.add_column(column, overflow="fold")
+    for run in seen.runs:
+        measurement = run.measurement
+        reason = f": {measurement.reason}" if measurement.reason else ""
+        table.add_row(str(run.number), point_text(run.point), measurement.status.value + reason,
+                      str(len(measurement.readings)), duration(measurement.cost.accelerator_seconds))
+    if discarded:
+        table.caption = "discarded: " + ", ".join(f"{number} ({why})" for number, why in sorted(discarded.items()))
+        table.caption_justify = "left"
+    return table
+
+
+def verdict_table(verdict: Verdict) -> RenderableType:
+    """What the predictions were worth, beside what was estimated."""
+    how = "audited points, measured now" if verdict.kind == "audit" else "points that no run covered"
+    table = Table(box=None, title=f"True accuracy on the {how}", title_justify="left")
+    for column in ("target", "points", "accuracy", "90 % interval", "median error", "inside 90 %", "estimated was",
+                   "noise of truth"):
+        table.add_column(column, justify="left" if column == "target" else "right")
+    for target, result in verdict.scores.items():
+        interval, estimate = verdict.interval.get(target), verdict.estimates.get(target)
+        table.add_row(
+            target, f"{result.points:,}", percent(result.accuracy),
+            f"{percent(interval[0])} … {percent(interval[1])}" if interval else "", percent(result.median_ape),
+            percent(result.coverage90), percent(estimate.estimated) if estimate else "–",
+            percent(verdict.noise.get(target, math.nan)))
+    label = "estimated" if verdict.gains.estimated else "measured"
+    table.caption = (f"experiments_gain {verdict.gains.experiments:.1f}×   time_gain {verdict.gains.time.value:.1f}×   "
+                     f"resource_gain {verdict.gains.resource.value:.1f}× ({label})")
+    table.caption_justify = "left"
+    return table
+
+
+def frame_table(frame: pd.DataFrame) -> Table:
+    """A few rows as a table."""
+    table = Table(box=None)
+    for column in frame.columns:
+        table.add_column(str(column), justify="right")
+    for row in frame.itertuples(index=False):
+        table.add_row(*[f"{value:.4g}" if isinstance(value, float) else str(value) for value in row])
+    return table
+
+
+def as_json(value: Any) -> Any:
+    """Numbers as JSON has them: NaN and infinities become null."""
+    if isinstance(value, dict):
+        return {key: as_json(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [as_json(part) for part in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def simulation_table(result: dict[str, Any]) -> Table:
+    """Median accuracy over seeds at each share of the full cost, and where the stopping rule stops."""
+    runs = result["runs"]
+    shares = [entry["cost_fraction"] for entry in runs[0]["at"]]
+    table = Table(box=None, title_justify="left", title=f"Accuracy on {result['grid_points']:,} grid points by share "
+                  "of the full cost (median over seeds)")
+    for column in ("strategy", "target", *[f"{share * 100:g} %" for share in shares], "stops at", "accuracy there"):
+        table.add_column(column, justify="left" if column in {"strategy", "target"} else "right")
+    for name, target in dict.fromkeys((run["strategy"], run["target"]) for run in runs):
+        mine = [run for run in runs if (run["strategy"], run["target"]) == (name, target)]
+        cells = [percent(_median([run["at"][i]["accuracy"] for run in mine])) for i in range(len(shares))]
+        stops = [run["stop"] for run in mine if run["stop"]]
+        at = percent(_median([stop["cost_fraction"] for stop in stops])) if stops else "–"
+        table.add_row(name, target, *cells, at, percent(_median([stop["accuracy"] for stop in stops])))
+    table.caption = f"full cost: {duration(result['full_cost'])} of accelerator time"
+    table.caption_justify = "left"
+    return table
+
+
+def _median(values: list[float | None]) -> float:
+    """NaN where a value is undefined: a median over the lucky seeds would flatter."""
+    known = [value for value in values if value is not None and math.isfinite(value)]
+    return statistics.median(known) if known and len(known) == len(values) else math.nan

@@ -1,0 +1,181 @@
+"""What a study's predictions were worth: against a measured grid, or against random points measured now."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from planner.acquisition.strategy import Belief
+from planner.evaluation.accuracy import Score, balanced_accuracy, score
+from planner.evaluation.estimate import Estimate
+from planner.evaluation.gains import Gains, gains
+from planner.ledger.ledger import Ledger, is_gain
+from planner.ledger.observations import Observations
+from planner.space.table import read_measured
+from planner.space.table_file import read_table_file
+from planner.space.types import BoolArray, FloatArray, IntArray, Proposal, StudyError
+from planner.surrogates.cost import Sweep
+
+if TYPE_CHECKING:
+    from planner.space.recorded import RecordedTable
+    from planner.study import Study
+
+__all__ = ["Verdict", "against_audit", "against_truth"]
+
+_BOOTSTRAPS = 2000
+
+
+@dataclass(frozen=True, eq=False)
+class Verdict:
+    """Scores and estimates by target, and the gains.
+
+    kind: "truth" or "audit". interval: 90 % interval of the accuracy, by bootstrap over the audited points; absent
+    against a whole grid. noise: mean |repeat − median| / median of the truth. failures: balanced accuracy.
+    """
+
+    kind: str
+    scores: Mapping[str, Score]
+    estimates: Mapping[str, Estimate | None]
+    gains: Gains
+    interval: Mapping[str, tuple[float, float]]
+    noise: Mapping[str, float]
+    failures: float
+
+    def to_json(self) -> dict[str, Any]:
+        """As `evaluate --json` writes it."""
+        targets = {
+            target: {
+                **asdict(result),
+                "estimated": asdict(e) if (e := self.estimates.get(target)) else None,
+                "interval90": self.interval.get(target), "truth_noise": self.noise.get(target),
+            }
+            for target, result in self.scores.items()
+        }
+        return {"kind": self.kind, "targets": targets, "gains": asdict(self.gains),
+                "failure_balanced_accuracy": self.failures}
+
+
+def against_truth(study: Study, seen: Observations, belief: Belief, path: Path, any_fingerprint: bool) -> Verdict:
+    """Score against the measured grid in `path`. Raises StudyError where it was measured under another fingerprint."""
+    table = read_measured(path, {axis.name: axis.values for axis in study.grid.axes}, study.targets)
+    if not any_fingerprint:
+        _check_fingerprint(study, seen, table, path)
+    rows, there = _match(study, table)
+    failed = np.zeros(len(study.grid), dtype=bool)
+    failed[there] = table.failed[rows[there]]
+    truth = {target: _scattered(table.truth(target), rows, there) for target in study.targets}
+    plain, measured = _measured_sweep(belief, table, rows, there)
+    bargain = gains(seen, plain, belief.longest)
+    return Verdict(
+        "truth", _scores(seen, belief, truth), belief.accuracy,
+        Gains(bargain.experiments, bargain.time, bargain.resource, bargain.longest, not measured), {},
+        {target: table.noise(target) for target in study.targets},
+        balanced_accuracy(belief.success[there], failed[there], seen.known[there]),
+    )
+
+
+def against_audit(study: Study, seen: Observations, belief: Belief, count: int, seed: int) -> Verdict:
+    """Measure `count` random points that no run of the study covered, each by itself, and score on those.
+
+    They are kept in a study of their own, "NAME (audit)": they are no part of the bargain.
+    """
+    audited = _audit(study, seen, count, seed)
+    truth = {target: audited.column(target) for target in study.targets}
+    rng = np.random.default_rng(seed)
+    interval = {}
+    for target in study.targets:
+        known = np.isfinite(truth[target])
+        ape = np.abs(belief.prediction.value[target][known] / truth[target][known] - 1)
+        if len(ape) > 1:
+            means = ape[rng.integers(len(ape), size=(_BOOTSTRAPS, len(ape)))].mean(axis=1)
+            interval[target] = (1 - float(np.quantile(means, 0.95)), 1 - float(np.quantile(means, 0.05)))
+    # Points that this audit did not measure are neither right nor wrong: only audited ones are scored.
+    noise = {target: _noise(audited, target) for target in study.targets}
+    return Verdict("audit", _scores(seen, belief, truth), belief.accuracy, gains(seen, belief.plain, belief.longest),
+                   interval, noise, balanced_accuracy(belief.success, audited.failed, ~audited.known))
+
+
+def _audit(study: Study, seen: Observations, count: int, seed: int) -> Observations:
+    unmeasured = np.flatnonzero(~seen.known)
+    if not len(unmeasured):
+        raise StudyError("--audit: every point is measured; there is nothing left to predict")
+    rng = np.random.default_rng(seed)
+    rows = rng.choice(unmeasured, min(count, len(unmeasured)), replace=False)
+    rows = rows[np.argsort(study.grid.engine[rows], kind="stable")]
+    ledger = Ledger.create_or_resume(
+        study.storage, f"{study.name} (audit)", study.grid.axes, study.targets, study.text,
+        study.runner.fingerprint())
+    audited = Observations(study.grid, study.targets)
+    try:
+        for number, row in enumerate(rows):
+            trial, point = ledger.begin(study.grid.point(int(row)), seed + number)
+            measurement = study.runner.measure(Proposal(point, (point,), seed + number))
+            audited.add(ledger.finish(trial, measurement))
+    finally:
+        study.runner.close()
+    return audited
+
+
+def _scores(seen: Observations, belief: Belief, truth: Mapping[str, FloatArray]) -> dict[str, Score]:
+    prediction = belief.prediction
+    return {
+        target: score(values, prediction.value[target], (prediction.low[target], prediction.high[target]),
+                      seen.column(target), seen.known, is_gain(target))
+        for target, values in truth.items()
+    }
+
+
+def _check_fingerprint(study: Study, seen: Observations, table: RecordedTable, path: Path) -> None:
+    fingerprint = study.runner.fingerprint()
+    if fingerprint.get("table_sha256") == table.sha256:
+        return
+    recorded = read_table_file(path, str(path), "--truth").columns.get("environment")
+    there = {str(value) for value in recorded} if recorded is not None else set()
+    ours = {run.measurement.environment for run in seen.runs}
+    if not there or not there <= ours:
+        raise StudyError(f"--truth: {path} was measured under another fingerprint "
+                         f"({', '.join(sorted(there)) or 'none recorded'}, not {', '.join(sorted(ours))}); "
+                         "give one measured by this study's set-up, or add --allow-other-fingerprint")
+
+
+def _match(study: Study, table: RecordedTable) -> tuple[IntArray, BoolArray]:
+    """For each grid row its number in the table, and whether it is there."""
+    rows = np.full(len(study.grid), -1, dtype=np.int64)
+    for row in range(len(study.grid)):
+        try:
+            rows[row] = table.find(study.grid.point(row))
+        except KeyError:
+            continue
+    if not (rows >= 0).any():
+        raise StudyError(f"--truth: {table.name} holds no point of this study's grid; give a table with its axes")
+    return rows, rows >= 0
+
+
+def _scattered(values: FloatArray, rows: IntArray, there: BoolArray) -> FloatArray:
+    result = np.full(len(rows), np.nan)
+    result[there] = values[rows[there]]
+    return result
+
+
+def _measured_sweep(
+    belief: Belief, table: RecordedTable, rows: IntArray, there: BoolArray
+) -> tuple[Sweep, bool]:
+    """Σ_G from the table's own seconds where it has them for every point, else as the study predicts it."""
+    if "seconds" not in table.metrics or not there.all():
+        return belief.plain, False
+    seconds = table.truth("seconds")[rows]
+    devices = table.truth("accelerators")[rows] if "accelerators" in table.metrics else np.ones(len(rows))
+    if not np.isfinite(seconds).all():
+        return belief.plain, False
+    total = float(seconds.sum()) + belief.plain.starts_s
+    cost = float((seconds * devices).sum()) + belief.plain.starts_cost
+    return Sweep((total, total, total), (cost, cost, cost)), True
+
+
+def _noise(audited: Observations, target: str) -> float:
+    spread = [np.mean(np.abs(np.array(r) / np.median(r) - 1)) for r in audited.repeats(target).values() if len(r) > 1]
+    return float(np.mean(spread)) if spread else float("nan")

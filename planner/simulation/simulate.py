@@ -1,0 +1,235 @@
+"""The adaptive loop played over a recorded grid, and scored against its truth.
+
+Every cost is a replayed one, charged to the loop's one budget. The truth is seen here only, after the fact.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
+
+import numpy as np
+
+from planner.acquisition.stopping import AccuracyRule, Limits
+from planner.acquisition.strategy import Belief, Strategy, StrategyContext
+from planner.evaluation.accuracy import score
+from planner.evaluation.estimate import Estimate
+from planner.ledger.ledger import is_gain
+from planner.ledger.observations import Observations, Run
+from planner.loop import Loop, Observer, next_look
+from planner.simulation.strategies import make_strategy, uses_trajectories
+from planner.space.recorded import RecordedTable
+from planner.space.types import FloatArray, Measurement, Point, Proposal, Runner, RunnerContext, StudyError
+
+if TYPE_CHECKING:
+    from planner.study import Study
+
+__all__ = ["full_cost", "simulate_all", "simulate_one"]
+
+
+T = TypeVar("T")
+
+
+class _Replay(Runner, Protocol):
+    """A runner over a recorded table."""
+
+    @property
+    def table(self) -> RecordedTable: ...
+
+
+class _Memory:
+    """Keeps no record: a simulation's runs live in its observations."""
+
+    def __init__(self) -> None:
+        self._number = 0
+
+    def begin(self, point: Point, seed: int) -> tuple[Point, Point]:
+        return point, point
+
+    def finish(self, trial: Point, measurement: Measurement, planner_s: float = 0.0) -> Run:
+        self._number += 1
+        return Run(self._number - 1, trial, measurement, planner_s)
+
+
+@dataclass(frozen=True)
+class _PointByPoint:
+    """A runner whose trajectories are left unused: every point is its own run."""
+
+    inner: Runner
+    trajectory_axis: None = None
+
+    def measure(self, proposal: Proposal) -> Measurement:
+        return self.inner.measure(proposal)
+
+
+@dataclass
+class _Timed:
+    """A strategy whose own seconds are counted."""
+
+    inner: Strategy
+    seconds: float = 0.0
+
+    def propose(self, seen: Observations) -> int | None:
+        return self._timed(lambda: self.inner.propose(seen))
+
+    def believe(self, seen: Observations) -> Belief:
+        return self._timed(lambda: self.inner.believe(seen))
+
+    def price(self, row: int, seen: Observations) -> float:
+        return self.inner.price(row, seen)
+
+    def _timed(self, call: Callable[[], T]) -> T:
+        began = time.perf_counter()
+        try:
+            return call()
+        finally:
+            self.seconds += time.perf_counter() - began
+
+
+@dataclass
+class _Watch(Observer):
+    """Notes the cost after each run, and where the stopping rule would have stopped."""
+
+    strategy: Strategy
+    rule: AccuracyRule
+    costs: list[float] = field(default_factory=list)
+    stopped_at: int | None = None
+    belief: Belief | None = None
+    _look_at: int = 0
+
+    def finished(self, run: Run, seen: Observations) -> None:
+        previous = self.costs[-1] if self.costs else 0.0
+        self.costs.append(previous + run.measurement.cost.accelerator_seconds)
+        runs = len(self.costs)
+        if self.stopped_at is None and runs >= self._look_at and seen.measured.any():
+            self._look_at = next_look(runs)
+            belief = self.strategy.believe(seen)
+            if self.rule.look(belief.accuracy):
+                self.stopped_at, self.belief = runs, belief
+
+
+def simulate_all(
+    study: Study, names: Sequence[str], seeds: Iterable[int], shares: Sequence[float], stop_accuracy: float,
+    jobs: int, say: Callable[[str], None],
+) -> dict[str, Any]:
+    """Every strategy with every seed; the form of `simulate --json`. Raises StudyError."""
+    from joblib import Parallel, delayed
+
+    if not hasattr(study.runner, "table"):
+        raise StudyError("runner.kind: simulate needs a recorded grid; use `kind: replay`")
+    for name in names:
+        study.strategy(name)  # an unknown name is told before anything is computed
+    tasks = [(name, seed) for name in names for seed in seeds]
+    work = (delayed(simulate_one)(study, name, seed, shares, stop_accuracy) for name, seed in tasks)
+    runs: list[dict[str, Any]] = []
+    began = time.monotonic()
+    results = Parallel(n_jobs=jobs, return_as="generator")(work)
+    for done, ((name, seed), result) in enumerate(zip(tasks, results, strict=True), start=1):
+        runs.extend(result)
+        left = (time.monotonic() - began) / done * (len(tasks) - done)
+        say(f"{done} of {len(tasks)}: {name}, seed {seed} · about {left:.0f} s left")
+    return {"grid_points": len(study.grid), "full_cost": full_cost(study), "runs": runs}
+
+
+def simulate_one(
+    study: Study, name: str, seed: int, shares: Sequence[float], stop_accuracy: float
+) -> list[dict[str, Any]]:
+    """One strategy with one seed: an entry of `runs` for each target."""
+    full = full_cost(study)
+    recorded = cast("_Replay", study.runner)
+    kind = cast("Any", type(recorded))
+    context = RunnerContext(study.grid.axes, study.targets, study.directory, seed)
+    runner: Runner = kind(study.settings, context, table=recorded.table)
+    trajectory = runner.trajectory_axis if uses_trajectories(name) else None
+    if trajectory is None:
+        runner = cast("Runner", _PointByPoint(runner))
+    make = StrategyContext(study.grid, study.targets, trajectory, recorded.accelerators, seed)
+    timed = _Timed(make_strategy(name, make))
+    watch = _Watch(timed, AccuracyRule(stop_accuracy))
+    seen = Observations(study.grid, study.targets)
+    Loop(runner, timed, _Memory(), seen, Limits(cost=max(shares) * full), seed, watch, clock=None).run()
+    states = [_state_at(watch.costs, share * full) for share in shares]
+    scored = {state: _score(study, make_strategy(name, make), seen.prefix(state)) for state in set(states) if state}
+    return [
+        {
+            "strategy": name, "seed": seed, "target": target,
+            "at": [_entry(share, state, watch.costs, full, scored, target)
+                   for share, state in zip(shares, states, strict=True)],
+            "stop": _stop(study, watch, seen, full, target),
+            "planner_s": timed.seconds,
+        }
+        for target in study.targets
+    ]
+
+
+def full_cost(study: Study) -> float:
+    """Accelerator-seconds of the plain sweep: each point's median cost, its repeats, its run's overhead, failed
+    points included, and one start of each engine configuration."""
+    table = cast("_Replay", study.runner).table
+    rows = _table_rows(study)
+    settings, devices = study.settings, table.accelerators[rows]
+    seconds = table.plain_seconds[rows] * settings.repeats + settings.run_overhead_s
+    first = np.unique(study.grid.engine, return_index=True)[1]
+    return float((seconds * devices).sum() + settings.engine_start_s * devices[first].sum())
+
+
+def _table_rows(study: Study) -> list[int]:
+    table = cast("_Replay", study.runner).table
+    return [table.find(study.grid.point(row)) for row in range(len(study.grid))]
+
+
+def _state_at(costs: Sequence[float], limit: float) -> int:
+    """How many runs had been made when the cost had not yet passed `limit`."""
+    return int(np.searchsorted(costs, limit * (1 + 1e-12), side="right"))
+
+
+def _score(study: Study, strategy: Strategy, seen: Observations) -> dict[str, dict[str, Any]]:
+    if not seen.measured.any():
+        return {}
+    return _scores(study, strategy.believe(seen), seen)
+
+
+def _scores(study: Study, belief: Belief, seen: Observations) -> dict[str, dict[str, Any]]:
+    table, rows = cast("_Replay", study.runner).table, _table_rows(study)
+    result = {}
+    for target in study.targets:
+        truth: FloatArray = table.truth(target)[rows]
+        prediction = belief.prediction
+        found = score(truth, prediction.value[target], (prediction.low[target], prediction.high[target]),
+                      seen.column(target), seen.known, is_gain(target))
+        estimate = belief.accuracy.get(target)
+        result[target] = {
+            "accuracy": found.accuracy, "median_ape": found.median_ape, "p95_ape": found.p95_ape,
+            "accuracy_all": found.accuracy_all, "coverage90": found.coverage90,
+            "rank_correlation": found.rank_correlation, "top1_regret": found.top1_regret,
+            **_estimated(estimate), "measured": int(seen.measured.sum()), "runs": len(seen.runs),
+        }
+    return result
+
+
+def _estimated(estimate: Estimate | None) -> dict[str, float | None]:
+    return {
+        "estimated_accuracy": estimate.estimated if estimate else None,
+        "estimated_low": estimate.low if estimate else None, "estimated_high": estimate.high if estimate else None,
+    }
+
+
+_UNDEFINED = dict.fromkeys((
+    "accuracy", "median_ape", "p95_ape", "accuracy_all", "coverage90", "rank_correlation", "top1_regret",
+    "estimated_accuracy", "estimated_low", "estimated_high"))
+
+
+def _entry(
+    share: float, state: int, costs: Sequence[float], full: float, scored: dict[int, dict[str, Any]], target: str
+) -> dict[str, Any]:
+    found = scored.get(state, {}).get(target, {**_UNDEFINED, "measured": 0, "runs": state})
+    return {"cost_fraction": share, "cost_actual": costs[state - 1] / full if state else 0.0, **found}
+
+
+def _stop(study: Study, watch: _Watch, seen: Observations, full: float, target: str) -> dict[str, Any] | None:
+    if watch.stopped_at is None or watch.belief is None:
+        return None
+    found = _scores(study, watch.belief, seen.prefix(watch.stopped_at))[target]
+    return {"cost_fraction": watch.costs[watch.stopped_at - 1] / full, **found, "reason": "accuracy"}

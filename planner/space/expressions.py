@@ -1,0 +1,137 @@
+"""A small, safe expression language for constraints, filters and prices. Python's grammar, never `eval`.
+
+Allowed: names, numbers, strings, + - * / // % **, comparisons (chained too), and / or / not, and the functions
+min, max, log2, sqrt. Everything is evaluated with numpy over whole columns at once.
+"""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import operator
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
+from functools import reduce
+from typing import Any, Final
+
+import numpy as np
+
+from planner.space.types import StudyError
+
+__all__ = ["Expression", "parse", "suggestion"]
+
+_MAX_LENGTH: Final = 1000
+_BINARY: Final[Mapping[type[ast.operator], Callable[[Any, Any], Any]]] = {
+    ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv,
+    ast.FloorDiv: operator.floordiv, ast.Mod: operator.mod, ast.Pow: operator.pow,
+}
+_COMPARE: Final[Mapping[type[ast.cmpop], Callable[[Any, Any], Any]]] = {
+    ast.Lt: operator.lt, ast.LtE: operator.le, ast.Gt: operator.gt, ast.GtE: operator.ge,
+    ast.Eq: operator.eq, ast.NotEq: operator.ne,
+}
+_FUNCTIONS: Final[Mapping[str, tuple[int, Callable[..., Any]]]] = {
+    "min": (2, np.minimum), "max": (2, np.maximum), "log2": (1, np.log2), "sqrt": (1, np.sqrt),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Expression:
+    """A parsed expression. Call it with columns (name → array) and get an array."""
+
+    text: str
+    key: str
+    names: frozenset[str]
+    is_condition: bool
+    _tree: ast.expr
+
+    def __call__(self, columns: Mapping[str, Any]) -> Any:
+        """Evaluate over `columns`, arrays of one length. Raises StudyError where the kinds do not fit."""
+        try:
+            with np.errstate(all="ignore"):
+                return _evaluate(self._tree, columns)
+        except (TypeError, ValueError, OverflowError, np.exceptions.DTypePromotionError) as error:
+            message = f"{self.key}: '{self.text}' does not fit the values it names; compare like with like"
+            raise StudyError(message) from error
+
+
+def parse(text: str, known: Collection[str], key: str) -> Expression:
+    """Parse `text`, whose names must be among `known`. Raises StudyError that opens with `key`."""
+    if len(text) > _MAX_LENGTH:
+        raise StudyError(f"{key}: the expression is longer than {_MAX_LENGTH} characters; split it")
+    try:
+        tree = ast.parse(text.strip(), mode="eval").body
+        _check(tree, key)
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        if isinstance(error, StudyError):
+            raise
+        raise StudyError(f"{key}: cannot read the expression {text!r}; write it like 'a + b <= 4096'") from error
+    names = frozenset(node.id for node in ast.walk(tree) if isinstance(node, ast.Name)) - set(_FUNCTIONS)
+    for name in sorted(names - set(known)):
+        raise StudyError(f"{key}: unknown name '{name}'{suggestion(name, known)}")
+    return Expression(text, key, names, _is_condition(tree), tree)
+
+
+def suggestion(name: str, known: Iterable[str]) -> str:
+    """The end of an error message: the nearest known name, or all of them."""
+    known = sorted(known)
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"; did you mean '{close[0]}'?" if close else f"; use one of: {', '.join(known)}"
+
+
+def _is_condition(tree: ast.expr) -> bool:
+    negated = isinstance(tree, ast.UnaryOp) and isinstance(tree.op, ast.Not)
+    return negated or isinstance(tree, ast.Compare | ast.BoolOp)
+
+
+def _check(node: ast.expr, key: str) -> None:
+    match node:
+        case ast.Constant(value=bool() | int() | float() | str()) | ast.Name():
+            children: list[ast.expr] = []
+        case ast.UnaryOp(op=ast.USub() | ast.UAdd() | ast.Not()):
+            children = [node.operand]
+        case ast.BinOp(op=op) if type(op) in _BINARY:
+            children = [node.left, node.right]
+        case ast.BoolOp():
+            children = node.values
+        case ast.Compare() if all(type(op) in _COMPARE for op in node.ops):
+            children = [node.left, *node.comparators]
+        case ast.Call(func=ast.Name(id=name), keywords=[]) if (
+            name in _FUNCTIONS and len(node.args) == _FUNCTIONS[name][0]
+        ):
+            children = node.args
+        case _:
+            what = ast.unparse(node)
+            raise StudyError(f"{key}: '{what}' is not allowed; use names, numbers, + - * / // % **, "
+                             "comparisons, and, or, not, min(a, b), max(a, b), log2(a), sqrt(a)")
+    for child in children:
+        _check(child, key)
+
+
+def _evaluate(node: ast.expr, columns: Mapping[str, Any]) -> Any:
+    match node:
+        case ast.Constant(value=bool() | int() | float() | str() as value):
+            # Floats, so that 9**9**9 is infinite at once and not a number with millions of digits.
+            return value if isinstance(value, str) else np.float64(value)
+        case ast.Name(id=name):
+            return columns[name]
+        case ast.UnaryOp(op=op, operand=operand):
+            value = _evaluate(operand, columns)
+            if isinstance(op, ast.Not):
+                return np.logical_not(value)
+            return -value if isinstance(op, ast.USub) else +value
+        case ast.BinOp(left=left, op=op, right=right):
+            return _BINARY[type(op)](_number(left, columns), _number(right, columns))
+        case ast.BoolOp(op=op, values=values):
+            join = np.logical_and if isinstance(op, ast.And) else np.logical_or
+            return reduce(join, [_evaluate(value, columns) for value in values])
+        case ast.Compare(left=left, ops=ops, comparators=comparators):
+            sides = [_evaluate(side, columns) for side in (left, *comparators)]
+            pairs = zip(ops, sides[:-1], sides[1:], strict=True)
+            return reduce(np.logical_and, [_COMPARE[type(op)](a, b) for op, a, b in pairs])
+        case ast.Call(func=ast.Name(id=name), args=arguments):
+            return _FUNCTIONS[name][1](*[_number(argument, columns) for argument in arguments])
+    raise TypeError(ast.dump(node))
+
+
+def _number(node: ast.expr, columns: Mapping[str, Any]) -> Any:
+    return np.asarray(_evaluate(node, columns), dtype=float)

@@ -1,0 +1,176 @@
+"""All valid points, as integers: codes, features, engine configurations, trajectory lines.
+
+Notation: N points, A axes, codes[i, a] the position of point i's value among axis a's values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Final
+
+import numpy as np
+
+from planner.space.expressions import Expression
+from planner.space.types import Axis, Features, FloatArray, IntArray, Point, Role, Scale, Scope, StudyError, Value
+
+__all__ = ["Grid", "full_grid", "grid_of_rows"]
+
+_MAX_POINTS: Final = 2_000_000
+
+
+@dataclass(frozen=True, eq=False)
+class Grid:
+    """The valid points of a space. Points are addressed by their row, 0 … N − 1, everywhere in the planner.
+
+    codes: (N, A), unique rows.
+    """
+
+    axes: tuple[Axis, ...]
+    codes: IntArray
+
+    def __len__(self) -> int:
+        return len(self.codes)
+
+    def point(self, row: int) -> dict[str, Value]:
+        """The point at `row`."""
+        return {axis.name: axis.values[code] for axis, code in zip(self.axes, self.codes[row], strict=True)}
+
+    def find(self, point: Point) -> int | None:
+        """The row of `point`, None where it is not in the grid (an unknown value or axis, a constraint)."""
+        if set(point) != {axis.name for axis in self.axes}:
+            return None
+        codes = [self._code_of[axis.name].get(point[axis.name]) for axis in self.axes]
+        if None in codes:
+            return None
+        return self._row_of_key.get(int(np.dot(np.array(codes, dtype=np.int64), self._strides)))
+
+    def axis(self, name: str) -> Axis:
+        """The axis called `name`. Raises KeyError."""
+        return self.axes[self.position(name)]
+
+    def position(self, name: str) -> int:
+        """Where the axis called `name` stands. Raises KeyError."""
+        for i, axis in enumerate(self.axes):
+            if axis.name == name:
+                return i
+        raise KeyError(name)
+
+    def by_role(self, role: Role) -> Axis | None:
+        """The first axis that plays `role`."""
+        return next((axis for axis in self.axes if role in axis.roles), None)
+
+    def column(self, name: str) -> Any:
+        """The values of one axis at all points, (N,); numbers where the axis holds numbers, else objects."""
+        position = self.position(name)
+        values = self.axes[position].values
+        numeric = not any(isinstance(value, str) for value in values)
+        return np.array(values, dtype=float if numeric else object)[self.codes[:, position]]
+
+    def size_column(self, role: Role) -> FloatArray:
+        """The numbers of the axis that plays `role`, (N,); ones where no numeric axis does."""
+        axis = self.by_role(role)
+        if axis is None or any(isinstance(value, str) for value in axis.values):
+            return np.ones(len(self))
+        return np.asarray(self.column(axis.name), dtype=float)
+
+    @cached_property
+    def engine(self) -> IntArray:
+        """The engine configuration of each point, (N,): points with equal numbers share an engine."""
+        scoped = [i for i, axis in enumerate(self.axes) if axis.scope is Scope.ENGINE]
+        return _groups(self.codes[:, scoped] @ self._strides[scoped])
+
+    @cached_property
+    def features(self) -> Features:
+        """All points encoded for the surrogates."""
+        return self.features_without(None)
+
+    def features_without(self, omitted: str | None) -> Features:
+        """All points encoded, as if the axis `omitted` were not there."""
+        columns = []
+        for axis in self.axes:
+            if axis.scale is not Scale.CATEGORY and axis.name != omitted:
+                columns.append(_encode(self.column(axis.name), axis.scale))
+            for numbers in axis.descriptors.values():
+                scale = Scale.LOG if min(numbers) >= 0 else Scale.LINEAR
+                columns.append(_encode(np.array(numbers)[self.codes[:, self.position(axis.name)]], scale))
+        useful = [c for c in columns if np.ptp(c) > 0]
+        numeric = np.column_stack([(c - c.mean()) / c.std() for c in useful]) if useful else np.empty((len(self), 0))
+        categories = [
+            i for i, axis in enumerate(self.axes)
+            if axis.scale is Scale.CATEGORY and len(axis.values) > 1 and axis.name != omitted
+        ]
+        levels = tuple(len(self.axes[i].values) for i in categories)
+        return Features(numeric, self.codes[:, categories], levels)
+
+    def lines(self, axis: str) -> IntArray:
+        """The line of each point along `axis`, (N,): points with equal numbers differ only by that axis."""
+        others = [i for i in range(len(self.axes)) if i != self.position(axis)]
+        return _groups(self.codes[:, others] @ self._strides[others])
+
+    def shorter(self, axis: str, row: int) -> IntArray:
+        """The rows that differ from `row` only by a smaller value of `axis`, ascending by that value."""
+        position = self.position(axis)
+        stride, code = int(self._strides[position]), int(self.codes[row, position])
+        key = int(self.codes[row] @ self._strides)
+        found = [self._row_of_key.get(key - step * stride) for step in range(code, 0, -1)]
+        return np.array([other for other in found if other is not None], dtype=np.int64)
+
+    @cached_property
+    def _strides(self) -> IntArray:
+        sizes = [len(axis.values) for axis in self.axes]
+        return np.array([int(np.prod(sizes[i + 1:], dtype=np.int64)) for i in range(len(sizes))], dtype=np.int64)
+
+    @cached_property
+    def _row_of_key(self) -> dict[int, int]:
+        return {int(key): row for row, key in enumerate(self.codes @ self._strides)}
+
+    @cached_property
+    def _code_of(self) -> dict[str, dict[Value, int]]:
+        return {axis.name: {value: code for code, value in enumerate(axis.values)} for axis in self.axes}
+
+
+def full_grid(axes: Sequence[Axis], constraints: Sequence[Expression] = ()) -> Grid:
+    """Every combination of values that meets all constraints. Raises StudyError where that is none, or too many."""
+    size = 1
+    for axis in axes:
+        size *= len(axis.values)
+    if size > _MAX_POINTS:
+        raise StudyError(f"space.axes: {size:,} combinations are more than {_MAX_POINTS:,}; thin out an axis")
+    mesh = np.meshgrid(*[np.arange(len(axis.values)) for axis in axes], indexing="ij")
+    codes = np.stack([m.ravel() for m in mesh], axis=1).astype(np.int64)
+    return _constrained(Grid(tuple(axes), codes), constraints)
+
+
+def grid_of_rows(axes: Sequence[Axis], rows: Mapping[str, Sequence[Value]], constraints: Sequence[Expression]) -> Grid:
+    """The grid of a recorded table: `rows` gives each axis' value at each point, unique points, all on the axes."""
+    columns = []
+    for axis in axes:
+        code = {value: i for i, value in enumerate(axis.values)}
+        columns.append([code[value] for value in rows[axis.name]])
+    return _constrained(Grid(tuple(axes), np.array(columns, dtype=np.int64).T), constraints)
+
+
+def _constrained(grid: Grid, constraints: Sequence[Expression]) -> Grid:
+    keep = np.ones(len(grid), dtype=bool)
+    for constraint in constraints:
+        columns = {name: grid.column(name) for name in constraint.names}
+        keep &= np.broadcast_to(np.asarray(constraint(columns), dtype=bool), keep.shape)
+        if not keep.any():
+            raise StudyError(f"{constraint.key}: '{constraint.text}' leaves no point in the grid; loosen it")
+    if not len(grid):
+        raise StudyError("space.axes: the grid is empty; give each axis a value")
+    return Grid(grid.axes, grid.codes[keep])
+
+
+def _groups(keys: IntArray) -> IntArray:
+    groups: IntArray = np.unique(keys, return_inverse=True)[1].astype(np.int64)
+    return groups
+
+
+def _encode(column: Any, scale: Scale) -> FloatArray:
+    numbers: FloatArray = np.asarray(column, dtype=float)
+    if scale is Scale.LOG:
+        numbers = np.log2(1 + numbers) if numbers.min() <= 0 else np.log2(numbers)
+    return numbers

@@ -1,0 +1,119 @@
+"""A measured grid in memory: points, repeats, costs and truth.
+
+The grid is the rows it was made of: a combination that is absent is not in it. Rows with equal axis values are
+repeats of one point; the truth is the median of those that are ok, and a point without an ok row is a failure.
+
+Notation: R rows in use, N points, A axes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from planner.space.types import FloatArray, IntArray, Point, Value
+
+__all__ = ["BoolArray", "RecordedTable"]
+
+BoolArray = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, eq=False)
+class RecordedTable:
+    """A measured grid. Immutable; holds only the rows in use.
+
+    axes: each axis' distinct values, numbers ascending, else as they first appear. codes: (N, A), unique rows in
+    order of first appearance. point: (R,) the point of each row. ok: (R,). status: (R,) why a row failed. metrics:
+    (R,) each, in the file's units, NaN where a row failed or has none. cost_s: (R,) seconds. devices: (R,).
+    reading: (R,) the repeat that a row belongs to, None where the study names no `repeat` column.
+    """
+
+    name: str
+    sha256: str
+    axes: Mapping[str, tuple[Value, ...]]
+    codes: IntArray
+    point: IntArray
+    ok: BoolArray
+    status: tuple[str, ...]
+    metrics: Mapping[str, FloatArray]
+    cost_s: FloatArray
+    devices: FloatArray
+    reading: IntArray | None = None
+
+    def __len__(self) -> int:
+        return len(self.codes)
+
+    def axis_values(self, name: str) -> tuple[Value, ...]:
+        """The values of an axis: numbers ascending, else as they first appear. Raises KeyError."""
+        return self.axes[name]
+
+    def points(self) -> dict[str, list[Value]]:
+        """For each axis its value at each point, N long, in order of first appearance."""
+        return {name: [values[code] for code in self.codes[:, i].tolist()]
+                for i, (name, values) in enumerate(self.axes.items())}
+
+    def find(self, point: Point) -> int:
+        """The number of `point`, 0 … N − 1. Raises KeyError where the table has no row of it."""
+        return self._number_of[tuple(point[name] for name in self.axes)]
+
+    def rows(self, point: int) -> IntArray:
+        """The rows of a point, ascending."""
+        order, ends = self._by_point
+        return order[ends[point]:ends[point + 1]]
+
+    @cached_property
+    def failed(self) -> BoolArray:
+        """(N,) whether no row of the point is ok."""
+        failed: BoolArray = np.bincount(self.point[self.ok], minlength=len(self)) == 0
+        return failed
+
+    @cached_property
+    def plain_seconds(self) -> FloatArray:
+        """(N,) median seconds of one row, failed rows included; neither overhead nor engine start."""
+        return _medians(self.cost_s, self.point, len(self))
+
+    @cached_property
+    def accelerators(self) -> FloatArray:
+        """(N,) devices that a run of the point occupies."""
+        return _medians(self.devices, self.point, len(self))
+
+    def truth(self, target: str) -> FloatArray:
+        """(N,) median over the ok rows, NaN where the point failed. Raises KeyError."""
+        return _medians(self.metrics[target], self.point, len(self))
+
+    def noise(self, target: str) -> float:
+        """Mean of |row − median| / |median| over the points of two ok rows and more; NaN where there are none."""
+        values = self.metrics[target]
+        readings = np.bincount(self.point[~np.isnan(values)], minlength=len(self))
+        used = ~np.isnan(values) & (readings[self.point] > 1)
+        truth = self.truth(target)[self.point]
+        used &= truth != 0
+        return float(np.mean(np.abs(values[used] / truth[used] - 1))) if used.any() else math.nan
+
+    @cached_property
+    def _number_of(self) -> dict[tuple[Value, ...], int]:
+        return {point: i for i, point in enumerate(zip(*self.points().values(), strict=True))}
+
+    @cached_property
+    def _by_point(self) -> tuple[IntArray, IntArray]:
+        counts = np.bincount(self.point, minlength=len(self))
+        return np.argsort(self.point, kind="stable"), np.concatenate([[0], np.cumsum(counts)])
+
+
+def _medians(values: FloatArray, group: IntArray, n: int) -> FloatArray:
+    """The median of each group without its NaN, (n,); NaN where nothing is left."""
+    there = ~np.isnan(values)
+    values, group = values[there], group[there]
+    values = values[np.lexsort((values, group))]
+    counts = np.bincount(group, minlength=n)
+    starts = np.cumsum(counts) - counts
+    medians = np.full(n, np.nan)
+    some = counts > 0
+    low, high = (starts + (counts - 1) // 2)[some], (starts + counts // 2)[some]
+    medians[some] = np.where(low == high, values[low], 0.5 * values[low] + 0.5 * values[high])
+    return medians

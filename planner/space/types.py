@@ -1,0 +1,271 @@
+"""The words of sweepwise as frozen dataclasses, and the contracts between its rooms.
+
+Nothing here imports more than numpy and the standard library, so that every other module, runners and
+third-party plug-ins included, may import it for free.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, ClassVar, Protocol, Self, TypeAlias, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = [
+    "Axis", "BoolArray", "Cost", "Features", "FloatArray", "IntArray", "Measurement", "Point", "Proposal", "Reading",
+    "Role", "Runner", "RunnerContext", "RunnerError", "Scale", "Scope", "Status", "StudyError", "Surrogate",
+    "Value",
+]
+
+Value: TypeAlias = str | int | float | bool
+Point: TypeAlias = Mapping[str, Value]
+FloatArray: TypeAlias = NDArray[np.float64]
+IntArray: TypeAlias = NDArray[np.int64]
+BoolArray: TypeAlias = NDArray[np.bool_]
+
+
+class StudyError(ValueError):
+    """Bad input from a user. The message is one line that names the key and the mend; exit code 2."""
+
+
+class RunnerError(RuntimeError):
+    """A runner cannot measure anything at all here (engine not installed, say). One line with the mend."""
+
+
+class Scope(StrEnum):
+    """What a change of the axis costs: a restart of the engine, or nothing."""
+
+    ENGINE = "engine"
+    WORKLOAD = "workload"
+
+
+class Scale(StrEnum):
+    """How an axis is encoded: as it is, as log2 (log2(1 + x) where it contains 0), or as a category."""
+
+    LINEAR = "linear"
+    LOG = "log"
+    CATEGORY = "category"
+
+
+class Role(StrEnum):
+    """What an axis is to the physics."""
+
+    INPUT_TOKENS = "input_tokens"
+    OUTPUT_TOKENS = "output_tokens"
+    BATCH = "batch"
+    CONCURRENCY = "concurrency"
+    RATE = "rate"
+    ACCELERATORS = "accelerators"
+    MODEL = "model"
+
+
+class Status(StrEnum):
+    """How a run ended. INTERRUPTED: our own process died; it counts neither as a failure nor as a trial."""
+
+    OK = "ok"
+    FAILED = "failed"
+    INTERRUPTED = "interrupted"
+
+
+@dataclass(frozen=True, slots=True)
+class Axis:
+    """A swept parameter: its values in ascending order (categories in the order given), each once."""
+
+    name: str
+    values: tuple[Value, ...]
+    scope: Scope = Scope.WORKLOAD
+    scale: Scale = Scale.LINEAR
+    roles: tuple[Role, ...] = ()
+    descriptors: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    """Numbers that go with the values of a category axis, one for each value, by the descriptor's name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """What to run next: the point to execute, and every grid point that this run measures.
+
+    `covers` holds `point` itself and, where the runner reads trajectories, the points that differ from it
+    only by a smaller value of the trajectory axis.
+    """
+
+    point: Point
+    covers: tuple[Point, ...]
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What a run says about one grid point.
+
+    `metrics` holds the raw repeats of each metric, in vLLM's names and units; a metric that is undefined at
+    the point is absent. `seconds` is what a run of this point alone would take, warm-ups and repeats
+    included, engine start not: for the executed point it is what was spent, for a shorter point of the
+    trajectory the time at which its last token was out.
+    """
+
+    point: Point
+    metrics: Mapping[str, tuple[float, ...]]
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What a run cost, in seconds of wall time by kind, on `accelerators` devices at once."""
+
+    start_s: float = 0.0
+    warmup_s: float = 0.0
+    measure_s: float = 0.0
+    accelerators: float = 1.0
+
+    @property
+    def seconds(self) -> float:
+        """Wall seconds, engine start included."""
+        return self.start_s + self.warmup_s + self.measure_s
+
+    @property
+    def accelerator_seconds(self) -> float:
+        """The price of the run: wall seconds × accelerators."""
+        return self.seconds * self.accelerators
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """What a run gave. A failed run has a reason and a cost, and no readings: never a number in their place."""
+
+    status: Status
+    cost: Cost
+    readings: tuple[Reading, ...] = ()
+    reason: str = ""
+    trajectory_s: tuple[tuple[float, ...], ...] = ()
+    """For each repeat, the second at which every request of the batch had its k-th output token."""
+    environment: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """The form in which the ledger keeps it; `from_json` is its inverse."""
+        return {
+            "status": self.status.value,
+            "reason": self.reason,
+            "environment": self.environment,
+            "cost": {
+                "start_s": self.cost.start_s,
+                "warmup_s": self.cost.warmup_s,
+                "measure_s": self.cost.measure_s,
+                "accelerators": self.cost.accelerators,
+            },
+            "readings": [
+                {"point": dict(r.point), "seconds": r.seconds,
+                 "metrics": {name: list(values) for name, values in r.metrics.items()}}
+                for r in self.readings
+            ],
+            "trajectory_s": [list(times) for times in self.trajectory_s],
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Measurement:
+        """Read back what `to_json` wrote."""
+        readings = tuple(
+            Reading(r["point"], {name: tuple(v) for name, v in r["metrics"].items()}, r["seconds"])
+            for r in data["readings"]
+        )
+        return cls(
+            Status(data["status"]), Cost(**data["cost"]), readings, data["reason"],
+            tuple(tuple(times) for times in data["trajectory_s"]), data["environment"],
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class RunnerContext:
+    """What a runner may know of the study: its axes, its targets, where its file lies, its seed."""
+
+    axes: tuple[Axis, ...]
+    targets: tuple[str, ...]
+    directory: Path
+    seed: int = 0
+
+
+@runtime_checkable
+class Runner(Protocol):
+    """Measures. The planner finds a runner's class by the entry point group "sweepwise.runners".
+
+    Contract
+    --------
+    - `Config` is a pydantic model of the study file's `runner` section without `kind`; unknown keys are
+      refused. Building a runner checks its settings (StudyError) and starts nothing dear.
+    - `measure` is called from one thread, one proposal at a time. Whatever goes wrong with the benchmark is
+      a Measurement with status FAILED, a reason and the cost spent; the next call starts afresh. It raises
+      only RunnerError (nothing can be measured here) and KeyboardInterrupt.
+    - A reading is given for each point of `proposal.covers` that can be read, the executed point always.
+    - Proposals that share the values of all axes of scope `engine` share an engine where the runner has one.
+    - `fingerprint` is cheap, starts no engine, and is equal exactly when measurements may be mixed. Keys
+      that start with "model:" belong to a value of the model axis.
+    - `close` frees everything, may be called twice, and is also called after an error.
+    """
+
+    Config: ClassVar[type[Any]]
+
+    def __init__(self, config: Any, context: RunnerContext) -> None: ...
+
+    @property
+    def trajectory_axis(self) -> str | None:
+        """The axis whose smaller values a run measures too, or None."""
+        ...
+
+    def accelerators(self, point: Point) -> float:
+        """Devices that a run at `point` occupies. Known before any run."""
+        ...
+
+    def fingerprint(self) -> Mapping[str, str]:
+        """What must not change within a study: engine version, device, model hashes, settings."""
+        ...
+
+    def measure(self, proposal: Proposal) -> Measurement:
+        """Execute one run."""
+        ...
+
+    def close(self) -> None:
+        """Stop the engine, if any."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Features:
+    """Encoded points, as surrogates see them.
+
+    numeric: (n, d) size axes and descriptors, log2 where the axis says so, standardised over the grid.
+    category: (n, c) codes of the category axes, 0 … levels − 1.
+    levels: number of values of each category axis, length c.
+    """
+
+    numeric: FloatArray
+    category: IntArray
+    levels: tuple[int, ...]
+
+    def __len__(self) -> int:
+        return len(self.numeric)
+
+    def __getitem__(self, rows: Any) -> Features:
+        return Features(self.numeric[rows], self.category[rows], self.levels)
+
+
+class Surrogate(Protocol):
+    """Predicts one real-valued quantity (in sweepwise: the logarithm of a metric) from features.
+
+    Contract: `__init__` only stores; `fit` returns self and may be called again; `predict` returns mean and
+    standard deviation (never variance) of the noise-free quantity, each of shape (n,), finite and std > 0
+    for every finite input; what is learned ends in `_`; `noise_` is the standard deviation of one reading
+    whose `noise` entry was 0.
+    """
+
+    noise_: float
+
+    def fit(self, features: Features, y: FloatArray, noise: FloatArray | None = None) -> Self:
+        """features: n rows; y: (n,); noise: (n,) known standard deviations of y, 0 where unknown."""
+        ...
+
+    def predict(self, features: Features) -> tuple[FloatArray, FloatArray]:
+        """Mean and standard deviation, each (n,)."""
+        ...

@@ -1,0 +1,133 @@
+"""A study file made ready: spec, grid, runner and strategy, put together for the commands."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from planner.plugins import runner_class
+from planner.space.descriptors import describe_models
+from planner.space.expressions import parse
+from planner.space.grid import Grid, full_grid, grid_of_rows
+from planner.space.spec import StudySpec, parse_spec, read_spec, validate_model
+from planner.space.types import Axis, Runner, RunnerContext
+
+if TYPE_CHECKING:
+    from planner.acquisition.stopping import Limits
+    from planner.acquisition.strategy import Strategy
+    from planner.ledger.ledger import Ledger
+
+__all__ = ["Study", "open_study"]
+
+_DEFAULT_ACCURACY = 0.95
+
+
+@dataclass(frozen=True)
+class Study:
+    """Everything that a command needs of one study. Build it with `open_study`; nothing is started or written."""
+
+    spec: StudySpec
+    text: str
+    directory: Path
+    name: str
+    storage: str
+    seed: int
+    settings: Any
+    grid: Grid
+    context: RunnerContext
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """The metrics to predict."""
+        return tuple(self.spec.targets)
+
+    @cached_property
+    def runner(self) -> Runner:
+        """The runner, built on first use. Raises StudyError where its settings are wrong."""
+        return runner_class(self.spec.runner.kind)(self.settings, self.context)
+
+    def strategy(self, name: str) -> Strategy:
+        """A new strategy by name. Raises StudyError."""
+        from planner.acquisition.strategy import StrategyContext
+        from planner.simulation.strategies import make_strategy, uses_trajectories
+
+        trajectory = self.runner.trajectory_axis if uses_trajectories(name) else None
+        context = StrategyContext(self.grid, self.targets, trajectory, self.runner.accelerators, self.seed)
+        return make_strategy(name, context)
+
+    def ledger(self) -> Ledger:
+        """The record, which must exist. Raises StudyError."""
+        from planner.ledger.ledger import Ledger
+
+        return Ledger.existing(self.storage, self.name, self.grid.axes, self.targets)
+
+    def create_or_resume(self) -> Ledger:
+        """The record, begun where there is none; refused where the fingerprint differs. Raises StudyError."""
+        from planner.ledger.ledger import Ledger
+
+        return Ledger.create_or_resume(
+            self.storage, self.name, self.grid.axes, self.targets, self.text, self.runner.fingerprint())
+
+    def limits(self) -> Limits:
+        """When to stop."""
+        from planner.acquisition.stopping import Limits
+
+        stop = self.spec.stop
+        accuracy = stop.accuracy
+        if stop.cost is None and stop.trials is None and accuracy is None:
+            accuracy = _DEFAULT_ACCURACY
+        budget = stop.cost_limit
+        cost = share = None
+        if budget is not None and budget.kind == "share":
+            share = budget.amount
+        elif budget is not None:
+            cost = budget.amount
+            if budget.kind == "money" and self.spec.price is not None:
+                cost = budget.amount / self.spec.price.per_accelerator_hour * 3600
+        return Limits(accuracy, cost, share, stop.trials)
+
+
+def open_study(
+    path: Path, storage: str | None = None, name: str | None = None, seed: int = 0, text: str | None = None
+) -> Study:
+    """Read and check a study file. `storage` and `name` override the file's. Raises StudyError."""
+    spec, text = read_spec(path) if text is None else (parse_spec(text, str(path)), text)
+    directory = path.resolve().parent
+    kind = runner_class(spec.runner.kind)
+    settings = validate_model(kind.Config, spec.runner.settings, "runner")
+    grid = _grid(spec, directory, kind, settings, seed)
+    context = RunnerContext(grid.axes, tuple(spec.targets), directory, seed)
+    study = Study(
+        spec, text, directory, name or spec.study.name or path.stem, storage or spec.study.storage, seed,
+        settings, grid, context,
+    )
+    _ = study.runner  # its settings are checked now, not after the first run
+    return study
+
+
+def _grid(spec: StudySpec, directory: Path, kind: type[Runner], settings: Any, seed: int) -> Grid:
+    constraints = [
+        parse(text, spec.space.axes, f"space.constraints[{i}]") for i, text in enumerate(spec.space.constraints)
+    ]
+    recorded = getattr(kind, "recorded", None)
+    if recorded is None:
+        axes = [_axis(spec, name, directory) for name in spec.space.axes]
+        return full_grid(axes, constraints)
+    given = tuple(
+        axis.resolve(name) if axis.values or axis.range else Axis(name, (), axis.scope)
+        for name, axis in spec.space.axes.items()
+    )
+    table = recorded(settings, RunnerContext(given, tuple(spec.targets), directory, seed))
+    axes = [_axis(spec, name, directory, list(table.axis_values(name))) for name in spec.space.axes]
+    return grid_of_rows(axes, table.points(), constraints)
+
+
+def _axis(spec: StudySpec, name: str, directory: Path, values: list[Any] | None = None) -> Axis:
+    given = spec.space.axes[name]
+    if values is not None:
+        # The table has the last word on values: those that it has no row of are not in the grid.
+        given = given.model_copy(update={"values": None, "range": None})
+    return describe_models(given.resolve(name, values), directory)
+

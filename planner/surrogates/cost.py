@@ -1,0 +1,95 @@
+"""What a run will cost, learned from the runs made: seconds at each point, seconds of an engine start."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from planner.ledger.observations import Observations
+from planner.space.grid import Grid
+from planner.space.types import FloatArray, IntArray, Point
+from planner.surrogates.gp import GaussianProcess
+
+__all__ = ["CostModel", "Sweep"]
+
+_Z90 = 1.6448536269514722
+
+
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """Wall seconds and accelerator-seconds of a sweep: predicted, and the ends of a 90 % interval.
+
+    starts_s, starts_cost: the part of them that starting engines takes.
+    """
+
+    seconds: tuple[float, ...]
+    cost: tuple[float, ...]
+    starts_s: float = 0.0
+    starts_cost: float = 0.0
+
+
+class CostModel:
+    """Plain cost of each point (a run of its own, engine start apart), and the price of starting each engine.
+
+    Parameters
+    ----------
+    accelerators : devices that a run at a point occupies.
+    """
+
+    def __init__(self, grid: Grid, accelerators: Callable[[Point], float]) -> None:
+        self.grid = grid
+        self._accelerators = accelerators
+        self._gp = GaussianProcess()
+
+    @cached_property
+    def devices(self) -> FloatArray:
+        """Accelerators of each point, (N,)."""
+        return np.array([self._accelerators(self.grid.point(row)) for row in range(len(self.grid))])
+
+    def fit(self, seen: Observations) -> CostModel:
+        """Learn from what runs have taken."""
+        self._starts = {engine: float(np.median(seconds)) for engine, seconds in seen.engine_starts().items()}
+        known = np.isfinite(seen.seconds) & (seen.seconds > 0)
+        self._seconds, self._spread = np.ones(len(self.grid)), np.zeros(len(self.grid))
+        self.learned_ = bool(known.any())
+        if self.learned_ and not known.all():
+            self._gp.fit(self.grid.features[np.flatnonzero(known)], np.log(seen.seconds[known]))
+            mean, std = self._gp.predict(self.grid.features)
+            self._seconds, self._spread = np.exp(mean), np.where(known, 0.0, _Z90 * std)
+        self._seconds[known] = seen.seconds[known]
+        return self
+
+    def seconds(self) -> FloatArray:
+        """Seconds of a run of each point alone, (N,): measured where it was, else predicted; ones before any run."""
+        return self._seconds
+
+    def start_seconds(self) -> FloatArray:
+        """Seconds of starting each point's engine, (N,): seen for that configuration, else the median of others."""
+        usual = float(np.median(list(self._starts.values()))) if self._starts else 0.0
+        engines = int(self.grid.engine.max()) + 1
+        table = np.array([self._starts.get(engine, usual) for engine in range(engines)])
+        return table[self.grid.engine]
+
+    def sweep(self, rows: IntArray | None = None) -> Sweep:
+        """What running every one of `rows` (default: the grid) by itself costs, engines started once each.
+
+        The interval takes the errors of points as fully correlated, which is wider than the truth.
+        """
+        rows = np.arange(len(self.grid)) if rows is None else rows
+        first = rows[np.unique(self.grid.engine[rows], return_index=True)[1]]
+        starts, devices = self.start_seconds(), self.devices
+        if not self.learned_:
+            return Sweep((float("nan"),) * 3, (float("nan"),) * 3)
+        ends = [self._seconds[rows] * np.exp(sign * self._spread[rows]) for sign in (0, -1, 1)]
+        starts_s, starts_cost = float(starts[first].sum()), float((starts * devices)[first].sum())
+        seconds = tuple(float(end.sum()) + starts_s for end in ends)
+        cost = tuple(float((end * devices[rows]).sum()) + starts_cost for end in ends)
+        return Sweep(seconds, cost, starts_s, starts_cost)
+
+    def price(self, rows: IntArray) -> FloatArray:
+        """Accelerator-seconds of a run at each of `rows`, engine start apart."""
+        price: FloatArray = (self.seconds() * self.devices)[rows]
+        return price

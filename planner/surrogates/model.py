@@ -1,0 +1,171 @@
+"""What we believe about every target at every grid point, and how far that belief has proved right.
+
+Notation: N grid points; T targets; σ standard deviation of a target's logarithm (or of the target, where it can be
+zero or negative), the noise of a measurement included unless said; z a left-out run's standardised error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import ndtr
+
+from planner.ledger.observations import Observations
+from planner.space.grid import Grid
+from planner.space.types import Features, FloatArray, IntArray, Surrogate
+from planner.surrogates.gp import GaussianProcess
+from planner.surrogates.quantities import Quantity, Target, data_of, targets_of
+
+__all__ = ["GridModel", "LeftOut", "Prediction", "expected_ape"]
+
+_Z90 = 1.6448536269514722
+# A left-out run counts as so many in the calibration of the intervals: the prior belief that the model is right.
+_CALIBRATION_WEIGHT = 8.0
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """Each target at each grid point: value (median), 90 % interval, and σ; arrays (N,) by target's name.
+
+    NaN where nothing can be said. Measured points carry the prediction too: what was measured is in the record.
+    """
+
+    value: Mapping[str, FloatArray]
+    low: Mapping[str, FloatArray]
+    high: Mapping[str, FloatArray]
+    std: Mapping[str, FloatArray]
+
+
+@dataclass(frozen=True, eq=False)
+class LeftOut:
+    """One target at measured rows, predicted with the row's whole run left out: absolute percentage error,
+    the error that the model expected there, z, and the run of each row; arrays (n,)."""
+
+    ape: FloatArray
+    expected: FloatArray
+    z: FloatArray
+    runs: IntArray
+
+
+class GridModel:
+    """A surrogate for each quantity, combined into targets. `fit` may be called again and starts warm."""
+
+    def __init__(
+        self, grid: Grid, trajectory: str | None, make: Callable[[], Surrogate] = GaussianProcess
+    ) -> None:
+        self.grid = grid
+        self.trajectory = trajectory
+        self._make = make
+        self._lines = grid.lines(trajectory) if trajectory else None
+        self._flat_features = grid.features_without(trajectory)
+        self.surrogates_: dict[str, Surrogate] = {}
+
+    def fit(self, seen: Observations) -> GridModel:
+        """Learn from at least one measured point."""
+        self.seen_ = seen
+        self.targets_ = targets_of(seen, self.trajectory)
+        self.data_ = {q.name: data_of(q, seen, self._lines) for q in self.quantities}
+        for quantity in self.quantities:
+            data = self.data_[quantity.name]
+            if len(data.rows):
+                surrogate = self.surrogates_.setdefault(quantity.name, self._make())
+                surrogate.fit(self.features(quantity)[data.rows], data.values)
+        self._means, self._stds = self._predict_quantities()
+        self.left_out_ = {target.name: self._left_out(target) for target in self.targets_}
+        return self
+
+    @property
+    def quantities(self) -> list[Quantity]:
+        """Each quantity that some target needs, once."""
+        return list({q.name: q for target in self.targets_ for q in target.quantities}.values())
+
+    def features(self, quantity: Quantity) -> Features:
+        """The features of all grid points as this quantity's surrogate sees them."""
+        return self._flat_features if quantity.flat else self.grid.features
+
+    def weights(self, rows: IntArray) -> dict[str, FloatArray]:
+        """What the variance of each quantity adds to the sum of the targets' variances at `rows`."""
+        total: dict[str, FloatArray] = {}
+        means = {name: mean[rows] for name, mean in self._means.items()}
+        for target in self.targets_:
+            for name, share in target.shares(means, rows).items():
+                total[name] = total.get(name, np.zeros(len(rows))) + share**2
+        return total
+
+    def predict(self) -> Prediction:
+        """All targets at all points, intervals calibrated by the left-out runs."""
+        value, low, high, std = {}, {}, {}, {}
+        for target in self.targets_:
+            mean, sigma = target.combine(self._means, self._stds)
+            width = _Z90 * sigma * self.calibration(target.name)
+            back = np.exp if target.log else np.asarray
+            value[target.name], std[target.name] = back(mean), sigma
+            low[target.name], high[target.name] = back(mean - width), back(mean + width)
+        return Prediction(value, low, high, std)
+
+    def calibration(self, target: str) -> float:
+        """The factor on σ that left-out runs ask for, drawn towards 1 while they are few."""
+        left_out = self.left_out_[target]
+        runs = np.unique(left_out.runs)
+        # Each run counts once however long its trajectory; one outlier must not widen every interval.
+        squares = [float(np.mean(np.minimum(left_out.z[left_out.runs == run] ** 2, 16.0))) for run in runs]
+        weight = _CALIBRATION_WEIGHT
+        return float(np.sqrt((np.sum(squares) + weight) / (len(runs) + weight)))
+
+    def _predict_quantities(self) -> tuple[dict[str, FloatArray], dict[str, FloatArray]]:
+        means, stds = {}, {}
+        for quantity in self.quantities:
+            surrogate = self.surrogates_.get(quantity.name)
+            if surrogate is None:
+                nothing = np.full(len(self.grid), np.nan)
+                means[quantity.name], stds[quantity.name] = nothing, nothing
+                continue
+            mean, std = surrogate.predict(self.features(quantity))
+            means[quantity.name], stds[quantity.name] = mean, np.hypot(std, surrogate.noise_)
+        return means, stds
+
+    def _left_out(self, target: Target) -> LeftOut:
+        actual = self.seen_.column(target.name)
+        rows = np.flatnonzero(np.isfinite(actual))
+        means, stds = {}, {}
+        for quantity in target.quantities:
+            mean, std = self._leave_runs_out(quantity)
+            means[quantity.name], stds[quantity.name] = mean[rows], std[rows]
+        mean, std = target.combine(means, stds, rows)
+        known = np.isfinite(mean) & np.isfinite(std)
+        rows, mean, std = rows[known], mean[known], std[known]
+        truth = np.log(actual[rows]) if target.log else actual[rows]
+        error = mean - truth
+        if target.log:
+            ape, expected = np.abs(np.expm1(error)), expected_ape(std)
+        else:
+            scale = np.maximum(np.abs(truth), 1e-12)
+            ape, expected = np.abs(error) / scale, std * np.sqrt(2 / np.pi) / scale
+        return LeftOut(ape, expected, error / std, self.seen_.run_of[rows])
+
+    def _leave_runs_out(self, quantity: Quantity) -> tuple[FloatArray, FloatArray]:
+        """Mean and σ at every grid row that a reading covers, from the other runs; NaN elsewhere, (N,)."""
+        mean, std = np.full(len(self.grid), np.nan), np.full(len(self.grid), np.nan)
+        surrogate, data = self.surrogates_.get(quantity.name), self.data_[quantity.name]
+        if not isinstance(surrogate, GaussianProcess) or len(np.unique(data.runs)) < 3:
+            return mean, std
+        out_mean, out_std = surrogate.leave_group_out(data.runs)
+        if not (quantity.flat and self._lines is not None):
+            mean[data.rows], std[data.rows] = out_mean, out_std
+            return mean, std
+        position = {int(line): i for i, line in enumerate(self._lines[data.rows])}
+        measured = np.flatnonzero(self.seen_.measured)
+        for row in measured:
+            i = position.get(int(self._lines[row]))
+            if i is not None:
+                mean[row], std[row] = out_mean[i], out_std[i]
+        return mean, std
+
+
+def expected_ape(std: FloatArray) -> FloatArray:
+    """E|e^z − 1| for z ~ N(0, std²): the absolute percentage error of a median whose log is off by z."""
+    std = np.minimum(std, 5.0)
+    expected: FloatArray = np.exp(std**2 / 2) * (2 * ndtr(std) - 1)
+    return expected

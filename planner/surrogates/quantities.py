@@ -1,0 +1,151 @@
+"""What the surrogates learn, and how the targets follow from it.
+
+Latency is modelled by its smooth parts, e2el(o) = first + (o − 1)·step, where first is the time until every request
+has its first token and step the mean time between tokens after it; throughputs follow from e2el by definition. So a
+run of 16 tokens tells about one of 1,024, and no target contradicts another. Any other target is learned as it is.
+
+Notation: N grid points; o output_len; quantities and targets are handled as logarithms of metrics (metrics that are
+zero or negative somewhere as they are).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from planner.ledger.observations import Observations
+from planner.space.types import FloatArray, IntArray, Role
+
+__all__ = ["Data", "Quantity", "Target", "targets_of"]
+
+_E2EL, _FIRST = "e2el_ms", "batch_ttft_ms"
+# Numerators of vLLM's throughputs over a static batch: tokens or requests that e2el seconds bring.
+_PER_BATCH: Final[Mapping[str, Callable[[FloatArray, FloatArray, FloatArray], FloatArray]]] = {
+    "output_throughput": lambda batch, _, outputs: batch * outputs,
+    "total_token_throughput": lambda batch, inputs, outputs: batch * (inputs + outputs),
+    "request_throughput": lambda batch, *_: batch,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Quantity:
+    """Something one surrogate learns. `flat`: it does not depend on the trajectory axis."""
+
+    name: str
+    flat: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Data:
+    """Readings of a quantity: grid rows (n,), values (n,), and the run that gave each (n,)."""
+
+    rows: IntArray
+    values: FloatArray
+    runs: IntArray
+
+
+@dataclass(frozen=True, eq=False)
+class Target:
+    """How a target follows from quantities.
+
+    Direct: the one quantity is the target (its logarithm where `log`).
+    Derived: log target = offset + sign · log(first + steps · step), offset and steps of shape (N,).
+    """
+
+    name: str
+    quantities: tuple[Quantity, ...]
+    log: bool = True
+    offset: FloatArray | None = None
+    sign: float = 1.0
+    steps: FloatArray | None = None
+
+    def combine(
+        self, means: Mapping[str, FloatArray], stds: Mapping[str, FloatArray], rows: IntArray | slice = slice(None)
+    ) -> tuple[FloatArray, FloatArray]:
+        """Mean and standard deviation of the target from those of its quantities, to first order."""
+        if self.offset is None or self.steps is None:
+            name = self.quantities[0].name
+            return means[name], stds[name]
+        shares = self.shares(means, rows)
+        first, step = (q.name for q in self.quantities)
+        total = np.logaddexp(means[first], np.log(np.maximum(self.steps[rows], 1e-300)) + means[step])
+        variance = sum((shares[name] * stds[name]) ** 2 for name in shares)
+        return self.offset[rows] + self.sign * total, np.sqrt(variance)
+
+    def shares(self, means: Mapping[str, FloatArray], rows: IntArray | slice = slice(None)) -> dict[str, FloatArray]:
+        """∂ log target / ∂ quantity, absolute: what an error of each quantity does to the target."""
+        if self.steps is None:
+            name = self.quantities[0].name
+            return {name: np.ones_like(means[name])}
+        first, step = (q.name for q in self.quantities)
+        ratio = self.steps[rows] * np.exp(np.clip(means[step] - means[first], -50, 50))
+        return {first: 1 / (1 + ratio), step: ratio / (1 + ratio)}
+
+
+def targets_of(seen: Observations, trajectory: str | None) -> list[Target]:
+    """How each target of the study follows from what has been measured."""
+    return [_derived(name, seen) or _direct(name, seen, trajectory) for name in seen.targets]
+
+
+def data_of(quantity: Quantity, seen: Observations, lines: IntArray | None) -> Data:
+    """The readings of a quantity, logarithms; one a line where the quantity is flat."""
+    values = _column(quantity.name, seen)
+    rows = np.flatnonzero(np.isfinite(values))
+    if quantity.flat and lines is not None:
+        rows = rows[np.unique(lines[rows], return_index=True)[1]]
+    return Data(rows, values[rows], seen.run_of[rows])
+
+
+def _direct(name: str, seen: Observations, trajectory: str | None) -> Target:
+    values = seen.column(name)
+    log = bool(np.all(values[np.isfinite(values)] > 0))
+    flat = trajectory is not None and _is_flat(values, seen)
+    return Target(name, (Quantity(f"log {name}" if log else name, flat),), log)
+
+
+def _derived(name: str, seen: Observations) -> Target | None:
+    grid = seen.grid
+    if not {_E2EL, _FIRST} <= set(seen.metrics) or grid.by_role(Role.OUTPUT_TOKENS) is None:
+        return None
+    outputs = grid.size_column(Role.OUTPUT_TOKENS)
+    parts = (Quantity("log first", True), Quantity("log step", False))
+    if name == _E2EL:
+        return Target(name, parts, True, np.zeros(len(grid)), 1.0, outputs - 1)
+    if name not in _PER_BATCH:
+        return None
+    tokens = _PER_BATCH[name](grid.size_column(Role.BATCH), grid.size_column(Role.INPUT_TOKENS), outputs)
+    ratio = seen.column(name) * seen.column(_E2EL) / (1000 * tokens)
+    # The definition must hold on what was measured: a fixed batch that is no axis, say, breaks it.
+    known = ratio[np.isfinite(ratio)]
+    if not len(known) or np.abs(known - 1).max() > 0.01:
+        return None
+    return Target(name, parts, True, np.log(1000 * tokens), -1.0, outputs - 1)
+
+
+def _column(name: str, seen: Observations) -> FloatArray:
+    match name.split(" ", 1):
+        case ["log", "first"]:
+            return np.log(seen.column(_FIRST))
+        case ["log", "step"]:
+            outputs = seen.grid.size_column(Role.OUTPUT_TOKENS)
+            with np.errstate(divide="ignore", invalid="ignore"):
+                step = (seen.column(_E2EL) - seen.column(_FIRST)) / (outputs - 1)
+                return np.where((outputs > 1) & (step > 0), np.log(step), np.nan)
+        case ["log", metric]:
+            return np.log(seen.column(metric))
+    return seen.column(name)
+
+
+def _is_flat(values: FloatArray, seen: Observations) -> bool:
+    """Whether every run with several readings gave one and the same value for all of them."""
+    rows = np.flatnonzero(np.isfinite(values))
+    runs, counts = np.unique(seen.run_of[rows], return_counts=True)
+    several = rows[np.isin(seen.run_of[rows], runs[counts > 1])]
+    if not len(several):
+        return False
+    order = several[np.argsort(seen.run_of[several], kind="stable")]
+    same_run = seen.run_of[order][1:] == seen.run_of[order][:-1]
+    return bool(np.all(values[order][1:][same_run] == values[order][:-1][same_run]))

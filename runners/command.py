@@ -1,0 +1,283 @@
+"""Runs any benchmark as a command: no shell, one process group, one JSON object of metrics.
+
+An execution ends well where the command exits 0 and the last line of its output (or `metrics_file`) is one JSON
+object. Each metric is a number or a list of numbers, its repeats; null means undefined at this point. Values that
+are no numbers (dates, names) are passed over, a target among them excepted. Whatever a command leaves running in
+its process group is stopped after each execution, so that it cannot disturb the next.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import IO, Annotated, Any, ClassVar, Final
+
+import numpy as np
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from planner.space.expressions import Expression, parse
+from planner.space.fingerprint_id import environment_id
+from planner.space.types import (
+    Cost,
+    Measurement,
+    Point,
+    Proposal,
+    Reading,
+    RunnerContext,
+    RunnerError,
+    Status,
+    StudyError,
+    Value,
+)
+from runners.command_text import OutputError, Template, command_fingerprint, last_line, parse_metrics, tail
+
+__all__ = ["CommandRunner", "CommandSettings"]
+
+_GRACE_S: Final = 2.0
+"""Seconds between asking a process group to end and ending it."""
+_DEATH_SIGNAL: Final = 1  # PR_SET_PDEATHSIG of prctl(2)
+
+
+def _devices(value: Any) -> str | float:
+    if isinstance(value, str) and value.strip():
+        return value.strip()
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
+        raise ValueError("give a number above 0 or an expression over axes")
+    return float(value)
+
+
+class CommandSettings(BaseModel):
+    """The keys of a command runner."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    command: list[str] = Field(min_length=1)
+    """Program and arguments; {axis} and {seed} are filled in, {{ and }} are braces."""
+    timeout_s: float = Field(default=600.0, gt=0, allow_inf_nan=False)
+    """Seconds that one execution may take."""
+    accelerators: Annotated[str | float, BeforeValidator(_devices)] = 1.0
+    """Devices that a run occupies: a number or an expression over axes."""
+    metrics_file: str | None = Field(default=None, min_length=1)
+    """File that the command writes its JSON object to, instead of the last line of its output."""
+    env: dict[str, str] = Field(default_factory=dict)
+    """Environment variables to add; filled in like the command."""
+    cwd: str = Field(default=".", min_length=1)
+    """Directory to run in, relative to the study file."""
+    repeats: int = Field(default=1, ge=1)
+    """Executions that are measured in a run."""
+    warmup: int = Field(default=0, ge=0)
+    """Executions before them, charged and not measured."""
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    """How one execution ended: metrics, or why there are none."""
+
+    metrics: Mapping[str, tuple[float, ...]]
+    reason: str = ""
+
+
+class CommandRunner:
+    """A Runner that executes a command for each measurement. Nothing lives on between two runs.
+
+    `measure` raises RunnerError where the program itself cannot be started. The child has a session of its own:
+    Ctrl-C does not reach it, so the run in hand can finish; it ends when we do (Linux).
+    """
+
+    Config: ClassVar[type[CommandSettings]] = CommandSettings
+
+    def __init__(self, config: CommandSettings, context: RunnerContext) -> None:
+        self._settings = config
+        self._targets = context.targets
+        self._directory = context.directory / config.cwd
+        if not self._directory.is_dir():
+            raise StudyError(f"runner.cwd: there is no directory '{config.cwd}'; it is relative to the study file")
+        axes = tuple(axis.name for axis in context.axes)
+        self._command = [Template(part, axes, "runner.command") for part in config.command]
+        self._env = {name: Template(text, axes, f"runner.env.{name}") for name, text in config.env.items()}
+        self._metrics_file = Template(config.metrics_file or "", axes, "runner.metrics_file")
+        if not config.command[0].strip():
+            raise StudyError("runner.command: its first word is empty; name the program to run")
+        self._accelerators: Expression | float = (
+            parse(config.accelerators, axes, "runner.accelerators")
+            if isinstance(config.accelerators, str) else config.accelerators)
+        if all(axis.values for axis in context.axes):  # whether it gives a number at all, not yet which
+            self._devices({axis.name: axis.values[-1] for axis in context.axes})
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def trajectory_axis(self) -> str | None:
+        """None: what a command did on the way is not known."""
+        return None
+
+    def accelerators(self, point: Point) -> float:
+        """Devices that a run at `point` occupies. Raises StudyError where the expression gives none."""
+        devices = self._devices(point)
+        if not 0 < devices < float("inf"):
+            raise StudyError(f"runner.accelerators: '{self._settings.accelerators}' gives {devices:g} at "
+                             f"{dict(point)}; mend it to be above 0 at every point")
+        return devices
+
+    def _devices(self, point: Point) -> float:
+        if isinstance(self._accelerators, float):
+            return self._accelerators
+        value = self._accelerators({name: np.array([point[name]]) for name in self._accelerators.names})
+        try:
+            return float(np.asarray(value, dtype=float).ravel()[0])
+        except ValueError as error:
+            raise StudyError(f"runner.accelerators: '{self._settings.accelerators}' gives no number; write it like "
+                             "'2 * tensor_parallel_size'") from error
+
+    def fingerprint(self) -> Mapping[str, str]:
+        """The command, the files it names, Python, platform and processor."""
+        return dict(self._fingerprint)
+
+    @cached_property
+    def _fingerprint(self) -> dict[str, str]:
+        return command_fingerprint(self._settings, self._directory)
+
+    @cached_property
+    def _environment(self) -> str:
+        return environment_id(self._fingerprint)
+
+    def measure(self, proposal: Proposal) -> Measurement:
+        """Execute the command: warm-ups first, then each repeat."""
+        begin = time.monotonic()
+        metrics: dict[str, list[float]] = {}
+        reason = self._warm_up(proposal)
+        warm = time.monotonic() if self._settings.warmup else begin
+        for _ in range(0 if reason else self._settings.repeats):
+            outcome = self._execute(proposal)
+            if outcome.reason:
+                reason = outcome.reason
+                break
+            for name, values in outcome.metrics.items():
+                metrics.setdefault(name, []).extend(values)
+        cost = Cost(0.0, warm - begin, time.monotonic() - warm, self.accelerators(proposal.point))
+        if reason:
+            return Measurement(Status.FAILED, cost, reason=reason, environment=self._environment)
+        repeats = {name: tuple(values) for name, values in metrics.items()}
+        reading = Reading(dict(proposal.point), repeats, cost.warmup_s + cost.measure_s)
+        return Measurement(Status.OK, cost, (reading,), environment=self._environment)
+
+    def close(self) -> None:
+        """Stop the execution in hand, if any."""
+        if self._process is not None:
+            _stop_group(self._process)
+            self._process = None
+
+    def _warm_up(self, proposal: Proposal) -> str:
+        """Why it failed, or nothing."""
+        for _ in range(self._settings.warmup):
+            outcome = self._execute(proposal)
+            if outcome.reason:
+                return f"warm-up: {outcome.reason}"
+        return ""
+
+    def _execute(self, proposal: Proposal) -> _Outcome:
+        fill: dict[str, Value] = {"seed": proposal.seed, **proposal.point}
+        written = self._directory / self._metrics_file.fill(fill) if self._settings.metrics_file else None
+        if written is not None:
+            _age(written)
+        with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+            try:
+                code = self._run(fill, out, err)
+            except OutputError as error:
+                return _Outcome({}, str(error))
+            said = tail(err) or tail(out)
+            if code is None:
+                return _Outcome({}, f"timed out after {self._settings.timeout_s:g} s" + (f": {said}" if said else ""))
+            if code:
+                how = f"exit status {code}" if code > 0 else f"killed by {_signal_name(-code)}"
+                return _Outcome({}, f"{how}: {said}" if said else how)
+            try:
+                text = last_line(out) if written is None else _fresh_text(written, self._directory)
+                return _Outcome(parse_metrics(text, self._targets))
+            except OutputError as error:
+                return _Outcome({}, str(error))
+
+    def _run(self, fill: Mapping[str, Value], out: IO[bytes], err: IO[bytes]) -> int | None:
+        """Exit status, negative for a signal; None after a timeout."""
+        env = {**os.environ, **{name: text.fill(fill) for name, text in self._env.items()}}
+        command = [part.fill(fill) for part in self._command]
+        if command[0] in {"python", "python3"} and shutil.which(command[0], path=env.get("PATH")) is None:
+            command[0] = sys.executable  # an environment that is used without being activated
+        try:
+            # Files, not pipes: a grandchild that keeps a pipe open would hold us up after the command's end.
+            process = self._process = subprocess.Popen(
+                command, cwd=self._directory, env=env, stdin=subprocess.DEVNULL, stdout=out, stderr=err,
+                start_new_session=True, preexec_fn=_end_with_parent())  # noqa: PLW1509 - it only calls prctl
+        except (OSError, ValueError) as error:
+            why = getattr(error, "strerror", None) or str(error)
+            if self._command[0].varies:  # another point's program may well be there
+                raise OutputError(f"cannot start '{command[0]}' ({why})") from error
+            raise RunnerError(f"runner.command: cannot start '{command[0]}' ({why}); install it or mend the command "
+                              "(it runs without a shell)") from error
+        try:
+            return process.wait(self._settings.timeout_s)
+        except subprocess.TimeoutExpired:
+            return None
+        finally:  # also after KeyboardInterrupt
+            _stop_group(process)
+            self._process = None
+
+
+def _end_with_parent() -> Callable[[], None] | None:
+    """What the child does before the command: ask the kernel to end it when we die, however we die."""
+    if not sys.platform.startswith("linux"):
+        return None
+    library, parent = ctypes.CDLL(None), os.getpid()
+
+    def ask() -> None:
+        library.prctl(_DEATH_SIGNAL, signal.SIGKILL)
+        if os.getppid() != parent:  # we died in between
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    return ask
+
+
+def _stop_group(process: subprocess.Popen[bytes]) -> None:
+    """End all that is left of the process and its group: politely, then not."""
+    if process.poll() is None:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGTERM)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(_GRACE_S)
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # real-time signals have numbers only
+        return f"signal {number}"
+
+
+def _age(path: Path) -> None:
+    """Make a metrics file of an earlier run look old, so that it cannot pass for this run's."""
+    with contextlib.suppress(OSError):
+        os.utime(path, (1, 1))
+
+
+def _fresh_text(path: Path, directory: Path) -> str:
+    name = os.path.relpath(path, directory)
+    try:
+        if path.stat().st_mtime == 1:
+            raise OutputError(f"metrics file '{name}' was not written by this run")
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        why = getattr(error, "strerror", None) or "not UTF-8 text"
+        raise OutputError(f"cannot read metrics file '{name}' ({why})") from error

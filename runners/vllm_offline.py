@@ -1,0 +1,196 @@
+"""FMwork's measurement: static batches on a vLLM engine in a child process of its own.
+
+A run submits a whole batch at once and notes when each token came out, so that it also measures every
+shorter output length. Such a reading is that of a run of its own as long as all requests decode together;
+where some still prefill when others have enough tokens it is slightly high, since a shorter run would have
+let those leave the batch.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+from planner.space.types import (
+    Cost,
+    Measurement,
+    Point,
+    Proposal,
+    Reading,
+    Role,
+    RunnerContext,
+    RunnerError,
+    Status,
+    Value,
+)
+from runners import environment
+from runners.vllm_process import EngineError, EngineProcess
+from runners.vllm_settings import VllmSettings, VllmStudy
+
+__all__ = ["VllmRunner", "engine_environment"]
+
+
+class VllmRunner:
+    """The runner `vllm`; see planner.space.types.Runner for the contract.
+
+    The engine starts with the first run that needs it and lives until a run needs another one, an error, or
+    `close`. What starting costs (closing the old engine, importing vLLM, loading, first steps) is charged
+    to the run that caused it.
+    """
+
+    Config: ClassVar[type[Any]] = VllmSettings
+
+    def __init__(self, config: VllmSettings, context: RunnerContext) -> None:
+        self._settings = config
+        self._context = context
+        self._study = VllmStudy(config, context)
+        self._engine: EngineProcess | None = None
+        self._engine_values: Mapping[str, Value] = {}
+        self._environment = ""
+
+    @property
+    def trajectory_axis(self) -> str | None:
+        """The output length's axis, unless trajectories are switched off."""
+        axis = self._study.size_axes.get(Role.OUTPUT_TOKENS)
+        return axis.name if axis and self._settings.trajectory else None
+
+    def accelerators(self, point: Point) -> float:
+        """Tensor × pipeline × data parallel size at the point."""
+        return self._study.accelerators(point)
+
+    def fingerprint(self) -> Mapping[str, str]:
+        """Engine, device, machine, settings, models. Raises RunnerError where no vLLM is installed."""
+        _require_engine()
+        facts = {**environment.machine_facts(), **self._study.facts()}
+        variables = {name: value for name, value in sorted(os.environ.items()) if _matters(name)}
+        facts["variables"] = json.dumps(variables)
+        if environment.cpu_engine():
+            facts["preload"] = " ".join(path.name for path in environment.preload_libraries())
+        return facts
+
+    def measure(self, proposal: Proposal) -> Measurement:
+        """Run the batch of `proposal.point`, warm-ups and repeats, and read off every point it covers."""
+        accelerators = self.accelerators(proposal.point)
+        began = time.perf_counter()
+        try:
+            engine, start_s = self._engine_for(proposal.point)
+        except EngineError as failure:
+            return self._failed(failure, Cost(time.perf_counter() - began, accelerators=accelerators))
+        except BaseException:
+            self.close()
+            raise
+        began = time.perf_counter()
+        try:
+            reply = engine.ask({"run": self._request(proposal)}, self._settings.timeout_s)
+        except EngineError as failure:
+            self._engine = None
+            spent = time.perf_counter() - began
+            return self._failed(failure, Cost(start_s, measure_s=spent, accelerators=accelerators))
+        except BaseException:
+            self.close()
+            raise
+        if "refused" in reply:
+            spent = time.perf_counter() - began
+            return self._failed(reply["refused"], Cost(start_s, measure_s=spent, accelerators=accelerators))
+        cost = Cost(start_s, reply["warmup_s"], reply["measure_s"], accelerators)
+        return Measurement(
+            Status.OK, cost, tuple(self._reading(point, proposal, reply) for point in proposal.covers),
+            trajectory_s=tuple(tuple(times) for times in reply["repeats"]), environment=self._environment)
+
+    def close(self) -> None:
+        """Stop the engine and everything it started, if any."""
+        engine, self._engine = self._engine, None
+        if engine is not None:
+            engine.close()
+
+    def _engine_for(self, point: Point) -> tuple[EngineProcess, float]:
+        """The engine for the point and the seconds spent to have it: 0 where it was there already."""
+        values = self._study.engine_values(point)
+        if self._engine is not None and self._engine.alive and values == self._engine_values:
+            return self._engine, 0.0
+        _require_engine()
+        began = time.perf_counter()
+        self.close()
+        arguments = self._study.engine_arguments(values)
+        self._environment = self._environment or environment.digest(self.fingerprint())
+        engine = EngineProcess(engine_environment(arguments, self._study.omp_threads_bind(values)))
+        engine.ask({"start": arguments, "length": self._study.longest_request()},
+                   self._settings.start_timeout_s)
+        self._engine, self._engine_values = engine, values
+        return engine, time.perf_counter() - began
+
+    def _request(self, proposal: Proposal) -> dict[str, Any]:
+        """What the child is asked to measure."""
+        settings, work = self._settings, self._study.workload(proposal.point)
+        return {
+            "input_len": work.input_len, "output_len": work.output_len, "batch_size": work.batch_size,
+            "lengths": sorted({self._study.workload(point).output_len for point in proposal.covers}),
+            "seed": [self._context.seed, proposal.seed], "warmup": settings.warmup,
+            "repeats": settings.repeats, "max_repeats": settings.max_repeats or settings.repeats,
+            "tolerance": settings.tolerance,
+        }
+
+    def _reading(self, point: Point, proposal: Proposal, reply: Mapping[str, Any]) -> Reading:
+        """What the run says about one of the points that it covers."""
+        output_len = self._study.workload(point).output_len
+        repeats = [repeat[str(output_len)] for repeat in reply["metrics"]]
+        names = [name for name in repeats[0] if all(name in repeat for repeat in repeats)]
+        if output_len == self._study.workload(proposal.point).output_len:
+            seconds = reply["warmup_s"] + reply["measure_s"]
+        else:
+            seconds = sum(times[output_len - 1] for times in reply["warmups"] + reply["repeats"])
+        return Reading(point, {name: tuple(repeat[name] for repeat in repeats) for name in names}, seconds)
+
+    def _failed(self, reason: object, cost: Cost) -> Measurement:
+        return Measurement(Status.FAILED, cost, reason=str(reason), environment=self._environment)
+
+
+def engine_environment(arguments: Mapping[str, Any], omp_threads_bind: str | None) -> dict[str, str]:
+    """Our own environment, changed as a child with these engine arguments needs it.
+
+    omp_threads_bind: cores of each rank on a CPU; None shares them out where there is more than one rank.
+    """
+    variables = dict(os.environ)
+    variables |= {
+        "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # the engine steps in the child, not in a process behind it
+        "VLLM_NO_USAGE_STATS": "1",
+        "VLLM_LOGGING_LEVEL": os.environ.get("VLLM_LOGGING_LEVEL", "WARNING"),
+    }
+    if Path(str(arguments["model"])).is_dir():
+        variables["HF_HUB_OFFLINE"] = "1"
+    if "kv_cache_memory_bytes" in arguments:
+        variables.pop("VLLM_CPU_KVCACHE_SPACE", None)  # vLLM would prefer it to the argument
+    if environment.cpu_engine():
+        ranks = int(arguments.get("tensor_parallel_size", 1)) * int(arguments.get("pipeline_parallel_size", 1))
+        bind = omp_threads_bind or os.environ.get("VLLM_CPU_OMP_THREADS_BIND") or _share_cores(ranks)
+        if bind:
+            variables["VLLM_CPU_OMP_THREADS_BIND"] = bind
+        libraries = [os.environ.get("LD_PRELOAD", ""), *map(str, environment.preload_libraries())]
+        variables["LD_PRELOAD"] = ":".join(filter(None, libraries))
+    return variables
+
+
+def _share_cores(ranks: int) -> str | None:
+    """An equal share of the cores for each rank; vLLM by itself wants a NUMA node for each of several."""
+    cores = environment.cores()
+    share = len(cores) // ranks
+    if ranks == 1:
+        return None
+    if not share:
+        return "nobind"
+    return "|".join(",".join(map(str, cores[i * share:(i + 1) * share])) for i in range(ranks))
+
+
+def _matters(variable: str) -> bool:
+    """Whether an environment variable of the user's may change what vLLM measures. Secrets never do."""
+    return variable.startswith("VLLM_") and not any(
+        word in variable for word in ("KEY", "TOKEN", "LOGGING", "USAGE", "CACHE_ROOT", "TRACE"))
+
+
+def _require_engine() -> None:
+    if environment.engine_version() is None:
+        raise RunnerError("vLLM is not installed; run `make quickstart` (CPU) or `pip install 'sweepwise[vllm]'`")

@@ -1,0 +1,228 @@
+"""The engine's process as its parent sees it: started, asked, watched, and gone without a trace.
+
+The child has a session and process group of its own, so that Ctrl-C does not reach it and that all it
+starts can be killed with it. Requests go to its standard input, replies come through a pipe that nobody
+prints to, and what vLLM prints lands in a temporary file whose last lines explain a failure.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from multiprocessing.connection import wait
+from pathlib import Path
+from typing import Any
+
+__all__ = ["EngineError", "EngineProcess", "explain", "members", "shared_memory", "worker_command"]
+
+_PROCESSES = Path("/proc")
+_CLOSE_S = 20.0
+_POLL_S = 0.5
+_LOG_TAIL_BYTES = 200_000
+_REASON_CHARACTERS = 500
+_START = "import sys; sys.path.append(sys.argv[1]); from runners.vllm_worker import main; main()"
+
+_PREFIX = re.compile(r"^(\([^)]*\)\s*)*((ERROR|CRITICAL)\s+\S+\s+\S+\s+\[[^\]]*\]\s*)?")
+_EXCEPTION = re.compile(r"^([\w.]*(Error|Exception|Interrupt)|torch\.\w*OutOfMemory\w*)\b.*")
+_POINTS_ELSEWHERE = re.compile(r"root cause|stack trace|initialization failed", re.IGNORECASE)
+
+
+class EngineError(Exception):
+    """The engine did not start, died or did not answer; it is gone now. The text is the reason."""
+
+
+def worker_command() -> list[str]:
+    """Starts vllm_worker.main from any directory, without letting that directory shadow a module (-P)."""
+    return [sys.executable, "-P", "-c", _START, str(Path(__file__).resolve().parents[1])]
+
+
+class EngineProcess:
+    """One child process. `ask` talks to it; after EngineError, or any interruption, it is dead.
+
+    command: what to execute; the descriptors for replies and for the lifeline are appended. environment:
+    the child's variables, all of them.
+    """
+
+    def __init__(self, environment: Mapping[str, str], command: Sequence[str] | None = None) -> None:
+        replies, child_replies = os.pipe()
+        child_lifeline, lifeline = os.pipe()
+        self._replies, self._lifeline = replies, lifeline
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
+        self._buffer = bytearray()
+        self._shared: set[Path] = set()
+        try:
+            self._process = subprocess.Popen(
+                [*(command or worker_command()), str(child_replies), str(child_lifeline)],
+                stdin=subprocess.PIPE, stdout=self._log, stderr=subprocess.STDOUT,
+                pass_fds=(child_replies, child_lifeline), start_new_session=True,
+                env=dict(environment))
+        except OSError as error:
+            self._free()
+            raise EngineError(f"the engine's process could not be started: {error}") from error
+        finally:
+            os.close(child_replies)
+            os.close(child_lifeline)
+
+    @property
+    def alive(self) -> bool:
+        """Whether the process still runs."""
+        return self._process.poll() is None
+
+    @property
+    def pid(self) -> int:
+        """Its number, which is that of its process group too."""
+        return self._process.pid
+
+    def ask(self, message: Mapping[str, Any], timeout_s: float) -> dict[str, Any]:
+        """Send one request and wait for its reply. Raises EngineError."""
+        try:
+            reply = self._exchange(message, timeout_s)
+            # While it lives: of one that is killed by others, nobody can say any more what it shared.
+            self._shared = self._shared or shared_memory(self.pid)
+            return reply
+        except BaseException:
+            self.kill()  # a reply that nobody waits for would be taken for that of the next request
+            raise
+
+    def _exchange(self, message: Mapping[str, Any], timeout_s: float) -> dict[str, Any]:
+        deadline = time.monotonic() + timeout_s
+        assert self._process.stdin is not None
+        # A child that has died shows when its reply is read.
+        with contextlib.suppress(OSError):
+            self._process.stdin.write(json.dumps(message).encode() + b"\n")
+            self._process.stdin.flush()
+        while b"\n" not in self._buffer:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise EngineError(f"no answer within {timeout_s:g} s")
+            if wait([self._replies], min(left, _POLL_S)):
+                chunk = os.read(self._replies, 1 << 20)
+                if not chunk:
+                    raise EngineError(self._reason(None))
+                self._buffer += chunk
+            elif not self.alive:
+                raise EngineError(self._reason(None))
+        line, _, rest = bytes(self._buffer).partition(b"\n")
+        self._buffer = bytearray(rest)
+        try:
+            reply: dict[str, Any] = json.loads(line)
+        except ValueError:
+            raise EngineError(f"the engine's process answered {line[:80]!r}, which is no JSON") from None
+        if "error" in reply:
+            raise EngineError(self._reason(str(reply["error"])))
+        return reply
+
+    def _reason(self, error: str | None) -> str:
+        """Why it died. Waits for its end first: the log is complete only then."""
+        try:
+            status: int | None = self._process.wait(_CLOSE_S / 4)
+        except subprocess.TimeoutExpired:
+            status = None
+        size = self._log.seek(0, os.SEEK_END)
+        self._log.seek(max(0, size - _LOG_TAIL_BYTES))
+        return explain(error, status, self._log.read().decode(errors="replace"))
+
+    def close(self) -> None:
+        """Let it end by itself, then make sure that nothing of it is left. May be called twice."""
+        if self._lifeline < 0:
+            return
+        self._shared |= shared_memory(self.pid)
+        assert self._process.stdin is not None
+        with contextlib.suppress(OSError):
+            self._process.stdin.close()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(_CLOSE_S)
+        self.kill()
+
+    def kill(self) -> None:
+        """Kill the process group and return once nothing of it runs. May be called twice."""
+        if self._lifeline < 0:
+            return
+        self._shared |= shared_memory(self.pid)
+        deadline = time.monotonic() + _CLOSE_S
+        while members(self.pid) and time.monotonic() < deadline:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.pid, signal.SIGKILL)
+            time.sleep(0.02)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(_CLOSE_S)
+        with contextlib.suppress(OSError):
+            if self._process.stdin is not None:
+                self._process.stdin.close()
+        self._free()
+        for path in self._shared:
+            with contextlib.suppress(OSError):
+                path.unlink()
+
+    def _free(self) -> None:
+        os.close(self._replies)
+        os.close(self._lifeline)
+        self._replies = self._lifeline = -1
+        self._log.close()
+
+
+def members(group: int) -> list[int]:
+    """Processes of the group that run; one that ended and that nobody has waited for does not."""
+    if not (_PROCESSES / "self" / "stat").exists():  # no Linux
+        try:
+            os.killpg(group, 0)
+        except (ProcessLookupError, PermissionError):
+            return []
+        return [group]
+    running = []
+    for entry in _PROCESSES.glob("[0-9]*/stat"):
+        try:
+            state, _, member = entry.read_text().rpartition(")")[2].split()[:3]
+        except (OSError, ValueError):
+            continue
+        if int(member) == group and state not in "ZX":
+            running.append(int(entry.parent.name))
+    return running
+
+
+def shared_memory(group: int) -> set[Path]:
+    """Files of shared memory that are the group's. vLLM leaves some behind, and all of them when killed."""
+    memory = Path("/dev/shm")
+    found = set()
+    for member in members(group):
+        found |= set(memory.glob(f"__KMP_REGISTERED_LIB_{member}_*"))  # Intel's OpenMP does not keep it mapped
+        with contextlib.suppress(OSError):
+            for line in (_PROCESSES / str(member) / "maps").read_text().splitlines():
+                path = line.partition(f"{memory}/")[2]
+                if path and not path.endswith("(deleted)"):
+                    found.add(memory / path)
+    return found
+
+
+def explain(error: str | None, status: int | None, log: str) -> str:
+    """One line that says why the process died: from its last words, its log and its exit status.
+
+    error: what it could still say of itself. An exception that only points to another one gives way to the
+    last proper exception in the log; warnings with exceptions in them are no reason.
+    """
+    lines = [line.strip() for line in log.splitlines() if " WARNING " not in line and " INFO " not in line]
+    lines = [_PREFIX.sub("", line).strip() for line in lines]
+    raised = [line for line in lines if _EXCEPTION.match(line) and not _POINTS_ELSEWHERE.search(line)]
+    memory = [line for line in raised if "out of memory" in line.lower()]
+    if memory:
+        reason = memory[-1]
+    elif error is not None and not _POINTS_ELSEWHERE.search(error):
+        reason = error
+    elif status is not None and status < 0 and error is None:
+        # Nobody who is killed has time for a last word: what is in the log is of another matter.
+        hint = ", often for want of memory" if status == -signal.SIGKILL else ""
+        reason = f"engine process was ended by signal {-status} ({signal.strsignal(-status)}{hint})"
+    elif raised:
+        reason = raised[-1]
+    else:
+        tail = " | ".join([line for line in lines if line][-3:])
+        reason = error or f"engine process ended with status {status}" + (f": {tail}" if tail else "")
+    return " ".join(reason.split())[:_REASON_CHARACTERS]

@@ -1,0 +1,270 @@
+"""The `runner: {kind: vllm}` section of a study file, and what vLLM is told for each point of its grid."""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import functools
+import importlib.util
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+
+from planner.space.types import Axis, Point, Role, RunnerContext, Scope, StudyError, Value
+from runners import environment
+
+__all__ = ["VllmSettings", "VllmStudy", "Workload", "engine_argument_names"]
+
+PARALLEL_SIZES = ("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size")
+_SIZES = {Role.INPUT_TOKENS: "input_len", Role.OUTPUT_TOKENS: "output_len", Role.BATCH: "batch_size"}
+_FIXED = {
+    "skip_tokenizer_init": (True, "prompts are token ids"),
+    "enable_prefix_caching": (False, "the repeats of a point use the same prompts"),
+}
+_PROCESS_KEYS = ("kv_cache_gib", "omp_threads_bind")
+_OWN_KEYS = ("repeats", "max_repeats", "tolerance", "warmup", "timeout_s", "start_timeout_s", "trajectory",
+             *_SIZES.values())
+_NO_MATTER = ("timeout_s", "start_timeout_s", "trajectory")
+_MEMORY_KEYS = ("kv_cache_memory_bytes", "gpu_memory_utilization", "num_gpu_blocks_override")
+_KV_CACHE_GIB = 4.0
+_KV_CACHE_SHARE = 0.125  # of a CPU's memory, where that is less
+_USUAL_SEQUENCES = 256  # vLLM's smallest default of max_num_seqs for its LLM class
+
+
+class VllmSettings(BaseModel):
+    """Our own settings. Every other key goes to vLLM, as an argument of its engine.
+
+    repeats: measured runs of each batch. tolerance: if given, go on beyond `repeats`, up to `max_repeats`,
+    until the 90 % interval of the median e2el is no wider than ± this share of it. warmup: unmeasured runs
+    before. timeout_s: for one point, warm-ups and repeats together; start_timeout_s: for an engine start.
+    trajectory: whether a run also measures every shorter output length of the grid. input_len, output_len,
+    batch_size: for studies that have no axis for them. kv_cache_gib: room for the KV cache of each rank.
+    omp_threads_bind: on a CPU, the cores of each rank ("0-3|4-7").
+    """
+
+    model_config = ConfigDict(extra="allow", frozen=True, protected_namespaces=())
+
+    model: str | None = None
+    repeats: PositiveInt = 3
+    max_repeats: PositiveInt | None = None
+    tolerance: PositiveFloat | None = None
+    warmup: NonNegativeInt = 1
+    timeout_s: PositiveFloat = 600.0
+    start_timeout_s: PositiveFloat = 1800.0
+    trajectory: bool = True
+    input_len: PositiveInt = 128
+    output_len: PositiveInt = 128
+    batch_size: PositiveInt = 1
+    kv_cache_gib: PositiveFloat | None = None
+    omp_threads_bind: str | None = None
+    load_format: str | None = None
+    dtype: str | None = None
+    tensor_parallel_size: PositiveInt | None = None
+    pipeline_parallel_size: PositiveInt | None = None
+    data_parallel_size: PositiveInt | None = None
+    max_num_seqs: PositiveInt | None = None
+    max_model_len: PositiveInt | None = None
+    enforce_eager: bool | None = None
+
+    @model_validator(mode="after")
+    def _repeats_in_order(self) -> Self:
+        if self.max_repeats is not None and self.max_repeats < self.repeats:
+            raise ValueError(f"max_repeats {self.max_repeats} is less than repeats {self.repeats}")
+        if self.tolerance is not None and self.max_repeats is None:
+            raise ValueError("tolerance needs max_repeats, the number of repeats at which to give up")
+        return self
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """One static batch: tokens in, tokens out, requests."""
+
+    input_len: int
+    output_len: int
+    batch_size: int
+
+
+class VllmStudy:
+    """Settings and axes of one study, checked against each other and against the installed vLLM.
+
+    Starts nothing and imports no engine. Raises StudyError.
+    """
+
+    def __init__(self, settings: VllmSettings, context: RunnerContext) -> None:
+        self.settings = settings
+        self.directory = context.directory
+        self.engine_axes = tuple(axis for axis in context.axes if axis.scope == Scope.ENGINE)
+        self.size_axes = _size_axes(context.axes)
+        self._longest = {role: self._largest(role) for role in _SIZES}
+        self._check_keys(context.axes)
+        for value in self.models():
+            self._model_path(value)
+
+    def models(self) -> tuple[str, ...]:
+        """Every model that the study measures."""
+        for axis in self.engine_axes:
+            if _argument(axis) == "model":
+                return tuple(str(value) for value in axis.values)
+        if self.settings.model is None:
+            raise StudyError("runner.model: missing; name a model directory or a hub model, or sweep it as "
+                             "space.axes.model")
+        return (self.settings.model,)
+
+    def engine_values(self, point: Point) -> dict[str, Value]:
+        """What the point says about the engine. Points with equal values share an engine."""
+        return {_argument(axis): point[axis.name] for axis in self.engine_axes}
+
+    def workload(self, point: Point) -> Workload:
+        """The static batch of the point."""
+        sizes = {name: getattr(self.settings, name) for name in _SIZES.values()}
+        for role, axis in self.size_axes.items():
+            sizes[_SIZES[role]] = int(point[axis.name])
+        return Workload(**sizes)
+
+    def accelerators(self, point: Point) -> float:
+        """Devices at the point: the product of the parallel sizes."""
+        values = self.engine_values(point)
+        product = 1
+        for name in PARALLEL_SIZES:
+            product *= int(values.get(name, getattr(self.settings, name) or 1))
+        return float(product)
+
+    def longest_request(self) -> int:
+        """Tokens, in and out, of the longest request that the axes allow."""
+        return self._longest[Role.INPUT_TOKENS] + self._longest[Role.OUTPUT_TOKENS]
+
+    def engine_arguments(self, values: Mapping[str, Value]) -> dict[str, Any]:
+        """Arguments of vllm.LLM: defaults that a static batch needs, then the settings, then the point."""
+        arguments: dict[str, Any] = {name: value for name, (value, _) in _FIXED.items()}
+        arguments["disable_log_stats"] = True
+        if self._longest[Role.BATCH] > _USUAL_SEQUENCES:
+            # Not the batch itself: a few more values on the axis should find the same engine.
+            arguments["max_num_seqs"] = 1 << (self._longest[Role.BATCH] - 1).bit_length()
+        cpu = environment.cpu_engine()
+        if cpu:
+            arguments["enforce_eager"] = True
+        given = self.settings.model_dump(exclude_none=True, exclude=set(_OWN_KEYS)) | dict(values)
+        gib = given.pop("kv_cache_gib", None)
+        bind = given.pop("omp_threads_bind", None)
+        if gib is None and cpu and not any(name in given for name in _MEMORY_KEYS):
+            gib = min(_KV_CACHE_GIB, _KV_CACHE_SHARE * environment.memory_gib())
+        if gib is not None:
+            arguments["kv_cache_memory_bytes"] = int(gib * 2**30)
+        if bind is not None and cpu:
+            # Within one process vLLM does not bind threads.
+            arguments["distributed_executor_backend"] = "mp"
+        arguments |= given
+        arguments["model"] = self.model_argument(str(arguments["model"]))
+        return arguments
+
+    def omp_threads_bind(self, values: Mapping[str, Value]) -> str | None:
+        """The cores that the user wants each rank to have, if any."""
+        bind = values.get("omp_threads_bind", self.settings.omp_threads_bind)
+        return None if bind is None else str(bind)
+
+    def model_argument(self, value: str) -> str:
+        """A directory by its full path, a hub name as it is."""
+        path = self._model_path(value)
+        return value if path is None else str(path)
+
+    def facts(self) -> dict[str, str]:
+        """The part of the fingerprint that the study decides: settings and models."""
+        settings = self.settings.model_dump(mode="json", exclude={*_NO_MATTER, "model"})
+        facts = {"settings": json.dumps(settings, sort_keys=True, default=str)}
+        revision = settings.get("revision") or "main"
+        loaded = self.settings.load_format != "dummy"
+        for value in self.models():
+            path = self._model_path(value)
+            facts[f"model:{value}"] = (
+                f"{value}@{revision}" if path is None else environment.model_digest(path, weights=loaded))
+        return facts
+
+    def _model_path(self, value: str) -> Path | None:
+        """The model's directory; None for a hub name."""
+        for path in (self.directory / value, Path(value)):
+            if (path.is_absolute() or path == self.directory / value) and path.is_dir():
+                if not (path / "config.json").is_file():
+                    raise StudyError(f"runner.model: the directory {value} has no config.json")
+                return path.resolve()
+        if value.startswith((".", os.sep, "~")) or value.count("/") > 1:
+            raise StudyError(f"runner.model: no directory {value}; write it relative to the study file")
+        return None
+
+    def _largest(self, role: Role) -> int:
+        axis = self.size_axes.get(role)
+        return max(int(v) for v in axis.values) if axis else int(getattr(self.settings, _SIZES[role]))
+
+    def _check_keys(self, axes: tuple[Axis, ...]) -> None:
+        extra = self.settings.model_extra or {}
+        for name, (value, why) in _FIXED.items():
+            if extra.get(name, value) != value or any(_argument(axis) == name for axis in self.engine_axes):
+                raise StudyError(f"runner.{name}: is always {str(value).lower()} here, because {why}; remove it")
+        swept = {_argument(axis): axis.name for axis in self.engine_axes}
+        swept |= {_SIZES[role]: axis.name for role, axis in self.size_axes.items()}
+        for key in sorted(self.settings.model_fields_set | set(extra)):
+            if key in swept:
+                raise StudyError(f"runner.{key}: is swept by space.axes.{swept[key]}; remove one of the two")
+        for key in extra:
+            _check_argument(f"runner.{key}", key)
+        for axis in axes:
+            if axis.scope == Scope.ENGINE:
+                _check_argument(f"space.axes.{axis.name}", _argument(axis))
+                if _argument(axis) in PARALLEL_SIZES:
+                    _check_counts(axis)
+
+
+def _argument(axis: Axis) -> str:
+    """The engine argument that an engine axis sets: its name, except where the role says that it is the model."""
+    return "model" if Role.MODEL in axis.roles else axis.name
+
+
+def _size_axes(axes: tuple[Axis, ...]) -> dict[Role, Axis]:
+    found: dict[Role, Axis] = {}
+    for axis in axes:
+        if axis.scope == Scope.ENGINE:
+            continue
+        roles = [role for role in axis.roles if role in _SIZES]
+        if not roles:
+            raise StudyError(f"space.axes.{axis.name}: is nothing that a static batch knows; say `scope: engine` "
+                             "for an engine argument, or `role:` input_tokens, output_tokens or batch")
+        for role in roles:
+            if role in found:
+                raise StudyError(f"space.axes.{axis.name}: has the role {role} of space.axes.{found[role].name}")
+            found[role] = axis
+        _check_counts(axis)
+    return found
+
+
+def _check_counts(axis: Axis) -> None:
+    for value in axis.values:
+        if isinstance(value, bool | str) or value != int(value) or value < 1:
+            raise StudyError(f"space.axes.{axis.name}: {value!r} is not a whole number of at least 1")
+
+
+def _check_argument(place: str, name: str) -> None:
+    known = engine_argument_names()
+    if not known or name in known or name in _PROCESS_KEYS:
+        return
+    near = difflib.get_close_matches(name, sorted(known | VllmSettings.model_fields.keys()), n=1)
+    hint = f" (did you mean {near[0]}?)" if near else ""
+    raise StudyError(f"{place}: unknown engine argument{hint}")
+
+
+@functools.cache
+def engine_argument_names() -> frozenset[str]:
+    """Fields of vLLM's EngineArgs, read from its source because importing it takes seconds; empty without vLLM."""
+    spec = importlib.util.find_spec("vllm")
+    for folder in (spec.submodule_search_locations or ()) if spec else ():
+        source = Path(folder) / "engine" / "arg_utils.py"
+        if not source.is_file():
+            continue
+        for node in ast.parse(source.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.ClassDef) and node.name == "EngineArgs":
+                fields = (item.target for item in node.body if isinstance(item, ast.AnnAssign))
+                return frozenset(field.id for field in fields if isinstance(field, ast.Name))
+    return frozenset()

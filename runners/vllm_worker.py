@@ -1,0 +1,242 @@
+"""The child process that holds the vLLM engine, and times static batches. It alone imports vllm.
+
+It answers JSON lines, one request at a time, on a pipe of its own: vLLM prints to standard output.
+
+    {"start": {engine arguments}, "length": 1024}     → {"ready": true}
+    {"run": {input_len, output_len, batch_size, lengths, seed, warmup, repeats, max_repeats, tolerance}}
+                                                       → {"warmup_s", "measure_s", "warmups", "repeats"}
+
+A run that the engine cannot take is answered with {"refused": reason}, and the engine stays in use. Any
+other error is answered with {"error": reason} and ends the process, whose state nobody knows any more.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import json
+import os
+import select
+import signal
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, TextIO
+
+import numpy as np
+
+from planner.space.types import FloatArray
+from runners.vllm_metrics import batch_times, point_metrics, steady, token_times
+from runners.vllm_process import shared_memory
+
+__all__ = ["main"]
+
+_WATCH_S = 0.5
+
+
+class RefusedError(Exception):
+    """The engine cannot take this run, and is none the worse for it."""
+
+
+def main() -> None:
+    """Serve until standard input ends. Arguments: descriptors of the pipe for replies and of the lifeline."""
+    replies_fd, lifeline_fd = (int(argument) for argument in sys.argv[-2:])
+    # Neither may reach vLLM's own children: the parent must notice when this process ends.
+    os.set_inheritable(replies_fd, False)
+    os.set_inheritable(lifeline_fd, False)
+    _guard_group(lifeline_fd, replies_fd)
+    with os.fdopen(replies_fd, "w") as replies:
+        _serve(sys.stdin, replies)
+    sys.stdout.flush()
+    os._exit(0)  # an orderly end of a process full of torch takes seconds, each of them paid for
+
+
+def _guard_group(lifeline_fd: int, replies_fd: int) -> None:
+    """Fork a process that kills the whole process group once the parent or this process is gone.
+
+    The parent holds the only write end of the lifeline, so that even `kill -9` closes it. A process of its
+    own, because a thread would wait for the GIL, and a signal at the parent's death (PR_SET_PDEATHSIG)
+    reaches neither vLLM's workers nor any system but Linux.
+    """
+    worker = os.getpid()
+    if os.fork():
+        os.close(lifeline_fd)
+        return
+    for descriptor in (0, 1, 2, replies_fd):
+        os.close(descriptor)
+    while os.getppid() == worker:
+        if select.select([lifeline_fd], [], [], _WATCH_S)[0]:
+            break
+    for path in shared_memory(os.getpgrp()):  # nobody else would remove it after a `kill -9`
+        with contextlib.suppress(OSError):
+            path.unlink()
+    os.killpg(os.getpgrp(), signal.SIGKILL)
+
+
+def _serve(requests: TextIO, replies: TextIO) -> None:
+    """Answer each line of `requests`; return when it ends, or after an error."""
+    bench: StaticBatch | None = None
+    for line in iter(requests.readline, ""):
+        message = json.loads(line)
+        try:
+            if bench is None:
+                bench = StaticBatch(message["start"], message["length"])
+                reply: dict[str, Any] = {"ready": True}
+            else:
+                reply = bench.measure(**message["run"])
+        except RefusedError as refused:
+            reply = {"refused": str(refused)}
+        except Exception as error:
+            _answer(replies, {"error": f"{type(error).__name__}: {error}"})
+            raise  # its traceback belongs in the log
+        _answer(replies, reply)
+    if bench is not None:
+        bench.shutdown()
+
+
+def _answer(replies: TextIO, reply: Mapping[str, Any]) -> None:
+    replies.write(json.dumps(reply) + "\n")
+    replies.flush()
+
+
+class StaticBatch:
+    """An engine in this process, stepped by hand, so that each token's time is known.
+
+    arguments: those of vllm.LLM. length: tokens that the longest request of the study needs; it becomes
+    max_model_len, unless the user gave one or the model is not known to reach that far.
+    """
+
+    def __init__(self, arguments: dict[str, Any], length: int) -> None:
+        from vllm import LLM
+
+        if "max_model_len" not in arguments and _reaches(arguments, length):
+            arguments = {**arguments, "max_model_len": length}
+        self._llm: Any = LLM(**arguments)
+        self._engine: Any = self._llm.llm_engine
+        self._length = int(self._llm.model_config.max_model_len)
+        self._tokens = _plain_tokens(self._llm.model_config)
+        self._preemptions = _PreemptionCount(self._engine)
+        self._runs = 0
+        # First steps allocate and compile; that belongs to the start, not to the first point.
+        self._generate(self._prompts(2, min(8, self._length - 2), seed=[0]), 2)
+        gc.collect()
+        gc.freeze()
+
+    def measure(
+        self, *, input_len: int, output_len: int, batch_size: int, lengths: Sequence[int],
+        seed: Sequence[int], warmup: int, repeats: int, max_repeats: int, tolerance: float | None,
+    ) -> dict[str, Any]:
+        """Warm up, then repeat until steady. `lengths`: the output lengths ≤ output_len that are wanted."""
+        if input_len + output_len > self._length:
+            raise RefusedError(
+                f"input_len {input_len} + output_len {output_len} exceeds max_model_len {self._length}")
+        began = time.perf_counter()
+        prompts = self._prompts(batch_size, input_len, seed)
+        warmups = [batch_times(self._generate(prompts, output_len)) for _ in range(warmup)]
+        warm = time.perf_counter()
+        batches: list[FloatArray] = []
+        metrics: list[dict[int, dict[str, float]]] = []
+        while not steady([batch[-1] for batch in batches], repeats, max_repeats, tolerance):
+            before = self._preemptions.value
+            times = self._generate(prompts, output_len)
+            batches.append(batch_times(times))
+            metrics.append({k: point_metrics(times, input_len, k) for k in lengths})
+            if before is not None and self._preemptions.value is not None:
+                metrics[-1][output_len]["num_preemptions"] = float(self._preemptions.value - before)
+        return {
+            "warmup_s": warm - began, "measure_s": time.perf_counter() - warm,
+            "warmups": [_microseconds(times) for times in warmups],
+            "repeats": [_microseconds(times) for times in batches], "metrics": metrics,
+        }
+
+    def shutdown(self) -> None:
+        """Stop vLLM's workers, if it has any."""
+        self._engine.engine_core.shutdown()
+
+    def _prompts(self, batch: int, length: int, seed: Sequence[int]) -> list[list[int]]:
+        chosen = np.random.default_rng(seed).integers(0, len(self._tokens), (batch, length))
+        prompts: list[list[int]] = self._tokens[chosen].tolist()
+        return prompts
+
+    def _generate(self, prompts: Sequence[Sequence[int]], output_len: int) -> FloatArray:
+        """Token times (b, output_len) in seconds of one batch, all of it submitted at once."""
+        from vllm import SamplingParams
+        from vllm.sampling_params import RequestOutputKind
+
+        wish = SamplingParams(max_tokens=output_len, ignore_eos=True, temperature=0, detokenize=False,
+                              output_kind=RequestOutputKind.DELTA)
+        self._runs += 1
+        names = [f"{self._runs}-{i}" for i in range(len(prompts))]
+        rows: dict[str, list[float]] = {name: [] for name in names}
+        inputs = self._llm.renderer.render_cmpl([{"prompt_token_ids": prompt} for prompt in prompts])
+        engine, clock = self._engine, time.perf_counter
+        gc.disable()  # a collection in the midst of a step would look like a slow step
+        try:
+            zero = clock()
+            for name, prompt in zip(names, inputs, strict=True):
+                engine.add_request(name, prompt, wish)
+            while engine.has_unfinished_requests():
+                outputs = engine.step()
+                now = clock() - zero
+                for output in outputs:
+                    rows[output.request_id].extend([now] * len(output.outputs[0].token_ids))
+        finally:
+            gc.enable()
+        return token_times(rows, output_len)
+
+
+class _PreemptionCount:
+    """Counts the scheduler's preemptions; `value` is None where this vLLM has no such place to count them.
+
+    vLLM's own counter needs its statistics, which cost time in every step and which `vllm bench latency`
+    leaves off.
+    """
+
+    def __init__(self, engine: Any) -> None:
+        self.value: int | None = None
+        try:
+            scheduler = engine.engine_core.engine_core.scheduler
+            preempt = scheduler._preempt_request
+        except AttributeError:
+            return
+        self.value = 0
+
+        def counted(*arguments: Any, **options: Any) -> Any:
+            self.value = (self.value or 0) + 1
+            return preempt(*arguments, **options)
+
+        scheduler._preempt_request = counted
+
+
+def _reaches(arguments: Mapping[str, Any], length: int) -> bool:
+    """Whether the model says of itself that it takes `length` tokens. False where nobody knows."""
+    from vllm.transformers_utils.config import get_config
+
+    try:
+        config = get_config(arguments["model"], arguments.get("trust_remote_code", False),
+                            arguments.get("revision")).get_text_config()
+    except Exception:  # the engine itself will say what is wrong with the model
+        return False
+    limit = getattr(config, "max_position_embeddings", None)
+    return isinstance(limit, int) and length <= limit
+
+
+def _plain_tokens(model_config: Any) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """Token ids for random prompts: the vocabulary without ids that mean something to the model."""
+    special = set(_special_tokens(model_config.hf_config.to_dict()))
+    vocabulary = np.arange(model_config.get_vocab_size(), dtype=np.int64)
+    plain = np.setdiff1d(vocabulary, np.fromiter(special, dtype=np.int64))
+    return plain if len(plain) else vocabulary
+
+
+def _special_tokens(config: Mapping[Any, Any]) -> Iterator[int]:
+    """Every id under a key such as bos_token_id, image_token_id or image_token_index, at any depth."""
+    for key, value in config.items():
+        if isinstance(value, Mapping):
+            yield from _special_tokens(value)
+        elif "token_i" in str(key):
+            yield from (v for v in (value if isinstance(value, list) else [value]) if isinstance(v, int))
+
+
+def _microseconds(seconds: FloatArray) -> list[float]:
+    return [round(float(value), 6) for value in seconds]
