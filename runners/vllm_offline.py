@@ -1,9 +1,8 @@
 """FMwork's measurement: static batches on a vLLM engine in a child process of its own.
 
 A run submits a whole batch at once and notes when each token came out, so that it also measures every
-shorter output length. Such a reading is that of a run of its own as long as all requests decode together;
-where some still prefill when others have enough tokens it is slightly high, since a shorter run would have
-let those leave the batch.
+shorter output length. Such a reading is that of a run of its own as long as all requests decode together; where
+prefill takes several steps, lengths that it would make too long are not read off (vllm_metrics.is_exact).
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -98,7 +97,7 @@ class VllmRunner:
             return self._failed(reply["refused"], Cost(start_s, measure_s=spent, accelerators=accelerators))
         cost = Cost(start_s, reply["warmup_s"], reply["measure_s"], accelerators)
         return Measurement(
-            Status.OK, cost, tuple(self._reading(point, proposal, reply) for point in proposal.covers),
+            Status.OK, cost, tuple(self._readings(proposal, reply)),
             trajectory_s=tuple(tuple(times) for times in reply["repeats"]), environment=self._environment)
 
     def close(self) -> None:
@@ -134,8 +133,15 @@ class VllmRunner:
             "tolerance": settings.tolerance,
         }
 
+    def _readings(self, proposal: Proposal, reply: Mapping[str, Any]) -> Iterator[Reading]:
+        """What the run says about the points that it covers; a length that no run can be read off at is left out."""
+        for point in proposal.covers:
+            output_len = str(self._study.workload(point).output_len)
+            if all(output_len in repeat for repeat in reply["metrics"]):
+                yield self._reading(point, proposal, reply)
+
     def _reading(self, point: Point, proposal: Proposal, reply: Mapping[str, Any]) -> Reading:
-        """What the run says about one of the points that it covers."""
+        """What the run says about one of these points."""
         output_len = self._study.workload(point).output_len
         repeats = [repeat[str(output_len)] for repeat in reply["metrics"]]
         names = [name for name in repeats[0] if all(name in repeat for repeat in repeats)]

@@ -26,7 +26,7 @@ from typing import Any, TextIO
 import numpy as np
 
 from planner.space.types import FloatArray
-from runners.vllm_metrics import batch_times, point_metrics, steady, token_times
+from runners.vllm_metrics import batch_times, is_exact, point_metrics, steady, token_times
 from runners.vllm_process import shared_memory
 
 __all__ = ["main"]
@@ -126,7 +126,8 @@ class StaticBatch:
         self, *, input_len: int, output_len: int, batch_size: int, lengths: Sequence[int],
         seed: Sequence[int], warmup: int, repeats: int, max_repeats: int, tolerance: float | None,
     ) -> dict[str, Any]:
-        """Warm up, then repeat until steady. `lengths`: the output lengths ≤ output_len that are wanted."""
+        """Warm up, then repeat until steady. `lengths`: the output lengths ≤ output_len that are wanted; one whose
+        reading would not be exact is left out."""
         if input_len + output_len > self._length:
             raise RefusedError(
                 f"input_len {input_len} + output_len {output_len} exceeds max_model_len {self._length}")
@@ -140,7 +141,7 @@ class StaticBatch:
             before = self._preemptions.value
             times = self._generate(prompts, output_len)
             batches.append(batch_times(times))
-            metrics.append({k: point_metrics(times, input_len, k) for k in lengths})
+            metrics.append({k: point_metrics(times, input_len, k) for k in lengths if is_exact(times, k)})
             if before is not None and self._preemptions.value is not None:
                 metrics[-1][output_len]["num_preemptions"] = float(self._preemptions.value - before)
         return {

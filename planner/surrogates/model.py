@@ -71,7 +71,12 @@ class GridModel:
             data = self.data_[quantity.name]
             if len(data.rows):
                 surrogate = self.surrogates_.setdefault(quantity.name, self._make())
-                surrogate.fit(self.features(quantity)[data.rows], data.values)
+                features = self.features(quantity)[data.rows]
+                if isinstance(surrogate, GaussianProcess) and self.trajectory and not quantity.flat:
+                    # The readings of one run share its luck: taken as independent, they promise too much.
+                    surrogate.fit(features, data.values, groups=data.runs)
+                else:
+                    surrogate.fit(features, data.values)
         self._means, self._stds = self._predict_quantities()
         self.left_out_ = {target.name: self._left_out(target) for target in self.targets_}
         return self
