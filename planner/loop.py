@@ -5,7 +5,6 @@ The loop knows neither what measures nor where the record lies: a simulation pla
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -16,12 +15,9 @@ from planner.acquisition.strategy import Belief, Strategy, cover
 from planner.ledger.observations import Observations, Run
 from planner.space.types import Cost, Measurement, Point, Proposal, Runner, Status
 
-__all__ = ["Loop", "Observer", "Recorder", "next_look"]
+__all__ = ["Loop", "Observer", "Recorder"]
 
 T = TypeVar("T")
-
-# The belief is looked at again once there are so many more runs: as often as the strategy learns anew.
-_LOOK_SHARE = 0.12
 
 
 class Recorder(Protocol[T]):
@@ -55,6 +51,7 @@ class Loop:
 
     clock: seconds, for the time that the accelerators wait for the planner; None charges none (simulations).
     stop_requested: asked before each run; true ends the loop with the reason "interrupted".
+    met: looks in a row that have met the accuracy already, where a stopped study is resumed.
     """
 
     runner: Runner
@@ -66,20 +63,18 @@ class Loop:
     observer: Observer = field(default_factory=Observer)
     clock: Callable[[], float] | None = time.perf_counter
     stop_requested: Callable[[], bool] = lambda: False
+    met: int = 0
     belief: Belief | None = None
 
     def run(self) -> str:
         """Run until something ends it; the reason is "accuracy", "cost", "trials", "grid" or "interrupted"."""
-        rule = AccuracyRule(self.limits.accuracy) if self.limits.accuracy is not None else None
-        look_at = 0
+        rule = AccuracyRule(self.limits.accuracy, self.met) if self.limits.accuracy is not None else None
         waiting_since = self.clock() if self.clock else 0.0
         while True:
             if self.stop_requested():
                 return "interrupted"
-            if len(self.seen.runs) >= look_at and self.seen.measured.any() and self._wants_belief():
-                look_at = next_look(len(self.seen.runs))
-                if self._look(rule):
-                    return "accuracy"
+            if self._wants_belief() and self.strategy.is_due(self.seen) and self._look(rule):
+                return "accuracy"
             row = self.strategy.propose(self.seen)
             if row is None:
                 return "grid"
@@ -120,8 +115,3 @@ class Loop:
             return self.runner.measure(Proposal(point, tuple(grid.point(int(r)) for r in rows), seed))
         except KeyboardInterrupt:
             return Measurement(Status.INTERRUPTED, Cost(), reason="stopped by hand in the middle of the run")
-
-
-def next_look(runs: int) -> int:
-    """The number of runs at which to look again."""
-    return runs + max(1, math.ceil(_LOOK_SHARE * runs))

@@ -65,8 +65,11 @@ class Study:
 
     def create_or_resume(self) -> Ledger:
         """The record, begun where there is none; refused where the fingerprint differs. Raises StudyError."""
+        import optuna
+
         from planner.ledger.ledger import Ledger
 
+        optuna.logging.set_verbosity(optuna.logging.WARNING)  # what is created, we say ourselves
         return Ledger.create_or_resume(
             self.storage, self.name, self.grid.axes, self.targets, self.text, self.runner.fingerprint())
 

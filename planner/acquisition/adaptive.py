@@ -17,7 +17,7 @@ __all__ = ["AdaptiveStrategy"]
 
 # A refit waits until the data has grown by this share: each run then changes little, and planning costs time.
 _BATCH_SHARE = 0.12
-_LARGEST_BATCH = 20
+_SMALLEST_BATCH, _LARGEST_BATCH = 4, 20
 
 
 class AdaptiveStrategy:
@@ -25,21 +25,19 @@ class AdaptiveStrategy:
 
     def __init__(self, context: StrategyContext) -> None:
         self.context = context
-        self._queue: list[int] = []
-        self._initial = [int(r) for r in initial_design(context.grid, context.trajectory, context.seed)]
+        self._queue = [int(row) for row in initial_design(context.grid, context.trajectory, context.seed)]
         self._model = GridModel(context.grid, context.trajectory)
         self._cost = CostModel(context.grid, context.accelerators)
         self._fitted: tuple[int, int] | None = None
 
     def propose(self, seen: Observations) -> int | None:
         """The next row of the initial design, then of the batch in hand, then of a new batch."""
-        free = [row for row in self._initial if self._is_free(row, seen)]
-        if free:
-            return free[0]
-        self._queue = [row for row in self._queue if self._is_free(row, seen)]
-        if not self._queue:
-            self._queue = self._next_batch(seen)
-        return self._queue.pop(0) if self._queue else None
+        self._queue = self._open_rows(seen) or self._next_batch(seen)
+        return self._queue[0] if self._queue else None
+
+    def is_due(self, seen: Observations) -> bool:
+        """Where a batch is done and the next one will be planned from a new fit."""
+        return seen.measured.any() and not self._open_rows(seen)
 
     def believe(self, seen: Observations) -> Belief:
         """Predictions, estimated accuracy, and what the whole sweep would have cost."""
@@ -53,9 +51,11 @@ class AdaptiveStrategy:
         )
 
     def price(self, row: int, seen: Observations) -> float:
-        """Learned price; 0 before the first batch."""
-        if self._fitted is None:
+        """Learned price; 0 before anything is measured."""
+        if not seen.measured.any():
             return 0.0
+        if self._fitted is None:
+            self._cost.fit(seen)
         starts = self.context.grid.engine[row] != seen.current_engine
         start = float(self._cost.start_seconds()[row] * self._cost.devices[row]) if starts else 0.0
         return float(self._cost.price(np.array([row]))[0]) + start
@@ -67,7 +67,7 @@ class AdaptiveStrategy:
             open_rows = np.flatnonzero(~seen.known)
             return [int(rng.choice(open_rows))] if len(open_rows) else []
         self._fit(seen)
-        size = int(np.clip(np.ceil(_BATCH_SHARE * len(seen.runs)), 1, _LARGEST_BATCH))
+        size = int(np.clip(np.ceil(_BATCH_SHARE * len(seen.runs)), _SMALLEST_BATCH, _LARGEST_BATCH))
         return choose_batch(self._model, self._cost, seen, probability_of_success(grid, seen), size, rng)
 
     def _fit(self, seen: Observations) -> None:
@@ -77,5 +77,5 @@ class AdaptiveStrategy:
             self._cost.fit(seen)
             self._fitted = state
 
-    def _is_free(self, row: int, seen: Observations) -> bool:
-        return not seen.known[row] and row not in seen.pending
+    def _open_rows(self, seen: Observations) -> list[int]:
+        return [row for row in self._queue if not seen.known[row] and row not in seen.pending]

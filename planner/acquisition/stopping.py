@@ -18,9 +18,10 @@ class AccuracyRule:
     """Says that the accuracy asked for is reached: the lower end of every target's estimate is there, on two
     looks in a row. The estimate's middle would stop half of all studies too early."""
 
-    def __init__(self, accuracy: float) -> None:
+    def __init__(self, accuracy: float, met: int = 0) -> None:
+        """`met`: looks in a row that have met it before, where a stopped study is resumed."""
         self.accuracy = accuracy
-        self._met = 0
+        self._met = met
 
     def look(self, estimates: Mapping[str, Estimate | None]) -> bool:
         """Take in the estimates of one look, and say whether to stop."""

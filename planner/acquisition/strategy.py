@@ -67,6 +67,10 @@ class Strategy(Protocol):
         """Predictions for the whole grid."""
         ...
 
+    def is_due(self, seen: Observations) -> bool:
+        """Whether `believe` is worth its time now: the strategy is about to learn anew, or has seen much more."""
+        ...
+
     def price(self, row: int, seen: Observations) -> float:
         """Accelerator-seconds that a run at `row` is expected to cost, engine start included; 0 where unknown."""
         ...

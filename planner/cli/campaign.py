@@ -76,7 +76,8 @@ def run(
         with _ctrl_c() as stop, Progress(out, limits, len(opened.grid), quiet) as progress:
             # Replayed costs are those of another day: the planner's seconds of today are no part of them.
             clock = None if hasattr(opened.runner, "table") else time.perf_counter
-            loop = Loop(opened.runner, chosen, ledger, seen, limits, seed, progress, clock, lambda: bool(stop))
+            met = 1 if ledger.study.user_attrs.get("stopped") == "accuracy" else 0
+            loop = Loop(opened.runner, chosen, ledger, seen, limits, seed, progress, clock, lambda: bool(stop), met)
             reason = loop.run()
     finally:
         opened.runner.close()

@@ -5,6 +5,7 @@ Notation: N grid points. A metric's column is (N,), NaN where nothing was measur
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Self
@@ -46,6 +47,7 @@ class Observations:
         self.run_of: IntArray = np.full(len(grid), -1, dtype=np.int64)
         self.seconds: FloatArray = np.full(len(grid), np.nan)
         self._repeats: dict[str, dict[int, tuple[float, ...]]] = {}
+        self._columns: dict[str, FloatArray] = {}
         for run in runs:
             self.add(run)
 
@@ -69,8 +71,11 @@ class Observations:
         self.run_of[row] = position
         self.seconds[row] = reading.seconds
         for metric, repeats in reading.metrics.items():
-            column = self._repeats.setdefault(metric, {})
-            column[row] = column.get(row, ()) + tuple(repeats)
+            known = self._repeats.setdefault(metric, {})
+            known[row] = known.get(row, ()) + tuple(repeats)
+            if metric not in self._columns:
+                self._columns[metric] = np.full(len(self.grid), np.nan)
+            self._columns[metric][row] = statistics.median(known[row])
 
     def prefix(self, runs: int) -> Self:
         """The observations as they stood after the first `runs` runs."""
@@ -93,10 +98,8 @@ class Observations:
 
     def column(self, metric: str) -> FloatArray:
         """The median over repeats, (N,)."""
-        values = np.full(len(self.grid), np.nan)
-        for row, repeats in self.repeats(metric).items():
-            values[row] = np.median(repeats)
-        return values
+        column = self._columns.get(metric)
+        return np.full(len(self.grid), np.nan) if column is None else column.copy()
 
     def repeat_noise(self, metric: str) -> float:
         """Pooled standard deviation of log repeats within a point; NaN where no point has two."""

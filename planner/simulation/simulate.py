@@ -18,7 +18,7 @@ from planner.evaluation.accuracy import score
 from planner.evaluation.estimate import Estimate
 from planner.ledger.ledger import is_gain
 from planner.ledger.observations import Observations, Run
-from planner.loop import Loop, Observer, next_look
+from planner.loop import Loop, Observer
 from planner.simulation.strategies import make_strategy, uses_trajectories
 from planner.space.recorded import RecordedTable
 from planner.space.types import FloatArray, Measurement, Point, Proposal, Runner, RunnerContext, StudyError
@@ -77,6 +77,9 @@ class _Timed:
     def believe(self, seen: Observations) -> Belief:
         return self._timed(lambda: self.inner.believe(seen))
 
+    def is_due(self, seen: Observations) -> bool:
+        return self.inner.is_due(seen)
+
     def price(self, row: int, seen: Observations) -> float:
         return self.inner.price(row, seen)
 
@@ -97,17 +100,14 @@ class _Watch(Observer):
     costs: list[float] = field(default_factory=list)
     stopped_at: int | None = None
     belief: Belief | None = None
-    _look_at: int = 0
 
     def finished(self, run: Run, seen: Observations) -> None:
         previous = self.costs[-1] if self.costs else 0.0
         self.costs.append(previous + run.measurement.cost.accelerator_seconds)
-        runs = len(self.costs)
-        if self.stopped_at is None and runs >= self._look_at and seen.measured.any():
-            self._look_at = next_look(runs)
+        if self.stopped_at is None and self.strategy.is_due(seen):
             belief = self.strategy.believe(seen)
             if self.rule.look(belief.accuracy):
-                self.stopped_at, self.belief = runs, belief
+                self.stopped_at, self.belief = len(self.costs), belief
 
 
 def simulate_all(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Final
 
@@ -23,6 +24,8 @@ from planner.surrogates.model import GridModel, Prediction
 
 __all__ = ["STRATEGIES", "make_strategy", "uses_trajectories"]
 
+_LOOK_SHARE = 0.125
+
 
 class FixedDesign:
     """Runs a list of rows in order, whatever they give, and predicts with `GridModel`."""
@@ -31,6 +34,7 @@ class FixedDesign:
         self.context = context
         self._rows = [int(row) for row in rows]
         self._model = model
+        self._look_at = 0
         self._cost = CostModel(context.grid, context.accelerators)
 
     def propose(self, seen: Observations) -> int | None:
@@ -46,6 +50,13 @@ class FixedDesign:
         success = probability_of_success(self.context.grid, seen)
         accuracy = estimate_accuracy(self._model, ~seen.known, success)
         return Belief(self._model.predict(), accuracy, success, *sweeps(self._cost, self.context.trajectory))
+
+    def is_due(self, seen: Observations) -> bool:
+        """Once the runs have grown by an eighth since the last look."""
+        due = seen.measured.any() and len(seen.runs) >= self._look_at
+        if due:
+            self._look_at = len(seen.runs) + max(1, math.ceil(_LOOK_SHARE * len(seen.runs)))
+        return bool(due)
 
     def price(self, row: int, seen: Observations) -> float:
         """A fixed design does not look at prices."""
@@ -67,8 +78,12 @@ class PowersOfTwo(FixedDesign):
         order = np.argsort(context.grid.engine[rows], kind="stable")
         super().__init__(context, rows[order], GridModel(context.grid, context.trajectory))
 
+    def is_due(self, seen: Observations) -> bool:
+        """Never: this rule has no estimate of its accuracy."""
+        return False
+
     def believe(self, seen: Observations) -> Belief:
-        """Interpolations; this rule has no estimate of its accuracy."""
+        """Interpolations."""
         values = {target: interpolate(seen, target, self._axis) for target in self.context.targets}
         nothing = {target: np.full(len(seen.grid), np.nan) for target in values}
         self._cost.fit(seen)

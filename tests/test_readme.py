@@ -1,0 +1,65 @@
+"""Every command and every piece of Python in the README runs, in the README's order, in a copy of the studies."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+BIN = Path(sys.executable).parent
+
+# `make test` is what runs this; `make quickstart` has a test of its own (tests/test_quickstart.py); a dashboard serves
+# until it is stopped, and is tested in tests/test_dashboard.py.
+ELSEWHERE = ("make ", "optuna-dashboard ", "git clone", "cd ")
+
+
+def _commands() -> list[str]:
+    blocks = re.findall(r"```console\n(.*?)```", README, flags=re.DOTALL)
+    return [line[2:] for block in blocks for line in block.splitlines() if line.startswith("$ ")]
+
+
+def _here(commands: list[str]) -> list[str]:
+    return [command for command in commands if not command.startswith(ELSEWHERE)]
+
+
+def _needs_engine(command: str) -> bool:
+    return "quickstart.yaml" in command and not command.startswith(("sweepwise validate", "sweepwise plan"))
+
+
+def test_commands_run(tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "studies", tmp_path / "studies")
+    commands = [command for command in _here(_commands()) if not _needs_engine(command)]
+    assert len(commands) >= 8
+    environment = {**os.environ, "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}", "COLUMNS": "120"}
+    for command in commands:
+        result = subprocess.run(
+            shlex.split(command), cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300, check=False)
+        assert result.returncode == 0, f"{command}\n{result.stdout}\n{result.stderr}"
+        assert result.stdout.strip(), f"{command} printed nothing"
+
+
+def test_what_is_run_elsewhere_is_what_we_think() -> None:
+    elsewhere = {command for command in _commands() if command.startswith(ELSEWHERE)}
+    assert {"make quickstart", "make test"} <= elsewhere
+    engine = [command for command in _here(_commands()) if _needs_engine(command)]
+    # These run in tests/test_quickstart.py, on the study that make quickstart leaves behind.
+    quickstart = (ROOT / "tests/test_quickstart.py").read_text()
+    for command in engine:
+        assert repr(command) in quickstart or f'"{command}"' in quickstart, command
+
+
+@pytest.mark.parametrize("code", re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL))
+def test_python_runs(code: str, tmp_path: Path) -> None:
+    script = tmp_path / "example.py"
+    script.write_text(code)
+    result = subprocess.run([sys.executable, str(script)], cwd=tmp_path, capture_output=True, text=True, timeout=120,
+                            check=False)
+    assert result.returncode == 0, result.stderr
