@@ -31,6 +31,15 @@ class Recorder(Protocol[T]):
         """Close it with what the run gave."""
         ...
 
+    def abandon(self, trial: T, reason: str) -> None:
+        """Close it without a run."""
+        ...
+
+    def refresh(self, seen: Observations, before: T | None = None) -> None:
+        """Bring runs and pending rows of `seen` up to what other processes have done; with `before`, only what
+        they began earlier than that record is pending."""
+        ...
+
 
 class Observer:
     """Is told what happens. Every method may be overridden; none may raise or take long."""
@@ -73,6 +82,7 @@ class Loop:
         while True:
             if self.stop_requested():
                 return "interrupted"
+            self._catch_up()
             if self._wants_belief() and self.strategy.is_due(self.seen) and self._look(rule):
                 return "accuracy"
             row = self.strategy.propose(self.seen)
@@ -96,9 +106,22 @@ class Loop:
         plain_cost = self.belief.plain.cost[0] if self.belief else None
         return self.limits.reached(self.seen, self.strategy.price(row, self.seen), plain_cost)
 
+    def _catch_up(self, before: Any = None) -> None:
+        self.recorder.refresh(self.seen, before)
+        if axis := self.runner.trajectory_axis:
+            for row in list(self.seen.pending):
+                self.seen.pending.update(self.seen.grid.shorter(axis, row).tolist())
+
     def _measure(self, row: int, planner_s: float) -> None:
         seed = self.seed + len(self.seen.runs)
-        handle, point = self.recorder.begin(self.seen.grid.point(row), seed)
+        asked = self.seen.grid.point(row)
+        handle, point = self.recorder.begin(asked, seed)
+        if point == asked:
+            # Two processes may choose the same point at the same moment; the record says which was first.
+            self._catch_up(before=handle)
+            if self.seen.known[row] or row in self.seen.pending:
+                self.recorder.abandon(handle, "another process was first at this point")
+                return
         self.observer.started(point, self.seen)
         measurement = self._outcome(point, seed)
         run = self.recorder.finish(handle, measurement, planner_s)

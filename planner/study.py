@@ -11,8 +11,8 @@ from planner.plugins import runner_class
 from planner.space.descriptors import describe_models
 from planner.space.expressions import parse
 from planner.space.grid import Grid, full_grid, grid_of_rows
-from planner.space.spec import StudySpec, parse_spec, read_spec, validate_model
-from planner.space.types import Axis, Runner, RunnerContext
+from planner.space.spec import StudySpec, check_storage, parse_spec, read_spec, validate_model
+from planner.space.types import Axis, Runner, RunnerContext, StudyError
 
 if TYPE_CHECKING:
     from planner.acquisition.stopping import Limits
@@ -96,6 +96,11 @@ def open_study(
     path: Path, storage: str | None = None, name: str | None = None, seed: int = 0, text: str | None = None
 ) -> Study:
     """Read and check a study file. `storage` and `name` override the file's. Raises StudyError."""
+    if storage is not None:
+        try:
+            check_storage(storage)
+        except ValueError as error:
+            raise StudyError(f"--storage: '{storage}' {error}") from error
     spec, text = read_spec(path) if text is None else (parse_spec(text, str(path)), text)
     directory = path.resolve().parent
     kind = runner_class(spec.runner.kind)

@@ -37,7 +37,7 @@ class AdaptiveStrategy:
 
     def is_due(self, seen: Observations) -> bool:
         """Where a batch is done and the next one will be planned from a new fit."""
-        return seen.measured.any() and not self._open_rows(seen)
+        return bool(seen.measured.any()) and not self._open_rows(seen)
 
     def believe(self, seen: Observations) -> Belief:
         """Predictions, estimated accuracy, and what the whole sweep would have cost."""

@@ -22,7 +22,6 @@ import numpy as np
 from planner.ledger.observations import Observations
 from planner.space.types import FloatArray, IntArray
 from planner.surrogates.cost import CostModel
-from planner.surrogates.gp import GaussianProcess
 from planner.surrogates.model import GridModel
 
 __all__ = ["choose_batch"]
@@ -89,13 +88,12 @@ def _fields(model: GridModel, candidates: IntArray, references: IntArray, succes
     weights = model.weights(references)
     fields = []
     for quantity in model.quantities:
-        surrogate = model.surrogates_.get(quantity.name)
-        if not isinstance(surrogate, GaussianProcess):
+        learner = model.learners_.get(quantity.name)
+        both = learner.covariance(candidates, np.concatenate([candidates, references])) if learner else None
+        if learner is None or both is None:
             continue
-        features = model.features(quantity)
-        both = surrogate.covariance(features[candidates], features[np.concatenate([candidates, references])])
         n = len(candidates)
-        fields.append(_Field(both[:, n:], both[:, :n], weights[quantity.name] * success[references], surrogate.noise_))
+        fields.append(_Field(both[:, n:], both[:, :n], weights[quantity.name] * success[references], learner.noise_))
     return fields
 
 

@@ -1,6 +1,6 @@
 """The first runs, before anything is known: spread out, and cheap ones first.
 
-Each next point maximises distance to those chosen × (cost proxy)^−½. Plain max-min distance spends 2 % of a grid's
+Each next point maximises distance to those chosen × (cost proxy)^−⅓. Plain max-min distance spends 2 % of a grid's
 whole cost on its far, dear corner at once. Proxy: √(input · output · batch · parameters) · √accelerators, from the
 axes' roles; without roles every point counts as equally dear.
 """
@@ -14,6 +14,8 @@ from planner.space.types import Features, FloatArray, IntArray, Role, Scale
 
 __all__ = ["cost_proxy", "initial_design", "initial_size"]
 
+# How strongly cheap points are preferred: 0 spreads blindly, 1/2 starves the dear corner where runs are few.
+_THRIFT = 1 / 3
 _SHARE = 0.015
 _MOST = 60
 _CANDIDATES = 20_000
@@ -32,7 +34,7 @@ def initial_design(grid: Grid, trajectory: str | None, seed: int) -> IntArray:
     rows = np.arange(len(grid))
     if len(rows) > _CANDIDATES:
         rows = np.sort(rng.choice(rows, _CANDIDATES, replace=False))
-    cheapness = cost_proxy(grid)[rows] ** -0.5
+    cheapness = cost_proxy(grid)[rows] ** -_THRIFT
     features = grid.features[rows]
     chosen = [int(rng.choice(len(rows), p=cheapness / cheapness.sum()))]
     distance = _distance(features, chosen[0])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -39,21 +39,34 @@ class SweepSampler(optuna.samplers.BaseSampler):
     space : the grid.
     seed : of everything random.
     strategy : how points are chosen; sweepwise's own by default.
-    accelerators : devices that a trial at a point occupies.
+    accelerators : devices that a trial at a point occupies; one by default.
     """
 
     def __init__(
         self, space: Grid, *, seed: int = 0, strategy: Callable[[StrategyContext], Strategy] = AdaptiveStrategy,
-        accelerators: Callable[[Point], float] = lambda _: 1.0,
+        accelerators: Callable[[Point], float] | None = None,
     ) -> None:
         self.grid = space
         self._seed = seed
         self._make = strategy
-        self._accelerators = accelerators
+        self._accelerators = accelerators or _one_device
+        self._constant = {axis.name: axis.values[0] for axis in space.axes if len(axis.values) == 1}
+        self._lock = threading.Lock()
+        self._forget()
+
+    def _forget(self) -> None:
+        self._study: tuple[optuna.storages.BaseStorage, int] | None = None
         self._strategy: Strategy | None = None
         self._seen: Observations | None = None
         self._taken: set[int] = set()
         self._points: dict[int, Mapping[str, Value]] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the lock, and without what the study's storage has anyway."""
+        return {**vars(self), "_lock": None, "_study": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
         self._lock = threading.Lock()
 
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
@@ -72,6 +85,7 @@ class SweepSampler(optuna.samplers.BaseSampler):
         """The chosen point's value on the axis `param_name`. Raises ValueError where the objective's range
         does not hold it, or the name is no axis."""
         with self._lock:
+            self._enter(study)
             point = self._points.get(trial._trial_id)
             if point is None:
                 point = self._points[trial._trial_id] = self._choose(study)
@@ -82,11 +96,15 @@ class SweepSampler(optuna.samplers.BaseSampler):
             raise ValueError(f"{param_name}: {value!r} is outside {param_distribution}; suggest the axis' values")
         return value
 
-    def after_trial(
-        self, study: optuna.Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None
-    ) -> None:
-        """Forget the trial's point."""
-        self._points.pop(trial._trial_id, None)
+    def _enter(self, study: optuna.Study) -> None:
+        """Begin anew if it is another study than before."""
+        present = (study._storage, study._study_id)
+        if self._seen is not None and self._study == present:
+            return
+        self._forget()
+        self._study = present
+        names = study.metric_names or [f"value_{i}" for i in range(len(study.directions))]
+        self._seen = Observations(self.grid, tuple(names))
 
     def _choose(self, study: optuna.Study) -> Mapping[str, Value]:
         seen = self._observe(study)
@@ -101,25 +119,35 @@ class SweepSampler(optuna.samplers.BaseSampler):
 
     def _observe(self, study: optuna.Study) -> Observations:
         """Take in the trials that have finished since the last look."""
-        if self._seen is None:
-            names = study.metric_names or [f"value_{i}" for i in range(len(study.directions))]
-            self._seen = Observations(self.grid, tuple(names))
+        assert self._seen is not None
+        pending = []
         for trial in study.get_trials(deepcopy=False):
-            if trial.state.is_finished() and trial.number not in self._taken:
+            if not trial.state.is_finished():
+                pending.append(self._point(trial))
+            elif trial.number not in self._taken:
                 self._taken.add(trial.number)
                 self._seen.add(self._run(trial))
-        points = [*(t.params for t in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))),
-                  *self._points.values()]
-        self._seen.pending = {row for row in map(self.grid.find, points) if row is not None}
+                self._points.pop(trial._trial_id, None)
+        self._seen.pending = {row for row in map(self.grid.find, pending) if row is not None}
         return self._seen
+
+    def _point(self, trial: FrozenTrial) -> Mapping[str, Value]:
+        """Where a trial is: what it suggested, what it will be given if it has not asked yet, what cannot differ."""
+        enqueued = trial.system_attrs.get("fixed_params", {})
+        return {**self._constant, **self._points.get(trial._trial_id, {}), **enqueued, **trial.params}
 
     def _run(self, trial: FrozenTrial) -> Run:
         assert self._seen is not None
         seconds = trial.duration.total_seconds() if trial.duration else 0.0
-        inside = self.grid.find(trial.params) is not None
-        cost = Cost(measure_s=seconds, accelerators=self._accelerators(trial.params) if inside else 1.0)
+        point = self._point(trial)
+        inside = self.grid.find(point) is not None
+        cost = Cost(measure_s=seconds, accelerators=self._accelerators(point) if inside else 1.0)
         if trial.state is not TrialState.COMPLETE or trial.values is None:
-            return Run(trial.number, trial.params, Measurement(Status.FAILED, cost, reason="the trial failed"))
+            return Run(trial.number, point, Measurement(Status.FAILED, cost, reason="the trial failed"))
         metrics = {name: (value,) for name, value in zip(self._seen.targets, trial.values, strict=True)}
-        readings = (Reading(trial.params, metrics, max(seconds, 1e-6)),)
-        return Run(trial.number, trial.params, Measurement(Status.OK, cost, readings))
+        readings = (Reading(point, metrics, max(seconds, 1e-6)),)
+        return Run(trial.number, point, Measurement(Status.OK, cost, readings))
+
+
+def _one_device(_: Point) -> float:
+    return 1.0

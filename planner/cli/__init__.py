@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import sys
+from typing import Any, Final
+
+import typer
 
 # Importing a file of verbs registers them.
 import planner.cli.answers
@@ -14,11 +17,16 @@ from planner.space.types import RunnerError, StudyError
 
 __all__ = ["app", "main"]
 
+# Click's, or that of the Click which newer versions of Typer carry inside.
+_UsageError: Final[type[Exception]] = typer.BadParameter.__mro__[1]
+
 
 def main() -> None:
     """Run the command line. Exit codes: 0 done, 1 failed, 2 bad input, 130 interrupted."""
     try:
-        app(standalone_mode=True)
+        sys.exit(app(sys.argv[1:] or ["--help"], standalone_mode=False))
+    except _UsageError as error:
+        sys.exit(_misused(error))
     except StudyError as error:
         print(f"sweepwise: {error}", file=sys.stderr)
         sys.exit(2)
@@ -27,6 +35,14 @@ def main() -> None:
         sys.exit(1)
     except BrokenPipeError:
         sys.exit(1)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, typer.Abort):
         print("sweepwise: interrupted", file=sys.stderr)
         sys.exit(130)
+
+
+def _misused(error: Any) -> int:
+    """Say in one line which argument or option is wrong, where Click would say it in four."""
+    said = " ".join(error.format_message().split()).rstrip(".")
+    command = error.ctx.command_path if error.ctx else "sweepwise"
+    print(f"sweepwise: {said}; see `{command} --help`", file=sys.stderr)
+    return 2

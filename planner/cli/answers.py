@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -16,6 +16,7 @@ from planner.cli.app import (
     StudyArgument,
     app,
     console,
+    writable,
     write_json,
 )
 from planner.space.types import StudyError
@@ -30,10 +31,17 @@ if TYPE_CHECKING:
 __all__: list[str] = []
 
 
+def _table_path(path: Path | None) -> Path | None:
+    if path is not None and path.suffix not in {".csv", ".parquet"}:
+        raise StudyError(f"--output: {path} is neither .csv nor .parquet; give one of these endings")
+    return writable("--output")(path)
+
+
 @app.command()
 def predict(
     study: StudyArgument, storage: StorageOption = None, name: NameOption = None,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="CSV or Parquet file to write.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="CSV or Parquet file to write.", callback=_table_path)] = None,
     point: Annotated[list[str] | None, typer.Option("--point", help="One point: axis=value,axis=value")] = None,
     json_file: JsonOption = None, quiet: QuietOption = False, seed: SeedOption = 0,
 ) -> None:
@@ -60,7 +68,8 @@ def predict(
 @app.command()
 def export(
     study: StudyArgument, storage: StorageOption = None, name: NameOption = None,
-    output: Annotated[Path, typer.Option("--output", "-o", help="CSV or Parquet file to write.")]
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="CSV or Parquet file to write.", callback=_table_path)]
     = Path("measurements.csv"),
     metrics: Annotated[str | None, typer.Option("--metrics", help="Only these, separated by commas.")] = None,
     json_file: JsonOption = None, quiet: QuietOption = False,
@@ -119,13 +128,16 @@ def _opened(
 
 
 def _write_table(table: pd.DataFrame, path: Path) -> None:
-    writers: dict[str, Any] = {
-        ".csv": lambda: table.to_csv(path, index=False, float_format="%.9g"),
-        ".parquet": lambda: table.to_parquet(path, index=False),
-    }
-    if path.suffix not in writers:
-        raise StudyError(f"--output: {path} is neither .csv nor .parquet; give one of these endings")
     try:
-        writers[path.suffix]()
+        if path.suffix == ".parquet":
+            _of_one_type(table).to_parquet(path, index=False)
+        else:
+            table.to_csv(path, index=False)  # all digits: the values of an axis must be found again
     except OSError as error:
         raise StudyError(f"--output: cannot write {path} ({error.strerror}); give another path") from error
+
+
+def _of_one_type(table: pd.DataFrame) -> pd.DataFrame:
+    """The table with columns that mix numbers and text as text: Parquet has no others."""
+    mixed = [column for column in table if len({type(value) for value in table[column]}) > 1]
+    return table.astype(dict.fromkeys(mixed, str))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import signal
 import sys
 import time
@@ -77,6 +78,7 @@ def run(
             # Replayed costs are those of another day: the planner's seconds of today are no part of them.
             clock = None if hasattr(opened.runner, "table") else time.perf_counter
             met = 1 if ledger.study.user_attrs.get("stopped") == "accuracy" else 0
+            ledger.study.set_user_attr("stopped", None)
             loop = Loop(opened.runner, chosen, ledger, seen, limits, seed, progress, clock, lambda: bool(stop), met)
             reason = loop.run()
     finally:
@@ -86,7 +88,7 @@ def run(
     write_json(json_file, state_of(seen, belief, reason))
     show_state(out, opened, seen, belief, reason)
     if reason == "interrupted":
-        out.print(f"resume with: {' '.join(['sweepwise', *sys.argv[1:]])}", soft_wrap=True)
+        out.print(f"resume with: {shlex.join(['sweepwise', *sys.argv[1:]])}", soft_wrap=True)
         raise typer.Exit(130)
     if not seen.measured.any():
         failures = [r.measurement.reason for r in seen.runs if r.measurement.reason]

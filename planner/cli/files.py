@@ -46,7 +46,10 @@ def validate(
     from planner.study import open_study
 
     if schema:
-        print(json.dumps(_schema(), indent=1))
+        described = _schema()
+        write_json(json_file, described)
+        if not quiet:
+            print(json.dumps(described, indent=1))
         return
     if study is None:
         raise StudyError("STUDY: is missing; name a study file, or ask for --schema")

@@ -31,6 +31,10 @@ def simulate(
 
     opened = open_study(study, seed=seed)
     names = [name.strip() for name in strategies.split(",") if name.strip()]
+    if not names:
+        raise StudyError("--strategies: names none; write one or more, as in sweepwise,random")
+    if not 0 <= stop_accuracy <= 1:
+        raise StudyError(f"--stop-accuracy: {stop_accuracy} is out of range; it lies between 0 and 1")
     out = console(quiet)
     result = simulate_all(opened, names, range(seed, seed + seeds), _shares(at_cost), stop_accuracy, jobs,
                           lambda text: out.print(text, soft_wrap=True))

@@ -7,9 +7,10 @@ measurement is stored before the trial is told, and a resume completes or closes
 
 from __future__ import annotations
 
+import contextlib
 import statistics
 import warnings
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import Any, Final
 
 import optuna
@@ -18,12 +19,21 @@ from optuna.trial import FrozenTrial, TrialState
 
 from planner.ledger.fingerprint import differences
 from planner.ledger.observations import Observations, Run
-from planner.ledger.storage import distributions, finish_rebuild, grown, open_storage, rebuild, recorded_distributions
+from planner.ledger.storage import (
+    distributions,
+    finish_rebuild,
+    grown,
+    load_whole,
+    open_storage,
+    rebuild,
+    recorded_distributions,
+)
 from planner.ledger.worker import is_alive, this_worker
 from planner.space.grid import Grid
+from planner.space.metrics import is_gain
 from planner.space.types import Axis, Cost, Measurement, Point, Role, Status, StudyError
 
-__all__ = ["Ledger", "is_gain"]
+__all__ = ["Ledger"]
 
 _DISCARDED: Final = "discarded"
 
@@ -42,7 +52,7 @@ class Ledger:
         """Open a study that must be there. Raises StudyError."""
         opened = open_storage(storage, must_exist=True)
         try:
-            return cls(optuna.load_study(study_name=name, storage=opened), axes, targets)
+            return cls(load_whole(opened, name), axes, targets)
         except KeyError as error:
             raise StudyError(f"study.name: no study '{name}' in {storage}; `sweepwise run` creates it") from error
 
@@ -74,6 +84,7 @@ class Ledger:
         if recorded.get("fingerprint") != merged:
             study.set_user_attr("fingerprint", merged)
         if grown(study, axes):
+            _check_alone(study)
             study = rebuild(study, opened, distributions(axes, recorded_distributions(study)))
         ledger = cls(study, axes, targets)
         ledger._close_interrupted()
@@ -86,21 +97,24 @@ class Ledger:
 
     def begin(self, point: Point, seed: int) -> tuple[optuna.Trial, Point]:
         """Open a RUNNING trial at `point`; or at a point that somebody enqueued, which comes first."""
-        self.study.sampler = _Given(point, self._distributions)
-        trial = self.study.ask(self._distributions)
-        trial.set_user_attr("worker", this_worker())
-        trial.set_user_attr("seed", seed)
+        claim = {"worker": this_worker(), "seed": seed}
+        trial = self._enqueued(point, claim)
+        if trial is None:
+            # In one transaction: a RUNNING trial always says where it is and whose it is.
+            template = optuna.trial.create_trial(
+                state=TrialState.RUNNING, params=dict(point), distributions=self._distributions, user_attrs=claim)
+            storage = self.study._storage
+            trial = optuna.Trial(self.study, storage.create_new_trial(self.study._study_id, template))
         return trial, dict(trial.params)
 
     def finish(self, trial: optuna.Trial, measurement: Measurement, planner_s: float = 0.0) -> Run:
         """Store the measurement, then close the trial."""
-        trial.set_user_attr("measurement", measurement.to_json())
         if planner_s:
             trial.set_user_attr("planner_s", round(planner_s, 6))
         if measurement.reason:
             trial.set_user_attr("reason", measurement.reason)
-        self._report_trajectory(trial, measurement)
-        self._tell(trial.number, trial.params, measurement)
+        trial.set_user_attr("measurement", measurement.to_json())
+        self._close(trial, measurement)
         return Run(trial.number, dict(trial.params), measurement, planner_s)
 
     def abandon(self, trial: optuna.Trial, reason: str) -> None:
@@ -110,16 +124,15 @@ class Ledger:
 
     def observations(self, grid: Grid) -> Observations:
         """All runs that were not discarded, in order, as the planner sees them; others' runs are pending."""
-        discarded = self.discarded
         seen = Observations(grid, self.targets)
-        for trial in self.study.get_trials(deepcopy=False):
-            if trial.number in discarded:
-                continue
-            if "measurement" in trial.user_attrs and trial.state.is_finished():
-                seen.add(_run(trial))
-            elif trial.state is TrialState.RUNNING and (row := grid.find(trial.params)) is not None:
-                seen.pending.add(row)
+        self._take_in(seen)
         return seen
+
+    def refresh(self, seen: Observations, before: optuna.Trial | None = None) -> None:
+        """Take in what other processes have finished since, and what they are measuring: with `before`, only
+        what they began earlier than that trial. Closes the trials of processes that are no more."""
+        self._close_interrupted()
+        self._take_in(seen, None if before is None else before.number)
 
     @property
     def discarded(self) -> dict[int, str]:
@@ -135,36 +148,77 @@ class Ledger:
             raise StudyError(f"run {number}: is discarded already; nothing to do")
         self.study.set_user_attr(_DISCARDED, {**{str(n): w for n, w in self.discarded.items()}, str(number): why})
 
+    def _take_in(self, seen: Observations, before: int | None = None) -> None:
+        taken = {run.number for run in seen.runs} | set(self.discarded)
+        seen.pending.clear()
+        for trial in self.study.get_trials(deepcopy=False):
+            if trial.number in taken:
+                continue
+            if "measurement" in trial.user_attrs and trial.state.is_finished():
+                seen.add(_run(trial))
+            elif trial.state is TrialState.RUNNING and (before is None or trial.number < before):
+                row = seen.grid.find(trial.params)
+                if row is not None:
+                    seen.pending.add(row)
+
+    def _enqueued(self, point: Point, claim: Mapping[str, Any]) -> optuna.Trial | None:
+        """Take over the first trial that a person enqueued, `point` where it leaves an axis open."""
+        self.study.sampler = _Given(point, self._distributions)
+        for waiting in self.study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
+            storage = self.study._storage
+            for key, value in claim.items():  # before it is RUNNING, so that nobody takes it for an orphan
+                storage.set_trial_user_attr(waiting._trial_id, key, value)
+            if not storage.set_trial_state_values(waiting._trial_id, TrialState.RUNNING):
+                continue
+            trial = optuna.Trial(self.study, waiting._trial_id)
+            try:
+                for name, distribution in self._distributions.items():
+                    trial._suggest(name, distribution)
+            except ValueError as error:
+                self.finish(trial, Measurement(Status.FAILED, Cost(), reason=f"the enqueued point: {error}"))
+                continue
+            return trial
+        return None
+
+    def _close(self, trial: optuna.Trial, measurement: Measurement, reported: Container[int] = ()) -> None:
+        self._report_trajectory(trial, measurement, reported)
+        self._tell(trial.number, trial.params, measurement)
+
     def _tell(self, number: int, point: Point, measurement: Measurement) -> None:
         if measurement.status is not Status.OK:
-            self.study.tell(number, state=TrialState.FAIL)
+            self.study.tell(number, state=TrialState.FAIL, skip_if_finished=True)
             return
         own = next((r.metrics for r in measurement.readings if dict(r.point) == dict(point)), {})
         values = [statistics.median(own[target]) for target in self.targets if own.get(target)]
         # A target that is undefined at the point (tpot at one output token) leaves the trial without values:
         # Optuna has no partial ones, and an invented number is worse than none.
         if len(values) == len(self.targets):
-            self.study.tell(number, values)
+            self.study.tell(number, values, skip_if_finished=True)
         else:
-            self.study.tell(number, state=TrialState.PRUNED)
+            self.study.tell(number, state=TrialState.PRUNED, skip_if_finished=True)
 
-    def _report_trajectory(self, trial: optuna.Trial, measurement: Measurement) -> None:
+    def _report_trajectory(self, trial: optuna.Trial, measurement: Measurement, reported: Container[int]) -> None:
         axis = next((a.name for a in self.axes if Role.OUTPUT_TOKENS in a.roles), None)
         if len(self.targets) != 1 or axis is None or len(measurement.readings) < 2:
             return
         for reading in measurement.readings:
-            if repeats := reading.metrics.get(self.targets[0]):
-                trial.report(statistics.median(repeats), step=int(reading.point[axis]))
+            step = int(reading.point[axis])
+            if step not in reported and (repeats := reading.metrics.get(self.targets[0])):
+                trial.report(statistics.median(repeats), step)
 
     def _close_interrupted(self) -> None:
         """Complete or close the RUNNING trials of workers that are no more."""
         for trial in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             if is_alive(trial.user_attrs.get("worker", "")):
                 continue
-            if "measurement" in trial.user_attrs:
-                self._tell(trial.number, trial.params, Measurement.from_json(trial.user_attrs["measurement"]))
-            else:
-                self.abandon(optuna.Trial(self.study, trial._trial_id), "the process that ran it is gone")
+            left = optuna.Trial(self.study, trial._trial_id)
+            # Another process may be closing it at the same time.
+            with contextlib.suppress(optuna.exceptions.UpdateFinishedTrialError):
+                if "measurement" in trial.user_attrs:
+                    measurement = Measurement.from_json(trial.user_attrs["measurement"])
+                    self._close(left, measurement, trial.intermediate_values)
+                else:
+                    self.abandon(left, "the process that ran it is gone")
 
 
 class _Given(optuna.samplers.BaseSampler):
@@ -192,11 +246,6 @@ def _direction(target: str) -> optuna.study.StudyDirection:
     return optuna.study.StudyDirection.MAXIMIZE if is_gain(target) else optuna.study.StudyDirection.MINIMIZE
 
 
-def is_gain(metric: str) -> bool:
-    """Whether more of the metric is better."""
-    return "throughput" in metric or "goodput" in metric or metric.endswith(("_tok_s", "_per_s"))
-
-
 def _check_resumable(
     name: str, recorded: Mapping[str, Any], targets: tuple[str, ...], fingerprint: Mapping[str, str]
 ) -> None:
@@ -206,6 +255,13 @@ def _check_resumable(
     if different := differences(recorded["fingerprint"], fingerprint):
         raise StudyError(f"study '{name}': its measurements do not fit what would run now "
                          f"({'; '.join(different)}); restore that, or {mend}")
+
+
+def _check_alone(study: optuna.Study) -> None:
+    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+        if is_alive(trial.user_attrs.get("worker", "")):
+            raise StudyError(f"study '{study.study_name}': another process is measuring for it, and new values on a "
+                             "category axis need the study to themselves; run again when it has ended")
 
 
 def _run(trial: FrozenTrial) -> Run:

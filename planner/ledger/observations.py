@@ -56,7 +56,7 @@ class Observations:
         position = len(self.runs)
         self.runs.append(run)
         row = self.grid.find(run.point)
-        if run.measurement.status is Status.FAILED and row is not None:
+        if run.measurement.status is Status.FAILED and row is not None and not self.measured[row]:
             self.failed[row] = True
             self.seconds[row] = run.measurement.cost.seconds - run.measurement.cost.start_s
             self.run_of[row] = position

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Final
 
 import optuna
 from optuna.distributions import (
@@ -14,11 +16,15 @@ from optuna.distributions import (
     IntDistribution,
     check_distribution_compatibility,
 )
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from planner.space.types import Axis, Scale, StudyError, Value
 
-__all__ = ["distributions", "finish_rebuild", "grown", "open_storage", "rebuild", "recorded_distributions"]
+__all__ = ["distributions", "finish_rebuild", "grown", "load_whole", "open_storage", "rebuild",
+           "recorded_distributions"]
+
+_ATTEMPTS: Final = 50
+_PAUSE_S: Final = 0.1
 
 
 def distributions(
@@ -34,11 +40,18 @@ def open_storage(url: str, must_exist: bool = False) -> optuna.storages.RDBStora
     if must_exist and path != url and not Path(path).exists():
         raise StudyError(f"study.storage: {path} does not exist; `sweepwise run` creates it")
     connect = {"timeout": 60} if url.startswith("sqlite") else {}
-    try:
-        return optuna.storages.RDBStorage(url, engine_kwargs={"connect_args": connect})
-    except (SQLAlchemyError, ImportError, ValueError, RuntimeError) as error:
-        problem = " ".join(str(error).split())[:160]
-        raise StudyError(f"study.storage: cannot open {url} ({problem}); mend the address") from error
+    for attempt in range(_ATTEMPTS):
+        try:
+            return optuna.storages.RDBStorage(url, engine_kwargs={"connect_args": connect})
+        except (SQLAlchemyError, ImportError, ValueError, RuntimeError) as error:
+            # Another process is making the same tables at the same moment: both see none, and one is first.
+            beaten = isinstance(error, IntegrityError) or "already exists" in str(error)
+            if beaten and attempt < _ATTEMPTS - 1:
+                time.sleep(_PAUSE_S)
+                continue
+            problem = " ".join(str(error).split())[:160]
+            raise StudyError(f"study.storage: cannot open {url} ({problem}); mend the address") from error
+    raise AssertionError("the last attempt returns or raises")
 
 
 def _distribution(axis: Axis, recorded: BaseDistribution | None) -> BaseDistribution:
@@ -96,6 +109,15 @@ def finish_rebuild(storage: optuna.storages.RDBStorage, name: str) -> None:
         study = optuna.create_study(storage=storage, study_name=name, directions=copy.directions)
         _copy(copy, study, {})
     optuna.delete_study(study_name=_rebuilt(name), storage=storage)
+
+
+def load_whole(storage: optuna.storages.RDBStorage, name: str) -> optuna.Study:
+    """The study; the whole copy of it where a rebuild was cut short in the midst of copying back. Raises KeyError."""
+    if _rebuilt(name) in optuna.get_all_study_names(storage):
+        copy = optuna.load_study(study_name=_rebuilt(name), storage=storage)
+        if copy.user_attrs.get("rebuilt"):
+            return copy
+    return optuna.load_study(study_name=name, storage=storage)
 
 
 def _copy(source: optuna.Study, target: optuna.Study, wider: Mapping[str, BaseDistribution]) -> None:

@@ -15,11 +15,15 @@ def this_worker() -> str:
 
 
 def _started(pid: int) -> str:
-    """The process's start time in clock ticks, so that a recycled pid is not taken for the old process."""
+    """The process's start time in clock ticks, so that a recycled pid is not taken for the old process.
+
+    "dead" for a zombie: killed, and kept by a parent (a container's, often) that never asks after it.
+    """
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[19]
+        state, *rest = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
     except OSError:
         return ""
+    return "dead" if state in {"Z", "X"} else rest[18]
 
 
 def is_alive(worker: str) -> bool:

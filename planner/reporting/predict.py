@@ -31,6 +31,9 @@ def answers(belief: Belief, seen: Observations, target: str) -> tuple[FloatArray
             # The standard error of a median of n normal readings is about 1.2533 σ / √n.
             half = 1.645 * 1.2533 * noise / np.sqrt(len(repeats))
             low[row], high[row] = measured[row] * np.exp(-half), measured[row] * np.exp(half)
+        elif np.isfinite(prediction.value[target][row]):
+            shift = measured[row] - prediction.value[target][row]
+            low[row], high[row] = low[row] + shift, high[row] + shift
     value[seen.failed] = low[seen.failed] = high[seen.failed] = np.nan
     # A target that is undefined at a measured point (tpot at one output token) is absent there.
     undefined = seen.measured & ~np.isfinite(measured)

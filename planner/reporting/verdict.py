@@ -13,8 +13,10 @@ from planner.acquisition.strategy import Belief
 from planner.evaluation.accuracy import Score, balanced_accuracy, score
 from planner.evaluation.estimate import Estimate
 from planner.evaluation.gains import Gains, gains
-from planner.ledger.ledger import Ledger, is_gain
+from planner.ledger.ledger import Ledger
 from planner.ledger.observations import Observations
+from planner.simulation.simulate import plain_sweep
+from planner.space.metrics import is_gain
 from planner.space.table import read_measured
 from planner.space.table_file import read_table_file
 from planner.space.types import BoolArray, FloatArray, IntArray, Proposal, StudyError
@@ -61,14 +63,14 @@ class Verdict:
 
 def against_truth(study: Study, seen: Observations, belief: Belief, path: Path, any_fingerprint: bool) -> Verdict:
     """Score against the measured grid in `path`. Raises StudyError where it was measured under another fingerprint."""
-    table = read_measured(path, {axis.name: axis.values for axis in study.grid.axes}, study.targets)
+    table = _truth_table(study, path)
     if not any_fingerprint:
         _check_fingerprint(study, seen, table, path)
     rows, there = _match(study, table)
     failed = np.zeros(len(study.grid), dtype=bool)
     failed[there] = table.failed[rows[there]]
     truth = {target: _scattered(table.truth(target), rows, there) for target in study.targets}
-    plain, measured = _measured_sweep(belief, table, rows, there)
+    plain, measured = _measured_sweep(study, belief, table, rows, there)
     bargain = gains(seen, plain, belief.longest)
     return Verdict(
         "truth", _scores(seen, belief, truth), belief.accuracy,
@@ -142,6 +144,14 @@ def _check_fingerprint(study: Study, seen: Observations, table: RecordedTable, p
                          "give one measured by this study's set-up, or add --allow-other-fingerprint")
 
 
+def _truth_table(study: Study, path: Path) -> RecordedTable:
+    """The measured grid in `path`. The one that the study replays is read as the study reads it: its `where`, its
+    `status`, its costs."""
+    table = read_measured(path, {axis.name: axis.values for axis in study.grid.axes}, study.targets)
+    own: RecordedTable | None = getattr(study.runner, "table", None)
+    return own if own is not None and own.sha256 == table.sha256 else table
+
+
 def _match(study: Study, table: RecordedTable) -> tuple[IntArray, BoolArray]:
     """For each grid row its number in the table, and whether it is there."""
     rows = np.full(len(study.grid), -1, dtype=np.int64)
@@ -162,9 +172,12 @@ def _scattered(values: FloatArray, rows: IntArray, there: BoolArray) -> FloatArr
 
 
 def _measured_sweep(
-    belief: Belief, table: RecordedTable, rows: IntArray, there: BoolArray
+    study: Study, belief: Belief, table: RecordedTable, rows: IntArray, there: BoolArray
 ) -> tuple[Sweep, bool]:
     """Σ_G from the table's own seconds where it has them for every point, else as the study predicts it."""
+    if table is getattr(study.runner, "table", None):
+        plain_s, plain_cost, starts_s, starts_cost = plain_sweep(study)
+        return Sweep((plain_s,) * 3, (plain_cost,) * 3, starts_s, starts_cost), True
     if "seconds" not in table.metrics or not there.all():
         return belief.plain, False
     seconds = table.truth("seconds")[rows]

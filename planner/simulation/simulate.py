@@ -16,17 +16,17 @@ from planner.acquisition.stopping import AccuracyRule, Limits
 from planner.acquisition.strategy import Belief, Strategy, StrategyContext
 from planner.evaluation.accuracy import score
 from planner.evaluation.estimate import Estimate
-from planner.ledger.ledger import is_gain
 from planner.ledger.observations import Observations, Run
 from planner.loop import Loop, Observer
 from planner.simulation.strategies import make_strategy, uses_trajectories
+from planner.space.metrics import is_gain
 from planner.space.recorded import RecordedTable
 from planner.space.types import FloatArray, Measurement, Point, Proposal, Runner, RunnerContext, StudyError
 
 if TYPE_CHECKING:
     from planner.study import Study
 
-__all__ = ["full_cost", "simulate_all", "simulate_one"]
+__all__ = ["full_cost", "plain_sweep", "simulate_all", "simulate_one"]
 
 
 T = TypeVar("T")
@@ -51,6 +51,12 @@ class _Memory:
     def finish(self, trial: Point, measurement: Measurement, planner_s: float = 0.0) -> Run:
         self._number += 1
         return Run(self._number - 1, trial, measurement, planner_s)
+
+    def abandon(self, trial: Point, reason: str) -> None:
+        pass
+
+    def refresh(self, seen: Observations, before: Point | None = None) -> None:
+        pass
 
 
 @dataclass(frozen=True)
@@ -119,6 +125,8 @@ def simulate_all(
 
     if not hasattr(study.runner, "table"):
         raise StudyError("runner.kind: simulate needs a recorded grid; use `kind: replay`")
+    if not names:
+        raise StudyError("--strategies: names none; write some, separated by commas, as in sweepwise,random")
     for name in names:
         study.strategy(name)  # an unknown name is told before anything is computed
     tasks = [(name, seed) for name in names for seed in seeds]
@@ -165,14 +173,23 @@ def simulate_one(
 
 
 def full_cost(study: Study) -> float:
-    """Accelerator-seconds of the plain sweep: each point's median cost, its repeats, its run's overhead, failed
-    points included, and one start of each engine configuration."""
+    """Accelerator-seconds of the plain sweep; see `plain_sweep`."""
+    return plain_sweep(study)[1]
+
+
+def plain_sweep(study: Study) -> tuple[float, float, float, float]:
+    """Seconds and accelerator-seconds of the plain sweep of a recorded grid, and the parts of them that are engine
+    starts: each point's median cost, its repeats, its run's overhead, failed points included, and one start of each
+    engine configuration."""
     table = cast("_Replay", study.runner).table
     rows = _table_rows(study)
     settings, devices = study.settings, table.accelerators[rows]
-    seconds = table.plain_seconds[rows] * settings.repeats + settings.run_overhead_s
+    # A run takes as many rows as there are, where there are fewer than repeats.
+    repeats = np.minimum(np.bincount(table.point, minlength=len(table))[rows], settings.repeats)
+    seconds = table.plain_seconds[rows] * repeats + settings.run_overhead_s
     first = np.unique(study.grid.engine, return_index=True)[1]
-    return float((seconds * devices).sum() + settings.engine_start_s * devices[first].sum())
+    starts_s, starts_cost = settings.engine_start_s * len(first), float(settings.engine_start_s * devices[first].sum())
+    return (float(seconds.sum()) + starts_s, float((seconds * devices).sum()) + starts_cost, starts_s, starts_cost)
 
 
 def _table_rows(study: Study) -> list[int]:

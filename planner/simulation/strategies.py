@@ -15,8 +15,9 @@ from planner.evaluation.estimate import estimate_accuracy
 from planner.ledger.observations import Observations
 from planner.space.expressions import suggestion
 from planner.space.grid import Grid
-from planner.space.types import IntArray, Role, StudyError
+from planner.space.types import Features, IntArray, Role, StudyError
 from planner.surrogates.baselines import interpolate
+from planner.surrogates.committee import Single
 from planner.surrogates.cost import CostModel
 from planner.surrogates.feasibility import probability_of_success
 from planner.surrogates.forest import RandomForest
@@ -33,15 +34,18 @@ class FixedDesign:
     def __init__(self, context: StrategyContext, rows: IntArray, model: GridModel) -> None:
         self.context = context
         self._rows = [int(row) for row in rows]
+        self._next = 0
         self._model = model
         self._look_at = 0
         self._cost = CostModel(context.grid, context.accelerators)
 
     def propose(self, seen: Observations) -> int | None:
         """The first row of the list that is neither known nor pending."""
-        while self._rows and (seen.known[self._rows[0]] or self._rows[0] in seen.pending):
-            self._rows.pop(0)
-        return self._rows[0] if self._rows else None
+        while self._next < len(self._rows) and seen.known[self._rows[self._next]]:
+            self._next += 1
+        # A pending row is not passed for good: the process that has it may die.
+        rest = (self._rows[i] for i in range(self._next, len(self._rows)))
+        return next((row for row in rest if not seen.known[row] and row not in seen.pending), None)
 
     def believe(self, seen: Observations) -> Belief:
         """The model's prediction of the rest."""
@@ -98,7 +102,10 @@ def _random(context: StrategyContext) -> Strategy:
 
 
 def _random_forest(context: StrategyContext) -> Strategy:
-    model = GridModel(context.grid, context.trajectory, lambda: RandomForest(seed=context.seed))
+    def make(features: Features) -> Single:
+        return Single(features, RandomForest(seed=context.seed))
+
+    model = GridModel(context.grid, context.trajectory, make)
     return FixedDesign(context, _shuffled(context), model)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from planner.space.types import Axis, Role, Scale, Value
 
@@ -13,6 +13,8 @@ __all__ = ["describe_models", "parameters_of_config", "parameters_of_name"]
 
 # "7B", "8x7b", "1.5-b", "560m", and BLOOM's "1b7", which means 1.7 billion.
 _NAME = re.compile(r"(?<![A-Za-z0-9.])(?:(\d+)x)?(\d+(?:\.\d+)?)([bm])(\d?)(?![A-Za-z0-9])", re.IGNORECASE)
+
+_TOO_LARGE: Final = 2**40  # for any size of a layer
 
 
 def describe_models(axis: Axis, directory: Path) -> Axis:
@@ -43,11 +45,13 @@ def parameters_of_config(config: dict[str, Any]) -> float | None:
         heads = int(config["num_attention_heads"])
         inner = int(config.get("moe_intermediate_size") or config["intermediate_size"])
         vocabulary = int(config["vocab_size"])
-    except (KeyError, TypeError, ValueError):
+        head = int(config.get("head_dim") or hidden // heads)
+        kv_heads = int(config.get("num_key_value_heads") or heads)
+        experts = int(config.get("num_experts") or config.get("num_local_experts") or 1)
+    except (KeyError, TypeError, ValueError, ArithmeticError):
         return None
-    head = int(config.get("head_dim") or hidden // heads)
-    kv_heads = int(config.get("num_key_value_heads") or heads)
-    experts = int(config.get("num_experts") or config.get("num_local_experts") or 1)
+    if not all(0 < size < _TOO_LARGE for size in (hidden, layers, heads, inner, vocabulary, head, kv_heads, experts)):
+        return None
     attention = hidden * head * (2 * heads + 2 * kv_heads)
     embeddings = vocabulary * hidden * (1 if config.get("tie_word_embeddings") else 2)
     return (layers * (attention + 3 * hidden * inner * experts) + embeddings) / 1e9
@@ -57,6 +61,6 @@ def _size(value: Value, directory: Path) -> float | None:
     file = directory / str(value) / "config.json"
     try:
         size = parameters_of_config(json.loads(file.read_text())) if file.is_file() else None
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         size = None
     return size or parameters_of_name(str(value))

@@ -18,9 +18,10 @@ import numpy as np
 
 from planner.space.types import StudyError
 
-__all__ = ["Expression", "parse", "suggestion"]
+__all__ = ["FUNCTIONS", "Expression", "parse", "suggestion"]
 
 _MAX_LENGTH: Final = 1000
+_MAX_DEPTH: Final = 100  # evaluation recurses
 _BINARY: Final[Mapping[type[ast.operator], Callable[[Any, Any], Any]]] = {
     ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv,
     ast.FloorDiv: operator.floordiv, ast.Mod: operator.mod, ast.Pow: operator.pow,
@@ -29,9 +30,10 @@ _COMPARE: Final[Mapping[type[ast.cmpop], Callable[[Any, Any], Any]]] = {
     ast.Lt: operator.lt, ast.LtE: operator.le, ast.Gt: operator.gt, ast.GtE: operator.ge,
     ast.Eq: operator.eq, ast.NotEq: operator.ne,
 }
-_FUNCTIONS: Final[Mapping[str, tuple[int, Callable[..., Any]]]] = {
+FUNCTIONS: Final[Mapping[str, tuple[int, Callable[..., Any]]]] = {
     "min": (2, np.minimum), "max": (2, np.maximum), "log2": (1, np.log2), "sqrt": (1, np.sqrt),
 }
+"""How many arguments each takes, and what it does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +67,8 @@ def parse(text: str, known: Collection[str], key: str) -> Expression:
         if isinstance(error, StudyError):
             raise
         raise StudyError(f"{key}: cannot read the expression {text!r}; write it like 'a + b <= 4096'") from error
-    names = frozenset(node.id for node in ast.walk(tree) if isinstance(node, ast.Name)) - set(_FUNCTIONS)
+    called = {id(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
+    names = frozenset(node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and id(node) not in called)
     for name in sorted(names - set(known)):
         raise StudyError(f"{key}: unknown name '{name}'{suggestion(name, known)}")
     return Expression(text, key, names, _is_condition(tree), tree)
@@ -83,7 +86,9 @@ def _is_condition(tree: ast.expr) -> bool:
     return negated or isinstance(tree, ast.Compare | ast.BoolOp)
 
 
-def _check(node: ast.expr, key: str) -> None:
+def _check(node: ast.expr, key: str, depth: int = 0) -> None:
+    if depth > _MAX_DEPTH:
+        raise StudyError(f"{key}: the expression is nested more than {_MAX_DEPTH} deep; split it")
     match node:
         case ast.Constant(value=bool() | int() | float() | str()) | ast.Name():
             children: list[ast.expr] = []
@@ -96,7 +101,7 @@ def _check(node: ast.expr, key: str) -> None:
         case ast.Compare() if all(type(op) in _COMPARE for op in node.ops):
             children = [node.left, *node.comparators]
         case ast.Call(func=ast.Name(id=name), keywords=[]) if (
-            name in _FUNCTIONS and len(node.args) == _FUNCTIONS[name][0]
+            name in FUNCTIONS and len(node.args) == FUNCTIONS[name][0]
         ):
             children = node.args
         case _:
@@ -104,7 +109,7 @@ def _check(node: ast.expr, key: str) -> None:
             raise StudyError(f"{key}: '{what}' is not allowed; use names, numbers, + - * / // % **, "
                              "comparisons, and, or, not, min(a, b), max(a, b), log2(a), sqrt(a)")
     for child in children:
-        _check(child, key)
+        _check(child, key, depth + 1)
 
 
 def _evaluate(node: ast.expr, columns: Mapping[str, Any]) -> Any:
@@ -129,7 +134,7 @@ def _evaluate(node: ast.expr, columns: Mapping[str, Any]) -> Any:
             pairs = zip(ops, sides[:-1], sides[1:], strict=True)
             return reduce(np.logical_and, [_COMPARE[type(op)](a, b) for op, a, b in pairs])
         case ast.Call(func=ast.Name(id=name), args=arguments):
-            return _FUNCTIONS[name][1](*[_number(argument, columns) for argument in arguments])
+            return FUNCTIONS[name][1](*[_number(argument, columns) for argument in arguments])
     raise TypeError(ast.dump(node))
 
 

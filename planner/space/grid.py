@@ -5,6 +5,7 @@ Notation: N points, A axes, codes[i, a] the position of point i's value among ax
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,6 +19,7 @@ from planner.space.types import Axis, Features, FloatArray, IntArray, Point, Rol
 __all__ = ["Grid", "full_grid", "grid_of_rows"]
 
 _MAX_POINTS: Final = 2_000_000
+_MAX_KEY: Final = 2**62  # a point's key among all combinations is a 64-bit integer
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,8 +97,8 @@ class Grid:
             for numbers in axis.descriptors.values():
                 scale = Scale.LOG if min(numbers) >= 0 else Scale.LINEAR
                 columns.append(_encode(np.array(numbers)[self.codes[:, self.position(axis.name)]], scale))
-        useful = [c for c in columns if np.ptp(c) > 0]
-        numeric = np.column_stack([(c - c.mean()) / c.std() for c in useful]) if useful else np.empty((len(self), 0))
+        useful = [_standardised(c) for c in columns if np.ptp(c) > 0]
+        numeric = np.column_stack(useful) if useful else np.empty((len(self), 0))
         categories = [
             i for i, axis in enumerate(self.axes)
             if axis.scale is Scale.CATEGORY and len(axis.values) > 1 and axis.name != omitted
@@ -133,9 +135,7 @@ class Grid:
 
 def full_grid(axes: Sequence[Axis], constraints: Sequence[Expression] = ()) -> Grid:
     """Every combination of values that meets all constraints. Raises StudyError where that is none, or too many."""
-    size = 1
-    for axis in axes:
-        size *= len(axis.values)
+    size = math.prod(len(axis.values) for axis in axes)
     if size > _MAX_POINTS:
         raise StudyError(f"space.axes: {size:,} combinations are more than {_MAX_POINTS:,}; thin out an axis")
     mesh = np.meshgrid(*[np.arange(len(axis.values)) for axis in axes], indexing="ij")
@@ -145,6 +145,8 @@ def full_grid(axes: Sequence[Axis], constraints: Sequence[Expression] = ()) -> G
 
 def grid_of_rows(axes: Sequence[Axis], rows: Mapping[str, Sequence[Value]], constraints: Sequence[Expression]) -> Grid:
     """The grid of a recorded table: `rows` gives each axis' value at each point, unique points, all on the axes."""
+    if math.prod(len(axis.values) for axis in axes) > _MAX_KEY:
+        raise StudyError("space.axes: too many combinations of the recorded values to number; thin out an axis")
     columns = []
     for axis in axes:
         code = {value: i for i, value in enumerate(axis.values)}
@@ -174,3 +176,10 @@ def _encode(column: Any, scale: Scale) -> FloatArray:
     if scale is Scale.LOG:
         numbers = np.log2(1 + numbers) if numbers.min() <= 0 else np.log2(numbers)
     return numbers
+
+
+def _standardised(column: FloatArray) -> FloatArray:
+    """Mean 0, standard deviation 1; by way of 0 … 1, so that squares of tiny numbers do not vanish."""
+    column = (column - column.min()) / np.ptp(column)
+    standardised: FloatArray = (column - column.mean()) / column.std()
+    return standardised

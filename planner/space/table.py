@@ -40,7 +40,7 @@ Text = Annotated[str, AfterValidator(one_line), Field(min_length=1)]
 class TableSettings(BaseModel):
     """The keys of a replay runner: which file, and what its rows cost."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True)
 
     table: str = Field(min_length=1)
     """CSV or Parquet, relative to the study file."""

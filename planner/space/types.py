@@ -31,9 +31,20 @@ BoolArray: TypeAlias = NDArray[np.bool_]
 class StudyError(ValueError):
     """Bad input from a user. The message is one line that names the key and the mend; exit code 2."""
 
+    def __init__(self, message: str) -> None:
+        super().__init__(_one_line(message))
+
 
 class RunnerError(RuntimeError):
     """A runner cannot measure anything at all here (engine not installed, say). One line with the mend."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(_one_line(message))
+
+
+def _one_line(message: str) -> str:
+    """A message may quote what a user wrote: without its line breaks and what cannot be printed."""
+    return "".join(character for character in " ".join(message.split()) if character.isprintable())
 
 
 class Scope(StrEnum):

@@ -14,9 +14,11 @@ from scipy.special import ndtr
 
 from planner.ledger.observations import Observations
 from planner.space.grid import Grid
-from planner.space.types import Features, FloatArray, IntArray, Surrogate
-from planner.surrogates.gp import GaussianProcess
-from planner.surrogates.quantities import Quantity, Target, data_of, merged, targets_of
+from planner.space.metrics import is_gain, is_per_token
+from planner.space.types import Features, FloatArray, IntArray, Role
+from planner.surrogates.committee import Committee, Learner
+from planner.surrogates.physics import LatencyLaw, batch_of
+from planner.surrogates.quantities import Data, Quantity, Target, data_of, merged, targets_of
 
 __all__ = ["GridModel", "LeftOut", "Prediction", "expected_ape"]
 
@@ -50,17 +52,18 @@ class LeftOut:
 
 
 class GridModel:
-    """A surrogate for each quantity, combined into targets. `fit` may be called again and starts warm."""
+    """A learner for each quantity, combined into targets. `fit` may be called again and starts warm."""
 
     def __init__(
-        self, grid: Grid, trajectory: str | None, make: Callable[[], Surrogate] = GaussianProcess
+        self, grid: Grid, trajectory: str | None, make: Callable[[Features], Learner] = Committee
     ) -> None:
         self.grid = grid
         self.trajectory = trajectory
         self._make = make
         self._lines = grid.lines(trajectory) if trajectory else None
         self._flat_features = grid.features_without(trajectory)
-        self.surrogates_: dict[str, Surrogate] = {}
+        self.learners_: dict[str, Learner] = {}
+        self._laws: dict[str, LatencyLaw] = {}
 
     def fit(self, seen: Observations) -> GridModel:
         """Learn from at least one measured point."""
@@ -70,13 +73,12 @@ class GridModel:
         for quantity in self.quantities:
             data = self.data_[quantity.name]
             if len(data.rows):
-                surrogate = self.surrogates_.setdefault(quantity.name, self._make())
-                features = self.features(quantity)[data.rows]
-                if isinstance(surrogate, GaussianProcess) and self.trajectory and not quantity.flat:
-                    # The readings of one run share its luck: taken as independent, they promise too much.
-                    surrogate.fit(features, data.values, groups=data.runs)
-                else:
-                    surrogate.fit(features, data.values)
+                if quantity.name not in self.learners_:
+                    features = self._flat_features if quantity.flat else self.grid.features
+                    self.learners_[quantity.name] = self._make(features)
+                # The readings of one run share its luck: taken as independent, they promise too much.
+                runs = data.runs if self.trajectory and not quantity.flat else None
+                self.learners_[quantity.name].fit(data.rows, data.values, runs, self._law(quantity, data))
         self._means, self._stds = self._predict_quantities()
         self.left_out_ = {target.name: self._left_out(target) for target in self.targets_}
         return self
@@ -85,10 +87,6 @@ class GridModel:
     def quantities(self) -> list[Quantity]:
         """Each quantity that some target needs, once."""
         return list({q.name: q for target in self.targets_ for q in target.quantities}.values())
-
-    def features(self, quantity: Quantity) -> Features:
-        """The features of all grid points as this quantity's surrogate sees them."""
-        return self._flat_features if quantity.flat else self.grid.features
 
     def weights(self, rows: IntArray) -> dict[str, FloatArray]:
         """What the variance of each quantity adds to the sum of the targets' variances at `rows`."""
@@ -122,14 +120,31 @@ class GridModel:
     def _predict_quantities(self) -> tuple[dict[str, FloatArray], dict[str, FloatArray]]:
         means, stds = {}, {}
         for quantity in self.quantities:
-            surrogate = self.surrogates_.get(quantity.name)
-            if surrogate is None:
+            learner = self.learners_.get(quantity.name)
+            if learner is None:
                 nothing = np.full(len(self.grid), np.nan)
                 means[quantity.name], stds[quantity.name] = nothing, nothing
                 continue
-            mean, std = surrogate.predict(self.features(quantity))
-            means[quantity.name], stds[quantity.name] = mean, np.hypot(std, surrogate.noise_)
+            mean, std = learner.predict()
+            means[quantity.name], stds[quantity.name] = mean, np.hypot(std, learner.noise_)
         return means, stds
+
+    def _law(self, quantity: Quantity, data: Data) -> FloatArray | None:
+        """The logarithm of the quantity as a latency law has it at every point; None where none can be fitted."""
+        scale, _, metric = quantity.name.partition(" ")
+        if scale != "log":
+            return None
+        if quantity.name not in self._laws:
+            whole = not is_per_token(metric) and metric not in {"first", "step"}
+            self._laws[quantity.name] = LatencyLaw(self.grid, whole, quantity.flat)
+        law = self._laws[quantity.name]
+        if law.is_trivial:
+            return None
+        if not is_gain(metric):
+            return law.fit(data.rows, np.exp(data.values))
+        # A throughput is work over latency; work in requests × output tokens, to a constant.
+        work = np.log(batch_of(self.grid) * self.grid.size_column(Role.OUTPUT_TOKENS))
+        return work - law.fit(data.rows, np.exp(work[data.rows] - data.values))
 
     def _left_out(self, target: Target) -> LeftOut:
         actual = self.seen_.column(target.name)
@@ -153,10 +168,11 @@ class GridModel:
     def _leave_runs_out(self, quantity: Quantity) -> tuple[FloatArray, FloatArray]:
         """Mean and σ at every grid row that a reading covers, from the other runs; NaN elsewhere, (N,)."""
         mean, std = np.full(len(self.grid), np.nan), np.full(len(self.grid), np.nan)
-        surrogate, data = self.surrogates_.get(quantity.name), self.data_[quantity.name]
-        if not isinstance(surrogate, GaussianProcess) or len(np.unique(data.runs)) < 3:
+        learner, data = self.learners_.get(quantity.name), self.data_[quantity.name]
+        left_out = learner.leave_group_out(data.runs) if learner and len(np.unique(data.runs)) >= 3 else None
+        if left_out is None:
             return mean, std
-        out_mean, out_std = surrogate.leave_group_out(data.runs)
+        out_mean, out_std = left_out
         if not (quantity.flat and self._lines is not None):
             mean[data.rows], std[data.rows] = out_mean, out_std
             return mean, std

@@ -18,8 +18,8 @@ MODELS = Path(__file__).resolve().parents[2] / "studies/models"
 
 
 def decoder(hidden: int, layers: int, heads: int, inner: int, vocabulary: int, **more: Any) -> dict[str, Any]:
-    return {"hidden_size": hidden, "num_hidden_layers": layers, "num_attention_heads": heads, "intermediate_size": inner,
-            "vocab_size": vocabulary, **more}
+    return {"hidden_size": hidden, "num_hidden_layers": layers, "num_attention_heads": heads,
+            "intermediate_size": inner, "vocab_size": vocabulary, **more}
 
 
 # Published configurations, with the parameter counts that their authors state.
@@ -52,15 +52,14 @@ def test_parameters_of_names(name: str, billions: float) -> None:
     assert parameters_of_name(name) == pytest.approx(billions)
 
 
-@pytest.mark.parametrize("name", ["gpt2", "phi-3.5-mini", "bert-base", "v1.0", "", "7", "model-b", "abc7bd", "llama-8bit",
-                                  "70b/", "mamba", "b", "m1"])
+@pytest.mark.parametrize("name", ["gpt2", "phi-3.5-mini", "bert-base", "v1.0", "", "7", "model-b", "abc7bd",
+                                  "llama-8bit", "70b/", "mamba", "b", "m1"])
 def test_names_that_tell_nothing(name: str) -> None:
     assert parameters_of_name(name) is None
 
 
-def axis(*values: Any, **given: Any) -> Axis:
-    given = {"scope": Scope.ENGINE, "scale": Scale.CATEGORY, "roles": (Role.MODEL,), **given}
-    return Axis("model", values, **given)
+def axis(*values: Any, **changes: Any) -> Axis:
+    return Axis("model", values, **{"scope": Scope.ENGINE, "scale": Scale.CATEGORY, "roles": (Role.MODEL,), **changes})
 
 
 def write(directory: Path, name: str, config: Any) -> None:
@@ -83,8 +82,8 @@ def test_all_values_or_none(tmp_path: Path) -> None:
 
 
 def test_other_axes_and_given_descriptors_stay_as_they_are(tmp_path: Path) -> None:
-    for given in ({"roles": ()}, {"roles": (Role.BATCH,)}, {"scale": Scale.LINEAR}, {"descriptors": {"x": (1.0,)}}):
-        other = axis("llama-7b", **given)
+    for change in ({"roles": ()}, {"roles": (Role.BATCH,)}, {"scale": Scale.LINEAR}, {"descriptors": {"x": (1.0,)}}):
+        other = axis("llama-7b", **change)
         assert describe_models(other, tmp_path) is other
 
 
@@ -108,8 +107,9 @@ def test_a_broken_config_falls_back_to_the_name(tmp_path: Path, text: str) -> No
 
 @pytest.mark.parametrize("change", [
     {"hidden_size": 0}, {"hidden_size": "wide"}, {"hidden_size": None}, {"hidden_size": []}, {"hidden_size": math.inf},
-    {"hidden_size": math.nan}, {"num_attention_heads": 0}, {"num_hidden_layers": -2}, {"head_dim": "x"}, {"head_dim": [1]},
-    {"num_key_value_heads": {}}, {"num_key_value_heads": -1}, {"num_experts": math.inf}, {"vocab_size": 10**400},
+    {"hidden_size": math.nan}, {"num_attention_heads": 0}, {"num_hidden_layers": -2}, {"head_dim": "x"},
+    {"head_dim": [1]},
+    {"num_key_value_heads": [2]}, {"num_key_value_heads": -1}, {"num_experts": math.inf}, {"vocab_size": 10**400},
     {"num_local_experts": "many"},
 ])
 def test_a_config_that_makes_no_sense_falls_back_to_the_name(tmp_path: Path, change: dict[str, Any]) -> None:
@@ -127,13 +127,13 @@ def test_bytes_that_are_no_text_and_directories(tmp_path: Path) -> None:
 
 def test_values_of_any_kind(tmp_path: Path) -> None:
     for value in (8, 2.5, True, "", ".", "..", "/"):
-        given = axis(value)
-        assert describe_models(given, tmp_path) is given
+        model = axis(value)
+        assert describe_models(model, tmp_path) is model
 
 
 leaf = st.none() | st.booleans() | st.integers(-2, 4096) | st.integers() | st.floats() | st.text(max_size=4)
-keys = st.sampled_from([*decoder(1, 1, 1, 1, 1), "head_dim", "num_key_value_heads", "num_experts", "tie_word_embeddings",
-                        "moe_intermediate_size", "num_local_experts"])
+keys = st.sampled_from([*decoder(1, 1, 1, 1, 1), "head_dim", "num_key_value_heads", "num_experts",
+                        "tie_word_embeddings", "moe_intermediate_size", "num_local_experts"])
 
 
 @settings(max_examples=300, deadline=None)

@@ -183,8 +183,8 @@ inexact = st.recursive(
     number | name,
     lambda part: arithmetic(part, "+ - * / **") | st.builds("{}({})".format, st.sampled_from(["log2", "sqrt"]), part),
     max_leaves=8)
-comparison = st.builds("{} {} {}".format, exact, st.sampled_from("< <= > >= == !=".split()), exact)
-chain = st.builds("{} {} {}".format, comparison, st.sampled_from("< <= > >= == !=".split()), exact)
+comparison = st.builds("{} {} {}".format, exact, st.sampled_from(["<", "<=", ">", ">=", "==", "!="]), exact)
+chain = st.builds("{} {} {}".format, comparison, st.sampled_from(["<", "<=", ">", ">=", "==", "!="]), exact)
 condition = st.recursive(
     comparison | chain,
     lambda part: st.builds("{} {} {}".format, part, st.sampled_from(["and", "or"]), part)

@@ -29,7 +29,7 @@ def constraint(text: str, axes: tuple[Axis, ...] | list[Axis]) -> Expression:
 def axis(draw: st.DrawFn, name: str) -> Axis:
     scope = draw(st.sampled_from(Scope))
     if draw(st.booleans()):
-        values = tuple(sorted(draw(st.sets(st.sampled_from(NUMBERS + (0, 0.5)), min_size=1, max_size=5))))
+        values = tuple(sorted(draw(st.sets(st.sampled_from((*NUMBERS, 0, 0.5)), min_size=1, max_size=5))))
         return Axis(name, values, scope, draw(st.sampled_from([Scale.LINEAR, Scale.LOG])))
     words = tuple(draw(st.permutations(WORDS))[: draw(st.integers(1, 3))])
     numbers = {"size": tuple(float(i * i) for i in range(len(words)))} if draw(st.booleans()) else {}
@@ -57,7 +57,8 @@ def grids(draw: st.DrawFn) -> tuple[tuple[Axis, ...], list[str], Grid]:
 
 
 def everything(axes: tuple[Axis, ...]) -> list[dict[str, Any]]:
-    return [dict(zip([a.name for a in axes], values, strict=True)) for values in itertools.product(*[a.values for a in axes])]
+    names = [a.name for a in axes]
+    return [dict(zip(names, values, strict=True)) for values in itertools.product(*[a.values for a in axes])]
 
 
 @settings(max_examples=200, deadline=None)
@@ -77,9 +78,11 @@ def test_the_grid_is_what_meets_the_constraints(drawn: tuple[tuple[Axis, ...], l
 @given(grids())
 def test_points_share_an_engine_if_and_only_if_its_values_are_equal(drawn: Any) -> None:
     axes, _, grid = drawn
-    engine = [tuple(point[a.name] for a in axes if a.scope is Scope.ENGINE) for point in map(grid.point, range(len(grid)))]
+    scoped = [a.name for a in axes if a.scope is Scope.ENGINE]
+    engine = [tuple(grid.point(row)[name] for name in scoped) for row in range(len(grid))]
     assert grid.engine.shape == (len(grid),)
-    assert len(set(zip(engine, grid.engine.tolist(), strict=True))) == len(set(engine)) == len(set(grid.engine.tolist()))
+    numbers = grid.engine.tolist()
+    assert len(set(zip(engine, numbers, strict=True))) == len(set(engine)) == len(set(numbers))
     event("several engines" if len(set(engine)) > 1 else "one engine")
 
 

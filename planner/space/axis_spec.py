@@ -1,0 +1,119 @@
+"""One axis of a study file: what is said of it, and what becomes of that."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Any, Final, Self
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from planner.space.types import Axis, Role, Scale, Scope, StudyError, Value
+from planner.space.validation import Number, StrictModel, Whole
+
+__all__ = ["AxisSpec"]
+
+_ROLES: Final[dict[str, Role]] = {
+    "input_len": Role.INPUT_TOKENS, "random_input_len": Role.INPUT_TOKENS,
+    "output_len": Role.OUTPUT_TOKENS, "random_output_len": Role.OUTPUT_TOKENS,
+    "batch_size": Role.BATCH, "max_concurrency": Role.CONCURRENCY, "request_rate": Role.RATE,
+    "tensor_parallel_size": Role.ACCELERATORS, "tensor_parallel": Role.ACCELERATORS, "n_gpus": Role.ACCELERATORS,
+    "model": Role.MODEL,
+}
+_WHOLE_ROLES: Final = {Role.INPUT_TOKENS, Role.OUTPUT_TOKENS, Role.BATCH, Role.CONCURRENCY, Role.ACCELERATORS}
+_MAX_AXIS: Final = 100_000
+_LARGEST: Final = 2**53  # beyond, floating point does not tell whole numbers apart
+
+
+def _plain(value: Any) -> Any:
+    if not isinstance(value, bool | int | float | str):
+        raise ValueError("use a number, text, true or false")
+    return value
+
+
+class AxisSpec(StrictModel):
+    """One swept parameter."""
+
+    values: list[Annotated[bool | int | float | str, BeforeValidator(_plain)]] | None = None
+    """The values to sweep; a replay study may leave them out and takes the table's."""
+    range: tuple[Whole, Whole] | None = None
+    """Every integer from the first to the last."""
+    scope: Scope = Scope.WORKLOAD
+    """engine: a change restarts the engine. workload: cheap to change."""
+    scale: Scale | None = None
+    """How the axis is encoded; a category where values are text, else linear."""
+    role: Role | list[Role] | None = None
+    """What the axis is to the physics; vLLM's own names have theirs without saying so."""
+    descriptors: dict[str, dict[str, Number]] = Field(default_factory=dict)
+    """Numbers that go with the values of a category axis: {params_b: {llama-8b: 8.0}}."""
+
+    @model_validator(mode="after")
+    def _values_or_range(self) -> Self:
+        if self.values is not None and self.range is not None:
+            raise ValueError("give either values or range, not both")
+        if self.values is not None and not self.values:
+            raise ValueError("values is empty; list at least one")
+        if self.range is not None and self.range[0] > self.range[1]:
+            raise ValueError(f"range {list(self.range)} is empty; write the smaller number first")
+        if self.range is not None and self.range[1] - self.range[0] >= _MAX_AXIS:
+            raise ValueError(f"range holds more than {_MAX_AXIS} values; narrow it or list values")
+        return self
+
+    def resolve(self, name: str, table_values: list[Value] | None = None) -> Axis:
+        """The axis, with `table_values` where the study file gives none. Raises StudyError."""
+        key = f"space.axes.{name}"
+        values = list(range(self.range[0], self.range[1] + 1)) if self.range else self.values or table_values
+        if values is None:
+            raise StudyError(f"{key}: has no values; add `values: [...]` or `range: [first, last]`")
+        roles = _roles(name, self.role)
+        scale = self.scale or (Scale.CATEGORY if _has_text(values) else Scale.LINEAR)
+        _check_values(key, values, scale, roles)
+        if scale is not Scale.CATEGORY:
+            values = sorted(values)
+        descriptors = {
+            what: tuple(_described(key, what, given, value) for value in values)
+            for what, given in self.descriptors.items()
+        }
+        if descriptors and scale is not Scale.CATEGORY:
+            raise StudyError(f"{key}.descriptors: only a category axis takes descriptors; add `scale: category`")
+        return Axis(name, tuple(values), self.scope, scale, roles, descriptors)
+
+
+def _roles(name: str, given: Role | list[Role] | None) -> tuple[Role, ...]:
+    if given is None:
+        return (_ROLES[name],) if name in _ROLES else ()
+    return tuple(given) if isinstance(given, list) else (given,)
+
+
+def _has_text(values: list[Any]) -> bool:
+    return any(isinstance(value, str | bool) for value in values)
+
+
+def _check_values(key: str, values: list[Any], scale: Scale, roles: tuple[Role, ...]) -> None:
+    seen: set[Any] = set()
+    for value in values:
+        if value in seen:
+            raise StudyError(f"{key}.values: {value!r} stands twice; list each value once")
+        seen.add(value)
+        if isinstance(value, float) and not math.isfinite(value):
+            raise StudyError(f"{key}.values: {value!r} is not a finite number; leave it out")
+        if isinstance(value, str | bool):
+            if scale is not Scale.CATEGORY:
+                raise StudyError(f"{key}.values: {value!r} is not a number; mend it or add `scale: category`")
+            continue
+        if abs(value) > _LARGEST:
+            raise StudyError(f"{key}.values: {str(value)[:40]} is too large; use numbers up to 2**53, or text")
+        whole = next((role for role in roles if role in _WHOLE_ROLES), None)
+        if whole and (value < 1 or value != int(value)):
+            raise StudyError(f"{key}.values: {value!r} is no {whole.value.replace('_', ' ')} count; "
+                             "use whole numbers from 1")
+        if Role.RATE in roles and value <= 0:
+            raise StudyError(f"{key}.values: {value!r} is no rate; use numbers above 0")
+        if scale is Scale.LOG and value < 0:
+            raise StudyError(f"{key}.values: {value!r} is negative; a log scale takes 0 and above")
+
+
+def _described(key: str, what: str, given: dict[str, float], value: Value) -> float:
+    number = given.get(str(value))
+    if number is None or not abs(number) <= _LARGEST:
+        raise StudyError(f"{key}.descriptors.{what}: has no number for {value!r}; add one for every value")
+    return float(number)

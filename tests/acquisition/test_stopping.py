@@ -1,0 +1,56 @@
+"""When a study ends."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from planner.acquisition.stopping import AccuracyRule, Limits
+from planner.evaluation.estimate import Estimate
+from planner.ledger.observations import Observations, Run
+from planner.space.grid import full_grid
+from planner.space.types import Axis, Cost, Measurement, Status
+
+GRID = full_grid([Axis("batch", (1, 2, 4))])
+
+
+def seen(*runs: tuple[Status, float]) -> Observations:
+    return Observations(GRID, ("y",), [
+        Run(i, {"batch": 1}, Measurement(status, Cost(measure_s=cost))) for i, (status, cost) in enumerate(runs)])
+
+
+def estimate(low: float) -> Estimate:
+    return Estimate(min(1.0, low + 0.03), low, 1.0)
+
+
+@given(st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), max_size=12), st.floats(0.01, 0.99))
+def test_the_rule_wants_every_target_on_two_looks_in_a_row(looks: list[tuple[float, float]], asked: float) -> None:
+    rule, met = AccuracyRule(asked), 0
+    for a, b in looks:
+        met = met + 1 if a >= asked and b >= asked else 0
+        assert rule.look({"a": estimate(a), "b": estimate(b)}) == (met >= 2)
+
+
+def test_what_cannot_be_told_is_not_reached() -> None:
+    rule = AccuracyRule(0.5)
+    for _ in range(3):
+        assert not rule.look({"a": estimate(0.9), "b": None})
+        assert not rule.look({})
+        assert not rule.look({"a": Estimate(0.99, float("nan"), 1.0)})
+    assert not rule.look({"a": Estimate(0.99, 0.49, 1.0)})  # the middle is not what was promised
+
+
+@pytest.mark.parametrize(("limits", "price", "plain", "reason"), [
+    (Limits(), 1e12, 1.0, None),
+    (Limits(trials=3), 0.0, None, None), (Limits(trials=2), 0.0, None, "trials"),
+    (Limits(cost=9.0), 2.0, None, None), (Limits(cost=9.0), 2.1, None, "cost"), (Limits(cost=7.0), 0.0, None, None),
+    (Limits(cost=6.9), 0.0, None, "cost"),
+    (Limits(share=0.1), 100.0, None, None),  # no share can be taken of a sum that is not known
+    (Limits(share=0.1), 3.0, 100.0, None), (Limits(share=0.1), 3.1, 100.0, "cost"),
+    (Limits(cost=9.0, trials=2), 99.0, None, "trials"), (Limits(cost=9.0, trials=9), 99.0, None, "cost"),
+])
+def test_limits(limits: Limits, price: float, plain: float | None, reason: str | None) -> None:
+    """Two finished runs, one of them failed, and one that was interrupted: 7 accelerator-seconds."""
+    spent = seen((Status.OK, 1.0), (Status.FAILED, 2.0), (Status.INTERRUPTED, 4.0))
+    assert limits.reached(spent, price, plain) == reason
