@@ -28,7 +28,8 @@ COMMANDS = (
 
 def _run(command: list[str], cwd: Path, seconds: float = 420) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}", "COLUMNS": "120"}
-    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=seconds, check=False)
+    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=seconds,
+                          check=False)
 
 
 @pytest.mark.engine

@@ -40,8 +40,8 @@ def test_commands_run(tmp_path: Path) -> None:
     assert len(commands) >= 8
     environment = {**os.environ, "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}", "COLUMNS": "120"}
     for command in commands:
-        result = subprocess.run(
-            shlex.split(command), cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300, check=False)
+        result = subprocess.run(shlex.split(command), cwd=tmp_path, env=environment, capture_output=True, text=True,
+                                timeout=300, check=False)
         assert result.returncode == 0, f"{command}\n{result.stdout}\n{result.stderr}"
         assert result.stdout.strip(), f"{command} printed nothing"
 

@@ -19,9 +19,10 @@ def measurement_table(seen: Observations, metrics: list[str] | None = None) -> p
     import pandas as pd
 
     wanted = seen.metrics if metrics is None else metrics
-    rows = [row for run in seen.runs for row in _rows(run, wanted)]
     head = [axis.name for axis in seen.grid.axes]
     head += ["repeat", "status", "seconds", "accelerators", "environment", "run"]
+    wanted = [metric for metric in wanted if metric not in head]  # a replayed table may have columns of these names
+    rows = [row for run in seen.runs for row in _rows(run, wanted)]
     return pd.DataFrame(rows, columns=[*head, *wanted])
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import ndtr
+from scipy.special import ndtr, stdtrit
 
 from planner.ledger.observations import Observations
 from planner.space.grid import Grid
@@ -22,7 +22,6 @@ from planner.surrogates.quantities import Data, Quantity, Target, data_of, merge
 
 __all__ = ["GridModel", "LeftOut", "Prediction", "expected_ape"]
 
-_Z90 = 1.6448536269514722
 # A left-out run counts as so many in the calibration of the intervals: the prior belief that the model is right.
 _CALIBRATION_WEIGHT = 8.0
 
@@ -79,6 +78,7 @@ class GridModel:
                 # The readings of one run share its luck: taken as independent, they promise too much.
                 runs = data.runs if self.trajectory and not quantity.flat else None
                 self.learners_[quantity.name].fit(data.rows, data.values, runs, self._law(quantity, data))
+        self._noises = {name: learner.noise_ for name, learner in self.learners_.items()}
         self._means, self._stds = self._predict_quantities()
         self.left_out_ = {target.name: self._left_out(target) for target in self.targets_}
         return self
@@ -101,8 +101,8 @@ class GridModel:
         """All targets at all points, intervals calibrated by the left-out runs."""
         value, low, high, std = {}, {}, {}, {}
         for target in self.targets_:
-            mean, sigma = target.combine(self._means, self._stds)
-            width = _Z90 * sigma * self.calibration(target.name)
+            mean, sigma = target.combine(self._means, self._stds, self._noises)
+            width = self._quantile(target.name) * sigma * self.calibration(target.name)
             back = np.exp if target.log else np.asarray
             value[target.name], std[target.name] = back(mean), sigma
             low[target.name], high[target.name] = back(mean - width), back(mean + width)
@@ -116,6 +116,11 @@ class GridModel:
         squares = [float(np.mean(np.minimum(left_out.z[left_out.runs == run] ** 2, 16.0))) for run in runs]
         weight = _CALIBRATION_WEIGHT
         return float(np.sqrt((np.sum(squares) + weight) / (len(runs) + weight)))
+
+    def _quantile(self, target: str) -> float:
+        """Half-width of a 90 % interval in σ: Student's, since few runs tell σ itself only roughly."""
+        runs = len(np.unique(self.left_out_[target].runs))
+        return float(stdtrit(max(runs - 1, 2), 0.95))
 
     def _predict_quantities(self) -> tuple[dict[str, FloatArray], dict[str, FloatArray]]:
         means, stds = {}, {}
@@ -153,7 +158,7 @@ class GridModel:
         for quantity in target.quantities:
             mean, std = self._leave_runs_out(quantity)
             means[quantity.name], stds[quantity.name] = mean[rows], std[rows]
-        mean, std = target.combine(means, stds, rows)
+        mean, std = target.combine(means, stds, self._noises, rows)
         known = np.isfinite(mean) & np.isfinite(std)
         rows, mean, std = rows[known], mean[known], std[known]
         truth = np.log(actual[rows]) if target.log else actual[rows]

@@ -63,9 +63,14 @@ class Target:
     steps: FloatArray | None = None
 
     def combine(
-        self, means: Mapping[str, FloatArray], stds: Mapping[str, FloatArray], rows: IntArray | slice = slice(None)
+        self, means: Mapping[str, FloatArray], stds: Mapping[str, FloatArray], noises: Mapping[str, float],
+        rows: IntArray | slice = slice(None),
     ) -> tuple[FloatArray, FloatArray]:
-        """Mean and standard deviation of the target from those of its quantities, to first order."""
+        """Mean and standard deviation of the target from those of its quantities, to first order.
+
+        noises: the part of each standard deviation that is measurement noise. It is taken to be shared by the parts of
+        one run, a slow moment being slow for all tokens; the rest of the errors are independent.
+        """
         if self.offset is None or self.steps is None:
             name = self.quantities[0].name
             return means[name], stds[name]
@@ -73,8 +78,9 @@ class Target:
         first, step = (q.name for q in self.quantities)
         with np.errstate(invalid="ignore"):  # NaN where a part is unknown: so is the whole
             total = np.logaddexp(means[first], np.log(np.maximum(self.steps[rows], 1e-300)) + means[step])
-        variance = sum((shares[name] * stds[name]) ** 2 for name in shares)
-        return self.offset[rows] + self.sign * total, np.sqrt(variance)
+        variance = sum((share * stds[name]) ** 2 for name, share in shares.items())
+        both = 2 * shares[first] * noises[first] * shares[step] * noises[step]
+        return self.offset[rows] + self.sign * total, np.sqrt(variance + both)
 
     def shares(self, means: Mapping[str, FloatArray], rows: IntArray | slice = slice(None)) -> dict[str, FloatArray]:
         """∂ log target / ∂ quantity, absolute: what an error of each quantity does to the target."""

@@ -15,7 +15,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from planner.space.types import Proposal
+from planner.space.types import Proposal, Value
 from planner.study import open_study
 from runners.vllm_offline import engine_environment
 
@@ -55,7 +55,7 @@ def main(rounds: int) -> None:
             for point in POINTS:
                 other = statistics.median(theirs(model, point, settings))
                 names = ("input_len", "output_len", "batch_size")
-                where = {"model": "models/llama-tiny", **dict(zip(names, point, strict=True))}
+                where: dict[str, Value] = {"model": "models/llama-tiny", **dict(zip(names, point, strict=True))}
                 measured = study.runner.measure(Proposal(where, (where,), number))
                 ours = statistics.median(measured.readings[0].metrics["e2el_ms"]) / 1000
                 print(f"round {number}  {point}  theirs {other * 1000:.1f} ms  ours {ours * 1000:.1f} ms  "

@@ -17,9 +17,9 @@ from planner.space.grid import Grid, full_grid
 from planner.space.types import Axis, Scale
 
 AXES = (Axis("mode", ("eager", "graph"), scale=Scale.CATEGORY), Axis("batch", (1, 2, 4, 8), scale=Scale.LOG),
-        Axis("rate", (0.5, 1.5, 4.0)), Axis("fixed", (3,)))
+        Axis("rate", (0.5, 4.0)), Axis("fixed", (3,)))
 GRID = full_grid(AXES)
-N = 24
+N = 16
 
 
 @pytest.fixture(autouse=True)
@@ -115,9 +115,9 @@ def test_a_failed_trial_is_not_tried_again_however_early_it_failed(after: int) -
     study = create()
     study.optimize(failing, n_trials=N, catch=(RuntimeError,))
     states = [trial.state for trial in study.trials]
-    assert states.count(TrialState.FAIL) == 6 and states.count(TrialState.COMPLETE) == 18
+    assert states.count(TrialState.FAIL) == 4 and states.count(TrialState.COMPLETE) == 12
     complete = points(study.get_trials(states=(TrialState.COMPLETE,)))
-    assert len(set(complete)) == 18
+    assert len(set(complete)) == 12
 
 
 def test_an_exhausted_grid_warns_and_goes_on_inside_it() -> None:
@@ -217,5 +217,5 @@ def test_it_learns_where_it_matters() -> None:
     sampler = SweepSampler(GRID, strategy=Last, accelerators=lambda point: float(point["batch"]))  # type: ignore[arg-type]
     study = optuna.create_study(sampler=sampler)
     study.optimize(objective, n_trials=3)
-    assert [trial.params["rate"] for trial in study.trials] == [4.0, 1.5, 0.5]
+    assert [trial.params["rate"] for trial in study.trials] == [4.0, 0.5, 4.0]
     assert looks == [[], [(0, 8.0)], [(0, 8.0), (1, 8.0)]] and len(contexts) == 1

@@ -67,12 +67,12 @@ def play(
 def test_each_point_once_and_the_same_for_the_same_seed(name: str, trajectory: str | None) -> None:
     grid = the_grid()
     used = trajectory if uses_trajectories(name) else None
-    first, seen = play(make_strategy(name, context(grid, name, trajectory)), grid, 20, used)
+    first, seen = play(make_strategy(name, context(grid, name, trajectory)), grid, 14, used)
     assert len(set(first)) == len(first)
-    assert play(make_strategy(name, context(grid, name, trajectory)), grid, 20, used)[0] == first
+    assert play(make_strategy(name, context(grid, name, trajectory)), grid, 14, used)[0] == first
     if name.startswith("powers_of_two"):
         return  # one design, whatever the seed
-    assert play(make_strategy(name, context(grid, name, trajectory, seed=1)), grid, 20, used)[0] != first
+    assert play(make_strategy(name, context(grid, name, trajectory, seed=1)), grid, 14, used)[0] != first
     belief = make_strategy(name, context(grid, name, trajectory)).believe(seen)
     for array in (belief.prediction.value, belief.prediction.low, belief.prediction.high):
         assert array["latency_s"].shape == (len(grid),) and np.isfinite(array["latency_s"]).all()
@@ -91,8 +91,8 @@ def test_a_strategy_goes_on_to_the_end_of_the_grid(name: str) -> None:
 def test_to_look_changes_nothing_that_is_proposed(name: str) -> None:
     """A simulation looks after each run, a study before the next one."""
     grid = the_grid()
-    quiet, _ = play(make_strategy(name, context(grid, name)), grid, 26)
-    asked, _ = play(make_strategy(name, context(grid, name)), grid, 26, look=True)
+    quiet, _ = play(make_strategy(name, context(grid, name)), grid, 16)
+    asked, _ = play(make_strategy(name, context(grid, name)), grid, 16, look=True)
     assert asked == quiet
 
 
