@@ -44,8 +44,13 @@ def refused(ran: Any, *said: str) -> None:
 
 @pytest.fixture
 def small(recorded: Call) -> Any:
-    """48 points, of which the largest fail."""
-    return recorded(inputs=(128, 2048), outputs=(16, 256), batches=(1, 2, 4, 8, 16, 64), stop={"trials": 14})
+    """48 points, of which a quarter fails."""
+    grid = recorded(inputs=(128, 2048), outputs=(16, 256), batches=(1, 2, 4, 8, 16, 64), stop={"trials": 14})
+    for row in grid.rows:
+        if row["model"] == "large" and row["batch_size"] >= 8:
+            row.update(dict.fromkeys(("latency_s", "ttft_ms", "throughput"), ""), status="out of memory", cost_s=5.0)
+    grid.write(grid.rows)
+    return grid
 
 
 def test_a_second_run_finishes_what_the_first_left_and_repeats_nothing(small: Any, sweepwise: Call) -> None:
@@ -58,8 +63,7 @@ def test_a_second_run_finishes_what_the_first_left_and_repeats_nothing(small: An
     small.edit(stop={"trials": 14})
     assert sweepwise("run", small.study, "--quiet").code == 0
     assert finished(small)[:6] == first and len(finished(small)) == 14
-    small.edit(stop={"trials": None, "cost": "1d"})
-    assert sweepwise("run", small.study, "--quiet").code == 0
+    assert sweepwise("run", small.study, "--strategy", "full", "--quiet").code == 0
     everything = finished(small)
     assert max(Counter(points_of(everything)).values()) == 1 and len(everything) == 48
 
