@@ -64,7 +64,8 @@ class AdaptiveStrategy:
         grid = self.context.grid
         rng = np.random.default_rng([self.context.seed, len(seen.runs)])
         if not seen.measured.any():
-            open_rows = np.flatnonzero(~seen.known)
+            # Nothing has told anything yet: any point will do.
+            open_rows = np.setdiff1d(np.flatnonzero(~seen.known), list(seen.pending))
             return [int(rng.choice(open_rows))] if len(open_rows) else []
         self._fit(seen)
         size = int(np.clip(np.ceil(_BATCH_SHARE * len(seen.runs)), _SMALLEST_BATCH, _LARGEST_BATCH))

@@ -35,7 +35,8 @@ def theirs(model: Path, point: tuple[int, int, int], settings: list[str]) -> lis
     """Seconds of each iteration of vLLM's latency benchmark."""
     with tempfile.TemporaryDirectory() as folder:
         output = Path(folder) / "latency.json"
-        sizes = [f"--{name}={value}" for name, value in zip(("input-len", "output-len", "batch-size"), point, strict=True)]
+        names = ("input-len", "output-len", "batch-size")
+        sizes = [f"--{name}={value}" for name, value in zip(names, point, strict=True)]
         subprocess.run(
             [sys.executable, "-c", THEIRS, f"--model={model}", *sizes, f"--num-iters={ITERATIONS}",
              f"--num-iters-warmup={WARMUPS}", "--disable-detokenize", f"--output-json={output}", *settings],

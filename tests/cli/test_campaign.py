@@ -79,7 +79,8 @@ def test_a_study_that_was_accurate_stays_so(small: Any, answer: Call) -> None:
 
 
 def test_status_has_the_keys_of_the_design_and_adds_up(small: Any, answer: Call, sweepwise: Call) -> None:
-    ran = answer("run", small.study, "--quiet")
+    assert sweepwise("run", small.study, "--strategy", "random", "--quiet").code == 0
+    ran = answer("run", small.study, "--quiet")  # nothing more to do
     state = answer("status", small.study, "--quiet")
     assert state == ran and set(state) >= STATUS
     assert set(state["accuracy"]) == {"latency_s"}
@@ -224,7 +225,7 @@ def test_a_second_ctrl_c_drops_the_run_in_hand(bench: Call, process: Call, answe
 
 def test_predict_writes_every_point_in_both_formats_alike(small: Any, sweepwise: Call, tmp_path: Path) -> None:
     small.edit(runner={"repeats": 2})
-    sweepwise("run", small.study, "--quiet")
+    sweepwise("run", small.study, "--strategy", "random", "--quiet")
     paths = [tmp_path / "p.csv", tmp_path / "p.parquet"]
     for path in paths:
         assert sweepwise("predict", small.study, "-o", path, "--quiet").code == 0

@@ -88,14 +88,11 @@ measurements = st.builds(
 
 @FEW
 @given(measurements)
-def test_a_measurement_comes_back_bit_for_bit(
-    tmp_path_factory: pytest.TempPathFactory, measurement: Measurement
-) -> None:
-    directory = tmp_path_factory.mktemp("bits")
-    ledger = open_ledger(directory)
+def test_a_measurement_comes_back_bit_for_bit(tmp_path: Path, measurement: Measurement) -> None:
+    ledger = open_ledger(tmp_path)  # one study for all examples
     trial, _ = ledger.begin(point(), 0)
     trial.set_user_attr("measurement", measurement.to_json())
-    stored = load(directory).get_trials()[0].user_attrs["measurement"]
+    stored = load(tmp_path).get_trials()[trial.number].user_attrs["measurement"]
     back = Measurement.from_json(stored)
     # repr tells -0.0 from 0.0, 1 from 1.0 and True, and every float from its neighbours.
     assert back == measurement and repr(back) == repr(measurement)
