@@ -61,15 +61,14 @@ class Study:
         """The record, which must exist. Raises StudyError."""
         from planner.ledger.ledger import Ledger
 
+        _hush_optuna()
         return Ledger.existing(self.storage, self.name, self.grid.axes, self.targets)
 
     def create_or_resume(self) -> Ledger:
         """The record, begun where there is none; refused where the fingerprint differs. Raises StudyError."""
-        import optuna
-
         from planner.ledger.ledger import Ledger
 
-        optuna.logging.set_verbosity(optuna.logging.WARNING)  # what is created, we say ourselves
+        _hush_optuna()
         return Ledger.create_or_resume(
             self.storage, self.name, self.grid.axes, self.targets, self.text, self.runner.fingerprint())
 
@@ -139,3 +138,9 @@ def _axis(spec: StudySpec, name: str, directory: Path, values: list[Any] | None 
         given = given.model_copy(update={"values": None, "range": None})
     return describe_models(given.resolve(name, values), directory)
 
+
+def _hush_optuna() -> None:
+    """What is created, we say ourselves."""
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)

@@ -25,13 +25,13 @@ def initial_size(grid: Grid, trajectory: str | None) -> int:
     """Runs of the initial design: 1.5 % of the points, within what the axes need and a fit can use."""
     covered = (len(grid.axis(trajectory).values) + 1) / 2 if trajectory else 1.0
     swept = sum(len(axis.values) > 1 for axis in grid.axes)
-    return min(int(np.clip(_SHARE * len(grid) / covered, 2 * swept + 2, _MOST)), len(grid))
+    return min(int(np.clip(_SHARE * len(grid) / covered, 4 * swept, _MOST)), len(_candidates(grid, trajectory)))
 
 
 def initial_design(grid: Grid, trajectory: str | None, seed: int) -> IntArray:
     """Rows of the initial design, points of one engine together so that each starts once."""
     rng = np.random.default_rng(seed)
-    rows = np.arange(len(grid))
+    rows = _candidates(grid, trajectory)
     if len(rows) > _CANDIDATES:
         rows = np.sort(rng.choice(rows, _CANDIDATES, replace=False))
     cheapness = cost_proxy(grid)[rows] ** -_THRIFT
@@ -46,6 +46,16 @@ def initial_design(grid: Grid, trajectory: str | None, seed: int) -> IntArray:
     first_of_engine = {int(e): i for i, e in reversed(list(enumerate(grid.engine[picked])))}
     order = sorted(range(len(picked)), key=lambda i: (first_of_engine[int(grid.engine[picked[i]])], i))
     return np.asarray(picked[order], dtype=np.int64)
+
+
+def _candidates(grid: Grid, trajectory: str | None) -> IntArray:
+    """Where runs are read as trajectories, those to the middle of their axis: long enough to tell how latency grows
+    with each token, for little more than the price of the first token."""
+    if trajectory is None:
+        return np.arange(len(grid))
+    codes = grid.codes[:, grid.position(trajectory)]
+    middle = np.flatnonzero(codes == len(grid.axis(trajectory).values) // 2)
+    return middle if len(middle) else np.arange(len(grid))
 
 
 def cost_proxy(grid: Grid) -> FloatArray:

@@ -11,7 +11,8 @@ import numpy as np
 from planner.ledger.observations import Observations
 from planner.space.grid import Grid
 from planner.space.types import FloatArray, IntArray, Point
-from planner.surrogates.gp import GaussianProcess
+from planner.surrogates.committee import Committee
+from planner.surrogates.physics import LatencyLaw
 
 __all__ = ["CostModel", "Sweep"]
 
@@ -42,7 +43,8 @@ class CostModel:
     def __init__(self, grid: Grid, accelerators: Callable[[Point], float]) -> None:
         self.grid = grid
         self._accelerators = accelerators
-        self._gp = GaussianProcess()
+        self._learner = Committee(grid.features)
+        self._law = LatencyLaw(grid, whole=True, flat=False)
 
     @cached_property
     def devices(self) -> FloatArray:
@@ -52,13 +54,15 @@ class CostModel:
     def fit(self, seen: Observations) -> CostModel:
         """Learn from what runs have taken."""
         self._starts = {engine: float(np.median(seconds)) for engine, seconds in seen.engine_starts().items()}
-        self._overhead = float(np.median([run.planner_s for run in seen.runs])) if seen.runs else 0.0
+        # Planning comes in bursts: what a run must bear of it is the mean, not the median.
+        self._overhead = float(np.mean([run.planner_s for run in seen.runs])) if seen.runs else 0.0
         known = np.isfinite(seen.seconds) & (seen.seconds > 0)
         self._seconds, self._spread = np.ones(len(self.grid)), np.zeros(len(self.grid))
         self.learned_ = bool(known.any())
         if self.learned_ and not known.all():
-            self._gp.fit(self.grid.features[np.flatnonzero(known)], np.log(seen.seconds[known]))
-            mean, std = self._gp.predict(self.grid.features)
+            rows = np.flatnonzero(known)
+            law = None if self._law.is_trivial else self._law.fit(rows, seen.seconds[known])
+            mean, std = self._learner.fit(rows, np.log(seen.seconds[known]), seen.run_of[rows], law).predict()
             self._seconds, self._spread = np.exp(mean), np.where(known, 0.0, _Z90 * std)
         self._seconds[known] = seen.seconds[known]
         return self
