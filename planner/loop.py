@@ -10,6 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
+from threadpoolctl import threadpool_limits
+
 from planner.acquisition.stopping import AccuracyRule, Limits
 from planner.acquisition.strategy import Belief, Strategy, cover
 from planner.ledger.observations import Observations, Run
@@ -77,6 +79,11 @@ class Loop:
 
     def run(self) -> str:
         """Run until something ends it; the reason is "accuracy", "cost", "trials", "grid" or "interrupted"."""
+        # The planner's matrices are small: a second BLAS thread slows them, and steals a core from what is measured.
+        with threadpool_limits(limits=1):
+            return self._run()
+
+    def _run(self) -> str:
         rule = AccuracyRule(self.limits.accuracy, self.met) if self.limits.accuracy is not None else None
         waiting_since = self.clock() if self.clock else 0.0
         while True:

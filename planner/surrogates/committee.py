@@ -130,7 +130,7 @@ def _left_out_error(member: GaussianProcess, y: FloatArray, groups: IntArray, of
     squares = (y - member.leave_group_out(groups)[0]) ** 2
     # One glitch must not choose the member.
     squares = np.minimum(squares, _GLITCH**2 * np.median(squares) + 1e-12)
-    return float(np.mean(np.bincount(of_run, squares) / np.bincount(of_run)))
+    return float(np.mean(np.bincount(of_run, squares) / np.bincount(of_run))) + 1e-12
 
 
 def _mixture(
