@@ -1,7 +1,7 @@
 """Accuracy without truth: what the model expects to be wrong by, corrected by how wrong it has been.
 
-estimated MAPE = mean over unmeasured points of E|error| × (Σ left-out |error| / Σ left-out expected |error|) × the flattery
-of few, cheap runs (GridModel.flattery). It costs no run. Never call the result anything but estimated.
+estimated MAPE = mean over unmeasured points of E|error| × (Σ left-out |error| / Σ left-out expected |error|) × the
+flattery of few, cheap runs (GridModel.flattery). It costs no run. Never call the result anything but estimated.
 """
 
 from __future__ import annotations
