@@ -32,12 +32,15 @@ class AdaptiveStrategy:
 
     def propose(self, seen: Observations) -> int | None:
         """The next row of the initial design, then of the batch in hand, then of a new batch."""
-        self._queue = self._open_rows(seen) or self._next_batch(seen)
-        return self._queue[0] if self._queue else None
+        ready = self._ready(seen)
+        if not ready:
+            ready = self._next_batch(seen)
+            self._queue = ready + self._open_rows(seen)
+        return ready[0] if ready else None
 
     def is_due(self, seen: Observations) -> bool:
         """Where a batch is done and the next one will be planned from a new fit."""
-        return bool(seen.measured.any()) and not self._open_rows(seen)
+        return bool(seen.measured.any()) and not self._ready(seen)
 
     def believe(self, seen: Observations) -> Belief:
         """Predictions, estimated accuracy, and what the whole sweep would have cost."""
@@ -69,7 +72,8 @@ class AdaptiveStrategy:
             return [int(rng.choice(open_rows))] if len(open_rows) else []
         self._fit(seen)
         size = int(np.clip(np.ceil(_BATCH_SHARE * len(seen.runs)), _SMALLEST_BATCH, _LARGEST_BATCH))
-        return choose_batch(self._model, self._cost, seen, probability_of_success(grid, seen), size, rng)
+        success = probability_of_success(grid, seen)
+        return choose_batch(self._model, self._cost, seen, success, size, rng, self._kept_engine(seen))
 
     def _fit(self, seen: Observations) -> None:
         state = (id(seen), len(seen.runs))
@@ -77,6 +81,31 @@ class AdaptiveStrategy:
             self._model.fit(seen)
             self._cost.fit(seen)
             self._fitted = state
+
+    def _ready(self, seen: Observations) -> list[int]:
+        """What of the queue may run now: only the running engine's, until its start has paid off."""
+        kept = self._kept_engine(seen)
+        rows = self._open_rows(seen)
+        return rows if kept is None else [row for row in rows if self.context.grid.engine[row] == kept]
+
+    def _kept_engine(self, seen: Observations) -> int | None:
+        """The running engine, while fewer seconds were measured on it than its start took and it has points left.
+
+        The ski-rental rule: leaving earlier may mean paying the start again; whatever comes later, staying as long as
+        the start took costs at most twice what the best plan would have paid.
+        """
+        engine = seen.current_engine
+        if engine is None or not seen.measured.any():
+            return None
+        used = 0.0
+        for run in reversed(seen.runs):
+            cost = run.measurement.cost
+            used += cost.seconds - cost.start_s + run.planner_s
+            if cost.start_s > 0:
+                left = (self.context.grid.engine == engine) & ~seen.known
+                left[list(seen.pending)] = False
+                return engine if used < cost.start_s and left.any() else None
+        return None
 
     def _open_rows(self, seen: Observations) -> list[int]:
         return [row for row in self._queue if not seen.known[row] and row not in seen.pending]

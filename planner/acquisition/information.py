@@ -53,15 +53,18 @@ class _Field:
 
 
 def choose_batch(
-    model: GridModel, cost: CostModel, seen: Observations, success: FloatArray, size: int, rng: np.random.Generator
+    model: GridModel, cost: CostModel, seen: Observations, success: FloatArray, size: int, rng: np.random.Generator,
+    engine: int | None = None,
 ) -> list[int]:
     """Up to `size` grid rows to run next, engines in an order that starts each at most once.
 
     success: probability that each point can run, (N,); a run that fails tells nothing about the targets.
+    engine: the only engine configuration to choose from, None for all.
     """
     open_rows = np.flatnonzero(~seen.known)
     open_rows = open_rows[~np.isin(open_rows, list(seen.pending))]
-    candidates = _sample(open_rows, _CANDIDATES, rng)
+    candidates = open_rows if engine is None else open_rows[model.grid.engine[open_rows] == engine]
+    candidates = _sample(candidates, _CANDIDATES, rng)
     if not len(candidates):
         return []
     references = _sample(open_rows, _REFERENCES, rng)
