@@ -129,7 +129,7 @@ def test_the_json_of_the_command(recorded: Callable[..., Any], answer: Callable[
     grid = recorded(inputs=(128, 2048), outputs=(16, 256), batches=(1, 2, 4, 8, 16, 64),
                     targets=("latency_s", "ttft_ms"))
     arguments = ("simulate", grid.study, "--strategies", "sweepwise,powers_of_two", "--seeds", 2, "--seed", 3,
-                 "--at-cost", "0.25,0.001,0.1", "--stop-accuracy", 0.8, "--quiet")
+                 "--at-cost", "0.25,0.001,0.1", "--stop-accuracy", 0.4, "--quiet")
     result = answer(*arguments)
     check_form(result, [0.001, 0.1, 0.25], ("latency_s", "ttft_ms"))
     assert result["grid_points"] == len(grid.points(*AXES)) == 48

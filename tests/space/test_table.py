@@ -230,7 +230,7 @@ def test_bad_settings_are_told_by_their_key() -> None:
 
 def test_any_measured_table_as_truth(tmp_path: Path) -> None:
     path = tmp_path / "truth.csv"
-    path.write_text("out,tpot,ttft,status\n1,,5,ok\n8,2,6,ok\n64,,,oom\n")
+    path.write_text("out,tpot,ttft,status\n4,,5,ok\n8,2,6,ok\n64,,,oom\n")
     table = read_measured(path, {"out": None}, ["tpot", "ttft"])
     assert np.isnan(table.truth("tpot")).tolist() == [True, False, True]
     assert table.failed.tolist() == [False, False, True]  # undefined is not failed
@@ -239,6 +239,15 @@ def test_any_measured_table_as_truth(tmp_path: Path) -> None:
     with pytest.raises(StudyError, match=r"^--truth: there is no file"):
         read_measured(tmp_path / "no.csv", {"out": None}, ["tpot"])
     assert len(read_measured(path, {"out": [8]}, ["tpot"], where="out < 20")) == 1
+
+
+def test_time_between_tokens_is_undefined_at_one_token_and_nowhere_else(tmp_path: Path) -> None:
+    table = load(tmp_path, "out,tpot_ms\n1,\n8,2\n", ["out"], targets=("tpot_ms",))
+    assert np.isnan(table.truth("tpot_ms")).tolist() == [True, False]
+    assert table.failed.tolist() == [False, False]
+    for text, target in (("out,tpot_ms\n1,3\n8,\n", "tpot_ms"), ("out,ttft_ms\n1,\n8,2\n", "ttft_ms")):
+        with pytest.raises(StudyError, match="is ok but has no number"):
+            load(tmp_path, text, ["out"], targets=(target,))
 
 
 def test_hash_is_of_the_file_and_a_table_travels(tmp_path: Path) -> None:
