@@ -59,7 +59,7 @@ def estimate_accuracy(model: GridModel, unmeasured: BoolArray, weight: FloatArra
         few = _FEW_RUNS_SPREAD / len(runs)
         half = np.exp(1.645 * np.linalg.norm([spread, _MODEL_SPREAD, flattery - 1, few]))
         error = expected * ratio * flattery
-        estimates[target.name] = Estimate(1 - error, max(1 - error * half, 0.0), 1 - error / half)
+        estimates[target.name] = Estimate(1 - error, 1 - error * half, 1 - error / half)
     return estimates
 
 

@@ -36,7 +36,9 @@ def duration(seconds: float) -> str:
 
 
 def percent(share: float) -> str:
-    """0.9512 → 95.1 %."""
+    """0.9512 → 95.1 %. An accuracy below 0, errors larger than the values, needs no digits."""
+    if share < 0:
+        return "below 0 %"
     return f"{share * 100:.1f} %" if math.isfinite(share) else "–"
 
 

@@ -212,6 +212,7 @@ def test_ctrl_c_lets_the_run_in_hand_finish(tmp_path: Path) -> None:
 def test_an_interrupt_that_is_not_caught_ends_the_child(tmp_path: Path) -> None:
     host, child = _start_host(tmp_path, 60, "try:\n    runner.measure(Proposal(point, (point,)))\n"
                               "except KeyboardInterrupt:\n    print('interrupted')")
+    time.sleep(0.3)  # the child says its pid before our host has finished starting it
     os.killpg(host.pid, signal.SIGINT)
     assert host.communicate()[0].strip() == "interrupted"
     assert gone(child)
