@@ -210,8 +210,10 @@ def test_ctrl_c_lets_the_run_in_hand_finish(tmp_path: Path) -> None:
 
 @linux
 def test_an_interrupt_that_is_not_caught_ends_the_child(tmp_path: Path) -> None:
-    host, child = _start_host(tmp_path, 60, "try:\n    runner.measure(Proposal(point, (point,)))\n"
-                              "except KeyboardInterrupt:\n    print('interrupted')")
+    # A shell that starts us in the background has SIGINT ignored in all that we start.
+    then = ("import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+            "try:\n    runner.measure(Proposal(point, (point,)))\nexcept KeyboardInterrupt:\n    print('interrupted')")
+    host, child = _start_host(tmp_path, 60, then)
     time.sleep(0.3)  # the child says its pid before our host has finished starting it
     os.killpg(host.pid, signal.SIGINT)
     assert host.communicate()[0].strip() == "interrupted"
