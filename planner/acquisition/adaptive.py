@@ -6,8 +6,7 @@ import numpy as np
 
 from planner.acquisition.information import choose_batch
 from planner.acquisition.initial import initial_design
-from planner.acquisition.strategy import Belief, StrategyContext, sweeps
-from planner.evaluation.estimate import estimate_accuracy
+from planner.acquisition.strategy import Belief, StrategyContext, belief_of
 from planner.ledger.observations import Observations
 from planner.surrogates.cost import CostModel
 from planner.surrogates.feasibility import probability_of_success
@@ -45,13 +44,7 @@ class AdaptiveStrategy:
     def believe(self, seen: Observations) -> Belief:
         """Predictions, estimated accuracy, and what the whole sweep would have cost."""
         self._fit(seen)
-        success = probability_of_success(self.context.grid, seen)
-        return Belief(
-            self._model.predict(),
-            estimate_accuracy(self._model, ~seen.known, success),
-            success,
-            *sweeps(self._cost, self.context.trajectory),
-        )
+        return belief_of(self._model, self._cost, seen, self.context.trajectory)
 
     def price(self, row: int, seen: Observations) -> float:
         """Learned price; 0 before anything is measured."""

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from planner.acquisition.initial import by_engine
 from planner.ledger.observations import Observations
 from planner.space.types import FloatArray, IntArray
 from planner.surrogates.cost import CostModel
@@ -84,7 +85,7 @@ def choose_batch(
         running |= engines == engines[best]
         for field in fields:
             field.observe(best)
-    return _by_engine(candidates[chosen], engines[chosen], seen.current_engine)
+    return by_engine(candidates[chosen], engines[chosen], seen.current_engine)
 
 
 def _fields(model: GridModel, candidates: IntArray, references: IntArray, success: FloatArray) -> list[_Field]:
@@ -102,10 +103,3 @@ def _fields(model: GridModel, candidates: IntArray, references: IntArray, succes
 
 def _sample(rows: IntArray, most: int, rng: np.random.Generator) -> IntArray:
     return rows if len(rows) <= most else np.sort(rng.choice(rows, most, replace=False))
-
-
-def _by_engine(rows: IntArray, engines: IntArray, current: int | None) -> list[int]:
-    order = {int(engine): i for i, engine in reversed(list(enumerate(engines)))}
-    if current is not None and current in order:
-        order[current] = -1
-    return [int(row) for _, row in sorted(zip(engines, rows, strict=True), key=lambda pair: order[int(pair[0])])]

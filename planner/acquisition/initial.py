@@ -12,7 +12,7 @@ import numpy as np
 from planner.space.grid import Grid
 from planner.space.types import Features, FloatArray, IntArray, Role, Scale
 
-__all__ = ["cost_proxy", "initial_design", "initial_size"]
+__all__ = ["by_engine", "cost_proxy", "initial_design", "initial_size"]
 
 # How strongly cheap points are preferred: 0 spreads blindly, 1/2 starves the dear corner where runs are few.
 _THRIFT = 1 / 3
@@ -43,9 +43,16 @@ def initial_design(grid: Grid, trajectory: str | None, seed: int) -> IntArray:
         chosen.append(int(np.argmax(score)))
         distance = np.minimum(distance, _distance(features, chosen[-1]))
     picked = rows[chosen]
-    first_of_engine = {int(e): i for i, e in reversed(list(enumerate(grid.engine[picked])))}
-    order = sorted(range(len(picked)), key=lambda i: (first_of_engine[int(grid.engine[picked[i]])], i))
-    return np.asarray(picked[order], dtype=np.int64)
+    return np.array(by_engine(picked, grid.engine[picked]), dtype=np.int64)
+
+
+def by_engine(rows: IntArray, engines: IntArray, running: int | None = None) -> list[int]:
+    """Rows in an order that starts each engine at most once: the running one's first, the others as they first appear,
+    each engine's rows in the order given. engines: (n,) the engine configuration of each row."""
+    order = {int(engine): i for i, engine in reversed(list(enumerate(engines)))}
+    if running is not None and running in order:
+        order[running] = -1
+    return [int(row) for _, row in sorted(zip(engines, rows, strict=True), key=lambda pair: order[int(pair[0])])]
 
 
 def _candidates(grid: Grid, trajectory: str | None) -> IntArray:

@@ -8,14 +8,15 @@ from typing import Protocol
 
 import numpy as np
 
-from planner.evaluation.estimate import Estimate
+from planner.evaluation.estimate import Estimate, estimate_accuracy
 from planner.ledger.observations import Observations
 from planner.space.grid import Grid
 from planner.space.types import FloatArray, IntArray, Point
 from planner.surrogates.cost import CostModel, Sweep
-from planner.surrogates.model import Prediction
+from planner.surrogates.feasibility import probability_of_success
+from planner.surrogates.model import GridModel, Prediction
 
-__all__ = ["Belief", "Strategy", "StrategyContext", "cover", "sweeps"]
+__all__ = ["Belief", "Strategy", "StrategyContext", "belief_of", "cover", "sweeps"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,6 +83,13 @@ def cover(grid: Grid, trajectory: str | None, row: int, seen: Observations) -> I
         return np.array([row])
     smaller = grid.shorter(trajectory, row)
     return np.append(smaller[~seen.known[smaller]], row)
+
+
+def belief_of(model: GridModel, cost: CostModel, seen: Observations, trajectory: str | None) -> Belief:
+    """What a model and a cost model, both fitted to `seen`, make of it."""
+    success = probability_of_success(seen.grid, seen)
+    accuracy = estimate_accuracy(model, ~seen.known, success)
+    return Belief(model.predict(), accuracy, success, *sweeps(cost, trajectory))
 
 
 def sweeps(cost: CostModel, trajectory: str | None) -> tuple[Sweep, Sweep | None]:

@@ -60,14 +60,11 @@ def plan_of(study: Study, seen: Observations | None, run_s: float, start_s: floa
 
 
 def _seconds(study: Study, seen: Observations | None, run_s: float, start_s: float) -> tuple[FloatArray, float, str]:
+    from planner.simulation.simulate import plain_seconds
     from planner.surrogates.cost import CostModel
 
-    table = getattr(study.runner, "table", None)
-    if table is not None:
-        rows = [table.find(study.grid.point(row)) for row in range(len(study.grid))]
-        overhead = study.settings.run_overhead_s
-        seconds = table.plain_seconds[rows] * study.settings.repeats + overhead
-        return seconds, study.settings.engine_start_s, "the recorded grid's own times"
+    if hasattr(study.runner, "table"):
+        return plain_seconds(study), study.settings.engine_start_s, "the recorded grid's own times"
     if seen is not None and seen.measured.any():
         cost = CostModel(study.grid, study.runner.accelerators).fit(seen)
         return cost.seconds(), float(np.median(cost.start_seconds())), f"{seen.finished} runs made so far (estimated)"

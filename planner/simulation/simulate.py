@@ -181,15 +181,20 @@ def plain_sweep(study: Study) -> tuple[float, float, float, float]:
     """Seconds and accelerator-seconds of the plain sweep of a recorded grid, and the parts of them that are engine
     starts: each point's median cost, its repeats, its run's overhead, failed points included, and one start of each
     engine configuration."""
-    table = cast("_Replay", study.runner).table
-    rows = _table_rows(study)
-    settings, devices = study.settings, table.accelerators[rows]
-    # A run takes as many rows as there are, where there are fewer than repeats.
-    repeats = np.minimum(np.bincount(table.point, minlength=len(table))[rows], settings.repeats)
-    seconds = table.plain_seconds[rows] * repeats + settings.run_overhead_s
+    settings, devices = study.settings, cast("_Replay", study.runner).table.accelerators[_table_rows(study)]
+    seconds = plain_seconds(study)
     first = np.unique(study.grid.engine, return_index=True)[1]
     starts_s, starts_cost = settings.engine_start_s * len(first), float(settings.engine_start_s * devices[first].sum())
     return (float(seconds.sum()) + starts_s, float((seconds * devices).sum()) + starts_cost, starts_s, starts_cost)
+
+
+def plain_seconds(study: Study) -> FloatArray:
+    """Seconds of a run of each point of a recorded grid alone, (N,), engine start apart."""
+    table, settings, rows = cast("_Replay", study.runner).table, study.settings, _table_rows(study)
+    # A run takes as many rows as there are, where there are fewer than repeats.
+    repeats = np.minimum(np.bincount(table.point, minlength=len(table))[rows], settings.repeats)
+    seconds: FloatArray = table.plain_seconds[rows] * repeats + settings.run_overhead_s
+    return seconds
 
 
 def _table_rows(study: Study) -> list[int]:

@@ -10,8 +10,7 @@ import numpy as np
 from scipy.stats import qmc
 
 from planner.acquisition.adaptive import AdaptiveStrategy
-from planner.acquisition.strategy import Belief, Strategy, StrategyContext, sweeps
-from planner.evaluation.estimate import estimate_accuracy
+from planner.acquisition.strategy import Belief, Strategy, StrategyContext, belief_of, sweeps
 from planner.ledger.observations import Observations
 from planner.space.expressions import suggestion
 from planner.space.grid import Grid
@@ -51,9 +50,7 @@ class FixedDesign:
         """The model's prediction of the rest."""
         self._model.fit(seen)
         self._cost.fit(seen)
-        success = probability_of_success(self.context.grid, seen)
-        accuracy = estimate_accuracy(self._model, ~seen.known, success)
-        return Belief(self._model.predict(), accuracy, success, *sweeps(self._cost, self.context.trajectory))
+        return belief_of(self._model, self._cost, seen, self.context.trajectory)
 
     def is_due(self, seen: Observations) -> bool:
         """Once the runs have grown by an eighth since the last look."""

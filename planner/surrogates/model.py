@@ -84,7 +84,7 @@ class GridModel:
                 self.learners_[quantity.name].fit(data.rows, data.values, runs, self._law(quantity, data))
         self._noises = {name: learner.noise_ for name, learner in self.learners_.items()}
         self._means, self._stds = self._predict_quantities()
-        self._sigma = {t.name: t.combine(self._means, self._stds, self._noises)[1] for t in self.targets_}
+        self._combined = {t.name: t.combine(self._means, self._stds, self._noises) for t in self.targets_}
         self.left_out_ = {target.name: self._left_out(target) for target in self.targets_}
         return self
 
@@ -106,7 +106,7 @@ class GridModel:
         """All targets at all points, intervals calibrated by the left-out runs."""
         value, low, high, std = {}, {}, {}, {}
         for target in self.targets_:
-            mean, sigma = target.combine(self._means, self._stds, self._noises)
+            mean, sigma = self._combined[target.name]
             width = _Z90 * sigma * self.calibration(target.name)
             back = np.exp if target.log else np.asarray
             value[target.name], std[target.name] = back(mean), sigma
@@ -133,11 +133,12 @@ class GridModel:
         """
         left_out = self.left_out_[target]
         runs = len(np.unique(left_out.runs))
-        rest = ~self.seen_.known & np.isfinite(self._sigma[target])
+        sigma = self._combined[target][1]
+        rest = ~self.seen_.known & np.isfinite(sigma)
         if not runs or not rest.any():
             return 1.0
         # How much less certain the model is of the rest than it was of the left-out runs; log targets compare alike.
-        beyond = float(np.median(self._sigma[target][rest]) / np.median(left_out.std)) - 1
+        beyond = float(np.median(sigma[rest]) / np.median(left_out.std)) - 1
         return 1 + _FEW_RUNS / runs * float(np.clip(2 * beyond, 0, 1))
 
     def _predict_quantities(self) -> tuple[dict[str, FloatArray], dict[str, FloatArray]]:
