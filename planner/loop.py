@@ -78,7 +78,7 @@ class Loop:
     belief: Belief | None = None
 
     def run(self) -> str:
-        """Run until something ends it; the reason is "accuracy", "cost", "trials", "grid" or "interrupted"."""
+        """Run until something ends it; the reason is "accuracy", "noise", "cost", "trials", "grid" or "interrupted"."""
         # The planner's matrices are small: a second BLAS thread slows them, and steals a core from what is measured.
         with threadpool_limits(limits=1):
             return self._run()
@@ -90,8 +90,8 @@ class Loop:
             if self.stop_requested():
                 return "interrupted"
             self._catch_up()
-            if self._wants_belief() and self.strategy.is_due(self.seen) and self._look(rule):
-                return "accuracy"
+            if self._wants_belief() and self.strategy.is_due(self.seen) and (reason := self._look(rule)):
+                return reason
             row = self.strategy.propose(self.seen)
             if row is None:
                 return "grid"
@@ -104,10 +104,10 @@ class Loop:
     def _wants_belief(self) -> bool:
         return self.limits.accuracy is not None or self.limits.share is not None
 
-    def _look(self, rule: AccuracyRule | None) -> bool:
+    def _look(self, rule: AccuracyRule | None) -> str | None:
         self.belief = self.strategy.believe(self.seen)
         self.observer.believed(self.belief, self.seen)
-        return rule is not None and rule.look(self.belief.accuracy)
+        return rule.look(self.belief.accuracy) if rule is not None else None
 
     def _limit(self, row: int) -> str | None:
         plain_cost = self.belief.plain.cost[0] if self.belief else None

@@ -177,6 +177,21 @@ def bench(tmp_path: Path) -> Callable[..., Bench]:
     return write
 
 
+@pytest.fixture(autouse=True)
+def _rivals(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A test of a strategy by `name` is skipped where the rival's packages are missing. BoTorch's models keep the
+    hyperparameters that they begin with: a fit takes seconds, and a strategy keeps its contract with any."""
+    name = getattr(request.node, "callspec", None) and request.node.callspec.params.get("name")
+    if not isinstance(name, str):
+        return
+    from planner.simulation.strategies import STRATEGIES
+
+    for package in STRATEGIES[name].needs if name in STRATEGIES else ():
+        pytest.importorskip(package, reason=f"{name} needs {package}: pip install 'sweepwise[compare]'")
+    if name == "botorch_qnipv":
+        monkeypatch.setattr("planner.simulation.botorch_gp.fit_gpytorch_mll", lambda mll: mll.eval())
+
+
 @pytest.fixture
 def sweepwise(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Ran]:
     """The command line's own entry function, in this process."""

@@ -24,6 +24,7 @@ LEVEL: Final = {room: level for level, rooms in enumerate(ROOMS) for room in roo
 NAMED_FOR_TYPES_ONLY: Final = {
     ("planner.simulation.simulate", "planner.study"),
     ("planner.reporting.plan", "planner.study"),
+    ("planner.reporting.simulation_file", "planner.study"),
     ("planner.reporting.verdict", "planner.study"),
 }
 HEAVY: Final = ("torch", "vllm", "sklearn", "scipy", "pandas", "optuna")
@@ -175,8 +176,12 @@ def test_runners_import_the_space_only() -> None:
 def test_only_the_worker_imports_vllm() -> None:
     importers = {f.importer for f in all_imports("planner", "runners") if within(f.module, "vllm")}
     assert importers == {"runners.vllm_worker"}
-    torch = {f.importer for f in all_imports("planner", "runners") if within(f.module, "torch")}
-    assert torch <= {"runners.vllm_worker"}
+
+
+def test_only_the_rivals_import_torch() -> None:
+    for package in ("torch", "botorch", "gpytorch"):
+        importers = {f.importer for f in all_imports("planner", "runners") if within(f.module, package)}
+        assert importers == {"planner.simulation.botorch_gp"}
 
 
 def test_nothing_of_the_project_imports_its_tests() -> None:

@@ -165,8 +165,9 @@ def test_a_share_is_a_share_of_the_whole_sweep() -> None:
 class Sure:
     """A strategy that believes what it is told to, in the order of the grid."""
 
-    def __init__(self, lows: list[float]) -> None:
+    def __init__(self, lows: list[float], ceiling: float = 1.0) -> None:
         self.lows = lows
+        self.ceiling = ceiling
         self.asked = 0
         self.looked = 0
 
@@ -184,7 +185,8 @@ class Sure:
         low = self.lows[min(self.looked, len(self.lows) - 1)]
         self.looked += 1
         nothing: Any = None
-        return Belief(nothing, {"latency_s": Estimate(0.99, low, 1.0)}, nothing, Sweep((100.0,) * 3, (100.0,) * 3))
+        estimate = Estimate(low, low, 1.0, self.ceiling)
+        return Belief(nothing, {"latency_s": estimate}, nothing, Sweep((100.0,) * 3, (100.0,) * 3))
 
 
 def test_accuracy_must_be_met_twice_in_a_row() -> None:
@@ -199,6 +201,11 @@ def test_a_resumed_study_that_was_accurate_needs_one_look_that_agrees() -> None:
         reason, after, _, _ = play(limits=Limits(accuracy=0.95), strategy=Sure(lows), met=1,
                                    seen=seen.prefix(5))
         assert (reason, after.finished) == ("accuracy", runs)
+
+
+def test_an_accuracy_that_noise_forbids_ends_the_study_once_the_rest_is_learned() -> None:
+    reason, seen, _, _ = play(limits=Limits(accuracy=0.95), strategy=Sure([0.7, 0.8, 0.89, 0.89], ceiling=0.9))
+    assert (reason, seen.finished) == ("noise", 4)
 
 
 @pytest.mark.parametrize(("limits", "reason"), [(Limits(trials=30), "trials"), (Limits(cost=40.0), "cost")])

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from planner.acquisition.information import choose_batch
+from planner.acquisition.information import Chooser, choose_batch
 from planner.acquisition.initial import initial_design
 from planner.acquisition.strategy import Belief, StrategyContext, belief_of
 from planner.ledger.observations import Observations
+from planner.space.types import IntArray
 from planner.surrogates.cost import CostModel
 from planner.surrogates.feasibility import probability_of_success
 from planner.surrogates.model import GridModel
@@ -20,21 +21,30 @@ _SMALLEST_BATCH, _LARGEST_BATCH = 4, 20
 
 
 class AdaptiveStrategy:
-    """Chooses in small batches; what a batch measures is believed only once the batch is done."""
+    """Chooses in small batches; what a batch measures is believed only once the batch is done.
 
-    def __init__(self, context: StrategyContext) -> None:
+    model, cost, initial (rows) and choose take the place of ours: a simulation asks what each part is worth.
+    """
+
+    def __init__(
+        self, context: StrategyContext, *, model: GridModel | None = None, cost: CostModel | None = None,
+        initial: IntArray | None = None, choose: Chooser = choose_batch,
+    ) -> None:
         self.context = context
-        self._queue = [int(row) for row in initial_design(context.grid, context.trajectory, context.seed)]
-        self._model = GridModel(context.grid, context.trajectory)
-        self._cost = CostModel(context.grid, context.accelerators)
+        first = initial_design(context.grid, context.trajectory, context.seed) if initial is None else initial
+        self._queue = [int(row) for row in first]
+        self._is_initial = True
+        self._model = model or GridModel(context.grid, context.trajectory)
+        self._cost = cost or CostModel(context.grid, context.accelerators)
+        self._choose = choose
         self._fitted: tuple[int, int] | None = None
 
     def propose(self, seen: Observations) -> int | None:
         """The next row of the initial design, then of the batch in hand, then of a new batch."""
         ready = self._ready(seen)
         if not ready:
-            ready = self._next_batch(seen)
-            self._queue = ready + self._open_rows(seen)
+            self._queue, self._is_initial = self._next_batch(seen), False
+            ready = self._queue
         return ready[0] if ready else None
 
     def is_due(self, seen: Observations) -> bool:
@@ -52,9 +62,7 @@ class AdaptiveStrategy:
             return 0.0
         if self._fitted is None:
             self._cost.fit(seen)
-        starts = self.context.grid.engine[row] != seen.current_engine
-        start = float(self._cost.start_seconds()[row] * self._cost.devices[row]) if starts else 0.0
-        return float(self._cost.price(np.array([row]))[0]) + start
+        return float(self._cost.price(np.array([row]))[0]) + self._starts(np.array([row]), seen)
 
     def _next_batch(self, seen: Observations) -> list[int]:
         grid = self.context.grid
@@ -66,7 +74,7 @@ class AdaptiveStrategy:
         self._fit(seen)
         size = int(np.clip(np.ceil(_BATCH_SHARE * len(seen.runs)), _SMALLEST_BATCH, _LARGEST_BATCH))
         success = probability_of_success(grid, seen)
-        return choose_batch(self._model, self._cost, seen, success, size, rng, self._kept_engine(seen))
+        return self._choose(self._model, self._cost, seen, success, size, rng)
 
     def _fit(self, seen: Observations) -> None:
         state = (id(seen), len(seen.runs))
@@ -76,29 +84,20 @@ class AdaptiveStrategy:
             self._fitted = state
 
     def _ready(self, seen: Observations) -> list[int]:
-        """What of the queue may run now: only the running engine's, until its start has paid off."""
-        kept = self._kept_engine(seen)
-        rows = self._open_rows(seen)
-        return rows if kept is None else [row for row in rows if self.context.grid.engine[row] == kept]
+        """What of the queue may still run.
 
-    def _kept_engine(self, seen: Observations) -> int | None:
-        """The running engine, while fewer seconds were measured on it than its start took and it has points left.
-
-        The ski-rental rule: leaving earlier may mean paying the start again; whatever comes later, staying as long as
-        the start took costs at most twice what the best plan would have paid.
+        The initial design spreads over engines before it can know what starting one takes. Where the starts that are
+        left would cost more than the runs they are for, it is given up: a batch weighs starts against what they tell.
         """
-        engine = seen.current_engine
-        if engine is None or not seen.measured.any():
-            return None
-        used = 0.0
-        for run in reversed(seen.runs):
-            cost = run.measurement.cost
-            used += cost.seconds - cost.start_s + run.planner_s
-            if cost.start_s > 0:
-                left = (self.context.grid.engine == engine) & ~seen.known
-                left[list(seen.pending)] = False
-                return engine if used < cost.start_s and left.any() else None
-        return None
+        rows = [row for row in self._queue if not seen.known[row] and row not in seen.pending]
+        if self._is_initial and rows and seen.engine_starts() and seen.measured.any():
+            self._cost.fit(seen)
+            if self._starts(np.array(rows), seen) > float(self._cost.price(np.array(rows)).sum()):
+                return [row for row in rows if self.context.grid.engine[row] == seen.current_engine]
+        return rows
 
-    def _open_rows(self, seen: Observations) -> list[int]:
-        return [row for row in self._queue if not seen.known[row] and row not in seen.pending]
+    def _starts(self, rows: IntArray, seen: Observations) -> float:
+        """Accelerator-seconds of the engine starts that running `rows` takes."""
+        engines, first = np.unique(self.context.grid.engine[rows], return_index=True)
+        one = rows[first[engines != (-1 if seen.current_engine is None else seen.current_engine)]]
+        return float((self._cost.start_seconds()[one] * self._cost.devices[one]).sum())

@@ -7,25 +7,33 @@ q           a quantity that a surrogate learns; all are measured by one run
 w_q(u)      what the variance of q adds to the summed variance of the targets at u
 k_q(·,·)    posterior covariance given everything measured, and everything chosen for this batch
 gain(c)     Σ_q Σ_u w_q(u) k_q(u, c)² / (k_q(c, c) + noise²): how much the summed variance of log targets falls
-price(c)    expected accelerator-seconds of the run, and its share of an engine start where one is needed
+price(c)    expected accelerator-seconds of the run
+bundle      runs that follow one engine start; worth Σ gain / (start + Σ price), at the length where that is largest
 
 Integrated posterior variance (Sacks et al. 1989; BoTorch's qNegIntegratedPosteriorVariance) does not depend on the
-values that will be measured, so a batch is chosen greedily with rank-one updates of k.
+values that will be measured, so a batch is chosen greedily with rank-one updates of k. On a running engine the next run
+is the one of most gain / price; another engine is started where a bundle on it, start paid, is worth more than that.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 
 from planner.acquisition.initial import by_engine
 from planner.ledger.observations import Observations
-from planner.space.types import FloatArray, IntArray
+from planner.space.types import BoolArray, FloatArray, IntArray
 from planner.surrogates.cost import CostModel
 from planner.surrogates.model import GridModel
 
-__all__ = ["choose_batch"]
+__all__ = ["Chooser", "choose_batch"]
+
+Chooser: TypeAlias = Callable[
+    [GridModel, CostModel, Observations, FloatArray, int, np.random.Generator], list[int]]
+"""What `choose_batch` is: from the same arguments, rows to run next."""
 
 _CANDIDATES = 600
 _REFERENCES = 400
@@ -45,6 +53,11 @@ class _Field:
         gain: FloatArray = (self.to_references**2 @ self.weights) / noisy
         return gain
 
+    def part(self, candidates: IntArray) -> _Field:
+        """The same for some of the candidates only."""
+        return _Field(
+            self.to_references[candidates], self.among[np.ix_(candidates, candidates)], self.weights, self.noise)
+
     def observe(self, c: int) -> None:
         """Condition on a noisy reading at candidate c."""
         noisy = max(self.among[c, c], 0.0) + self.noise**2 + 1e-12
@@ -55,37 +68,89 @@ class _Field:
 
 def choose_batch(
     model: GridModel, cost: CostModel, seen: Observations, success: FloatArray, size: int, rng: np.random.Generator,
-    engine: int | None = None,
 ) -> list[int]:
     """Up to `size` grid rows to run next, engines in an order that starts each at most once.
 
     success: probability that each point can run, (N,); a run that fails tells nothing about the targets.
-    engine: the only engine configuration to choose from, None for all.
     """
     open_rows = np.flatnonzero(~seen.known)
     open_rows = open_rows[~np.isin(open_rows, list(seen.pending))]
-    candidates = open_rows if engine is None else open_rows[model.grid.engine[open_rows] == engine]
-    candidates = _sample(candidates, _CANDIDATES, rng)
+    candidates = _sample(open_rows, _CANDIDATES, rng)
     if not len(candidates):
         return []
     references = _sample(open_rows, _REFERENCES, rng)
-    fields = _fields(model, candidates, references, success)
-    price = cost.price(candidates)
-    start = cost.start_seconds()[candidates] * cost.devices[candidates]
     engines = model.grid.engine[candidates]
-    running = np.array([engine == seen.current_engine for engine in engines])
+    market = _Market(
+        _fields(model, candidates, references, success), success[candidates], cost.price(candidates),
+        cost.start_seconds()[candidates] * cost.devices[candidates], engines, engines == seen.current_engine)
     chosen: list[int] = []
     while len(chosen) < min(size, len(candidates)):
-        gain = np.sum([field.gain() for field in fields], axis=0) * success[candidates]
-        # A start is shared by the runs that follow it on the same engine: about as many as a batch holds.
-        score = gain / (price + np.where(running, 0.0, start / size))
-        score[chosen] = -np.inf
-        best = int(np.argmax(score))
-        chosen.append(best)
-        running |= engines == engines[best]
-        for field in fields:
-            field.observe(best)
+        chosen += market.buy(size - len(chosen))
     return by_engine(candidates[chosen], engines[chosen], seen.current_engine)
+
+
+class _Market:
+    """The candidates on offer, their prices, and what they are still worth. All arrays (n,) over candidates."""
+
+    def __init__(
+        self, fields: list[_Field], success: FloatArray, price: FloatArray, start: FloatArray, engines: IntArray,
+        running: BoolArray,
+    ) -> None:
+        self._fields, self._success, self._price, self._start = fields, success, price, start
+        self._engines = engines
+        self._running = running | (start <= 0)
+        self._open = np.ones(len(price), dtype=bool)
+        # What a bundle was worth when last looked at: it only falls as more is known.
+        self._worth = {int(engine): np.inf for engine in np.unique(engines[~self._running])}
+
+    def buy(self, most: int) -> list[int]:
+        """The next run on a running engine, or the first `most` runs of a bundle on another."""
+        score = np.where(self._running & self._open, self._gain() / self._price, -np.inf)
+        best = int(np.argmax(score))
+        while self._worth and max(self._worth.values()) > score[best]:
+            engine = max(self._worth, key=lambda e: self._worth[e])
+            bundle, worth = self._bundle(engine)
+            # Where nothing tells anything, no start is worth its price.
+            if worth > score[best] and worth >= max(self._others(engine), default=-np.inf):
+                del self._worth[engine]
+                self._running |= self._engines == engine
+                return self._take(bundle[:most])
+            self._worth[engine] = worth
+        return self._take([best])
+
+    def _others(self, engine: int) -> list[float]:
+        return [worth for other, worth in self._worth.items() if other != engine]
+
+    def _bundle(self, engine: int) -> tuple[list[int], float]:
+        """The bundle of most worth on an engine, and its worth."""
+        members = np.flatnonzero((self._engines == engine) & self._open)
+        fields = [field.part(members) for field in self._fields]
+        price, left = self._price[members], np.ones(len(members), dtype=bool)
+        bundle: list[int] = []
+        gained, paid, worth = 0.0, float(self._start[members[0]]), 0.0
+        while left.any():
+            gain = np.sum([field.gain() for field in fields], axis=0) * self._success[members]
+            c = int(np.argmax(np.where(left, gain / price, -np.inf)))
+            if (gained + gain[c]) / (paid + price[c]) <= worth:
+                break
+            gained, paid = gained + float(gain[c]), paid + float(price[c])
+            worth = gained / paid
+            bundle.append(int(members[c]))
+            left[c] = False
+            for field in fields:
+                field.observe(c)
+        return bundle or [int(members[0])], worth
+
+    def _gain(self) -> FloatArray:
+        gain: FloatArray = np.sum([field.gain() for field in self._fields], axis=0) * self._success
+        return gain
+
+    def _take(self, chosen: list[int]) -> list[int]:
+        for c in chosen:
+            self._open[c] = False
+            for field in self._fields:
+                field.observe(c)
+        return chosen
 
 
 def _fields(model: GridModel, candidates: IntArray, references: IntArray, success: FloatArray) -> list[_Field]:

@@ -36,7 +36,9 @@ def initial_design(grid: Grid, trajectory: str | None, seed: int) -> IntArray:
         rows = np.sort(rng.choice(rows, _CANDIDATES, replace=False))
     cheapness = cost_proxy(grid)[rows] ** -_THRIFT
     features = grid.features[rows]
-    chosen = [int(rng.choice(len(rows), p=cheapness / cheapness.sum()))]
+    # The very first run tells little wherever it is: a dear one would be money lost.
+    cheap = cheapness ** (1 / _THRIFT)
+    chosen = [int(rng.choice(len(rows), p=cheap / cheap.sum()))]
     distance = _distance(features, chosen[0])
     while len(chosen) < initial_size(grid, trajectory):
         score = distance * cheapness

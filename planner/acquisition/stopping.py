@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 from planner.evaluation.estimate import Estimate
 from planner.ledger.observations import Observations
@@ -15,19 +16,32 @@ _LOOKS = 2
 
 
 class AccuracyRule:
-    """Says that the accuracy asked for is reached: the lower end of every target's estimate is there, on two
-    looks in a row. The estimate's middle would stop half of all studies too early."""
+    """Says that the accuracy asked for is reached: every target is likely there by its estimate, on two looks in a row.
+
+    Replayed on six recorded grids (16 goals, 38 seeds; studies/compare), this was true in 95 of 100 stops, at 1.5 times
+    the cost of a stop that knows the truth. Two looks at the estimate's middle: 76 of 100 at 1.3 times; at the lower
+    end of its 90 % interval: never wrong, at 2.5 times or more.
+
+    Where noise forbids the accuracy asked for, it says so once hardly more than noise is left to remove.
+    """
 
     def __init__(self, accuracy: float, met: int = 0) -> None:
         """`met`: looks in a row that have met it before, where a stopped study is resumed."""
         self.accuracy = accuracy
         self._met = met
 
-    def look(self, estimates: Mapping[str, Estimate | None]) -> bool:
-        """Take in the estimates of one look, and say whether to stop."""
-        there = [estimate is not None and estimate.low >= self.accuracy for estimate in estimates.values()]
-        self._met = self._met + 1 if there and all(there) else 0
-        return self._met >= _LOOKS
+    def look(self, estimates: Mapping[str, Estimate | None]) -> Literal["accuracy", "noise"] | None:
+        """Take in the estimates of one look, and say why to stop, if to stop."""
+        known = [estimate for estimate in estimates.values() if estimate is not None]
+        there = bool(known) and len(known) == len(estimates) and all(map(self._is_done, known))
+        self._met = self._met + 1 if there else 0
+        if self._met < _LOOKS:
+            return None
+        return "accuracy" if all(estimate.is_likely(self.accuracy) for estimate in known) else "noise"
+
+    def _is_done(self, estimate: Estimate) -> bool:
+        hopeless = estimate.forbids(self.accuracy) and estimate.is_at_ceiling
+        return estimate.is_likely(self.accuracy) or hopeless
 
 
 @dataclass(frozen=True, slots=True)

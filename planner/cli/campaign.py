@@ -33,7 +33,9 @@ if TYPE_CHECKING:
 __all__ = ["show_state", "state_of"]
 
 _REASONS = {
-    "accuracy": "the accuracy asked for is reached (estimated, lower end of the interval)",
+    "accuracy": "the accuracy asked for is reached (estimated, with a margin)",
+    "noise": "the accuracy asked for is more than the noise of the measurements allows, and what it allows is reached; "
+             "more repeats a run, or a quieter machine, would allow more",
     "cost": "the cost limit is reached", "trials": "the limit of runs is reached",
     "grid": "nothing is left to measure", "interrupted": "stopped by hand",
 }
@@ -77,7 +79,7 @@ def run(
         with _ctrl_c() as stop, Progress(out, limits, len(opened.grid), quiet) as progress:
             # Replayed costs are those of another day: the planner's seconds of today are no part of them.
             clock = None if hasattr(opened.runner, "table") else time.perf_counter
-            met = 1 if ledger.study.user_attrs.get("stopped") == "accuracy" else 0
+            met = 1 if ledger.study.user_attrs.get("stopped") in {"accuracy", "noise"} else 0
             ledger.study.set_user_attr("stopped", None)
             loop = Loop(opened.runner, chosen, ledger, seen, limits, seed, progress, clock, lambda: bool(stop), met)
             reason = loop.run()
@@ -145,8 +147,8 @@ def state_of(seen: Observations, belief: Belief | None, reason: str | None) -> d
         "resource_gain": bargain.resource.value if bargain else None,
         "gains_estimated": bargain.estimated if bargain else None,
         "accuracy": {
-            target: {"estimated": e.estimated, "low": e.low, "high": e.high} if e else
-            {"estimated": None, "low": None, "high": None}
+            target: {"estimated": e.estimated, "low": e.low, "high": e.high, "ceiling": e.ceiling} if e else
+            {"estimated": None, "low": None, "high": None, "ceiling": None}
             for target, e in accuracy.items()
         },
         "stopped": reason,

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from planner.cli.app import JsonOption, QuietOption, app, console, write_json
+from planner.cli.app import JsonOption, QuietOption, StorageOption, app, console, write_json
 from planner.space.types import StudyError
 
 __all__: list[str] = []
@@ -40,7 +40,7 @@ def init(
 def validate(
     study: Annotated[Path | None, typer.Argument(metavar="[STUDY]", show_default=False)] = None,
     schema: Annotated[bool, typer.Option("--schema", help="Print the JSON Schema of study files.")] = False,
-    json_file: JsonOption = None, quiet: QuietOption = False,
+    storage: StorageOption = None, json_file: JsonOption = None, quiet: QuietOption = False,
 ) -> None:
     """Check a study file, its table and its runner's settings; nothing is started or written."""
     from planner.study import open_study
@@ -53,7 +53,7 @@ def validate(
         return
     if study is None:
         raise StudyError("STUDY: is missing; name a study file, or ask for --schema")
-    opened = open_study(study)
+    opened = open_study(study, storage)
     write_json(json_file, {"valid": True, "grid_points": len(opened.grid), "targets": list(opened.targets)})
     console(quiet).print(f"{study}: valid, {len(opened.grid):,} grid points, "
                          f"targets {', '.join(opened.targets)}", soft_wrap=True)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from planner.cli.app import JsonOption, QuietOption, SeedOption, StudyArgument, app, console, write_json
+from planner.cli.app import JsonOption, QuietOption, SeedOption, StorageOption, StudyArgument, app, console
 from planner.space.types import StudyError
 from planner.study import open_study
 
@@ -16,30 +16,40 @@ __all__: list[str] = []
 @app.command()
 def simulate(
     study: StudyArgument,
-    strategies: Annotated[str, typer.Option("--strategies", help="Names, separated by commas.")] = "sweepwise",
+    strategies: Annotated[
+        str, typer.Option("--strategies", help="Names, separated by commas; a wrong one is answered by all of them.")
+    ] = "sweepwise",
     seeds: Annotated[int, typer.Option("--seeds", min=1, help="Seeds of each strategy.")] = 3,
     at_cost: Annotated[str, typer.Option("--at-cost", help="Shares of the full cost at which to score.")]
     = "0.01,0.02,0.05,0.1",
     stop_accuracy: Annotated[
         float, typer.Option("--stop-accuracy", min=0.0, max=1.0, help="Where the stopping rule would stop.")] = 0.95,
     jobs: Annotated[int, typer.Option("--jobs", min=1, help="Simulations at a time.")] = 1,
-    json_file: JsonOption = None, quiet: QuietOption = False, seed: SeedOption = 0,
+    storage: StorageOption = None, json_file: JsonOption = None, quiet: QuietOption = False, seed: SeedOption = 0,
 ) -> None:
-    """Play the adaptive loop against a recorded grid and score it against the truth."""
-    from planner.reporting.terminal import simulation_table
-    from planner.simulation.simulate import simulate_all
+    """Play the adaptive loop against a recorded grid and score it against the truth.
 
-    opened = open_study(study, seed=seed)
-    names = [name.strip() for name in strategies.split(",") if name.strip()]
+    What --json names is written after each simulation, and an equal call goes on from there.
+    """
+    from planner.reporting.simulation import SimulationProgress, simulation_table
+    from planner.reporting.simulation_file import SimulationFile, header
+    from planner.simulation.simulate import check, simulate_each
+
+    opened = open_study(study, storage, seed=seed)
+    names = list(dict.fromkeys(name.strip() for name in strategies.split(",") if name.strip()))
     if not names:
         raise StudyError("--strategies: names none; write one or more, as in sweepwise,random")
     if not 0 <= stop_accuracy <= 1:
         raise StudyError(f"--stop-accuracy: {stop_accuracy} is out of range; it lies between 0 and 1")
-    out = console(quiet)
-    result = simulate_all(opened, names, range(seed, seed + seeds), _shares(at_cost), stop_accuracy, jobs,
-                          lambda text: out.print(text, soft_wrap=True))
-    write_json(json_file, result)
-    out.print(simulation_table(result))
+    shares = _shares(at_cost)
+    check(opened, names)
+    tasks = [(name, number) for name in names for number in range(seed, seed + seeds)]
+    record, out = SimulationFile(json_file, header(opened, shares, stop_accuracy), tasks), console(quiet)
+    with SimulationProgress(out, len(tasks), len(tasks) - len(record.missing)) as progress:
+        for runs in simulate_each(opened, record.missing, shares, stop_accuracy, jobs):
+            record.add(runs)
+            progress.finished(runs)
+    out.print(simulation_table(record.answer()))
 
 
 def _shares(text: str) -> list[float]:

@@ -155,7 +155,7 @@ class Ledger:
             if trial.number in taken:
                 continue
             if "measurement" in trial.user_attrs and trial.state.is_finished():
-                seen.add(_run(trial))
+                seen.add(_run(trial), elsewhere=True)
             elif trial.state is TrialState.RUNNING and (before is None or trial.number < before):
                 row = seen.grid.find(trial.params)
                 if row is not None:

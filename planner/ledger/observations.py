@@ -48,14 +48,22 @@ class Observations:
         self.seconds: FloatArray = np.full(len(grid), np.nan)
         self._repeats: dict[str, dict[int, tuple[float, ...]]] = {}
         self._columns: dict[str, FloatArray] = {}
+        self.current_engine: int | None = None
         for run in runs:
             self.add(run)
 
-    def add(self, run: Run) -> None:
-        """Take in a finished run. An interrupted one only costs."""
+    def add(self, run: Run, *, elsewhere: bool = False) -> None:
+        """Take in a finished run. An interrupted one only costs.
+
+        elsewhere: another process made it. Only what this one ran left an engine that it can go on with: the
+        configuration is `current_engine`, None before the first run here and after a failure.
+        """
         position = len(self.runs)
         self.runs.append(run)
         row = self.grid.find(run.point)
+        if row is not None and not elsewhere:
+            ok = run.measurement.status is Status.OK
+            self.current_engine = int(self.grid.engine[row]) if ok else None
         if run.measurement.status is Status.FAILED and row is not None and not self.measured[row]:
             self.failed[row] = True
             self.seconds[row] = run.measurement.cost.seconds - run.measurement.cost.start_s
@@ -136,12 +144,3 @@ class Observations:
             if row is not None and run.measurement.cost.start_s > 0:
                 starts.setdefault(int(self.grid.engine[row]), []).append(run.measurement.cost.start_s)
         return starts
-
-    @property
-    def current_engine(self) -> int | None:
-        """The engine configuration that the last run left running; None before the first and after a failure."""
-        last = next((run for run in reversed(self.runs) if self.grid.find(run.point) is not None), None)
-        if last is None or last.measurement.status is not Status.OK:
-            return None
-        row = self.grid.find(last.point)
-        return None if row is None else int(self.grid.engine[row])

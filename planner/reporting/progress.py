@@ -119,11 +119,18 @@ class Progress(Observer):
             if estimate is None:
                 grid.add_row(target, "", "too few runs to estimate")
                 continue
-            wanted = f", asked for {percent(self._limits.accuracy)}" if self._limits.accuracy else ""
             grid.add_row(
                 target, ProgressBar(1.0, max(0.0, estimate.estimated), width=30),
-                f"estimated {percent(estimate.estimated)} ({percent(estimate.low)} … {percent(estimate.high)}){wanted}")
+                f"estimated {percent(estimate.estimated)} ({percent(estimate.low)} … {percent(estimate.high)})"
+                + self._wanted(estimate))
         return [grid]
+
+    def _wanted(self, estimate: Estimate) -> str:
+        goal = self._limits.accuracy
+        if goal is None:
+            return ""
+        noise = f"; noise allows about {percent(estimate.ceiling)}" if estimate.forbids(goal) else ""
+        return f", asked for {percent(goal)}{noise}"
 
     def _time_left(self, seen: Observations) -> str:
         """From the budget, or from how the error has been falling (error ∝ cost^−α between looks)."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import statistics
 from typing import TYPE_CHECKING, Any
 
 from rich.console import RenderableType
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
     from planner.reporting.verdict import Verdict
 
 __all__ = ["accuracy_table", "as_json", "duration", "frame_table", "gains_table", "percent", "point_text",
-           "runs_table", "simulation_table", "verdict_table"]
+           "runs_table", "verdict_table"]
 
 
 def duration(seconds: float) -> str:
@@ -50,13 +49,14 @@ def point_text(point: Point) -> str:
 def accuracy_table(estimates: dict[str, Estimate | None]) -> Table:
     """Estimated accuracy of each target, labelled as such."""
     table = Table(title="Estimated accuracy on the points not measured", title_justify="left", box=None)
-    for column in ("target", "estimated", "90 % interval"):
+    for column in ("target", "estimated", "90 % interval", "noise allows"):
         table.add_column(column, justify="left" if column == "target" else "right")
     for target, estimate in estimates.items():
         if estimate is None:
-            table.add_row(target, "–", "too few runs")
+            table.add_row(target, "–", "too few runs", "")
         else:
-            table.add_row(target, percent(estimate.estimated), f"{percent(estimate.low)} … {percent(estimate.high)}")
+            table.add_row(target, percent(estimate.estimated), f"{percent(estimate.low)} … {percent(estimate.high)}",
+                          f"about {percent(estimate.ceiling)}")
     return table
 
 
@@ -136,28 +136,3 @@ def as_json(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
-
-
-def simulation_table(result: dict[str, Any]) -> Table:
-    """Median accuracy over seeds at each share of the full cost, and where the stopping rule stops."""
-    runs = result["runs"]
-    shares = [entry["cost_fraction"] for entry in runs[0]["at"]]
-    table = Table(box=None, title_justify="left", title=f"Accuracy on {result['grid_points']:,} grid points by share "
-                  "of the full cost (median over seeds)")
-    for column in ("strategy", "target", *[f"{share * 100:g} %" for share in shares], "stops at", "accuracy there"):
-        table.add_column(column, justify="left" if column in {"strategy", "target"} else "right")
-    for name, target in dict.fromkeys((run["strategy"], run["target"]) for run in runs):
-        mine = [run for run in runs if (run["strategy"], run["target"]) == (name, target)]
-        cells = [percent(_median([run["at"][i]["accuracy"] for run in mine])) for i in range(len(shares))]
-        stops = [run["stop"] for run in mine if run["stop"]]
-        at = percent(_median([stop["cost_fraction"] for stop in stops])) if stops else "–"
-        table.add_row(name, target, *cells, at, percent(_median([stop["accuracy"] for stop in stops])))
-    table.caption = f"full cost: {duration(result['full_cost'])} of accelerator time"
-    table.caption_justify = "left"
-    return table
-
-
-def _median(values: list[float | None]) -> float:
-    """NaN where a value is undefined: a median over the lucky seeds would flatter."""
-    known = [value for value in values if value is not None and math.isfinite(value)]
-    return statistics.median(known) if known and len(known) == len(values) else math.nan

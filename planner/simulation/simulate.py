@@ -6,7 +6,7 @@ Every cost is a replayed one, charged to the loop's one budget. The truth is see
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
@@ -18,7 +18,7 @@ from planner.evaluation.accuracy import score
 from planner.evaluation.estimate import Estimate
 from planner.ledger.observations import Observations, Run
 from planner.loop import Loop, Observer
-from planner.simulation.strategies import make_strategy, uses_trajectories
+from planner.simulation.strategies import check_names, make_strategy, uses_trajectories
 from planner.space.metrics import is_gain
 from planner.space.recorded import RecordedTable
 from planner.space.types import FloatArray, Measurement, Point, Proposal, Runner, RunnerContext, StudyError
@@ -26,10 +26,12 @@ from planner.space.types import FloatArray, Measurement, Point, Proposal, Runner
 if TYPE_CHECKING:
     from planner.study import Study
 
-__all__ = ["full_cost", "plain_sweep", "simulate_all", "simulate_one"]
+__all__ = ["Task", "check", "full_cost", "plain_seconds", "plain_sweep", "simulate_each", "simulate_one"]
 
 
 T = TypeVar("T")
+Task = tuple[str, int]
+"""A strategy's name and a seed."""
 
 
 class _Replay(Runner, Protocol):
@@ -105,6 +107,7 @@ class _Watch(Observer):
     rule: AccuracyRule
     costs: list[float] = field(default_factory=list)
     stopped_at: int | None = None
+    reason: str | None = None
     belief: Belief | None = None
 
     def finished(self, run: Run, seen: Observations) -> None:
@@ -112,33 +115,29 @@ class _Watch(Observer):
         self.costs.append(previous + run.measurement.cost.accelerator_seconds)
         if self.stopped_at is None and self.strategy.is_due(seen):
             belief = self.strategy.believe(seen)
-            if self.rule.look(belief.accuracy):
+            self.reason = self.rule.look(belief.accuracy)
+            if self.reason is not None:
                 self.stopped_at, self.belief = len(self.costs), belief
 
 
-def simulate_all(
-    study: Study, names: Sequence[str], seeds: Iterable[int], shares: Sequence[float], stop_accuracy: float,
-    jobs: int, say: Callable[[str], None],
-) -> dict[str, Any]:
-    """Every strategy with every seed; the form of `simulate --json`. Raises StudyError."""
-    from joblib import Parallel, delayed
-
+def check(study: Study, names: Sequence[str]) -> None:
+    """Raises StudyError where the study is no recorded grid, or a strategy cannot play on it: before any is played."""
     if not hasattr(study.runner, "table"):
         raise StudyError("runner.kind: simulate needs a recorded grid; use `kind: replay`")
-    if not names:
-        raise StudyError("--strategies: names none; write some, separated by commas, as in sweepwise,random")
+    check_names(names, "--strategies")
     for name in names:
-        study.strategy(name)  # an unknown name is told before anything is computed
-    tasks = [(name, seed) for name in names for seed in seeds]
+        study.strategy(name)
+
+
+def simulate_each(
+    study: Study, tasks: Sequence[Task], shares: Sequence[float], stop_accuracy: float, jobs: int
+) -> Iterator[list[dict[str, Any]]]:
+    """What `simulate_one` gives for each task as soon as it is done, in no certain order."""
+    from joblib import Parallel, delayed
+
     work = (delayed(simulate_one)(study, name, seed, shares, stop_accuracy) for name, seed in tasks)
-    runs: list[dict[str, Any]] = []
-    began = time.monotonic()
-    results = Parallel(n_jobs=jobs, return_as="generator")(work)
-    for done, ((name, seed), result) in enumerate(zip(tasks, results, strict=True), start=1):
-        runs.extend(result)
-        left = (time.monotonic() - began) / done * (len(tasks) - done)
-        say(f"{done} of {len(tasks)}: {name}, seed {seed} · about {left:.0f} s left")
-    return {"grid_points": len(study.grid), "full_cost": full_cost(study), "runs": runs}
+    results: Iterator[list[dict[str, Any]]] = Parallel(n_jobs=jobs, return_as="generator_unordered")(work)
+    return results
 
 
 def simulate_one(
@@ -254,4 +253,4 @@ def _stop(study: Study, watch: _Watch, seen: Observations, full: float, target: 
     if watch.stopped_at is None or watch.belief is None:
         return None
     found = _scores(study, watch.belief, seen.prefix(watch.stopped_at))[target]
-    return {"cost_fraction": watch.costs[watch.stopped_at - 1] / full, **found, "reason": "accuracy"}
+    return {"cost_fraction": watch.costs[watch.stopped_at - 1] / full, **found, "reason": watch.reason}

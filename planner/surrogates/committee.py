@@ -1,10 +1,14 @@
-"""Two beliefs about one quantity, averaged: one that only interpolates, one that also knows a latency law.
+"""Two beliefs about one quantity, averaged: one that only interpolates, and one that also knows a latency law.
 
 The law (physics.py) helps most where cheap points must tell about dear ones, and alone it hurts where a grid does not
 obey it; the average keeps both gains, and where the two disagree it says so by a wider interval.
 
-Notation: m_j, v_j mean and variance of member j; π_j ∝ 1/its squared error on left-out runs; w_j ∝ π_j/v_j;
-mean Σ w_j m_j; variance Σ w_j (v_j + (m_j − mean)²), that of the mixture.
+Each is judged by what it said of each run before that run was made, in the later half of the runs: those lie where the
+belief was least sure when they were chosen, as the unmeasured points do now. Leaving out one run of all, the usual way,
+judges by the cheap and crowded corner where most runs are.
+
+Notation: m_j, v_j mean and variance of member j; π_j ∝ 1/its mean squared error ahead; w_j ∝ π_j/v_j; mean Σ w_j m_j;
+variance Σ w_j (v_j + (m_j − mean)²), that of the mixture.
 """
 
 from __future__ import annotations
@@ -31,18 +35,23 @@ class Learner(Protocol):
 
     noise_: float
 
-    def fit(self, rows: IntArray, y: FloatArray, runs: IntArray | None, law: FloatArray | None) -> Self:
-        """Learn from values y (n,) at `rows`; runs (n,) where readings of one run share its luck; law (N,) a physical
-        law's logarithm at every point, where there is one."""
+    def fit(
+        self, rows: IntArray, y: FloatArray, runs: IntArray, noise: FloatArray | None = None,
+        share_luck: bool = False, law: FloatArray | None = None,
+    ) -> Self:
+        """Learn from values y (n,) at `rows`, given by `runs` (n,), numbers ascending in time.
+
+        noise: what is known of each reading's standard deviation, (n,). share_luck: readings of one run share a part
+        of their noise. law: a physical law's logarithm at every grid point, (N,)."""
         ...
 
     def predict(self) -> tuple[FloatArray, FloatArray]:
-        """Mean and standard deviation at every grid point, (N,), noise-free."""
+        """Mean and standard deviation of a reading at every grid point, (N,), noise included."""
         ...
 
-    def leave_group_out(self, runs: IntArray) -> tuple[FloatArray, FloatArray] | None:
-        """Mean and standard deviation, noise included, of each reading from the other runs, (n,); None where this
-        learner cannot say."""
+    def ahead(self) -> tuple[FloatArray, FloatArray] | None:
+        """Mean and standard deviation, noise included, of each reading of the later half of the runs, from the runs
+        before its own, (n,), NaN for the earlier half; None where this learner cannot say."""
         ...
 
     def covariance(self, rows: IntArray, others: IntArray) -> FloatArray | None:
@@ -57,17 +66,21 @@ class Single:
         self.features = features
         self._surrogate = surrogate
 
-    def fit(self, rows: IntArray, y: FloatArray, runs: IntArray | None, law: FloatArray | None) -> Self:
+    def fit(
+        self, rows: IntArray, y: FloatArray, runs: IntArray, noise: FloatArray | None = None,
+        share_luck: bool = False, law: FloatArray | None = None,
+    ) -> Self:
         """Learn; runs and law are not used."""
-        self._surrogate.fit(self.features[rows], y)
+        self._surrogate.fit(self.features[rows], y, noise)
         self.noise_ = self._surrogate.noise_
         return self
 
     def predict(self) -> tuple[FloatArray, FloatArray]:
-        """Mean and standard deviation at every row."""
-        return self._surrogate.predict(self.features)
+        """Mean and standard deviation of a reading at every row."""
+        mean, std = self._surrogate.predict(self.features)
+        return mean, np.hypot(std, self.noise_)
 
-    def leave_group_out(self, runs: IntArray) -> None:
+    def ahead(self) -> None:
         """Cannot say."""
 
     def covariance(self, rows: IntArray, others: IntArray) -> None:
@@ -75,61 +88,82 @@ class Single:
 
 
 class Committee:
-    """Two Gaussian processes as one Learner; the plain one alone where there is no law."""
+    """Two Gaussian processes as one Learner; the plain one alone where there is no law.
 
-    def __init__(self, features: Features) -> None:
+    heard: the only member to believe, 0 the plain one, -1 the last; both where None.
+    """
+
+    def __init__(self, features: Features, heard: int | None = None) -> None:
         self.features = features
+        self._heard = heard
         self._plain = GaussianProcess()
-        d = features.numeric.shape[1]
-        self._lawful = GaussianProcess(linear_only=(d,), category_terms=("offset",))
+        # The law stands for what bends between the sizes of one model; what is left to a category is a level and tilt.
+        self._lawful = GaussianProcess(
+            linear_only=(features.numeric.shape[1],), category_terms=("offset", "slope"))
 
-    def fit(self, rows: IntArray, y: FloatArray, runs: IntArray | None, law: FloatArray | None) -> Self:
+    def fit(
+        self, rows: IntArray, y: FloatArray, runs: IntArray, noise: FloatArray | None = None,
+        share_luck: bool = False, law: FloatArray | None = None,
+    ) -> Self:
         """Learn; the law is one more column of the second member's linear part."""
         self.members_ = [(self._plain, self.features)]
         if law is not None and np.ptp(law) > 1e-9:
-            column = (law - law.mean()) / law.std()
-            numeric = np.column_stack([self.features.numeric, column])
+            numeric = np.column_stack([self.features.numeric, (law - law.mean()) / law.std()])
             self.members_.append((self._lawful, Features(numeric, self.features.category, self.features.levels)))
         for member, features in self.members_:
-            member.fit(features[rows], y, groups=runs)
-        self._groups = np.arange(len(rows)) if runs is None else runs
-        self.trust_ = self._trust(y)
+            member.fit(features[rows], y, noise, runs if share_luck else None)
+        if self._heard is not None:
+            self.members_ = [self.members_[self._heard]]
+        distinct = np.unique(runs)
+        early = runs < distinct[len(distinct) // 2]
+        self._ahead = [member.ahead(runs) for member, _ in self.members_]
+        for mean, std in self._ahead:
+            mean[early], std[early] = np.nan, np.nan
+        self.trust_ = self._trust(y, runs)
         self.noise_ = float(self.trust_ @ [member.noise_ for member, _ in self.members_])
         return self
 
     def predict(self) -> tuple[FloatArray, FloatArray]:
-        """Mean and standard deviation of the mixture at every row, noise-free."""
-        return _mixture([member.predict(features) for member, features in self.members_], self.trust_)
+        """Mean and standard deviation of the mixture at every row, noise included: what a member cannot explain it
+        takes for noise, and must not be trusted as if it could."""
+        said = []
+        for member, features in self.members_:
+            mean, std = member.predict(features)
+            said.append((mean, np.hypot(std, member.noise_)))
+        return _mixture(said, self.trust_)
 
-    def leave_group_out(self, runs: IntArray) -> tuple[FloatArray, FloatArray]:
-        """Mean and standard deviation, noise included, of each reading from the other runs."""
-        return _mixture([member.leave_group_out(runs) for member, _ in self.members_], self.trust_)
+    def ahead(self) -> tuple[FloatArray, FloatArray]:
+        """Mean and standard deviation, noise included, of each later reading from the runs before it."""
+        return _mixture(self._ahead, self.trust_)
 
     def covariance(self, rows: IntArray, others: IntArray) -> FloatArray:
-        """Posterior covariance between rows, the members' mean by trust."""
-        covariance = np.zeros((len(rows), len(others)))
-        for trust, (member, features) in zip(self.trust_, self.members_, strict=True):
-            covariance += trust * member.covariance(features[rows], features[others])
-        return covariance
+        """Posterior covariance of the first member, the plain one.
 
-    def _trust(self, y: FloatArray) -> FloatArray:
-        """π ∝ 1 / mean squared error on left-out runs, each run counted once; equal while there are few.
-
-        Choosing the better member outright, or by predictive density, follows the cheap runs that were made and forgets
-        the dear ones that were not: there the law is what helps.
+        The law believes that it knows dear points from cheap ones. Replaying recorded grids, points chosen by its
+        covariance, by the members' average or by the two in turn made for worse predictions later on.
         """
-        _, of_run, counts = np.unique(self._groups, return_inverse=True, return_counts=True)
-        if len(self.members_) == 1 or len(counts) < _LEAST_RUNS:
+        member, features = self.members_[0]
+        return member.covariance(features[rows], features[others])
+
+    def _trust(self, y: FloatArray, runs: IntArray) -> FloatArray:
+        """π; equal while there are few runs.
+
+        Choosing the better member outright, or by predictive density, forgets the law where only it would help.
+        """
+        if len(self.members_) == 1 or len(np.unique(runs)) < _LEAST_RUNS:
             return np.full(len(self.members_), 1 / len(self.members_))
-        errors = np.array([_left_out_error(member, y, self._groups, of_run) for member, _ in self.members_])
+        errors = np.array([_squared_error(y - mean, runs) for mean, _ in self._ahead])
         trust: FloatArray = (1 / errors) / np.sum(1 / errors)
         return trust
 
 
-def _left_out_error(member: GaussianProcess, y: FloatArray, groups: IntArray, of_run: IntArray) -> float:
-    squares = (y - member.leave_group_out(groups)[0]) ** 2
+def _squared_error(error: FloatArray, runs: IntArray) -> float:
+    """Mean square, each run counted once, of the errors (n,) that are not NaN."""
+    told = np.isfinite(error)
+    squares = error[told] ** 2
     # One glitch must not choose the member.
     squares = np.minimum(squares, _GLITCH**2 * np.median(squares) + 1e-12)
+    _, of_run = np.unique(runs[told], return_inverse=True)
     return float(np.mean(np.bincount(of_run, squares) / np.bincount(of_run))) + 1e-12
 
 

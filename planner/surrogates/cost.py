@@ -10,8 +10,8 @@ import numpy as np
 
 from planner.ledger.observations import Observations
 from planner.space.grid import Grid
-from planner.space.types import FloatArray, IntArray, Point
-from planner.surrogates.committee import Committee
+from planner.space.types import Features, FloatArray, IntArray, Point
+from planner.surrogates.committee import Committee, Learner
 from planner.surrogates.physics import LatencyLaw
 
 __all__ = ["CostModel", "Sweep"]
@@ -38,12 +38,15 @@ class CostModel:
     Parameters
     ----------
     accelerators : devices that a run at a point occupies.
+    make : what learns the logarithm of the seconds.
     """
 
-    def __init__(self, grid: Grid, accelerators: Callable[[Point], float]) -> None:
+    def __init__(
+        self, grid: Grid, accelerators: Callable[[Point], float], make: Callable[[Features], Learner] = Committee
+    ) -> None:
         self.grid = grid
         self._accelerators = accelerators
-        self._learner = Committee(grid.features)
+        self._learner = make(grid.features)
         self._law = LatencyLaw(grid, whole=True, flat=False)
 
     @cached_property
@@ -62,7 +65,8 @@ class CostModel:
         if self.learned_ and not known.all():
             rows = np.flatnonzero(known)
             law = None if self._law.is_trivial else self._law.fit(rows, seen.seconds[known])
-            mean, std = self._learner.fit(rows, np.log(seen.seconds[known]), seen.run_of[rows], law).predict()
+            y, runs = np.log(seen.seconds[known]), seen.run_of[rows]
+            mean, std = self._learner.fit(rows, y, runs, share_luck=True, law=law).predict()
             self._seconds, self._spread = np.exp(mean), np.where(known, 0.0, _Z90 * std)
         self._seconds[known] = seen.seconds[known]
         return self

@@ -13,8 +13,8 @@ L, α        lower Cholesky factor of K; K⁻¹z
 Hyper-parameters maximise log p(z | X, θ) + log p(θ) (maximum a posteriori), by L-BFGS-B with analytic
 gradients. With few points the priors decide: plain maximum likelihood takes a chance fit for the truth.
 
-Sources: Rasmussen & Williams (2006), algorithm 2.1 and eq. 5.9; leaving out in closed form, eq. 5.12 and, for
-groups, Ginsbourger & Schärer, arXiv 2101.03108.
+Sources: Rasmussen & Williams (2006), algorithm 2.1 and eq. 5.9; predicting each reading from those before it, Dawid,
+J. R. Statist. Soc. A 147 (1984), "the prequential approach".
 """
 
 from __future__ import annotations
@@ -141,7 +141,7 @@ class GaussianProcess:
         step = max(1, _CHUNK_ENTRIES // len(self.rows_))
         for start in range(0, len(features), step):
             part = slice(start, start + step)
-            mean[part], variance[part], _ = self._posterior(features[part])
+            mean[part], variance[part] = self._posterior(features[part])
         return self.centre_ + self.scale_ * mean, self.scale_ * np.sqrt(variance)
 
     def covariance(self, a: Features, b: Features) -> FloatArray:
@@ -150,45 +150,25 @@ class GaussianProcess:
         posterior: FloatArray = self.scale_**2 * (prior - self._cross(a)[1].T @ self._cross(b)[1])
         return posterior
 
-    def leave_group_out(self, groups: IntArray) -> tuple[FloatArray, FloatArray]:
-        """Predict each row's noisy y from the rows of all other groups, hyper-parameters held.
+    def ahead(self, runs: IntArray) -> tuple[FloatArray, FloatArray]:
+        """Predict each row's noisy y from the rows of earlier runs alone, hyper-parameters held.
 
-        groups: (n,) run of each row given to `fit`, or unions of runs. Returns mean and standard deviation,
-        each (n,), in y's units; the deviation includes the row's own noise. With block g of C = K⁻¹ and
-        α = C z, the mean is z_g − C_gg⁻¹ α_g and the covariance C_gg⁻¹ (Ginsbourger & Schärer).
+        runs: (n,) run of each row given to `fit`, numbers ascending in time. Returns mean and standard deviation,
+        each (n,), in y's units, NaN for rows beyond the maximum of points; the deviation includes the row's own noise.
+
+        With rows in order of time, y is L u for independent standard normal u (Rasmussen & Williams, eq. A.12): what
+        earlier runs say of block g is z_g − L_gg u_g, with covariance L_gg L_gg'. One factorisation tells them all.
         """
-        groups = np.asarray(groups)
-        if groups.shape != self._y.shape:
-            raise ValueError(f"groups has shape {groups.shape}, the data {self._y.shape}")
-        mean, variance = np.empty(len(groups)), np.empty(len(groups))
-        C, z = inverse_of_factor(self._L), (self._y[self.rows_] - self.centre_) / self.scale_
-        used = groups[self.rows_]
-        for members in _blocks(used):
-            blocks = C[members[:, :, None], members[:, None, :]]
-            covariance = np.linalg.inv(blocks)
-            shift = np.einsum("gij,gj->gi", covariance, self._alpha[members])
-            mean[self.rows_[members]] = z[members] - shift
-            variance[self.rows_[members]] = np.einsum("gii->gi", covariance)
-        unused = np.setdiff1d(np.arange(len(groups)), self.rows_)
-        if len(unused):
-            mean[unused], variance[unused] = self._without_own_group(unused, groups, C)
-        variance = np.maximum(variance, _LEAST_VARIANCE)
-        return self.centre_ + self.scale_ * mean, self.scale_ * np.sqrt(variance)
-
-    def _without_own_group(self, rows: IntArray, groups: IntArray, C: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Leave-group-out for rows outside the subset: predict, then take their group's part back. Scaled."""
-        features, h = self._features[rows], self.hyperparameters_
-        mean, variance, cross = self._posterior(features)
-        variance += h.noise**2 + h.run_noise**2 + (self._noise[rows] / self.scale_) ** 2
-        used = groups[self.rows_]
-        for group in np.unique(groups[rows]):
-            members, own = np.flatnonzero(used == group), np.flatnonzero(groups[rows] == group)
-            if len(members):
-                gain = C[members] @ cross[:, own]
-                solved = np.linalg.solve(C[np.ix_(members, members)], gain)
-                mean[own] -= solved.T @ self._alpha[members]
-                variance[own] += np.einsum("ij,ij->j", gain, solved)
-        return mean, variance
+        order = self.rows_[np.argsort(runs[self.rows_], kind="stable")]
+        pairs, z = self._scaled(order)
+        L = safe_cholesky(self._kernel.matrix(self.hyperparameters_, pairs))
+        u = solve_triangular(L, z, lower=True, check_finite=False)
+        same = np.tril(np.equal.outer(runs[order], runs[order]))
+        mean, std = np.full(len(runs), np.nan), np.full(len(runs), np.nan)
+        own = np.where(same, L, 0.0)
+        mean[order] = self.centre_ + self.scale_ * (z - own @ u)
+        std[order] = self.scale_ * np.sqrt(np.maximum((own**2).sum(axis=1), _LEAST_VARIANCE))
+        return mean, std
 
     def _still_good(self, y: FloatArray) -> bool:
         """Whether hyper-parameters may be kept: little new data, and y where it was."""
@@ -236,7 +216,8 @@ class GaussianProcess:
         pairs, z = self._scaled(self.rows_)
         self._L = safe_cholesky(kernel.matrix(h, pairs))
         self._alpha: FloatArray = cho_solve((self._L, True), z)
-        self.noise_ = self.scale_ * math.hypot(h.noise, h.run_noise)
+        usual = float(np.sqrt(np.mean(self._noise**2)))
+        self.noise_ = math.hypot(self.scale_ * h.noise, self.scale_ * h.run_noise, usual)
         mean, sd = (moment[kernel.active] for moment in kernel.prior(self.priors or Priors()))
         log_prior = float(norm.logpdf(self._theta[kernel.active], mean, sd).sum())
         self.log_posterior_ = _gaussian_log_density(self._L, self._alpha, z) + log_prior
@@ -246,12 +227,12 @@ class GaussianProcess:
         cross = self._kernel.matrix(self.hyperparameters_, self._kernel.pairs(self._data, features))
         return cross, solve_triangular(self._L, cross, lower=True, check_finite=False)
 
-    def _posterior(self, features: Features) -> tuple[FloatArray, FloatArray, FloatArray]:
-        """Mean and variance (m,), in scaled units, and the cross-covariance (n, m) they came from."""
+    def _posterior(self, features: Features) -> tuple[FloatArray, FloatArray]:
+        """Mean and variance (m,), in scaled units."""
         cross, whitened = self._cross(features)
         prior = self._kernel.diagonal(self.hyperparameters_, features)
         variance = prior - np.einsum("ij,ij->j", whitened, whitened)
-        return self._alpha @ cross, np.maximum(variance, _LEAST_VARIANCE), cross
+        return self._alpha @ cross, np.maximum(variance, _LEAST_VARIANCE)
 
 
 def _checked(
@@ -287,11 +268,3 @@ def _log_likelihood(
     alpha = cho_solve((L, True), z, check_finite=False)
     W = np.outer(alpha, alpha) - inverse_of_factor(L)
     return _gaussian_log_density(L, alpha, z), 0.5 * kernel.contract(h, pairs, matern, slope, W)
-
-
-def _blocks(groups: IntArray) -> list[IntArray]:
-    """Row indices of the groups, stacked by size: arrays of shape (number of groups of that size, size)."""
-    order = np.argsort(groups, kind="stable")
-    members = np.split(order, np.flatnonzero(np.diff(groups[order])) + 1)
-    sizes = sorted({len(m) for m in members})
-    return [np.stack([m for m in members if len(m) == size]) for size in sizes]

@@ -1,7 +1,7 @@
 """What we believe about every target at every grid point, and how far that belief has proved right.
 
 Notation: N grid points; T targets; σ standard deviation of a target's logarithm (or of the target, where it can be
-zero or negative), the noise of a measurement included unless said; z a left-out run's standardised error.
+zero or negative), the noise of a measurement included unless said; z an error in units of the σ that foretold it.
 """
 
 from __future__ import annotations
@@ -20,12 +20,15 @@ from planner.surrogates.committee import Committee, Learner
 from planner.surrogates.physics import LatencyLaw, batch_of
 from planner.surrogates.quantities import Data, Quantity, Target, data_of, merged, targets_of
 
-__all__ = ["GridModel", "LeftOut", "Prediction", "expected_ape"]
+__all__ = ["Foresight", "GridModel", "Prediction", "expected_ape"]
 
 _Z90 = 1.6448536269514722
-_FEW_RUNS = 20.0
 _FEW_RUNS_WIDTH = 10.0
-# A left-out run counts as so many in the calibration of the intervals: the prior belief that the model is right.
+_LARGEST_Z = 4.0
+# Beyond an error of e² the mean of a log-normal is all tail.
+_LARGEST_SPREAD = 2.0
+_MEAN_ABSOLUTE = float(np.sqrt(2 / np.pi))
+# The prior belief that σ is right counts as so many runs.
 _CALIBRATION_WEIGHT = 8.0
 
 
@@ -43,13 +46,12 @@ class Prediction:
 
 
 @dataclass(frozen=True, eq=False)
-class LeftOut:
-    """One target at measured rows, predicted with the row's whole run left out: absolute percentage error,
-    the error that the model expected there, σ, z, and the run of each row; arrays (n,)."""
+class Foresight:
+    """One target at the readings of the later half of the runs, as the runs before told it: absolute percentage error,
+    the error that the model expected, z, and the run of each; arrays (n,)."""
 
     ape: FloatArray
     expected: FloatArray
-    std: FloatArray
     z: FloatArray
     runs: IntArray
 
@@ -80,12 +82,13 @@ class GridModel:
                     features = self._flat_features if quantity.flat else self.grid.features
                     self.learners_[quantity.name] = self._make(features)
                 # The readings of one run share its luck: taken as independent, they promise too much.
-                runs = data.runs if self.trajectory and not quantity.flat else None
-                self.learners_[quantity.name].fit(data.rows, data.values, runs, self._law(quantity, data))
+                share_luck = self.trajectory is not None and not quantity.flat
+                self.learners_[quantity.name].fit(
+                    data.rows, data.values, data.runs, data.noise, share_luck, self._law(quantity, data))
         self._noises = {name: learner.noise_ for name, learner in self.learners_.items()}
         self._means, self._stds = self._predict_quantities()
         self._combined = {t.name: t.combine(self._means, self._stds, self._noises) for t in self.targets_}
-        self.left_out_ = {target.name: self._left_out(target) for target in self.targets_}
+        self.foresight_ = {target.name: self._foresight(target) for target in self.targets_}
         return self
 
     @property
@@ -103,7 +106,7 @@ class GridModel:
         return total
 
     def predict(self) -> Prediction:
-        """All targets at all points, intervals calibrated by the left-out runs."""
+        """All targets at all points, intervals calibrated by foresight."""
         value, low, high, std = {}, {}, {}, {}
         for target in self.targets_:
             mean, sigma = self._combined[target.name]
@@ -114,32 +117,23 @@ class GridModel:
         return Prediction(value, low, high, std)
 
     def calibration(self, target: str) -> float:
-        """The factor on σ that left-out runs ask for, drawn towards 1 while they are few."""
-        left_out = self.left_out_[target]
-        runs = np.unique(left_out.runs)
+        """The factor on σ that foresight asks for, drawn towards 1 while it saw few runs."""
+        foresight = self.foresight_[target]
+        runs, of_run = np.unique(foresight.runs, return_inverse=True)
         # Each run counts once however long its trajectory; one outlier must not widen every interval.
-        squares = [float(np.mean(np.minimum(left_out.z[left_out.runs == run] ** 2, 16.0))) for run in runs]
-        weight = _CALIBRATION_WEIGHT
-        left_out_says = float(np.sqrt((np.sum(squares) + weight) / (len(runs) + weight)))
+        squares = np.bincount(of_run, np.minimum(foresight.z**2, _LARGEST_Z**2)) / np.bincount(of_run)
+        seen = float(np.sqrt((np.sum(squares) + _CALIBRATION_WEIGHT) / (len(runs) + _CALIBRATION_WEIGHT)))
         # Few runs know neither σ nor how the grid bends where they have not been.
-        return left_out_says * self.flattery(target) * (1 + _FEW_RUNS_WIDTH / max(len(runs), 1))
+        return seen * (1 + _FEW_RUNS_WIDTH / max(len(runs), 1))
 
-    def flattery(self, target: str) -> float:
-        """How much larger errors prove on the rest of the grid than left-out runs make one expect, 1 and above.
-
-        The first runs are cheap and near each other, so that a run left out is easier to predict than a point out
-        there. Replaying recorded grids, log(true / expected error) was 0.3 to 0.6 on average at 12 to 70 runs and
-        nothing from 120 on; where runs are spread like the grid itself there is nothing to correct.
-        """
-        left_out = self.left_out_[target]
-        runs = len(np.unique(left_out.runs))
-        sigma = self._combined[target][1]
-        rest = ~self.seen_.known & np.isfinite(sigma)
-        if not runs or not rest.any():
-            return 1.0
-        # How much less certain the model is of the rest than it was of the left-out runs; log targets compare alike.
-        beyond = float(np.median(sigma[rest]) / np.median(left_out.std)) - 1
-        return 1 + _FEW_RUNS / runs * float(np.clip(2 * beyond, 0, 1))
+    def ceiling(self, target: str) -> float:
+        """The accuracy that noise leaves to a perfect prediction, on average over the grid."""
+        found = next(t for t in self.targets_ if t.name == target)
+        value = self._combined[target][0]
+        noises = {name: np.full(len(self.grid), noise) for name, noise in self._noises.items()}
+        noise = found.combine(self._means, noises, self._noises)[1]
+        ape = expected_ape(noise) if found.log else noise * _MEAN_ABSOLUTE / np.maximum(np.abs(value), 1e-12)
+        return 1 - float(np.nanmean(ape))
 
     def _predict_quantities(self) -> tuple[dict[str, FloatArray], dict[str, FloatArray]]:
         means, stds = {}, {}
@@ -149,8 +143,7 @@ class GridModel:
                 nothing = np.full(len(self.grid), np.nan)
                 means[quantity.name], stds[quantity.name] = nothing, nothing
                 continue
-            mean, std = learner.predict()
-            means[quantity.name], stds[quantity.name] = mean, np.hypot(std, learner.noise_)
+            means[quantity.name], stds[quantity.name] = learner.predict()
         return means, stds
 
     def _law(self, quantity: Quantity, data: Data) -> FloatArray | None:
@@ -170,12 +163,12 @@ class GridModel:
         work = np.log(batch_of(self.grid) * self.grid.size_column(Role.OUTPUT_TOKENS))
         return work - law.fit(data.rows, np.exp(work[data.rows] - data.values))
 
-    def _left_out(self, target: Target) -> LeftOut:
+    def _foresight(self, target: Target) -> Foresight:
         actual = self.seen_.column(target.name)
         rows = np.flatnonzero(np.isfinite(actual))
         means, stds = {}, {}
         for quantity in target.quantities:
-            mean, std = self._leave_runs_out(quantity)
+            mean, std = self._ahead(quantity)
             means[quantity.name], stds[quantity.name] = mean[rows], std[rows]
         mean, std = target.combine(means, stds, self._noises, rows)
         known = np.isfinite(mean) & np.isfinite(std)
@@ -186,31 +179,31 @@ class GridModel:
             ape, expected = np.abs(np.expm1(error)), expected_ape(std)
         else:
             scale = np.maximum(np.abs(truth), 1e-12)
-            ape, expected = np.abs(error) / scale, std * np.sqrt(2 / np.pi) / scale
-        return LeftOut(ape, expected, std, error / std, self.seen_.run_of[rows])
+            ape, expected = np.abs(error) / scale, std * _MEAN_ABSOLUTE / scale
+        return Foresight(ape, expected, error / std, self.seen_.run_of[rows])
 
-    def _leave_runs_out(self, quantity: Quantity) -> tuple[FloatArray, FloatArray]:
-        """Mean and σ at every grid row that a reading covers, from the other runs; NaN elsewhere, (N,)."""
+    def _ahead(self, quantity: Quantity) -> tuple[FloatArray, FloatArray]:
+        """Mean and σ at every grid row that a later reading covers, from the runs before; NaN elsewhere, (N,)."""
         mean, std = np.full(len(self.grid), np.nan), np.full(len(self.grid), np.nan)
         learner, data = self.learners_.get(quantity.name), self.data_[quantity.name]
-        left_out = learner.leave_group_out(data.runs) if learner and len(np.unique(data.runs)) >= 3 else None
-        if left_out is None:
+        said = learner.ahead() if learner and len(np.unique(data.runs)) >= 3 else None
+        if said is None:
             return mean, std
-        out_mean, out_std = left_out
         if not (quantity.flat and self._lines is not None):
-            mean[data.rows], std[data.rows] = out_mean, out_std
+            mean[data.rows], std[data.rows] = said
             return mean, std
-        position = {int(line): i for i, line in enumerate(self._lines[data.rows])}
+        # One reading a line tells a flat quantity; it holds for all that the line has measured.
+        of_line = np.full(int(self._lines.max()) + 1, -1)
+        of_line[self._lines[data.rows]] = np.arange(len(data.rows))
         measured = np.flatnonzero(self.seen_.measured)
-        for row in measured:
-            i = position.get(int(self._lines[row]))
-            if i is not None:
-                mean[row], std[row] = out_mean[i], out_std[i]
+        position = of_line[self._lines[measured]]
+        measured, position = measured[position >= 0], position[position >= 0]
+        mean[measured], std[measured] = said[0][position], said[1][position]
         return mean, std
 
 
 def expected_ape(std: FloatArray) -> FloatArray:
     """E|e^z − 1| for z ~ N(0, std²): the absolute percentage error of a median whose log is off by z."""
-    std = np.minimum(std, 5.0)
+    std = np.minimum(std, _LARGEST_SPREAD)
     expected: FloatArray = np.exp(std**2 / 2) * (2 * ndtr(std) - 1)
     return expected

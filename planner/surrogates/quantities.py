@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
+from scipy.stats import chi2
 
 from planner.ledger.observations import Observations
 from planner.space.types import FloatArray, IntArray, Role
@@ -22,6 +23,8 @@ from planner.space.types import FloatArray, IntArray, Role
 __all__ = ["Data", "Quantity", "Target", "data_of", "merged", "targets_of"]
 
 _E2EL, _FIRST = "e2el_ms", "batch_ttft_ms"
+# The spread usual among all points counts, in a point's own, as so many repeats.
+_USUAL_WEIGHT = 4.0
 # Numerators of vLLM's throughputs over a static batch: tokens or requests that e2el seconds bring.
 _PER_BATCH: Final[Mapping[str, Callable[[FloatArray, FloatArray, FloatArray], FloatArray]]] = {
     "output_throughput": lambda batch, _, outputs: batch * outputs,
@@ -40,11 +43,13 @@ class Quantity:
 
 @dataclass(frozen=True, slots=True)
 class Data:
-    """Readings of a quantity: grid rows (n,), values (n,), and the run that gave each (n,)."""
+    """Readings of a quantity: grid rows (n,), values (n,), the run that gave each (n,), and the standard deviation that
+    its repeats give it (n,), 0 where nothing was repeated."""
 
     rows: IntArray
     values: FloatArray
     runs: IntArray
+    noise: FloatArray
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,7 +125,7 @@ def data_of(quantity: Quantity, seen: Observations, lines: IntArray | None) -> D
     rows = np.flatnonzero(np.isfinite(values))
     if quantity.flat and lines is not None:
         rows = rows[np.unique(lines[rows], return_index=True)[1]]
-    return Data(rows, values[rows], seen.run_of[rows])
+    return Data(rows, values[rows], seen.run_of[rows], _repeat_noise(quantity.name, seen, rows))
 
 
 def _direct(name: str, seen: Observations, trajectory: str | None) -> Target:
@@ -147,6 +152,45 @@ def _derived(name: str, seen: Observations) -> Target | None:
     if not len(known) or np.abs(known - 1).max() > 0.01:
         return None
     return Target(name, parts, True, np.log(1000 * tokens), -1.0, outputs - 1)
+
+
+def _repeat_noise(name: str, seen: Observations, rows: IntArray) -> FloatArray:
+    """Standard deviation of the median of the repeats at each of `rows`, (n,).
+
+    Three repeats tell little of their own spread: it is drawn towards that of all points. What differs between runs,
+    and not within one, is no part of it.
+    """
+    squares, freedom, counts = np.zeros(len(rows)), np.zeros(len(rows)), np.ones(len(rows))
+    for i, repeats in enumerate(_repeats(name, seen, int(row)) for row in rows):
+        if len(repeats) > 1 and np.isfinite(repeats).all():
+            squares[i], freedom[i], counts[i] = np.var(repeats) * len(repeats), len(repeats) - 1, len(repeats)
+    if not freedom.any():
+        return squares
+    # The median point's: where one run in ten stumbles, the mean would call every point as noisy as those.
+    several = freedom > 0
+    usual = float(np.median(squares[several] / chi2.median(freedom[several])))
+    variance = (squares + _USUAL_WEIGHT * usual) / (freedom + _USUAL_WEIGHT)
+    # The median of normal readings varies by π/2 as much as their mean.
+    noise: FloatArray = np.sqrt(np.where(counts > 2, np.pi / 2, 1.0) * variance / counts)
+    return np.where(freedom > 0, noise, 0.0)
+
+
+def _repeats(name: str, seen: Observations, row: int) -> FloatArray:
+    """The quantity in each repeat at a row."""
+
+    def of(metric: str) -> FloatArray:
+        return np.array(seen.repeats(metric).get(row, ()))
+
+    with np.errstate(divide="ignore", invalid="ignore"):
+        match name.split(" ", 1):
+            case ["log", "first"]:
+                return np.log(of(_FIRST))
+            case ["log", "step"]:
+                total, first = of(_E2EL), of(_FIRST)
+                return np.log(total - first) if len(total) == len(first) else np.empty(0)
+            case ["log", metric]:
+                return np.log(of(metric))
+    return of(name)
 
 
 def _column(name: str, seen: Observations) -> FloatArray:

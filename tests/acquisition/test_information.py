@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from planner.acquisition.information import choose_batch
-from planner.acquisition.initial import cost_proxy, initial_design, initial_size
+from planner.acquisition.initial import by_engine, cost_proxy, initial_design, initial_size
 from planner.ledger.observations import Observations, Run
 from planner.space.grid import Grid, full_grid
-from planner.space.types import Axis, Cost, Measurement, Reading, Role, Scale, Scope, Status
+from planner.space.types import Axis, Cost, FloatArray, IntArray, Measurement, Reading, Role, Scale, Scope, Status
 from planner.surrogates.cost import CostModel
 from planner.surrogates.model import GridModel
 
@@ -84,6 +85,154 @@ def test_a_dear_start_keeps_to_the_running_engine_and_starts_each_once() -> None
     assert changes(free) <= 1 and changes(dear) <= 1
     assert np.mean(grid.engine[dear] == 0) >= np.mean(grid.engine[free] == 0)
     assert grid.engine[dear[0]] == 0  # the engine that the last run left running
+
+
+# ------------------------------------------------------------------------------------------ the market, by brute force
+
+
+class Told:
+    """Costs as a test has them, in place of a CostModel's."""
+
+    def __init__(self, price: FloatArray, start: FloatArray) -> None:
+        self._price, self._start, self.devices = price, start, np.ones(len(price))
+
+    def price(self, rows: IntArray) -> FloatArray:
+        return self._price[rows]
+
+    def start_seconds(self) -> FloatArray:
+        return self._start
+
+
+class Market:
+    """Three engines of 10 points, 7 points of two of them measured, the last on engine 1; two targets that have little
+    to do with each other, prices and chances of success at random."""
+
+    def __init__(self, seed: int, start_s: float) -> None:
+        rng = np.random.default_rng(seed)
+        self.grid = full_grid([Axis("model", ("a", "b", "c"), Scope.ENGINE, Scale.CATEGORY),
+                               Axis("x", tuple(range(10)))])
+        self.seen = Observations(self.grid, ("latency_ms", "power_w"))
+        known = [*rng.choice(10, 4, replace=False), *(10 + rng.choice(10, 3, replace=False))]
+        for number, row in enumerate(int(row) for row in known):
+            metrics = {"latency_ms": (3.0 + row % 10,), "power_w": (float(np.exp(rng.standard_normal())),)}
+            reading = Reading(self.grid.point(row), metrics, 1.0)
+            self.seen.add(Run(number, reading.point, Measurement(Status.OK, Cost(measure_s=1.0), (reading,))))
+        self.model = GridModel(self.grid, None).fit(self.seen)
+        self.success = rng.uniform(0.3, 1.0, 30)
+        self.price, self.start = np.exp(rng.standard_normal(30)), np.full(30, start_s)
+        self.open = np.flatnonzero(~self.seen.known)
+        weights = self.model.weights(self.open)
+        self._parts = [(learner.covariance(self.open, self.open), learner.noise_, weights[name])
+                       for name, learner in self.model.learners_.items()]
+        assert len(self._parts) == 2
+
+    def ours(self, size: int) -> list[int]:
+        return choose_batch(self.model, Told(self.price, self.start), self.seen, self.success, size,
+                            np.random.default_rng(0))
+
+    def worth(self, chosen: list[int]) -> float:
+        """How much the summed variance of what is open falls with these rows measured, each with its chance to run:
+        all of them conditioned on at once, by solving."""
+        total, at = 0.0, np.searchsorted(self.open, chosen)
+        for K, noise, weights in self._parts:
+            solved = np.linalg.solve(K[np.ix_(at, at)] + noise**2 * np.eye(len(at)), K[at])
+            total += float((weights * self.success[self.open]) @ np.einsum("ij,ij->j", K[at], solved))
+        return total
+
+    def gain(self, row: int, chosen: list[int]) -> float:
+        return (self.worth([*chosen, row]) - self.worth(chosen)) * self.success[row]
+
+    def greedy(self, rows: list[int], chosen: list[int]) -> tuple[list[int], list[float]]:
+        """All the rows, each the most gain for its price after those before it, and the gain of each."""
+        order: list[int] = []
+        gains: list[float] = []
+        while len(order) < len(rows):
+            rest = [row for row in rows if row not in order]
+            best = max(rest, key=lambda row: self.gain(row, chosen + order) / self.price[row])
+            gains.append(self.gain(best, chosen + order))
+            order.append(best)
+        return order, gains
+
+    def bundle(self, engine: int, chosen: list[int]) -> tuple[float, list[int]]:
+        """Of all first parts of the greedy order on an engine that must be started, the one worth most for all of its
+        price; its worth first."""
+        rows = [int(row) for row in self.open if self.grid.engine[row] == engine and row not in chosen]
+        order, gains = self.greedy(rows, chosen)
+        return max((sum(gains[:n]) / (self.start[order[0]] + sum(self.price[order[:n]])), order[:n])
+                   for n in range(1, len(order) + 1))
+
+    def theirs(self, size: int) -> list[int]:
+        """The rule of information.py, in plain words and with no thrift."""
+        chosen: list[int] = []
+        running = {self.seen.current_engine}
+        while len(chosen) < size:
+            here = [int(row) for row in self.open if self.grid.engine[row] in running and row not in chosen]
+            score, best = max(((self.gain(row, chosen) / self.price[row], row) for row in here), default=(-1.0, -1))
+            offers = [self.bundle(engine, chosen) for engine in range(3) if engine not in running]
+            worth, bundle = max(offers, default=(-1.0, []))
+            if worth > score:
+                running.add(int(self.grid.engine[bundle[0]]))
+                chosen += bundle[: size - len(chosen)]
+            else:
+                chosen.append(best)
+        return by_engine(np.array(chosen), self.grid.engine[chosen], self.seen.current_engine)
+
+
+STARTS = (0.0, 0.3, 1.0, 3.0, 1e5)
+
+
+@pytest.mark.parametrize("start_s", STARTS)
+@pytest.mark.parametrize("seed", range(3))
+def test_an_engine_is_started_only_where_its_best_bundle_is_worth_more(seed: int, start_s: float) -> None:
+    market = Market(seed, start_s)
+    for size in (1, 7):
+        assert market.ours(size) == market.theirs(size)
+
+
+@pytest.mark.parametrize("start_s", [0.0, 2.0])
+def test_where_nothing_runs_the_best_bundle_of_all_is_first(start_s: float) -> None:
+    market = Market(0, start_s)
+    market.seen.current_engine = None  # the last run failed
+    assert market.ours(5) == market.theirs(5)
+    if start_s:
+        worth = {engine: market.bundle(engine, [])[0] for engine in range(3)}
+        assert market.grid.engine[market.ours(1)[0]] == max(worth, key=lambda engine: worth[engine])
+
+
+def test_the_dearer_a_start_the_fewer_are_paid() -> None:
+    starts = [np.mean([len(set(market.grid.engine[market.ours(7)]) - {1})
+                       for market in (Market(seed, start_s) for seed in range(4))]) for start_s in STARTS]
+    assert starts[0] > 1 and starts[-1] == 0 and starts == sorted(starts, reverse=True)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_without_engine_starts_a_batch_is_greedy_in_gain_for_price(seed: int) -> None:
+    """Whatever runs: starts of no price change nothing but the order of the runs."""
+    market = Market(seed, 0.0)
+    order, _ = market.greedy([int(row) for row in market.open], [])
+    for running in (None, 0, 1, 2):
+        market.seen.current_engine = running
+        assert sorted(market.ours(8)) == sorted(order[:8])
+
+
+def test_a_batch_ends_in_the_middle_of_a_bundle_and_goes_beyond_the_running_engine() -> None:
+    """An engine with little left: what it has comes first, then those that must be started, each in one piece."""
+    market = Market(1, 3.0)
+    market.seen.pending = {row for row in range(10, 20) if not market.seen.known[row]} - {int(market.open[-11])}
+    assert market.grid.engine[market.open[-11]] == 1
+    batch = market.ours(5)
+    engines = market.grid.engine[batch]
+    assert len(set(batch)) == 5 and not set(batch) & market.seen.pending
+    assert np.sum(np.diff(engines) != 0) == len(set(engines)) - 1
+    everything = market.ours(99)
+    assert len(everything) == len(set(everything)) == len(market.open) - len(market.seen.pending)
+
+
+def test_what_tells_nothing_is_worth_no_start() -> None:
+    """Every run is sure to fail: what is left goes to the engine that runs."""
+    market = Market(0, 5.0)
+    market.success = np.zeros(30)
+    assert set(market.grid.engine[market.ours(4)]) == {1}
 
 
 def test_what_will_fail_is_avoided() -> None:

@@ -122,14 +122,14 @@ def test_a_strategy_may_be_asked_about_any_record(name: str) -> None:
     assert row in ends
 
 
-def test_before_anything_worked_another_point_is_tried() -> None:
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_before_anything_worked_another_point_is_tried(name: str) -> None:
     grid = the_grid()
-    for name in STRATEGIES:
-        strategy, seen = make_strategy(name, context(grid, name)), Observations(grid, ("latency_s",))
-        for number in range(8):
-            row = strategy.propose(seen)
-            assert row is not None and not seen.known[row]
-            seen.add(Run(number, grid.point(row), Measurement(Status.FAILED, Cost(measure_s=1.0), reason="no")))
+    strategy, seen = make_strategy(name, context(grid, name)), Observations(grid, ("latency_s",))
+    for number in range(16):
+        row = strategy.propose(seen)
+        assert row is not None and not seen.known[row]
+        seen.add(Run(number, grid.point(row), Measurement(Status.FAILED, Cost(measure_s=1.0), reason="no")))
 
 
 def test_powers_of_two_is_exactly_that() -> None:

@@ -78,13 +78,35 @@ def test_a_study_that_was_accurate_stays_so(small: Any, answer: Call) -> None:
     assert finished(small)[: len(first)] == first
 
 
+def test_what_is_left_of_a_budget_must_pay_an_engine_start_first(recorded: Call, answer: Call) -> None:
+    """Some seconds are left, where a start takes 30 and many a run takes less than one. The first process would have
+    had its engine for the next run; a second one, whatever it would choose, starts with none."""
+    grid = recorded(models=("small",), inputs=(128, 2048), outputs=(16, 256), batches=(1, 2, 4, 8, 16, 64),
+                    runner={"engine_start_s": 30.0}, stop={"cost": 38.0})
+    first = answer("run", grid.study)
+    left = 38.0 - first["cost_s"]
+    assert first["stopped"] == "cost" and left < 30
+    ran = {tuple(t.params[a] for a in AXES) for t in study_of(grid).get_trials()}
+    others = [rows[0]["cost_s"] for key, rows in grid.points(*AXES).items() if key not in ran]
+    assert min(others) + 0.05 < left / 2
+    before = finished(grid)
+    for seed in (0, 1):
+        again = answer("run", grid.study, "--seed", seed)
+        assert (again["stopped"], again["runs"]) == ("cost", first["runs"]) and finished(grid) == before
+    grid.edit(stop={"cost": 38.0 + 35.0})
+    more = answer("run", grid.study)
+    assert more["runs"] > first["runs"] and finished(grid)[: len(before)] == before
+    starts = [t.user_attrs["measurement"]["cost"]["start_s"] for t in study_of(grid).get_trials()]
+    assert sum(starts) == 60.0 and starts[first["runs"]] == 30.0
+
+
 def test_status_has_the_keys_of_the_design_and_adds_up(small: Any, answer: Call, sweepwise: Call) -> None:
     assert sweepwise("run", small.study, "--strategy", "random", "--quiet").code == 0
     ran = answer("run", small.study, "--quiet")  # nothing more to do
     state = answer("status", small.study, "--quiet")
     assert state == ran and set(state) >= STATUS
     assert set(state["accuracy"]) == {"latency_s"}
-    assert set(state["accuracy"]["latency_s"]) == {"estimated", "low", "high"}
+    assert set(state["accuracy"]["latency_s"]) == {"estimated", "low", "high", "ceiling"}
     trials = study_of(small).get_trials()
     measurements = [t.user_attrs["measurement"] for t in trials]
     cost = sum((m["cost"]["start_s"] + m["cost"]["warmup_s"] + m["cost"]["measure_s"]) * m["cost"]["accelerators"]

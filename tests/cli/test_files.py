@@ -232,7 +232,7 @@ def test_json_and_quiet(study: Path, sweepwise: Cli) -> None:
         assert loud.code == 0 and loud.out.strip(), verb
     assert answers["run"]["grid_points"] == 8 and answers["run"]["runs"] == 4
     assert answers["run"]["stopped"] == "trials" and answers["run"] == answers["status"]
-    assert set(answers["run"]["accuracy"]["latency_s"]) == {"estimated", "low", "high"}
+    assert set(answers["run"]["accuracy"]["latency_s"]) == {"estimated", "low", "high", "ceiling"}
     # Two lengths on one accelerator and two: seconds (1 + b/8)/n on n accelerators, four runs of each pair of sizes.
     assert answers["plan"]["full_cost_s"] == answers["simulate"]["full_cost"] == pytest.approx(4 * (1.125 + 1.5))
     assert answers["discard"] == {"discarded": 0, "why": "taken back by hand"}
@@ -249,6 +249,11 @@ def test_predictions_quietly(study: Path, sweepwise: Cli) -> None:
     assert sweepwise("predict", study, "--quiet", "--output", "all.csv").code == 0
     lines = (study.parent / "all.csv").read_text().splitlines()
     assert len(lines) == 9 and lines[0].startswith("model,n_gpus,batch_size,source,")
+
+
+def test_validate_takes_a_storage_and_leaves_it_alone(study: Path, sweepwise: Cli) -> None:
+    ran = sweepwise("validate", study, "--storage", "sqlite:///other.db")
+    assert ran.code == 0 and not (study.parent / "other.db").exists()
 
 
 def test_json_may_go_beside_a_quiet_schema(place: Path, sweepwise: Cli) -> None:

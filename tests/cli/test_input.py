@@ -201,8 +201,7 @@ def test_every_command_refuses_a_wrong_study(place: Path, refused: Cli, reader: 
     assert "STUDY" in refused(verb, *(rest if verb != "discard" else []))
 
 
-@pytest.mark.parametrize("reader", [["plan"], ["run"], ["status"], ["predict"], ["export"], ["discard", 0],
-                                    ["evaluate", "--audit", 1]], ids=lambda reader: reader[0])
+@pytest.mark.parametrize("reader", READERS, ids=lambda reader: reader[0])
 @pytest.mark.parametrize("storage", ["grid.db", "no scheme", "", "sqlite:", "sqlite://"])
 def test_storages_that_are_no_url(refused: Cli, reader: list[object], storage: str) -> None:
     verb, *rest = reader

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import norm
 
 from planner.evaluation.accuracy import score
-from planner.evaluation.estimate import estimate_accuracy
+from planner.evaluation.estimate import Estimate, estimate_accuracy
 from planner.ledger.observations import Observations, Run
 from planner.space.grid import Grid, full_grid
 from planner.space.types import Axis, Cost, Measurement, Reading, Role, Scale, Status
-from planner.surrogates.model import GridModel, expected_ape
+from planner.surrogates.model import Foresight, GridModel, expected_ape
 
 
 def _grid() -> Grid:
@@ -60,12 +63,76 @@ def test_estimates_are_honest_over_seeds() -> None:
     assert np.mean(inside) >= 0.75
 
 
-def test_too_few_runs_say_nothing() -> None:
+@pytest.mark.parametrize(("runs", "known"), [(3, False), (4, False), (5, True)])
+def test_three_runs_of_the_later_half_are_the_least_that_say_something(runs: int, known: bool) -> None:
     grid = _grid()
     rng = np.random.default_rng(0)
-    seen = _study(grid, _truth(grid, rng, 0.0), rng.choice(len(grid), 3, replace=False))
+    seen = _study(grid, _truth(grid, rng, 0.0), rng.choice(len(grid), runs, replace=False))
     model = GridModel(grid, None).fit(seen)
-    assert estimate_accuracy(model, ~seen.known, np.ones(len(grid)))["latency_ms"] is None
+    assert (estimate_accuracy(model, ~seen.known, np.ones(len(grid)))["latency_ms"] is not None) == known
+
+
+def _told(ape: list[float], runs: list[int], expected: float = 0.1) -> tuple[float, float, float]:
+    """The estimated error and the ends of its interval, in units of what a fitted model expects, where it had foretold
+    readings of these runs with these errors."""
+    grid = _grid()
+    rng = np.random.default_rng(3)
+    seen = _study(grid, _truth(grid, rng, 0.05), rng.choice(len(grid), 24, replace=False))
+    model = GridModel(grid, None).fit(seen)
+    n = len(ape)
+    model.foresight_ = {"latency_ms": Foresight(np.array(ape), np.full(n, expected), np.ones(n), np.array(runs))}
+    estimate = estimate_accuracy(model, ~seen.known, np.ones(len(grid)))["latency_ms"]
+    assert estimate is not None
+    std = model.predict().std["latency_ms"][~seen.known]
+    usual = float(np.mean(np.exp(std**2 / 2) * (norm.cdf(std) - norm.cdf(-std))))
+    return (1 - estimate.estimated) / usual, (1 - estimate.high) / usual, (1 - estimate.low) / usual
+
+
+def test_the_error_is_corrected_by_what_was_foretold_by_hand() -> None:
+    """Errors of 0.3, 0.1 and 0.2 where 0.1 was expected of each; four runs more are believed to be as expected:
+    (0.3 + 0.1 + 0.2 + 0.4) / (0.3 + 0.4). Each run counts once, however many readings it gave."""
+    error, _, _ = _told([0.3, 0.1, 0.2], [7, 8, 9])
+    assert error == pytest.approx(1 / 0.7, rel=1e-9)
+    assert _told([0.2, 0.3, 0.4, 0.1, 0.2], [7, 7, 7, 8, 9])[0] == pytest.approx(1 / 0.7, rel=1e-9)
+    assert _told([0.1] * 3, [7, 8, 9])[0] == pytest.approx(1, rel=1e-9)
+    assert _told([0.2] * 1000, list(range(1000)))[0] == pytest.approx(2, rel=0.01)
+
+
+def test_few_runs_and_runs_that_disagree_make_the_interval_wider() -> None:
+    def width(ape: list[float]) -> float:
+        error, least, most = _told(ape, list(range(len(ape))))
+        assert least < error < most and most / error == pytest.approx(error / least)  # symmetric in its logarithm
+        return most / least
+
+    assert width([0.1] * 4) > 2 * width([0.1] * 12) > 2 * width([0.1] * 200)
+    assert width([0.01, 0.5] * 20) > 1.1 * width([0.1] * 40)
+
+
+def test_where_nothing_is_left_to_predict_nothing_can_be_wrong() -> None:
+    grid = _grid()
+    rng = np.random.default_rng(0)
+    seen = _study(grid, _truth(grid, rng, 0.0), rng.choice(len(grid), 9, replace=False))
+    model = GridModel(grid, None).fit(seen)
+    none = estimate_accuracy(model, np.zeros(len(grid), dtype=bool), np.ones(len(grid)))["latency_ms"]
+    assert none is not None and (none.low, none.estimated, none.high) == (1, 1, 1)
+
+
+@given(st.floats(0.001, 3.0), st.floats(1.0001, 30.0), st.floats(0.0, 0.999))
+def test_likely_is_three_cases_of_five(error: float, wider: float, goal: float) -> None:
+    """The logarithm of the error is normal about the estimate, and 5 % lie beyond the interval's wide end."""
+    estimate = Estimate(1 - error, 1 - error * wider, 1 - error / wider)
+    chance = norm.cdf(np.log((1 - goal) / error) / (np.log(wider) / norm.ppf(0.95)))
+    if abs(chance - 0.6) > 1e-3:
+        assert estimate.is_likely(goal) == (chance > 0.6)
+
+
+def test_what_noise_forbids_by_hand() -> None:
+    """Noise that leaves 0.9, four fifths of which would leave 0.92."""
+    estimate = Estimate(0.881, 0.8, 0.93, 0.9)
+    assert estimate.forbids(0.93) and not estimate.forbids(0.91)
+    assert estimate.is_at_ceiling and not Estimate(0.879, 0.8, 0.93, 0.9).is_at_ceiling
+    quiet = Estimate(0.999, 0.99, 1.0)
+    assert not quiet.forbids(0.999) and not quiet.is_at_ceiling
 
 
 def test_points_that_cannot_run_do_not_count() -> None:

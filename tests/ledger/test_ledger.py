@@ -357,6 +357,21 @@ def test_this_process_lives_and_another_machine_is_taken_to() -> None:
     assert is_alive(this_worker()) and is_alive("elsewhere|1|1") and not is_alive("no worker at all")
 
 
+def test_a_process_that_goes_on_has_no_engine_until_it_runs_one(tmp_path: Path) -> None:
+    """Whether the runs of the record are its own of yesterday, or another's of this moment."""
+    grid, ledger = full_grid(AXES), open_ledger(tmp_path)
+    record(ledger, point("a"))
+    seen = ledger.observations(grid)
+    assert seen.finished == 1 and seen.current_engine is None
+    trial, at = ledger.begin(point("b"), 0)
+    seen.add(ledger.finish(trial, measured(at)))
+    own = grid.engine[grid.find(point("b"))]
+    assert seen.current_engine == own
+    record(open_ledger(tmp_path), point("a", batch_size=4))
+    ledger.refresh(seen)
+    assert seen.finished == 3 and seen.current_engine == own
+
+
 def test_an_enqueued_point_comes_first(tmp_path: Path) -> None:
     ledger = open_ledger(tmp_path)
     load(tmp_path).enqueue_trial(point("b", 16, 4))

@@ -121,6 +121,24 @@ def test_which_engine_runs() -> None:
     assert seen.engine_starts() == {GRID.engine[row(2, 1)]: [30.0], GRID.engine[row(1, 1)]: [40.0]}
 
 
+def test_what_another_process_ran_leaves_no_engine_here() -> None:
+    """It counts in everything, but for the engine: neither its success nor its failure changes what runs here."""
+    seen = Observations(GRID, ("y",))
+    failed = Measurement(Status.FAILED, Cost(start_s=40.0), reason="crashed")
+    seen.add(run(0, 2, 1), elsewhere=True)
+    assert seen.current_engine is None and seen.measured[row(2, 1)]
+    seen.add(run(1, 1, 1))
+    here = GRID.engine[row(1, 1)]
+    assert seen.current_engine == here
+    seen.add(run(2, 2, 2), elsewhere=True)
+    seen.add(run(3, 2, 4, failed), elsewhere=True)
+    assert seen.current_engine == here
+    assert seen.failed[row(2, 4)] and seen.measured[row(2, 2)] and seen.finished == 4
+    assert seen.engine_starts() == {GRID.engine[row(2, 4)]: [40.0]}
+    seen.add(run(4, 1, 4, Measurement(Status.INTERRUPTED, Cost(), reason="Ctrl-C")))
+    assert seen.current_engine is None  # nobody knows what was broken off
+
+
 def test_noise_is_pooled_within_points() -> None:
     seen = Observations(GRID, ("y",))
     assert math.isnan(seen.repeat_noise("y"))

@@ -17,7 +17,7 @@ from planner.acquisition.stopping import Limits
 from planner.acquisition.strategy import StrategyContext
 from planner.ledger.observations import Observations, Run
 from planner.loop import Loop
-from planner.simulation.simulate import full_cost, simulate_all, simulate_one
+from planner.simulation.simulate import full_cost, simulate_each, simulate_one
 from planner.simulation.strategies import STRATEGIES, make_strategy
 from planner.study import Study, open_study
 
@@ -129,7 +129,8 @@ def test_the_json_of_the_command(recorded: Callable[..., Any], answer: Callable[
     grid = recorded(inputs=(128, 2048), outputs=(16, 256), batches=(1, 2, 4, 8, 16, 64),
                     targets=("latency_s", "ttft_ms"))
     arguments = ("simulate", grid.study, "--strategies", "sweepwise,powers_of_two", "--seeds", 2, "--seed", 3,
-                 "--at-cost", "0.25,0.001,0.1", "--stop-accuracy", 0.4, "--quiet")
+                 "--at-cost", "0.25,0.001,0.1", "--stop-accuracy", 0.4, "--quiet",
+                 "--storage", f"sqlite:///{tmp_path / 'unused.db'}")
     result = answer(*arguments)
     check_form(result, [0.001, 0.1, 0.25], ("latency_s", "ttft_ms"))
     assert result["grid_points"] == len(grid.points(*AXES)) == 48
@@ -141,7 +142,10 @@ def test_the_json_of_the_command(recorded: Callable[..., Any], answer: Callable[
     assert all(entry[key] is None for run in result["runs"] if run["strategy"] == "powers_of_two"
                for entry in run["at"] for key in ("estimated_accuracy", "coverage90"))
     assert any(run["stop"] for run in result["runs"] if run["strategy"] == "sweepwise")
-    again, parallel = answer(*arguments), answer(*arguments, "--jobs", 2)
+    (tmp_path / "answer.json").unlink()
+    again = answer(*arguments)
+    (tmp_path / "answer.json").unlink()
+    parallel = answer(*arguments, "--jobs", 2)
     for run in (*result["runs"], *again["runs"], *parallel["runs"]):
         del run["planner_s"]
     assert again == result
@@ -155,7 +159,9 @@ def test_what_cannot_be_simulated_is_said(
 ) -> None:
     grid = recorded()
     for arguments, said in (
-        ((bench().study,), "recorded grid"), ((grid.study, "--strategies", "sweepwize"), "sweepwise"),
+        ((bench().study,), "recorded grid"),
+        ((grid.study, "--strategies", "sweepwize"), "--strategies: unknown strategy 'sweepwize'; did you mean"),
+        ((grid.study, "--strategies", "greedy"), ", ".join(sorted(STRATEGIES))),
         ((grid.study, "--strategies", ","), "--strategies"), ((grid.study, "--at-cost", "0.1,x"), "--at-cost"),
         ((grid.study, "--at-cost", "1.5"), "--at-cost"),
     ):
@@ -244,9 +250,9 @@ def test_no_strategy_sees_the_truth(recorded: Callable[..., Any], name: str) -> 
 
 def test_sweepwise_beats_random_at_equal_cost(recorded: Callable[..., Any]) -> None:
     study = open_study(recorded().study)
-    result = simulate_all(study, ["sweepwise", "random"], range(4), [0.05, 0.12], 0.95, 2, lambda _: None)
+    tasks = [(name, seed) for name in ("sweepwise", "random") for seed in range(4)]
     errors: dict[str, list[list[float]]] = {"sweepwise": [], "random": []}
-    for run in result["runs"]:
+    for (run,) in sorted(simulate_each(study, tasks, [0.05, 0.12], 0.95, 2), key=lambda runs: runs[0]["seed"]):
         # Nothing measured for this money yet is as good as predicting nothing at all.
         errors[run["strategy"]].append([1 - (entry["accuracy"] or 0.0) for entry in run["at"]])
     ours, theirs = np.array(errors["sweepwise"]), np.array(errors["random"])

@@ -1,0 +1,124 @@
+"""Ablations of our own strategy: each changes one thing of it, so that a simulation shows what that thing is worth.
+
+no_law          no latency law: neither for the targets nor for the costs
+law_only        the Gaussian process that knows a latency law alone, without the plain one beside it
+no_cost         information for its own sake: neither prices nor engine starts divide it
+no_starts       a batch is chosen as if starting an engine took nothing; it is paid all the same
+no_descriptors  a model is a name: its numbers (parameter count …) are in no feature, no law and no first design
+max_variance    the least certain point for its price, in place of what would make the whole grid most certain
+random_start    as many first runs, drawn at random
+forest          our points, predicted by a random forest
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
+from typing import Final
+
+import numpy as np
+
+from planner.acquisition.adaptive import AdaptiveStrategy
+from planner.acquisition.information import choose_batch
+from planner.acquisition.initial import by_engine, initial_size
+from planner.acquisition.strategy import Belief, Strategy, StrategyContext
+from planner.ledger.observations import Observations
+from planner.simulation.designs import GridBelief, forest_model
+from planner.simulation.max_variance import choose_uncertain
+from planner.simulation.unit_cube import without_descriptors
+from planner.space.types import FloatArray, IntArray
+from planner.surrogates.committee import Committee
+from planner.surrogates.cost import CostModel
+from planner.surrogates.model import GridModel
+
+__all__ = ["ABLATIONS"]
+
+
+class _FreeStarts(CostModel):
+    """Prices that another model has learned, and engines that start for nothing. It is asked, never fitted."""
+
+    def __init__(self, real: CostModel) -> None:
+        super().__init__(real.grid, lambda _: 1.0)
+        self._real = real
+
+    def price(self, rows: IntArray) -> FloatArray:
+        return self._real.price(rows)
+
+    def start_seconds(self) -> FloatArray:
+        return np.zeros(len(self.grid))
+
+
+class _EqualCost(_FreeStarts):
+    """Every run costs the same, too."""
+
+    def price(self, rows: IntArray) -> FloatArray:
+        return np.ones(len(rows))
+
+
+class _Split:
+    """Proposes as one strategy does, and believes what another does."""
+
+    def __init__(self, points: Strategy, belief: GridBelief) -> None:
+        self._points = points
+        self._belief = belief
+
+    def propose(self, seen: Observations) -> int | None:
+        return self._points.propose(seen)
+
+    def believe(self, seen: Observations) -> Belief:
+        return self._belief.believe(seen)
+
+    def is_due(self, seen: Observations) -> bool:
+        return self._points.is_due(seen)
+
+    def price(self, row: int, seen: Observations) -> float:
+        return self._points.price(row, seen)
+
+
+def _hearing(heard: int) -> Callable[[StrategyContext], Strategy]:
+    """Ours with one member of each committee: 0 the plain one, -1 the one that knows a law, where there is one."""
+
+    def strategy(context: StrategyContext) -> Strategy:
+        make = partial(Committee, heard=heard)
+        return AdaptiveStrategy(context, model=GridModel(context.grid, context.trajectory, make),
+                                cost=CostModel(context.grid, context.accelerators, make))
+
+    return strategy
+
+
+def _told(costs: Callable[[CostModel], CostModel]) -> Callable[[StrategyContext], Strategy]:
+    """Ours, told other costs when it chooses a batch, and only then: limits and reports are about the real ones."""
+
+    def choose(
+        model: GridModel, cost: CostModel, seen: Observations, success: FloatArray, size: int, rng: np.random.Generator
+    ) -> list[int]:
+        return choose_batch(model, costs(cost), seen, success, size, rng)
+
+    return partial(AdaptiveStrategy, choose=choose)
+
+
+def _no_descriptors(context: StrategyContext) -> Strategy:
+    return AdaptiveStrategy(replace(context, grid=without_descriptors(context.grid)))
+
+
+def _random_start(context: StrategyContext) -> Strategy:
+    grid, rng = context.grid, np.random.default_rng(context.seed)
+    rows = rng.permutation(len(grid))[:initial_size(grid, context.trajectory)]
+    return AdaptiveStrategy(context, initial=np.array(by_engine(rows, grid.engine[rows])))
+
+
+def _forest(context: StrategyContext) -> Strategy:
+    return _Split(AdaptiveStrategy(context), GridBelief(context, forest_model(context)))
+
+
+ABLATIONS: Final[Mapping[str, Callable[[StrategyContext], Strategy]]] = {
+    "no_law": _hearing(0),
+    "law_only": _hearing(-1),
+    "no_cost": _told(_EqualCost),
+    "no_starts": _told(_FreeStarts),
+    "no_descriptors": _no_descriptors,
+    "max_variance": partial(AdaptiveStrategy, choose=choose_uncertain),
+    "random_start": _random_start,
+    "forest": _forest,
+}

@@ -1,0 +1,76 @@
+"""A batch of runs chosen one after the other, each the most worth for its price given those before it.
+
+Notation: n candidates; worth (n,) in any unit; price (n,) accelerator-seconds of a run, start (n,) of an engine start.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from planner.acquisition.initial import by_engine
+from planner.ledger.observations import Observations
+from planner.space.types import FloatArray, IntArray
+
+__all__ = ["Candidates", "Worth", "batch_size", "choose_greedily", "open_rows", "sample"]
+
+_BATCH_SHARE = 0.12
+_SMALLEST_BATCH, _LARGEST_BATCH = 4, 20
+
+
+class Worth(Protocol):
+    """What a run at each candidate would tell about one quantity."""
+
+    def of_each(self) -> FloatArray:
+        """(n,), given what was chosen so far."""
+        ...
+
+    def choose(self, c: int) -> None:
+        """Take candidate c as measured from now on."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Candidates:
+    """rows: (n,) of the grid; engines: (n,) their configurations; success: (n,) probability that each can run."""
+
+    rows: IntArray
+    engines: IntArray
+    price: FloatArray
+    start: FloatArray
+    success: FloatArray
+
+
+def choose_greedily(candidates: Candidates, worths: Sequence[Worth], size: int, running: int | None) -> list[int]:
+    """Up to `size` grid rows, engines in an order that starts each at most once. running: the engine that is up."""
+    up = np.array([engine == running for engine in candidates.engines])
+    chosen: list[int] = []
+    while len(chosen) < min(size, len(candidates.rows)):
+        worth = np.sum([worth.of_each() for worth in worths], axis=0) * candidates.success
+        # A start is shared by the runs that follow it on the same engine: about as many as a batch holds.
+        score = worth / (candidates.price + np.where(up, 0.0, candidates.start / size))
+        score[chosen] = -np.inf
+        best = int(np.argmax(score))
+        chosen.append(best)
+        up |= candidates.engines == candidates.engines[best]
+        for worth_of in worths:
+            worth_of.choose(best)
+    return by_engine(candidates.rows[chosen], candidates.engines[chosen], running)
+
+
+def batch_size(seen: Observations) -> int:
+    """How many runs to choose from one fit."""
+    return int(np.clip(np.ceil(_BATCH_SHARE * len(seen.runs)), _SMALLEST_BATCH, _LARGEST_BATCH))
+
+
+def open_rows(seen: Observations) -> IntArray:
+    """Rows that are neither known nor pending."""
+    return np.setdiff1d(np.flatnonzero(~seen.known), list(seen.pending)).astype(np.int64)
+
+
+def sample(rows: IntArray, most: int, rng: np.random.Generator) -> IntArray:
+    """At most `most` of the rows, ascending."""
+    return rows if len(rows) <= most else np.sort(rng.choice(rows, most, replace=False))
