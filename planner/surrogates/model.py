@@ -23,7 +23,7 @@ from planner.surrogates.quantities import Data, Quantity, Target, data_of, merge
 __all__ = ["Foresight", "GridModel", "Prediction", "expected_ape"]
 
 _Z90 = 1.6448536269514722
-_FEW_RUNS_WIDTH = 10.0
+_FEW_RUNS_WIDTH = 5.0
 _LARGEST_Z = 4.0
 # Beyond an error of e² the mean of a log-normal is all tail.
 _LARGEST_SPREAD = 2.0

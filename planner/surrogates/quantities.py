@@ -44,7 +44,7 @@ class Quantity:
 @dataclass(frozen=True, slots=True)
 class Data:
     """Readings of a quantity: grid rows (n,), values (n,), the run that gave each (n,), and the standard deviation that
-    its repeats give it (n,), 0 where nothing was repeated."""
+    repeats give it (n,), 0 where no point was repeated."""
 
     rows: IntArray
     values: FloatArray
@@ -172,7 +172,7 @@ def _repeat_noise(name: str, seen: Observations, rows: IntArray) -> FloatArray:
     variance = (squares + _USUAL_WEIGHT * usual) / (freedom + _USUAL_WEIGHT)
     # The median of normal readings varies by π/2 as much as their mean.
     noise: FloatArray = np.sqrt(np.where(counts > 2, np.pi / 2, 1.0) * variance / counts)
-    return np.where(freedom > 0, noise, 0.0)
+    return noise
 
 
 def _repeats(name: str, seen: Observations, row: int) -> FloatArray:
