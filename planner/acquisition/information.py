@@ -12,7 +12,8 @@ bundle      runs that follow one engine start; worth Σ gain / (start + Σ price
 
 Integrated posterior variance (Sacks et al. 1989; BoTorch's qNegIntegratedPosteriorVariance) does not depend on the
 values that will be measured, so a batch is chosen greedily with rank-one updates of k. On a running engine the next run
-is the one of most gain / price; another engine is started where a bundle on it, start paid, is worth more than that.
+is the one of most gain / price; another engine is started where a bundle on it, start paid, is worth more than that,
+and what is left on the present one is not worth coming back for.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ import numpy as np
 
 from planner.acquisition.initial import by_engine
 from planner.ledger.observations import Observations
-from planner.space.types import BoolArray, FloatArray, IntArray
+from planner.space.types import FloatArray, IntArray
 from planner.surrogates.cost import CostModel
 from planner.surrogates.model import GridModel
 
@@ -35,6 +36,9 @@ Chooser: TypeAlias = Callable[
     [GridModel, CostModel, Observations, FloatArray, int, np.random.Generator], list[int]]
 """What `choose_batch` is: from the same arguments, rows to run next."""
 
+# An engine is not left while coming back to it would be worth this share of what lures away: as much is learned of
+# every engine in the end, and one start for each is enough.
+_COMING_BACK = 0.3
 _CANDIDATES = 600
 _REFERENCES = 400
 
@@ -82,7 +86,7 @@ def choose_batch(
     engines = model.grid.engine[candidates]
     market = _Market(
         _fields(model, candidates, references, success), success[candidates], cost.price(candidates),
-        cost.start_seconds()[candidates] * cost.devices[candidates], engines, engines == seen.current_engine)
+        cost.start_seconds()[candidates] * cost.devices[candidates], engines, seen.current_engine)
     chosen: list[int] = []
     while len(chosen) < min(size, len(candidates)):
         chosen += market.buy(size - len(chosen))
@@ -94,11 +98,11 @@ class _Market:
 
     def __init__(
         self, fields: list[_Field], success: FloatArray, price: FloatArray, start: FloatArray, engines: IntArray,
-        running: BoolArray,
+        current: int | None,
     ) -> None:
         self._fields, self._success, self._price, self._start = fields, success, price, start
-        self._engines = engines
-        self._running = running | (start <= 0)
+        self._engines, self._current = engines, current
+        self._running = (engines == current) | (start <= 0)
         self._open = np.ones(len(price), dtype=bool)
         # What a bundle was worth when last looked at: it only falls as more is known.
         self._worth = {int(engine): np.inf for engine in np.unique(engines[~self._running])}
@@ -112,11 +116,19 @@ class _Market:
             bundle, worth = self._bundle(engine)
             # Where nothing tells anything, no start is worth its price.
             if worth > score[best] and worth >= max(self._others(engine), default=-np.inf):
+                if self._worth_coming_back() > _COMING_BACK * worth:
+                    return self._take([best])
                 del self._worth[engine]
                 self._running |= self._engines == engine
+                self._current = engine
                 return self._take(bundle[:most])
             self._worth[engine] = worth
         return self._take([best])
+
+    def _worth_coming_back(self) -> float:
+        """What the best bundle left on the current engine would be worth if it had to be started again."""
+        left = self._current is not None and bool(((self._engines == self._current) & self._open).any())
+        return self._bundle(self._current)[1] if self._current is not None and left else 0.0
 
     def _others(self, engine: int) -> list[float]:
         return [worth for other, worth in self._worth.items() if other != engine]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from planner.acquisition.information import choose_batch
+from planner.acquisition.information import _COMING_BACK, choose_batch
 from planner.acquisition.initial import by_engine, cost_proxy, initial_design, initial_size
 from planner.ledger.observations import Observations, Run
 from planner.space.grid import Grid, full_grid
@@ -161,17 +161,24 @@ class Market:
         return max((sum(gains[:n]) / (self.start[order[0]] + sum(self.price[order[:n]])), order[:n])
                    for n in range(1, len(order) + 1))
 
+    def coming_back(self, engine: int | None, chosen: list[int]) -> float:
+        """What the best bundle left on an engine would be worth with its start paid again; starts that take nothing
+        keep nobody."""
+        left = [row for row in self.open if self.grid.engine[row] == engine and row not in chosen]
+        return self.bundle(engine, chosen)[0] if left and engine is not None and self.start[0] > 0 else 0.0
+
     def theirs(self, size: int) -> list[int]:
         """The rule of information.py, in plain words and with no thrift."""
         chosen: list[int] = []
-        running = {self.seen.current_engine}
+        running, current = {self.seen.current_engine}, self.seen.current_engine
         while len(chosen) < size:
             here = [int(row) for row in self.open if self.grid.engine[row] in running and row not in chosen]
             score, best = max(((self.gain(row, chosen) / self.price[row], row) for row in here), default=(-1.0, -1))
             offers = [self.bundle(engine, chosen) for engine in range(3) if engine not in running]
             worth, bundle = max(offers, default=(-1.0, []))
-            if worth > score:
-                running.add(int(self.grid.engine[bundle[0]]))
+            if worth > score and self.coming_back(current, chosen) <= _COMING_BACK * worth:
+                current = int(self.grid.engine[bundle[0]])
+                running.add(current)
                 chosen += bundle[: size - len(chosen)]
             else:
                 chosen.append(best)
