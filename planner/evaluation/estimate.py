@@ -89,8 +89,9 @@ def estimate_accuracy(model: GridModel, unmeasured: BoolArray, weight: FloatArra
         ratio, spread = _correction(foresight, np.random.default_rng(seed))
         half = np.exp(_Z_ENDS * np.linalg.norm([spread, _MODEL_SPREAD, _FEW_RUNS_SPREAD / runs]))
         error = expected * ratio
-        estimates[target.name] = Estimate(
-            1 - error, 1 - error * half, 1 - error / half, model.ceiling(target.name))
+        # Where errors prove smaller than expected, so does the noise that is a part of them.
+        ceiling = 1 - (1 - model.ceiling(target.name)) * min(ratio, 1.0)
+        estimates[target.name] = Estimate(1 - error, 1 - error * half, 1 - error / half, ceiling)
     return estimates
 
 
