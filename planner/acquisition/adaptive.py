@@ -13,7 +13,7 @@ from planner.surrogates.cost import CostModel
 from planner.surrogates.feasibility import probability_of_success
 from planner.surrogates.model import GridModel
 
-__all__ = ["AdaptiveStrategy"]
+__all__ = ["AdaptiveStrategy", "batch_size"]
 
 # A refit waits until the data has grown by this share: each run then changes little, and planning costs time.
 _BATCH_SHARE = 0.12
@@ -65,16 +65,13 @@ class AdaptiveStrategy:
         return float(self._cost.price(np.array([row]))[0]) + self._starts(np.array([row]), seen)
 
     def _next_batch(self, seen: Observations) -> list[int]:
-        grid = self.context.grid
         rng = np.random.default_rng([self.context.seed, len(seen.runs)])
         if not seen.measured.any():
             # Nothing has told anything yet: any point will do.
-            open_rows = np.setdiff1d(np.flatnonzero(~seen.known), list(seen.pending))
-            return [int(rng.choice(open_rows))] if len(open_rows) else []
+            return [int(rng.choice(seen.open_rows))] if len(seen.open_rows) else []
         self._fit(seen)
-        size = int(np.clip(np.ceil(_BATCH_SHARE * len(seen.runs)), _SMALLEST_BATCH, _LARGEST_BATCH))
-        success = probability_of_success(grid, seen)
-        return self._choose(self._model, self._cost, seen, success, size, rng)
+        success = probability_of_success(self.context.grid, seen)
+        return self._choose(self._model, self._cost, seen, success, batch_size(seen), rng)
 
     def _fit(self, seen: Observations) -> None:
         state = (id(seen), len(seen.runs))
@@ -101,3 +98,8 @@ class AdaptiveStrategy:
         engines, first = np.unique(self.context.grid.engine[rows], return_index=True)
         one = rows[first[engines != (-1 if seen.current_engine is None else seen.current_engine)]]
         return float((self._cost.start_seconds()[one] * self._cost.devices[one]).sum())
+
+
+def batch_size(seen: Observations) -> int:
+    """How many runs to choose from one fit."""
+    return int(np.clip(np.ceil(_BATCH_SHARE * len(seen.runs)), _SMALLEST_BATCH, _LARGEST_BATCH))

@@ -30,7 +30,7 @@ from planner.space.types import FloatArray, IntArray
 from planner.surrogates.cost import CostModel
 from planner.surrogates.model import GridModel
 
-__all__ = ["Chooser", "choose_batch"]
+__all__ = ["Chooser", "choose_batch", "sample"]
 
 Chooser: TypeAlias = Callable[
     [GridModel, CostModel, Observations, FloatArray, int, np.random.Generator], list[int]]
@@ -77,12 +77,10 @@ def choose_batch(
 
     success: probability that each point can run, (N,); a run that fails tells nothing about the targets.
     """
-    open_rows = np.flatnonzero(~seen.known)
-    open_rows = open_rows[~np.isin(open_rows, list(seen.pending))]
-    candidates = _sample(open_rows, _CANDIDATES, rng)
+    candidates = sample(seen.open_rows, _CANDIDATES, rng)
     if not len(candidates):
         return []
-    references = _sample(open_rows, _REFERENCES, rng)
+    references = sample(seen.open_rows, _REFERENCES, rng)
     engines = model.grid.engine[candidates]
     market = _Market(
         _fields(model, candidates, references, success), success[candidates], cost.price(candidates),
@@ -178,5 +176,6 @@ def _fields(model: GridModel, candidates: IntArray, references: IntArray, succes
     return fields
 
 
-def _sample(rows: IntArray, most: int, rng: np.random.Generator) -> IntArray:
+def sample(rows: IntArray, most: int, rng: np.random.Generator) -> IntArray:
+    """At most `most` of the rows, ascending."""
     return rows if len(rows) <= most else np.sort(rng.choice(rows, most, replace=False))

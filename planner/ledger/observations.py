@@ -96,6 +96,11 @@ class Observations:
         return known
 
     @property
+    def open_rows(self) -> IntArray:
+        """Rows that are neither known nor pending, ascending: what may be run next."""
+        return np.setdiff1d(np.flatnonzero(~self.known), list(self.pending)).astype(np.int64)
+
+    @property
     def metrics(self) -> list[str]:
         """The metrics that any run gave."""
         return sorted(self._repeats)

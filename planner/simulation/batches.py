@@ -12,13 +12,9 @@ from typing import Protocol
 import numpy as np
 
 from planner.acquisition.initial import by_engine
-from planner.ledger.observations import Observations
 from planner.space.types import FloatArray, IntArray
 
-__all__ = ["Candidates", "Worth", "batch_size", "choose_greedily", "open_rows", "sample"]
-
-_BATCH_SHARE = 0.12
-_SMALLEST_BATCH, _LARGEST_BATCH = 4, 20
+__all__ = ["Candidates", "Worth", "choose_greedily"]
 
 
 class Worth(Protocol):
@@ -59,18 +55,3 @@ def choose_greedily(candidates: Candidates, worths: Sequence[Worth], size: int, 
         for worth_of in worths:
             worth_of.choose(best)
     return by_engine(candidates.rows[chosen], candidates.engines[chosen], running)
-
-
-def batch_size(seen: Observations) -> int:
-    """How many runs to choose from one fit."""
-    return int(np.clip(np.ceil(_BATCH_SHARE * len(seen.runs)), _SMALLEST_BATCH, _LARGEST_BATCH))
-
-
-def open_rows(seen: Observations) -> IntArray:
-    """Rows that are neither known nor pending."""
-    return np.setdiff1d(np.flatnonzero(~seen.known), list(seen.pending)).astype(np.int64)
-
-
-def sample(rows: IntArray, most: int, rng: np.random.Generator) -> IntArray:
-    """At most `most` of the rows, ascending."""
-    return rows if len(rows) <= most else np.sort(rng.choice(rows, most, replace=False))

@@ -23,10 +23,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from planner.acquisition.adaptive import batch_size
+from planner.acquisition.information import sample
 from planner.acquisition.initial import by_engine
 from planner.acquisition.strategy import Belief, StrategyContext, sweeps
 from planner.ledger.observations import Observations
-from planner.simulation.batches import Candidates, batch_size, choose_greedily, open_rows, sample
+from planner.simulation.batches import Candidates, choose_greedily
 from planner.simulation.designs import latin_hypercube
 from planner.simulation.unit_cube import unit_cube
 from planner.space.types import FloatArray, IntArray
@@ -124,7 +126,7 @@ class BotorchQnipv:
         return float(self._fits.price[row] + (self._starts(seen)[row] if starts else 0.0))
 
     def _next_batch(self, seen: Observations) -> list[int]:
-        rows, rng = open_rows(seen), np.random.default_rng([self.context.seed, len(seen.runs)])
+        rows, rng = seen.open_rows, np.random.default_rng([self.context.seed, len(seen.runs)])
         if not len(rows):
             return []
         if not seen.measured.any():

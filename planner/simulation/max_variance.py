@@ -10,8 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from planner.acquisition.information import sample
 from planner.ledger.observations import Observations
-from planner.simulation.batches import Candidates, choose_greedily, open_rows, sample
+from planner.simulation.batches import Candidates, choose_greedily
 from planner.space.types import FloatArray
 from planner.surrogates.cost import CostModel
 from planner.surrogates.model import GridModel
@@ -43,7 +44,7 @@ def choose_uncertain(
     model: GridModel, cost: CostModel, seen: Observations, success: FloatArray, size: int, rng: np.random.Generator
 ) -> list[int]:
     """A Chooser (planner.acquisition.information): up to `size` grid rows to run next; success: that each can, (N,)."""
-    rows = sample(open_rows(seen), _CANDIDATES, rng)
+    rows = sample(seen.open_rows, _CANDIDATES, rng)
     if not len(rows):
         return []
     weights, variances = model.weights(rows), []

@@ -18,7 +18,6 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from planner.acquisition.strategy import StrategyContext
 from planner.ledger.observations import Observations
-from planner.simulation.batches import open_rows
 from planner.simulation.designs import GridBelief
 from planner.simulation.unit_cube import unit_cube
 from planner.space.metrics import is_gain
@@ -43,7 +42,7 @@ class OptunaGp(GridBelief):
 
     def propose(self, seen: Observations) -> int | None:
         """The open row nearest to what the sampler asks for; another category is as far as an axis' other end."""
-        rows = open_rows(seen)
+        rows = seen.open_rows
         if not len(rows):
             return None
         wish = self._wish(seen)
