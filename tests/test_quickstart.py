@@ -51,13 +51,15 @@ def test_quickstart(tmp_path: Path) -> None:
     assert any("vllm" in value for value in fingerprint.values())
 
     verdict = tmp_path / "verdict.json"
-    audit = _run(["sweepwise", "evaluate", "studies/quickstart.yaml", "--audit", "6", "--json", str(verdict)], tmp_path)
+    audit = _run(["sweepwise", "evaluate", "studies/quickstart.yaml", "--audit", "8", "--json", str(verdict)], tmp_path)
     assert audit.returncode == 0, audit.stdout + audit.stderr
     scores = json.loads(verdict.read_text())["targets"]
     assert set(scores) == {"ttft_ms", "tpot_ms", "output_throughput"}
-    assert scores["ttft_ms"]["points"] == 6
-    # Far from a claim: only that what was predicted has to do with what was then measured.
-    assert scores["output_throughput"]["median_ape"] < 0.5
+    assert scores["ttft_ms"]["points"] == 8
+    # Far from a claim, and true on a machine that is half as fast now as it was in the study: only that what was
+    # predicted has to do with what was then measured, and that the controls say how much the machine has changed.
+    assert scores["output_throughput"]["rank_correlation"] > 0.3
+    assert scores["output_throughput"]["drift"]["controls"] >= 2
 
     for command in COMMANDS:
         answer = _run(shlex.split(command), tmp_path)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from rich.console import RenderableType
+from rich.console import Group, RenderableType
 from rich.table import Table
 
 from planner.evaluation.estimate import Estimate
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 __all__ = ["accuracy_table", "as_json", "duration", "frame_table", "gains_table", "percent", "point_text",
            "runs_table", "verdict_table"]
+
+_DRIFT = 0.05  # of log(now / then) at the median control: more than repeats differ by
 
 
 def duration(seconds: float) -> str:
@@ -114,7 +116,21 @@ def verdict_table(verdict: Verdict) -> RenderableType:
     table.caption = (f"experiments_gain {verdict.gains.experiments:.1f}×   time_gain {verdict.gains.time.value:.1f}×   "
                      f"resource_gain {verdict.gains.resource.value:.1f}× ({label})")
     table.caption_justify = "left"
-    return table
+    return Group(table, *_drift_lines(verdict)) if verdict.kind == "audit" else table
+
+
+def _drift_lines(verdict: Verdict) -> list[str]:
+    """The controls of an audit, and a warning where they say that the machine is no longer that of the study."""
+    if not verdict.drift:
+        return ["control: none; the study ran no point on the engines that were audited"]
+    said = ", ".join(f"{target} {drift.ratio:.2f}× ({drift.low:.2f} … {drift.high:.2f})"
+                     for target, drift in verdict.drift.items())
+    count = max(drift.controls for drift in verdict.drift.values())
+    lines = [f"control: {count} of the study's own points again, now against then: {said}"]
+    if any(abs(math.log(drift.ratio)) > _DRIFT for drift in verdict.drift.values()):
+        lines.append("[yellow]the machine is not as fast as it was during the study: the errors above include that; "
+                     "audit again when it is quiet[/yellow]")
+    return lines
 
 
 def frame_table(frame: pd.DataFrame) -> Table:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,13 +13,13 @@ from planner.acquisition.strategy import Belief
 from planner.evaluation.accuracy import Score, balanced_accuracy, score
 from planner.evaluation.estimate import Estimate
 from planner.evaluation.gains import Gains, gains
-from planner.ledger.ledger import Ledger
 from planner.ledger.observations import Observations
+from planner.reporting.audit import Drift, measure
 from planner.simulation.simulate import plain_sweep
 from planner.space.metrics import is_gain
 from planner.space.table import read_measured
 from planner.space.table_file import read_table_file
-from planner.space.types import BoolArray, FloatArray, IntArray, Proposal, StudyError
+from planner.space.types import BoolArray, FloatArray, IntArray, StudyError
 from planner.surrogates.cost import Sweep
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ class Verdict:
 
     kind: "truth" or "audit". interval: 90 % interval of the accuracy, by bootstrap over the audited points; absent
     against a whole grid. noise: mean |repeat − median| / median of the truth. failures: balanced accuracy.
+    drift: what the study's own points came out as in the audit.
     """
 
     kind: str
@@ -46,6 +47,7 @@ class Verdict:
     interval: Mapping[str, tuple[float, float]]
     noise: Mapping[str, float]
     failures: float
+    drift: Mapping[str, Drift] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """As `evaluate --json` writes it."""
@@ -54,6 +56,7 @@ class Verdict:
                 **asdict(result),
                 "estimated": asdict(e) if (e := self.estimates.get(target)) else None,
                 "interval90": self.interval.get(target), "truth_noise": self.noise.get(target),
+                "drift": asdict(d) if (d := self.drift.get(target)) else None,
             }
             for target, result in self.scores.items()
         }
@@ -81,11 +84,9 @@ def against_truth(study: Study, seen: Observations, belief: Belief, path: Path, 
 
 
 def against_audit(study: Study, seen: Observations, belief: Belief, count: int, seed: int) -> Verdict:
-    """Measure `count` random points that no run of the study covered, each by itself, and score on those.
-
-    They are kept in a study of their own, "NAME (audit)": they are no part of the bargain.
-    """
-    audited = _audit(study, seen, count, seed)
+    """Measure `count` random points that no run of the study covered, each by itself, and score on those."""
+    audit = measure(study, seen, count, seed)
+    audited = audit.audited
     truth = {target: audited.column(target) for target in study.targets}
     rng = np.random.default_rng(seed)
     interval = {}
@@ -98,28 +99,7 @@ def against_audit(study: Study, seen: Observations, belief: Belief, count: int, 
     # Points that this audit did not measure are neither right nor wrong: only audited ones are scored.
     noise = {target: _noise(audited, target) for target in study.targets}
     return Verdict("audit", _scores(seen, belief, truth), belief.accuracy, gains(seen, belief.plain, belief.longest),
-                   interval, noise, balanced_accuracy(belief.success, audited.failed, ~audited.known))
-
-
-def _audit(study: Study, seen: Observations, count: int, seed: int) -> Observations:
-    unmeasured = np.flatnonzero(~seen.known)
-    if not len(unmeasured):
-        raise StudyError("--audit: every point is measured; there is nothing left to predict")
-    rng = np.random.default_rng(seed)
-    rows = rng.choice(unmeasured, min(count, len(unmeasured)), replace=False)
-    rows = rows[np.argsort(study.grid.engine[rows], kind="stable")]
-    ledger = Ledger.create_or_resume(
-        study.storage, f"{study.name} (audit)", study.grid.axes, study.targets, study.text,
-        study.runner.fingerprint())
-    audited = Observations(study.grid, study.targets)
-    try:
-        for number, row in enumerate(rows):
-            trial, point = ledger.begin(study.grid.point(int(row)), seed + number)
-            measurement = study.runner.measure(Proposal(point, (point,), seed + number))
-            audited.add(ledger.finish(trial, measurement))
-    finally:
-        study.runner.close()
-    return audited
+                   interval, noise, balanced_accuracy(belief.success, audited.failed, ~audited.known), audit.drift)
 
 
 def _scores(seen: Observations, belief: Belief, truth: Mapping[str, FloatArray]) -> dict[str, Score]:
