@@ -19,14 +19,12 @@ from planner.cli.app import (
     writable,
     write_json,
 )
+from planner.cli.record import opened
 from planner.space.types import StudyError
-from planner.study import Study, open_study
+from planner.study import open_study
 
 if TYPE_CHECKING:
     import pandas as pd
-
-    from planner.acquisition.strategy import Belief
-    from planner.ledger.observations import Observations
 
 __all__: list[str] = []
 
@@ -49,12 +47,12 @@ def predict(
     from planner.reporting.predict import parse_points, prediction_table
     from planner.reporting.terminal import frame_table
 
-    opened, seen, belief = _opened(study, storage, name, seed)
+    subject, seen, belief = opened(study, storage, name, seed)
     table = prediction_table(belief, seen)
     if point:
         table = table.iloc[parse_points(point, seen)]
     elif output is None and json_file is None:
-        output = Path(f"{opened.name}_predictions.csv")
+        output = Path(f"{subject.name}_predictions.csv")
     if output is not None:
         _write_table(table, output)
     write_json(json_file, table.to_dict(orient="records"))
@@ -78,8 +76,8 @@ def export(
     from planner.reporting.export import measurement_table
     from planner.space.expressions import suggestion
 
-    opened = open_study(study, storage, name)
-    seen = opened.ledger().observations(opened.grid)
+    subject = open_study(study, storage, name)
+    seen = subject.ledger().observations(subject.grid)
     wanted = None if metrics is None else [metric.strip() for metric in metrics.split(",")]
     for metric in wanted or []:
         if metric not in seen.metrics:
@@ -105,26 +103,16 @@ def evaluate(
 
     if (truth is None) == (audit is None):
         raise StudyError("--truth: name a measured grid, or ask for --audit N; one of the two")
-    opened, seen, belief = _opened(study, storage, name, seed)
+    subject, seen, belief = opened(study, storage, name, seed)
     out = console(quiet)
     if truth is not None:
-        verdict = against_truth(opened, seen, belief, truth, allow_other_fingerprint)
+        verdict = against_truth(subject, seen, belief, truth, allow_other_fingerprint)
     else:
         assert audit is not None
         out.print(f"auditing {audit} random points that the study did not measure …")
-        verdict = against_audit(opened, seen, belief, audit, seed)
+        verdict = against_audit(subject, seen, belief, audit, seed)
     write_json(json_file, verdict.to_json())
     out.print(verdict_table(verdict))
-
-
-def _opened(
-    path: Path, storage: str | None, name: str | None, seed: int
-) -> tuple[Study, Observations, Belief]:
-    opened = open_study(path, storage, name, seed)
-    seen = opened.ledger().observations(opened.grid)
-    if not seen.measured.any():
-        raise StudyError(f"study '{opened.name}': has measured nothing yet; `sweepwise run {path}` first")
-    return opened, seen, opened.strategy("sweepwise").believe(seen)
 
 
 def _write_table(table: pd.DataFrame, path: Path) -> None:

@@ -1,0 +1,39 @@
+"""What most verbs begin with: the study file read, its record, and what the record makes us believe."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from planner.space.types import StudyError
+from planner.study import Study, open_study
+
+if TYPE_CHECKING:
+    from planner.acquisition.strategy import Belief
+    from planner.ledger.observations import Observations
+
+__all__ = ["opened"]
+
+
+def opened(
+    path: Path, storage: str | None, name: str | None, seed: int, also: Iterable[str] = ()
+) -> tuple[Study, Observations, Belief]:
+    """The study, what it has measured, and the belief about its targets and about the metrics in `also`.
+
+    Raises StudyError where nothing is measured yet, or where no run gave a metric of `also`.
+    """
+    from planner.ledger.observations import Observations
+    from planner.space.expressions import suggestion
+
+    study = open_study(path, storage, name, seed)
+    seen = study.ledger().observations(study.grid)
+    if not seen.measured.any():
+        raise StudyError(f"study '{study.name}': has measured nothing yet; `sweepwise run {path}` first")
+    for metric in also:
+        if metric not in seen.metrics:
+            raise StudyError(f"study '{study.name}': no run gave '{metric}'{suggestion(metric, seen.metrics)}")
+    wanted = tuple(dict.fromkeys((*study.targets, *also)))
+    if wanted != seen.targets:
+        seen = Observations(study.grid, wanted, seen.runs)
+    return study, seen, study.strategy("sweepwise").believe(seen)
