@@ -26,7 +26,8 @@ from planner.space.types import FloatArray, Measurement, Point, Proposal, Runner
 if TYPE_CHECKING:
     from planner.study import Study
 
-__all__ = ["Task", "check", "full_cost", "plain_seconds", "plain_sweep", "simulate_each", "simulate_one"]
+__all__ = ["Memory", "Task", "check", "full_cost", "plain_seconds", "plain_sweep", "simulate_each", "simulate_one",
+           "stage", "true_values"]
 
 
 T = TypeVar("T")
@@ -41,7 +42,7 @@ class _Replay(Runner, Protocol):
     def table(self) -> RecordedTable: ...
 
 
-class _Memory:
+class Memory:
     """Keeps no record: a simulation's runs live in its observations."""
 
     def __init__(self) -> None:
@@ -140,11 +141,8 @@ def simulate_each(
     return results
 
 
-def simulate_one(
-    study: Study, name: str, seed: int, shares: Sequence[float], stop_accuracy: float
-) -> list[dict[str, Any]]:
-    """One strategy with one seed: an entry of `runs` for each target."""
-    full = full_cost(study)
+def stage(study: Study, name: str, seed: int) -> tuple[Runner, StrategyContext]:
+    """A runner over the study's recorded grid, and what the strategy called `name` may know, for one seed."""
     recorded = cast("_Replay", study.runner)
     kind = cast("Any", type(recorded))
     context = RunnerContext(study.grid.axes, study.targets, study.directory, seed)
@@ -152,11 +150,19 @@ def simulate_one(
     trajectory = runner.trajectory_axis if uses_trajectories(name) else None
     if trajectory is None:
         runner = cast("Runner", _PointByPoint(runner))
-    make = StrategyContext(study.grid, study.targets, trajectory, recorded.accelerators, seed)
+    return runner, StrategyContext(study.grid, study.targets, trajectory, recorded.accelerators, seed)
+
+
+def simulate_one(
+    study: Study, name: str, seed: int, shares: Sequence[float], stop_accuracy: float
+) -> list[dict[str, Any]]:
+    """One strategy with one seed: an entry of `runs` for each target."""
+    full = full_cost(study)
+    runner, make = stage(study, name, seed)
     timed = _Timed(make_strategy(name, make))
     watch = _Watch(timed, AccuracyRule(stop_accuracy))
     seen = Observations(study.grid, study.targets)
-    Loop(runner, timed, _Memory(), seen, Limits(cost=max(shares) * full), seed, watch, clock=None).run()
+    Loop(runner, timed, Memory(), seen, Limits(cost=max(shares) * full), seed, watch, clock=None).run()
     states = [_state_at(watch.costs, share * full) for share in shares]
     scored = {state: _score(study, make_strategy(name, make), seen.prefix(state)) for state in set(states) if state}
     return [
@@ -199,6 +205,12 @@ def plain_seconds(study: Study) -> FloatArray:
 def _table_rows(study: Study) -> list[int]:
     table = cast("_Replay", study.runner).table
     return [table.find(study.grid.point(row)) for row in range(len(study.grid))]
+
+
+def true_values(study: Study, metric: str) -> FloatArray:
+    """A metric of a recorded grid at each grid point, (N,): NaN where the point failed or it is undefined."""
+    values: FloatArray = cast("_Replay", study.runner).table.truth(metric)[_table_rows(study)]
+    return values
 
 
 def _state_at(costs: Sequence[float], limit: float) -> int:

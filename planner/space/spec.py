@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from planner.space.axis_spec import AxisSpec
 from planner.space.expressions import FUNCTIONS, parse
+from planner.space.slo import parse_condition
 from planner.space.types import StudyError
 from planner.space.validation import Number, StrictModel, Whole, load_yaml, validate_model
 
@@ -19,7 +20,6 @@ __all__ = ["AxisSpec", "CostLimit", "PriceSpec", "RunnerSpec", "SpaceSpec", "Sto
            "parse_spec", "read_spec", "validate_model"]
 
 _ADDRESS: Final = r"^[a-z0-9+]+://."
-_SLO = re.compile(r"\s*[A-Za-z_]\w*\s*(<=|>=|<|>)\s*[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?\s*")
 _COST = re.compile(r"^\s*(\$?)\s*(\d+(?:\.\d*)?|\.\d+)\s*(s|m|min|h|d|%)?\s*$")
 _COST_MEND: Final = "cannot read the cost; write it like '2h', '45m', '90s', '5%' or '$20'"
 _UNITS: Final = {None: 1.0, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
@@ -171,8 +171,7 @@ class StudySpec(StrictModel):
             if name in self.space.axes:
                 raise StudyError(f"targets: '{name}' is an axis; name a metric")
         for i, text in enumerate(self.slo):
-            if not _SLO.fullmatch(text):
-                raise StudyError(f"slo[{i}]: cannot read '{text}'; write it like 'p99_ttft_ms <= 500'")
+            parse_condition(text, f"slo[{i}]")
         if self.stop.cost_limit and self.stop.cost_limit.kind == "money" and self.price is None:
             raise StudyError("stop.cost: money needs a price; add `price: {per_accelerator_hour: ...}`")
         return self
