@@ -26,6 +26,10 @@ NAMED_FOR_TYPES_ONLY: Final = {
     ("planner.reporting.plan", "planner.study"),
     ("planner.reporting.simulation_file", "planner.study"),
     ("planner.reporting.verdict", "planner.study"),
+    ("planner.reporting.looks", "planner.study"),
+    ("planner.reporting.figures.course", "planner.study"),
+    ("planner.reporting.figures.surface", "planner.study"),
+    ("planner.reporting.figures.tradeoff", "planner.study"),
 }
 HEAVY: Final = ("torch", "vllm", "sklearn", "scipy", "pandas", "optuna")
 

@@ -23,6 +23,8 @@ def opened(
 
     Raises StudyError where nothing is measured yet, or where no run gave a metric of `also`.
     """
+    from threadpoolctl import threadpool_limits
+
     from planner.ledger.observations import Observations
     from planner.space.expressions import suggestion
 
@@ -36,4 +38,6 @@ def opened(
     wanted = tuple(dict.fromkeys((*study.targets, *also)))
     if wanted != seen.targets:
         seen = Observations(study.grid, wanted, seen.runs)
-    return study, seen, study.strategy("sweepwise").believe(seen)
+    # The matrices are small: on many threads, others at work beside us, they take up to forty times as long.
+    with threadpool_limits(limits=1):
+        return study, seen, study.strategy("sweepwise").believe(seen)

@@ -8,7 +8,7 @@ import numpy as np
 
 from planner.acquisition.strategy import Belief
 from planner.ledger.observations import Observations
-from planner.space.types import FloatArray, StudyError, Value
+from planner.space.types import FloatArray, Role, StudyError, Value
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,6 +37,8 @@ def answers(belief: Belief, seen: Observations, target: str) -> tuple[FloatArray
     value[seen.failed] = low[seen.failed] = high[seen.failed] = np.nan
     # A target that is undefined at a measured point (tpot at one output token) is absent there.
     undefined = seen.measured & ~np.isfinite(measured)
+    if {"tpot", "itl"} & set(target.split("_")) and seen.grid.by_role(Role.OUTPUT_TOKENS) is not None:
+        undefined |= seen.grid.size_column(Role.OUTPUT_TOKENS) == 1
     for array in (value, low, high):
         array[undefined] = np.nan
     return value, low, high

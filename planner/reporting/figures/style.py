@@ -1,0 +1,74 @@
+"""How our figures look: one palette that colour-blind readers can tell apart, one layout, units by a metric's name."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Final
+
+import numpy as np
+
+from planner.space.types import FloatArray
+
+__all__ = ["ESTIMATED", "FAINT", "GREY", "MEASURED", "PREDICTED", "SEQUENCE", "UNSURE", "VALUES", "faint", "labelled",
+           "layout", "log_ticks", "rounded"]
+
+# Okabe and Ito's palette; measured is always the dark one, so that it is never taken for a prediction.
+PREDICTED: Final = "#0072b2"
+ESTIMATED: Final = "#d55e00"
+MEASURED: Final = "#1d2733"
+GREY: Final = "#8a94a0"
+FAINT: Final = "rgba(138, 148, 160, 0.25)"
+SEQUENCE: Final = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#b8860b", "#56b4e9", "#8a94a0")
+VALUES: Final = "Viridis"
+UNSURE: Final = [[0.0, "#f7f4ee"], [0.35, "#f2c48d"], [0.7, "#d9722e"], [1.0, "#7a2d06"]]
+
+_UNITS: Final = {"ms": "ms", "s": "s", "w": "W", "j": "J"}
+
+
+def layout(**more: Any) -> dict[str, Any]:
+    """What every figure shares, with `more` on top."""
+    return {
+        "template": "plotly_white", "font": {"family": "system-ui, sans-serif", "size": 13},
+        "margin": {"l": 64, "r": 24, "t": 48, "b": 56}, "hoverlabel": {"align": "left"},
+        "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0}, **more,
+    }
+
+
+def labelled(metric: str) -> str:
+    """A metric with its unit, where its name tells one: ttft_ms → ttft (ms)."""
+    stem, _, unit = metric.rpartition("_")
+    if stem and unit in _UNITS:
+        return f"{stem} ({_UNITS[unit]})"
+    return f"{metric} (requests/s)" if metric.startswith("request_") and "put" in metric else (
+        f"{metric} (tokens/s)" if metric in {"output_throughput", "total_token_throughput"} else metric)
+
+
+def faint(colour: str, opacity: float = 0.15) -> str:
+    """#rrggbb as a transparent colour."""
+    red, green, blue = (int(colour[i:i + 2], 16) for i in (1, 3, 5))
+    return f"rgba({red}, {green}, {blue}, {opacity})"
+
+
+def rounded(values: FloatArray, digits: int = 4) -> list[Any]:
+    """Nested lists with `digits` significant digits, None where there is no number: a quarter of the bytes."""
+    numbers: FloatArray = np.asarray(values, dtype=float)
+    there = np.isfinite(numbers)
+    safe = np.where(there & (numbers != 0), np.abs(numbers), 1.0)
+    scale = 10.0 ** (digits - 1 - np.floor(np.log10(safe)))
+    # Division by 10ⁿ, not multiplication by 10⁻ⁿ, gives the short decimal.
+    kept = np.where(there, np.round(np.where(there, numbers, 0.0) * scale) / scale, np.nan)
+    mixed = kept.astype(object)
+    mixed[~there] = None
+    listed: list[Any] = mixed.tolist()
+    return listed
+
+
+def log_ticks(low: float, high: float) -> tuple[list[float], list[str]]:
+    """Positions (log10) and texts of ticks at 1, 2 and 5 in each decade from `low` to `high`."""
+    steps = (1, 2, 5) if math.log10(high / low) < 3 else (1,)
+    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    values = [step * 10.0**decade for decade in decades for step in steps]
+    inside = [value for value in values if low * 0.999 <= value <= high * 1.001]
+    values = inside if len(inside) > 1 else [low, high]
+    return [math.log10(value) for value in values], [f"{value:,.3g}" if value < 1000 else f"{value:,.0f}"
+                                                     for value in values]
