@@ -1,0 +1,179 @@
+"""Idealized runtimes as tables that a person reads, and as JSON."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import Any
+
+from rich.table import Table
+
+from planner.reporting.blackbox import Ratio
+from planner.reporting.idealize import Idealized, Prompt, Triple
+from planner.reporting.terminal import percent
+from planner.space.grid import Grid
+from planner.space.types import Scope
+from planner.surrogates.physics import batch_of
+
+__all__ = ["idealized_json", "idealized_tables", "ratio_table"]
+
+_BATCHES = 3
+
+
+def idealized_json(
+    engines: list[Idealized], silent: list[int], ratios: list[Ratio] | None, prompts: list[Prompt], grid: Grid,
+    price: float | None,
+) -> dict[str, Any]:
+    """As `idealize --json` writes it."""
+    return {
+        "engines": [_engine_json(engine, prompts, grid, price) for engine in engines],
+        "unknown": [_axes(grid, row) for row in silent],
+        "blackbox": None if ratios is None else [
+            {"engine": _axes(grid, ratio.row), **{k: v for k, v in asdict(ratio).items() if k != "row"}}
+            for ratio in ratios],
+    }
+
+
+def idealized_tables(
+    engines: list[Idealized], silent: list[int], prompts: list[Prompt], grid: Grid, price: float | None
+) -> Iterator[Table | str]:
+    """The law of each engine, what it makes of the reference prompts, and the same under load."""
+    if engines:
+        yield _laws(engines, grid)
+        yield _runtimes(engines, prompts, grid, price)
+        if any(engine.loaded for engine in engines):
+            yield _loads(engines, prompts[min(1, len(prompts) - 1)], grid, price)
+    for row in silent:
+        yield f"{_name(grid, row)}: nothing can be told; too little was measured or can run one request at a time"
+
+
+def ratio_table(ratios: list[Ratio], grid: Grid) -> Table:
+    """What a black box adds to the idealized runtime."""
+    table = Table(box=None, title="Black box: raw over idealized runtime", title_justify="left")
+    for column in ("served by", "against", "timings", "outside", "median", "10 % … 90 % of timings"):
+        table.add_column(column, justify="left" if column in {"served by", "against"} else "right")
+    for ratio in ratios:
+        known = math.isfinite(ratio.ratio)
+        table.add_row(ratio.service or "the black box", _name(grid, ratio.row), str(ratio.timings),
+                      str(ratio.outside), f"{ratio.ratio:.2f}×" if known else "–",
+                      f"{ratio.low:.2f} … {ratio.high:.2f}" if known else "")
+    table.caption = "outside: more or fewer tokens than the engine was timed on; no ratio is made up for these"
+    table.caption_justify = "left"
+    return table
+
+
+def _laws(engines: list[Idealized], grid: Grid) -> Table:
+    table = Table(box=None, title="Idealized runtime T(p, o) = α(p) + (o − 1)·β, one request at a time",
+                  title_justify="left")
+    for column in ("engine", "accelerators", "β, ms a token", "α(shortest), ms", "α(longest), ms", "R²", "error",
+                   "from"):
+        table.add_column(column, justify="left" if column in {"engine", "from"} else "right")
+    for e in engines:
+        table.add_row(_name(grid, e.row), f"{e.accelerators:g}", _span(_scaled(e.beta, 1000)),
+                      f"{1000 * e.law.alpha[0]:.3g}", f"{1000 * e.law.alpha[-1]:.3g}", f"{e.r2:.3f}", percent(e.mape),
+                      _points(e))
+    table.caption = "in brackets 90 % intervals; predictions stand in for what was not measured one at a time"
+    table.caption_justify = "left"
+    return table
+
+
+def _points(engine: Idealized) -> str:
+    predicted = engine.points - engine.measured
+    return f"{engine.measured} measured points" + (f", {predicted} PREDICTED" if predicted else "")
+
+
+def _runtimes(engines: list[Idealized], prompts: list[Prompt], grid: Grid, price: float | None) -> Table:
+    table = Table(box=None, title="Reference prompts, idealized", title_justify="left")
+    table.add_column("engine")
+    for prompt in prompts:
+        table.add_column(f"{_prompt(prompt)}, s", justify="right")
+        if price is not None:
+            table.add_column("cost of 1,000", justify="right")
+    table.add_column("to the fastest", justify="right")
+    last = [engine.seconds(prompts[-1])[0] for engine in engines]
+    fastest = min((value for value in last if math.isfinite(value)), default=math.nan)
+    for engine, own in zip(engines, last, strict=True):
+        cells = [_name(grid, engine.row)]
+        for prompt in prompts:
+            seconds = engine.seconds(prompt)
+            cells.append(_span(seconds))
+            if price is not None:
+                cells.append(_span(_cost(seconds, engine, price)))
+        table.add_row(*cells, f"{own / fastest:.2f}×" if math.isfinite(own / fastest) else "–")
+    table.caption = f"to the fastest: at {_prompt(prompts[-1])}"
+    table.caption_justify = "left"
+    return table
+
+
+def _loads(engines: list[Idealized], prompt: Prompt, grid: Grid, price: float | None) -> Table:
+    table = Table(box=None, title=f"Loaded engines: a batch of requests of {_prompt(prompt)}", title_justify="left")
+    batches = _batches(grid)
+    table.add_column("engine")
+    for batch in batches:
+        table.add_column(f"{batch:g} at once, s", justify="right")
+        if price is not None:
+            table.add_column("cost of 1,000", justify="right")
+    for column in ("R²", "error", "from"):
+        table.add_column(column, justify="right")
+    for engine in engines:
+        cells = [_name(grid, engine.row)]
+        for batch in batches:
+            seconds = engine.loaded_seconds(prompt, batch)
+            cells.append(_span(seconds))
+            if price is not None:
+                cells.append(_span(_cost(seconds, engine, price, batch)))
+        table.add_row(*cells, f"{engine.loaded_r2:.3f}", percent(engine.loaded_mape), engine.loaded_source or "–")
+    return table
+
+
+def _engine_json(engine: Idealized, prompts: list[Prompt], grid: Grid, price: float | None) -> dict[str, Any]:
+    def of(prompt: Prompt) -> dict[str, Any]:
+        seconds = engine.seconds(prompt)
+        loaded = [{"batch": batch, "seconds": (s := engine.loaded_seconds(prompt, batch)),
+                   "cost": None if price is None else _cost(s, engine, price, batch, 1.0)} for batch in _batches(grid)]
+        return {"prompt_tokens": prompt.inputs, "output_tokens": prompt.outputs, "seconds": seconds,
+                "cost": None if price is None else _cost(seconds, engine, price, requests=1.0),
+                "loaded": loaded if engine.loaded else []}
+
+    return {
+        "engine": _axes(grid, engine.row), "accelerators": engine.accelerators, "source": engine.source,
+        "points": engine.points, "measured_points": engine.measured, "r2": engine.r2, "mape": engine.mape,
+        "beta_s": engine.beta,
+        "alpha_s": [[float(p), float(a)] for p, a in zip(engine.law.lengths, engine.law.alpha, strict=True)],
+        "loaded": {"source": engine.loaded_source, "r2": engine.loaded_r2, "mape": engine.loaded_mape}
+        if engine.loaded else None,
+        "prompts": [of(prompt) for prompt in prompts],
+    }
+
+
+def _batches(grid: Grid) -> list[float]:
+    """The smallest, a middling and the largest batch of the grid."""
+    values = sorted(set(batch_of(grid).tolist()))
+    return sorted({values[0], values[len(values) // 2], values[-1]})[:_BATCHES]
+
+
+def _cost(seconds: Triple, engine: Idealized, price: float, batch: float = 1.0, requests: float = 1000.0) -> Triple:
+    return _scaled(seconds, requests * engine.accelerators * price / 3600 / batch)
+
+
+def _scaled(triple: Triple, factor: float) -> Triple:
+    return triple[0] * factor, triple[1] * factor, triple[2] * factor
+
+
+def _span(triple: Triple) -> str:
+    value, low, high = triple
+    return f"{value:.3g} ({low:.3g} … {high:.3g})" if math.isfinite(value) else "–"
+
+
+def _prompt(prompt: Prompt) -> str:
+    return f"{prompt.inputs:,} in, {prompt.outputs:,} out"
+
+
+def _axes(grid: Grid, row: int) -> dict[str, Any]:
+    point = grid.point(row)
+    return {axis.name: point[axis.name] for axis in grid.axes if axis.scope is Scope.ENGINE}
+
+
+def _name(grid: Grid, row: int) -> str:
+    return "  ".join(f"{name}={value}" for name, value in _axes(grid, row).items()) or "the one engine"
