@@ -10,10 +10,8 @@ import typer
 # Importing a file of verbs registers them.
 import planner.cli.answers
 import planner.cli.campaign
-import planner.cli.compare
 import planner.cli.decisions
 import planner.cli.files
-import planner.cli.report
 import planner.cli.simulations  # noqa: F401
 from planner.cli.app import app
 from planner.space.types import RunnerError, StudyError
