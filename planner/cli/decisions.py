@@ -159,6 +159,8 @@ def _verified(
     """Measure until the winner is measured; what was measured belongs to the study."""
     import time
 
+    from threadpoolctl import threadpool_limits
+
     from planner.acquisition.stopping import Limits
     from planner.ledger.observations import Observations
     from planner.loop import Loop
@@ -167,7 +169,8 @@ def _verified(
 
     ledger = study.create_or_resume()
     seen = Observations(study.grid, seen.targets, ledger.observations(study.grid).runs)
-    strategy = Verifier(study.strategy("sweepwise"), lambda belief, now: _answer(study, question, devices, belief, now))
+    strategy = Verifier(lambda: study.strategy("sweepwise"),
+                        lambda belief, now: _answer(study, question, devices, belief, now))
     # Replayed costs are those of another day: the planner's seconds of today are no part of them.
     clock = None if hasattr(study.runner, "table") else time.perf_counter
     try:
@@ -177,7 +180,8 @@ def _verified(
     if seen.runs[-1].measurement.status is Status.INTERRUPTED:
         print(f"sweepwise: interrupted; resume with: {shlex.join(['sweepwise', *sys.argv[1:]])}", file=sys.stderr)
         raise typer.Exit(130)
-    return _answer(study, question, devices, strategy.believe(seen), seen), seen
+    with threadpool_limits(limits=1):
+        return _answer(study, question, devices, strategy.believe(seen), seen), seen
 
 
 def _show(answer: Recommendation, study: Study, top: int, verified: dict[str, Any] | None, quiet: bool) -> None:

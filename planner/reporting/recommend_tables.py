@@ -207,6 +207,8 @@ def _interval(answer: Recommendation, metric: str, row: int) -> str:
 
 def _extra_columns(answer: Recommendation) -> list[str]:
     columns = []
+    if answer.question.per_accelerator:
+        columns.append(answer.question.objective_text)
     if "output_throughput" in answer.known and bool((answer.accelerators > 1).any()):
         columns.append("tokens/s per accelerator")
     if "output_throughput" in answer.known and answer.price is not None:
@@ -217,7 +219,9 @@ def _extra_columns(answer: Recommendation) -> list[str]:
 def _extra_cells(answer: Recommendation, columns: list[str], row: int) -> Iterator[str]:
     """The cells of `columns` at `row`."""
     for column in columns:
-        if column.startswith("tokens/s"):
+        if column == answer.question.objective_text:
+            yield _number(abs(float(answer.score[row])))
+        elif column.startswith("tokens/s"):
             yield _number(float(answer.known["output_throughput"].value[row] / answer.accelerators[row]))
         elif (cost := answer.cost_per_million(row)) is not None:
             yield f"{_number(cost[0])} ({_number(cost[1])} … {_number(cost[2])})"

@@ -23,9 +23,10 @@ class Verifier:
     place, if it is as likely as not.
     """
 
-    def __init__(self, inner: Strategy, ask: Callable[[Belief, Observations], Recommendation]) -> None:
-        self._inner = inner
+    def __init__(self, make: Callable[[], Strategy], ask: Callable[[Belief, Observations], Recommendation]) -> None:
+        self._make = make
         self._ask = ask
+        self._pricing = make()
         self._rounds = _ROUNDS
         self._queue: list[int] = []
 
@@ -40,8 +41,8 @@ class Verifier:
         return ready[0] if ready else None
 
     def believe(self, seen: Observations) -> Belief:
-        """That of the study's own strategy."""
-        return self._inner.believe(seen)
+        """That of the study's own strategy, begun anew: whoever asks again later must get the same answer."""
+        return self._make().believe(seen)
 
     def is_due(self, seen: Observations) -> bool:
         """Never: nothing but the winner ends it."""
@@ -49,7 +50,7 @@ class Verifier:
 
     def price(self, row: int, seen: Observations) -> float:
         """That of the study's own strategy."""
-        return self._inner.price(row, seen)
+        return self._pricing.price(row, seen)
 
     def _open(self, seen: Observations) -> list[int]:
         return [row for row in self._queue if not seen.known[row] and row not in seen.pending]

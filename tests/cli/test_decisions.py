@@ -1,0 +1,160 @@
+"""The verbs that decide, from the command line: what they write, what they refuse, what they measure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import Bench, Ran, Recorded
+
+TARGETS = ("throughput", "latency_s", "ttft_ms")
+SLO = "latency_s <= 2"
+_RAN: dict[str, bytes] = {}
+
+
+@pytest.fixture
+def ran(recorded: Callable[..., Recorded], sweepwise: Callable[..., Ran]) -> Recorded:
+    """A small study over a recorded grid, run once for all tests: each gets a record of its own."""
+    given = recorded(models=("small", "large"), inputs=(128, 2048), outputs=(16, 64), targets=TARGETS,
+                     stop={"trials": 24})
+    given.edit(slo=[SLO], price={"per_accelerator_hour": 2.0})
+    record = given.study.with_suffix(".db")
+    if "record" not in _RAN:
+        assert sweepwise("run", given.study, "--quiet").code == 0
+        _RAN["record"] = record.read_bytes()
+    record.write_bytes(_RAN["record"])
+    return given
+
+
+def true(given: Recorded, point: dict[str, Any], metric: str) -> float | None:
+    """The median of what the grid holds at a point, None where it failed."""
+    rows = [row for row in given.rows if all(row[axis] == value for axis, value in point.items())]
+    values = sorted(float(row[metric]) for row in rows if row["status"] == "ok")
+    return sum(values) / len(values) if values else None  # two repeats: their median is their mean
+
+
+def test_recommend_answers_for_the_study_file(
+    ran: Recorded, answer: Callable[..., Any], sweepwise: Callable[..., Ran]
+) -> None:
+    written = answer("recommend", ran.study)
+    assert written["slo"] == [SLO] and written["objective"]["metric"] == "throughput"
+    best = written["best"]
+    assert 1 <= len(best) <= 5 and written["considered"] <= len(ran.points("model", "input_len", "output_len",
+                                                                            "batch_size"))
+    scores = [entry["predicted"]["throughput"][0] for entry in best if not entry["measured"]]
+    assert all(entry["probability"] >= 0.9 for entry in best) and scores == sorted(scores, reverse=True)
+    # What it picks does hold in truth, and little better does.
+    chosen = true(ran, best[0]["point"], "latency_s")
+    assert chosen is not None and chosen <= 2
+    good = [true(ran, point, "throughput") for point in points(ran)
+            if (latency := true(ran, point, "latency_s")) is not None and latency <= 2]
+    assert (true(ran, best[0]["point"], "throughput") or 0) > 0.8 * max(value for value in good if value is not None)
+    for entry in best:
+        if entry["measured"]:
+            assert entry["predicted"]["latency_s"][0] == pytest.approx(true(ran, entry["point"], "latency_s"), rel=0.1)
+    shown = sweepwise("recommend", ran.study, "--top", 2)
+    assert shown.code == 0 and "Best configurations: most throughput, latency_s <= 2" in shown.out
+    assert "Pareto front: throughput against latency_s" in shown.out and "Largest batch_size" in shown.out
+    assert ("was predicted, not measured" in shown.out) is not best[0]["measured"]
+
+
+def points(given: Recorded) -> list[dict[str, Any]]:
+    axes = ("model", "input_len", "output_len", "batch_size")
+    return [dict(zip(axes, key, strict=True)) for key in given.points(*axes)]
+
+
+def test_recommend_asks_other_questions(ran: Recorded, answer: Callable[..., Any], sweepwise: Callable[..., Ran]
+                                        ) -> None:
+    loose = answer("recommend", ran.study, "--slo", "latency_s <= 100")
+    tight = answer("recommend", ran.study, "--slo", "latency_s <= 0.5", "--slo", "ttft_ms <= 100")
+    assert loose["meeting"] > tight["meeting"] and len(tight["slo"]) == 2
+    least = answer("recommend", ran.study, "--minimize", "latency_s", "--slo", "throughput >= 2", "--top", 1)
+    assert len(least["best"]) == 1 and least["objective"]["maximise"] is False
+    assert (true(ran, least["best"][0]["point"], "throughput") or 0) >= 2
+    nothing = sweepwise("recommend", ran.study, "--slo", "latency_s <= 0.0001")
+    assert nothing.code == 0 and "latency_s <= 0.0001 stands in the way" in nothing.out
+    assert answer("recommend", ran.study, "--slo", "latency_s <= 0.0001")["best"] == []
+
+
+@pytest.mark.parametrize(("arguments", "says"), [
+    (["--slo", "latency_s < fast"], "--slo: cannot read"), (["--slo", "latency <= 5"], "did you mean 'latency_s'"),
+    (["--maximize", "tokens"], "no run gave 'tokens'"),
+    (["--maximize", "throughput", "--minimize", "latency_s"], "--minimize: stands beside --maximize"),
+    (["--confidence", "1"], "--confidence"), (["--confidence", "nan"], "--confidence"), (["--top", "0"], "--top"),
+])
+def test_recommend_refuses_in_one_line(ran: Recorded, sweepwise: Callable[..., Ran], arguments: list[str], says: str
+                                       ) -> None:
+    refused = sweepwise("recommend", ran.study, *arguments)
+    assert refused.code == 2 and says in refused.err and len(refused.err.splitlines()) == 1
+    assert "Traceback" not in refused.err
+
+
+def test_verify_measures_the_winner_for_the_study(ran: Recorded, answer: Callable[..., Any]) -> None:
+    before = answer("status", ran.study)
+    verified = answer("recommend", ran.study, "--verify")
+    after = answer("status", ran.study)
+    assert verified["best"][0]["measured"] is True
+    assert verified["verified"]["runs"] == after["runs"] - before["runs"]
+    assert verified["verified"]["cost_s"] == pytest.approx(after["cost_s"] - before["cost_s"])
+    again = answer("recommend", ran.study, "--verify")
+    assert again["verified"] == {"runs": 0, "cost_s": 0} and again["best"] == verified["best"]
+
+
+def test_verify_runs_the_real_benchmark(
+    bench: Callable[..., Bench], sweepwise: Callable[..., Ran], answer: Callable[..., Any]
+) -> None:
+    """Of a command: its winner is executed, once, and a measured winner is not executed again."""
+    given = bench(stop={"trials": 6})
+    assert sweepwise("run", given.study, "--quiet").code == 0
+    done = len(given.executions())
+    verified = answer("recommend", given.study, "--minimize", "latency_ms", "--slo", "latency_ms <= 50", "--verify")
+    winner = verified["best"][0]
+    assert winner["measured"] and (winner["point"]["input_len"], winner["point"]["batch_size"]) in given.executions()
+    assert len(given.executions()) == done + verified["verified"]["runs"]
+    assert len(set(given.executions())) == len(given.executions())
+
+
+def test_a_study_without_a_throughput_must_name_an_objective(bench: Callable[..., Bench], sweepwise: Callable[..., Ran]
+                                                             ) -> None:
+    given = bench(stop={"trials": 3})
+    unborn = sweepwise("recommend", given.study, "--minimize", "latency_ms")
+    assert unborn.code == 2 and "sweepwise run" in unborn.err
+    assert sweepwise("run", given.study, "--quiet").code == 0
+    refused = sweepwise("recommend", given.study)
+    assert refused.code == 2 and "name what to maximize or minimize" in refused.err
+
+
+def test_idealize_tells_the_law_of_each_model(ran: Recorded, answer: Callable[..., Any], sweepwise: Callable[..., Ran],
+                                              tmp_path: Path) -> None:
+    table = tmp_path / "timings.csv"
+    table.write_text("prompt_tokens,output_tokens,seconds,model\n128,64,1.0,small\n2048,16,2.0,large\n128,9999,9,small\n")
+    written = answer("idealize", ran.study, "--prompt", "128:64", "--blackbox", table)
+    small, large = sorted(written["engines"], key=lambda engine: engine["engine"]["model"], reverse=True)
+    assert (small["engine"], large["engine"]) == ({"model": "small"}, {"model": "large"})
+    for engine in (small, large):
+        assert engine["source"] in {"measured", "mixed", "predicted"} and engine["r2"] > 0.9
+        value, low, high = engine["prompts"][0]["seconds"]
+        actual = true(ran, {**engine["engine"], "input_len": 128, "output_len": 64, "batch_size": 1}, "latency_s")
+        assert actual is not None and low <= value <= high and value == pytest.approx(actual, rel=0.25)
+        cost = engine["prompts"][0]["cost"][0]
+        assert cost == pytest.approx(value * engine["accelerators"] * 2.0 / 3600)
+    ratios = {ratio["engine"]["model"]: ratio for ratio in written["blackbox"]}
+    assert (ratios["small"]["timings"], ratios["small"]["outside"]) == (1, 1)
+    assert ratios["small"]["ratio"] == pytest.approx(1.0 / small["prompts"][0]["seconds"][0])
+    shown = sweepwise("idealize", ran.study, "--blackbox", table)
+    assert shown.code == 0 and "raw over idealized" in shown.out
+    if any(engine["source"] != "measured" for engine in written["engines"]):
+        assert "PREDICTED" in shown.out
+
+
+@pytest.mark.parametrize(("arguments", "says"), [
+    (["--prompt", "512"], "--prompt: cannot read '512'"), (["--prompt", "0:5"], "--prompt"),
+    (["--blackbox", "nowhere.csv"], "no such file"),
+])
+def test_idealize_refuses_in_one_line(ran: Recorded, sweepwise: Callable[..., Ran], arguments: list[str], says: str
+                                      ) -> None:
+    refused = sweepwise("idealize", ran.study, *arguments)
+    assert refused.code == 2 and says in refused.err and len(refused.err.splitlines()) == 1
