@@ -12,6 +12,7 @@ import planner.cli.answers
 import planner.cli.campaign
 import planner.cli.decisions
 import planner.cli.files
+import planner.cli.report
 import planner.cli.simulations  # noqa: F401
 from planner.cli.app import app
 from planner.space.types import RunnerError, StudyError

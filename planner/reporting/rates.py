@@ -92,7 +92,7 @@ def rates_of(accelerators: Callable[[Point], float], seen: Observations, belief:
     usable = runs & np.isfinite(user.value) & np.isfinite(share.value)
     if not usable.any():
         return "no point of the grid has both rates"
-    return Rates(user, share, decoding, f"per user: {user_how}; in all: {total_how}", usable)
+    return Rates(user, share, decoding, f"Per user: {user_how}. In all: {total_how}", usable)
 
 
 def pareto(x: FloatArray, y: FloatArray, among: BoolArray) -> IntArray:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from planner.space.recorded import RecordedTable
     from planner.study import Study
 
-__all__ = ["Verdict", "against_audit", "against_truth"]
+__all__ = ["Verdict", "against_audit", "against_truth", "truth_values"]
 
 _BOOTSTRAPS = 2000
 
@@ -81,6 +81,13 @@ def against_truth(study: Study, seen: Observations, belief: Belief, path: Path, 
         {target: table.noise(target) for target in study.targets},
         balanced_accuracy(belief.success[there], failed[there], seen.known[there]),
     )
+
+
+def truth_values(study: Study, path: Path) -> dict[str, FloatArray]:
+    """Each target as the measured grid in `path` has it, (N,); NaN where it failed there or is absent."""
+    table = _truth_table(study, path)
+    rows, there = _match(study, table)
+    return {target: _scattered(table.truth(target), rows, there) for target in study.targets}
 
 
 def against_audit(study: Study, seen: Observations, belief: Belief, count: int, seed: int) -> Verdict:

@@ -29,7 +29,8 @@ def course(study: Study, seen: Observations, found: Sequence[Look] | None = None
     goal = study.spec.stop.accuracy
     if goal is not None:
         figure.add_hline(y=goal, line={"color": GREY, "dash": "dot", "width": 1}, row=1, col=1,
-                         annotation={"text": "asked for", "font": {"color": GREY}})
+                         annotation={"text": "asked for", "font": {"color": GREY}},
+                         annotation_position="bottom right")
     cost = cost_after(seen)
     figure.add_trace(go.Scatter(x=list(range(1, len(cost) + 1)), y=rounded(cost), mode="lines", showlegend=False,
                                 line={"color": GREY, "width": 2, "shape": "hv"}, fill="tozeroy", name="cost",

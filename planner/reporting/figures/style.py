@@ -10,7 +10,7 @@ import numpy as np
 from planner.space.types import FloatArray
 
 __all__ = ["ESTIMATED", "FAINT", "GREY", "MEASURED", "PREDICTED", "SEQUENCE", "UNSURE", "VALUES", "faint", "labelled",
-           "layout", "log_ticks", "rounded"]
+           "layout", "log_axis", "log_ticks", "rounded"]
 
 # Okabe and Ito's palette; measured is always the dark one, so that it is never taken for a prediction.
 PREDICTED: Final = "#0072b2"
@@ -61,6 +61,15 @@ def rounded(values: FloatArray, digits: int = 4) -> list[Any]:
     mixed[~there] = None
     listed: list[Any] = mixed.tolist()
     return listed
+
+
+def log_axis(values: FloatArray) -> dict[str, Any]:
+    """A logarithmic axis over positive values, its ticks written out."""
+    there = values[np.isfinite(values) & (values > 0)]
+    if not len(there):
+        return {"type": "log"}
+    positions, texts = log_ticks(float(there.min()) / 2, float(there.max()) * 2)
+    return {"type": "log", "tickvals": [10**position for position in positions], "ticktext": texts}
 
 
 def log_ticks(low: float, high: float) -> tuple[list[float], list[str]]:

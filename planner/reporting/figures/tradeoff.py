@@ -9,7 +9,16 @@ import plotly.graph_objects as go
 
 from planner.acquisition.strategy import Belief
 from planner.ledger.observations import Observations
-from planner.reporting.figures.style import FAINT, GREY, MEASURED, PREDICTED, layout, rounded
+from planner.reporting.figures.style import (
+    FAINT,
+    GREY,
+    MEASURED,
+    PREDICTED,
+    faint,
+    layout,
+    log_axis,
+    rounded,
+)
 from planner.reporting.rates import Band, Rates, pareto, rates_of
 from planner.space.grid import Grid
 from planner.space.types import FloatArray, IntArray
@@ -43,8 +52,9 @@ def tradeoff_of(seen: Observations, rates: Rates) -> go.Figure:
     ])
     figure.update_layout(layout(title={"text": "Throughput against latency", "x": 0.01}, height=560,
                                 margin={"l": 72, "r": 24, "t": 84, "b": 56}))
-    for axis, text in ((figure.update_xaxes, user_label(rates)), (figure.update_yaxes, ACCELERATOR_LABEL)):
-        axis(type="log", title_text=text, gridcolor=FAINT, dtick="D2")
+    for axis, band, text in ((figure.update_xaxes, rates.user, user_label(rates)),
+                             (figure.update_yaxes, rates.accelerator, ACCELERATOR_LABEL)):
+        axis(title_text=text, gridcolor=FAINT, **log_axis(band.value[rates.usable]))
     return figure
 
 
@@ -63,7 +73,7 @@ def _points(seen: Observations, rates: Rates, rows: IntArray, name: str, marker:
 def _front(seen: Observations, rates: Rates, rows: IntArray) -> go.Scatter:
     return go.Scatter(
         x=rounded(rates.user.value[rows]), y=rounded(rates.accelerator.value[rows]), mode="lines+markers",
-        name="Pareto front, with 90 % intervals", line={"color": PREDICTED, "width": 2}, marker={"size": 7},
+        name="Pareto front, 90 % intervals", line={"color": PREDICTED, "width": 2}, marker={"size": 7},
         error_x=_bars(rates.user, rows), error_y=_bars(rates.accelerator, rows), text=_hovers(seen.grid, rows),
         hovertemplate="%{text}<br>%{x:.4g} per user<br>%{y:.4g} per accelerator<extra></extra>")
 
@@ -71,7 +81,7 @@ def _front(seen: Observations, rates: Rates, rows: IntArray) -> go.Scatter:
 def _bars(band: Band, rows: IntArray) -> dict[str, Any]:
     value: FloatArray = band.value[rows]
     return {"type": "data", "symmetric": False, "array": rounded(band.high[rows] - value),
-            "arrayminus": rounded(value - band.low[rows]), "thickness": 1, "width": 0, "color": PREDICTED}
+            "arrayminus": rounded(value - band.low[rows]), "thickness": 1, "width": 0, "color": faint(PREDICTED, 0.4)}
 
 
 def _hovers(grid: Grid, rows: IntArray) -> list[str]:

@@ -1,0 +1,98 @@
+"""The verb report: the whole study on one page, for people who were not there."""
+
+from __future__ import annotations
+
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from planner.cli.app import (
+    JsonOption,
+    NameOption,
+    QuietOption,
+    SeedOption,
+    StorageOption,
+    StudyArgument,
+    app,
+    console,
+    writable,
+    write_json,
+)
+from planner.cli.record import opened
+from planner.space.types import StudyError
+
+if TYPE_CHECKING:
+    from planner.reporting.report import Report
+
+__all__: list[str] = []
+
+
+class Format(StrEnum):
+    """What a report can be written as."""
+
+    HTML = "html"
+    PNG = "png"
+    SVG = "svg"
+    MD = "md"
+
+
+_ENDINGS = {".html": Format.HTML, ".htm": Format.HTML, ".png": Format.PNG, ".svg": Format.SVG, ".md": Format.MD}
+
+
+@app.command()
+def report(
+    study: StudyArgument, storage: StorageOption = None, name: NameOption = None,
+    output: Annotated[Path, typer.Option("--output", "-o", help="The file to write.", callback=writable("--output"))]
+    = Path("report.html"),
+    form: Annotated[Format | None, typer.Option("--format", help="By the file's ending where not given.")] = None,
+    truth: Annotated[Path | None, typer.Option("--truth", help="A measured grid to check against.")] = None,
+    allow_other_fingerprint: Annotated[
+        bool, typer.Option("--allow-other-fingerprint", help="Check against another machine's truth.")] = False,
+    no_rivals: Annotated[
+        bool, typer.Option("--no-rivals", help="Play no other strategies against a recorded grid.")] = False,
+    json_file: JsonOption = None, quiet: QuietOption = False, seed: SeedOption = 0,
+) -> None:
+    """Write the whole study as one page: what it cost, how accurate it is, the surface, the trade-off, its history."""
+    from planner.reporting.provenance import provenance_of
+    from planner.reporting.report import Wanted, report_of
+
+    chosen = form or _ENDINGS.get(output.suffix.lower())
+    if chosen is None:
+        raise StudyError(f"--output: {output} ends in none of {', '.join(_ENDINGS)}; name one, or give --format")
+    pictures = chosen in {Format.PNG, Format.SVG}
+    if pictures:
+        from planner.reporting.images import check_exporter
+
+        check_exporter()
+    subject, seen, belief = opened(study, storage, name, seed)
+    record = subject.ledger().study
+    provenance = provenance_of(subject, seen, record, study, sys.argv[2:])
+    wanted = Wanted(truth, allow_other_fingerprint, not no_rivals, chosen is not Format.MD)
+    made = report_of(subject, seen, belief, provenance, record.user_attrs.get("stopped"), wanted)
+    written = _write(made, output, chosen)
+    write_json(json_file, made.to_json())
+    for path in written:
+        console(quiet).print(f"wrote {path} ({path.stat().st_size / 1e6:.1f} MB)", soft_wrap=True)
+
+
+def _write(made: Report, output: Path, chosen: Format) -> list[Path]:
+    if chosen in {Format.PNG, Format.SVG}:
+        from planner.reporting.images import write_images
+
+        return write_images(made, output, chosen.value)
+    if chosen is Format.MD:
+        from planner.reporting.markdown import markdown
+
+        text = markdown(made)
+    else:
+        from planner.reporting.html import page
+
+        text = page(made)
+    try:
+        output.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise StudyError(f"--output: cannot write {output} ({error.strerror}); give another path") from error
+    return [output]

@@ -1,0 +1,103 @@
+"""What other ways of choosing points would have reached at the same cost: the bargain's curve, against truth.
+
+Accuracy is that of the least accurate target, on the points that the strategy had not measured. A curve's costs are
+shares of the plain sweep's.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from planner.acquisition.stopping import Limits
+from planner.acquisition.strategy import Belief
+from planner.evaluation.accuracy import score
+from planner.ledger.observations import Observations
+from planner.loop import Loop
+from planner.reporting.looks import Look
+from planner.reporting.spending import cost_after
+from planner.simulation.simulate import Memory, stage
+from planner.simulation.strategies import make_strategy
+from planner.space.metrics import is_gain
+from planner.space.types import FloatArray, StudyError
+
+if TYPE_CHECKING:
+    from planner.study import Study
+
+__all__ = ["RIVALS", "Curve", "curve_of", "play", "worst_accuracy"]
+
+RIVALS: Final[Mapping[str, str]] = {
+    "powers_of_two": "powers of two (FMwork's rule)", "random": "random points", "lhs": "Latin hypercube"}
+_SEEDS: Final = 2
+_LOOKS: Final = 4
+_EARLIEST: Final = 0.1  # of our own cost, where rivals are looked at first
+# A page is worth so many seconds of rivals; what is not played by then is left out, and the page says so.
+_PATIENCE_S: Final = 40.0
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """One strategy with one seed: accelerator-seconds, and the true accuracy of its least accurate target there (None
+    where it is undefined: some point has no prediction)."""
+
+    strategy: str
+    seed: int
+    cost: tuple[float, ...]
+    accuracy: tuple[float | None, ...]
+
+
+def worst_accuracy(belief: Belief, seen: Observations, truth: Mapping[str, FloatArray]) -> float | None:
+    """True accuracy of the least accurate target; None where one is undefined."""
+    found = []
+    for target, values in truth.items():
+        prediction = belief.prediction
+        result = score(values, prediction.value[target], (prediction.low[target], prediction.high[target]),
+                       seen.column(target), seen.known, is_gain(target))
+        found.append(result.accuracy)
+    return float(min(found)) if found and all(np.isfinite(found)) else None
+
+
+def curve_of(looks: Sequence[Look], truth: Mapping[str, FloatArray]) -> Curve:
+    """Our own curve against truth."""
+    return Curve("sweepwise", 0, tuple(look.cost for look in looks),
+                 tuple(worst_accuracy(look.belief, look.seen, truth) for look in looks))
+
+
+def play(study: Study, spent: float, truth: Mapping[str, FloatArray]) -> tuple[list[Curve], list[str]]:
+    """Rivals over the study's recorded grid, up to what ours spent (a rule that is a fixed set of points: to its end);
+    and why some are missing, a line each."""
+    began, curves, notes = time.monotonic(), [], []
+    for name in RIVALS:
+        seeds = range(1 if name == "powers_of_two" else _SEEDS)
+        for seed in seeds:
+            if time.monotonic() - began > _PATIENCE_S:
+                notes.append(f"{RIVALS[name]}, seed {seed}: left out, the rivals before it took {_PATIENCE_S:.0f} s")
+                continue
+            try:
+                curves.append(_played(study, name, seed, spent, truth))
+            except StudyError as error:
+                notes.append(f"{RIVALS[name]}: left out ({error})")
+    return curves, notes
+
+
+def _played(study: Study, name: str, seed: int, spent: float, truth: Mapping[str, FloatArray]) -> Curve:
+    runner, context = stage(study, name, seed)
+    seen, whole = Observations(study.grid, study.targets), name == "powers_of_two"
+    strategy = make_strategy(name, context)
+    Loop(runner, strategy, Memory(), seen, Limits(cost=None if whole else spent), seed, clock=None).run()
+    costs = cost_after(seen)
+    # Straight lines between measured neighbours have nothing to say until the whole set is measured.
+    at = [float(costs[-1])] if whole else np.geomspace(_EARLIEST * spent, spent, _LOOKS).tolist()
+    states = sorted({int(np.searchsorted(costs, cost * (1 + 1e-12), side="right")) for cost in at} - {0})
+    accuracy = []
+    for state in states:
+        early = seen.prefix(state)
+        with threadpool_limits(limits=1):
+            belief = make_strategy(name, context).believe(early) if early.measured.any() else None
+        accuracy.append(worst_accuracy(belief, early, truth) if belief else None)
+    return Curve(name, seed, tuple(float(costs[state - 1]) for state in states), tuple(accuracy))
