@@ -10,6 +10,7 @@ import typer
 # Importing a file of verbs registers them.
 import planner.cli.answers
 import planner.cli.campaign
+import planner.cli.compare
 import planner.cli.decisions
 import planner.cli.files
 import planner.cli.report
