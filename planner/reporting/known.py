@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import ndtr
+from scipy.special import log_ndtr
 
 from planner.acquisition.strategy import Belief
 from planner.ledger.observations import Observations
@@ -48,8 +48,8 @@ class Known:
         low, high = back(self.mean - _Z90 * self.std), back(self.mean + _Z90 * self.std)
         return np.fmin(low, self.value), np.fmax(high, self.value)
 
-    def chance(self, condition: Condition) -> FloatArray:
-        """Probability that the condition holds at each point, (N,); 0 where the metric is undefined.
+    def log_chance(self, condition: Condition) -> FloatArray:
+        """Logarithm of the probability that the condition holds at each point, (N,); −∞ where the metric is undefined.
 
         Meant for points that were picked from many: σ is widened where nothing was measured.
         """
@@ -57,9 +57,13 @@ class Known:
         if self.log:
             bound = np.log(bound) if bound > 0 else -np.inf
         std = np.where(self.measured, 1.0, _FLATTERY) * self.std
-        below = ndtr((bound - self.mean) / np.maximum(std, 1e-12))
-        chance = below if condition.is_upper else 1 - below
-        return np.where(np.isfinite(self.mean), chance, 0.0)
+        ahead = (bound - self.mean) / np.maximum(std, 1e-12)
+        log_chance = log_ndtr(ahead if condition.is_upper else -ahead)
+        return np.where(np.isfinite(self.mean), log_chance, -np.inf)
+
+    def chance(self, condition: Condition) -> FloatArray:
+        """Probability that the condition holds at each point, (N,); 0 where the metric is undefined."""
+        return np.exp(self.log_chance(condition))
 
 
 def known_of(metric: str, belief: Belief, seen: Observations) -> Known:

@@ -63,7 +63,8 @@ class Recommendation:
     known: each metric by name. chances: of each condition. probability: of all of them and of running at all; 0 where
     nothing can be said. score: what is maximised, NaN likewise. best: rows of at least the confidence, best first.
     fronts: Pareto fronts by name. largest: a row of each line along `batch`, and that of the largest batch that
-    meets every condition. accelerators: devices of each point. price: of an accelerator-hour.
+    meets every condition. success: probability of running. accelerators: devices of each point. price: of an
+    accelerator-hour.
     """
 
     question: Question
@@ -76,6 +77,7 @@ class Recommendation:
     batch: Axis | None
     largest: tuple[tuple[int, int | None], ...]
     saturation: tuple[Saturation, ...]
+    success: FloatArray
     accelerators: FloatArray
     price: float | None = None
 
@@ -97,11 +99,16 @@ class Recommendation:
 
     @property
     def most_probable(self) -> int | None:
-        """The row that most probably meets every condition, the best one of equals; None where none can be told."""
+        """The row, of those likely to run, that most probably meets every condition; None where none can be told."""
         if not self.considered:
             return None
-        rows = np.flatnonzero(np.isfinite(self.score))
-        return int(rows[np.lexsort((-self.score[rows], -self.probability[rows]))[0]])
+        likely = np.isfinite(self.score) & (self.success >= _LIKELY)
+        rows = np.flatnonzero(likely if likely.any() else np.isfinite(self.score))
+        # Of points that are all hopeless the least hopeless one: probabilities too small for a number have logarithms.
+        hope = np.log(np.maximum(self.success, 1e-300))
+        for condition in self.question.conditions:
+            hope = hope + self.known[condition.metric].log_chance(condition)
+        return int(rows[np.lexsort((-self.score[rows], -hope[rows]))[0]])
 
     @property
     def obstacle(self) -> Condition | None:
@@ -155,7 +162,8 @@ def recommend(
     return Recommendation(
         question, known, chances, probability, score, best, _fronts(question, known, accelerators, seen, runs), axis,
         tuple(largest(grid, axis, runs, probability >= question.confidence)) if axis and question.conditions else (),
-        tuple(saturation(grid, axis, throughput, runs)) if axis and throughput else (), accelerators, price)
+        tuple(saturation(grid, axis, throughput, runs)) if axis and throughput else (),
+        belief.success, accelerators, price)
 
 
 def joint(chances: tuple[FloatArray, ...], points: int) -> FloatArray:

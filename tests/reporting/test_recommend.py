@@ -138,7 +138,7 @@ def test_a_chance_is_that_of_the_interval() -> None:
 
 
 def test_a_lucky_reading_is_drawn_towards_the_model_by_its_noise() -> None:
-    grid, seen, belief, _ = scene(std=0.1)
+    _, seen, belief, _ = scene(std=0.1)
     quiet, noisy = 20, 21
     truth = belief.prediction.value["output_throughput"]
     for row, spread in ((quiet, 0.001), (noisy, 0.3)):
@@ -220,8 +220,16 @@ def test_where_nothing_will_do_it_says_what_stands_in_the_way() -> None:
     assert "tpot_ms <= 1 stands in the way" in line and "predicted" in line
 
 
+def test_of_hopeless_points_the_least_hopeless_is_named() -> None:
+    """All probabilities are 0 to a computer; the nearest to the bound is still the one with the smallest batch."""
+    grid, seen, belief, devices = scene(std=0.001)
+    answer = recommend(Question("output_throughput", True, (Condition("tpot_ms", 1e-3, True),)), belief, seen, devices)
+    assert answer.probability.max() == 0 and answer.most_probable is not None
+    assert grid.point(answer.most_probable) == {"tensor_parallel_size": 2, "output_len": 64, "batch_size": 1}
+
+
 def test_the_rival_is_an_unmeasured_point_that_might_win() -> None:
-    grid, seen, belief, devices = scene(std=0.2)
+    _, seen, belief, devices = scene(std=0.2)
     question = Question("output_throughput", True, (Condition("tpot_ms", 30.0, True),))
     answer = recommend(question, belief, seen, devices)
     winner = int(answer.best[0])
