@@ -27,6 +27,7 @@ NAMED_FOR_TYPES_ONLY: Final = {
     ("planner.reporting.simulation_file", "planner.study"),
     ("planner.reporting.verdict", "planner.study"),
     ("planner.reporting.looks", "planner.study"),
+    ("planner.reporting.dashboard", "planner.study"),
     ("planner.reporting.provenance", "planner.study"),
     ("planner.reporting.report", "planner.study"),
     ("planner.reporting.rivals", "planner.study"),

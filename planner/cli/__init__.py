@@ -11,6 +11,7 @@ import typer
 import planner.cli.answers
 import planner.cli.campaign
 import planner.cli.compare
+import planner.cli.dashboard
 import planner.cli.decisions
 import planner.cli.files
 import planner.cli.report

@@ -67,6 +67,8 @@ def run(
     """Measure: create the study, or resume it and finish what it was asked for."""
     from planner.acquisition.stopping import Limits
     from planner.loop import Loop
+    from planner.reporting.dashboard import DashboardWriter
+    from planner.reporting.observers import Observers
     from planner.reporting.progress import Progress
 
     opened = open_study(study, storage, name, seed)
@@ -81,12 +83,15 @@ def run(
             clock = None if hasattr(opened.runner, "table") else time.perf_counter
             met = 1 if ledger.study.user_attrs.get("stopped") in {"accuracy", "noise"} else 0
             ledger.study.set_user_attr("stopped", None)
-            loop = Loop(opened.runner, chosen, ledger, seen, limits, seed, progress, clock, lambda: bool(stop), met)
+            writer = DashboardWriter(opened, ledger.study, seen)
+            watching = Observers(progress, writer)
+            loop = Loop(opened.runner, chosen, ledger, seen, limits, seed, watching, clock, lambda: bool(stop), met)
             reason = loop.run()
     finally:
         opened.runner.close()
     ledger.study.set_user_attr("stopped", reason)
     belief = _belief(opened, seen, strategy)
+    writer.ended(belief, seen, reason)
     write_json(json_file, state_of(seen, belief, reason))
     show_state(out, opened, seen, belief, reason)
     if reason == "interrupted":

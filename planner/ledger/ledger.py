@@ -17,6 +17,7 @@ import optuna
 from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState
 
+from planner.ledger.constraints import CONSTRAINTS_KEY, conditions_of, violations
 from planner.ledger.fingerprint import differences
 from planner.ledger.observations import Observations, Run
 from planner.ledger.storage import (
@@ -46,6 +47,7 @@ class Ledger:
         self.axes = axes
         self.targets = targets
         self._distributions = distributions(axes, recorded_distributions(study))
+        self._slo = conditions_of(study.user_attrs.get("study_file", ""))
 
     @classmethod
     def existing(cls, storage: str, name: str, axes: tuple[Axis, ...], targets: tuple[str, ...]) -> Ledger:
@@ -182,6 +184,9 @@ class Ledger:
 
     def _close(self, trial: optuna.Trial, measurement: Measurement, reported: Container[int] = ()) -> None:
         self._report_trajectory(trial, measurement, reported)
+        own = next((r.metrics for r in measurement.readings if dict(r.point) == trial.params), {})
+        if missed := violations(self._slo, own):
+            self.study._storage.set_trial_system_attr(trial._trial_id, CONSTRAINTS_KEY, missed)
         self._tell(trial.number, trial.params, measurement)
 
     def _tell(self, number: int, point: Point, measurement: Measurement) -> None:

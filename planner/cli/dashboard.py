@@ -1,0 +1,99 @@
+"""The verb that shows a study in Optuna's dashboard."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import socket
+import sys
+import threading
+import webbrowser
+from socketserver import ThreadingMixIn
+from typing import TYPE_CHECKING, Annotated, Any
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
+
+import typer
+
+from planner.cli.app import NameOption, QuietOption, SeedOption, StorageOption, StudyArgument, app, console
+from planner.space.types import StudyError
+from planner.study import Study, open_study
+
+if TYPE_CHECKING:
+    from planner.ledger.ledger import Ledger
+
+__all__: list[str] = []
+
+
+class _Server(ThreadingMixIn, WSGIServer):
+    daemon_threads = True
+
+
+class _Silent(WSGIRequestHandler):
+    def log_message(self, format: str, *arguments: Any) -> None:
+        """A line for every poll tells nobody anything."""
+
+
+@app.command()
+def dashboard(
+    study: StudyArgument, storage: StorageOption = None, name: NameOption = None,
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0 takes a free one.")] = 8080,
+    host: Annotated[str, typer.Option("--host", help="Address to listen on; 0.0.0.0 shows it to the network.")]
+    = "127.0.0.1",
+    no_open: Annotated[bool, typer.Option("--no-open", help="Open no browser.")] = False,
+    quiet: QuietOption = False, seed: SeedOption = 0,
+) -> None:
+    """Show the study in Optuna's dashboard, with our note and figures, until Ctrl-C. A run may go on meanwhile."""
+    from planner.reporting.dashboard import is_available, missing
+
+    if not is_available():
+        raise missing()
+    opened = open_study(study, storage, name, seed)
+    ledger = opened.ledger()
+    server = _server(opened.storage, host, port)
+    page = f"dashboard/studies/{ledger.study._study_id}"
+    address = f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{server.server_port}/{page}"
+    serving = threading.Thread(target=server.serve_forever, daemon=True)
+    serving.start()
+    console(quiet).print(f"{opened.name}: {address}\nCtrl-C ends the dashboard; it stops no run", soft_wrap=True)
+    sys.stdout.flush()
+    if not no_open:
+        webbrowser.open(address)
+    try:
+        with contextlib.suppress(KeyboardInterrupt):
+            signal.signal(signal.SIGTERM, signal.default_int_handler)
+            _refresh(opened, ledger)
+            serving.join()
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def _server(storage: str, host: str, port: int) -> WSGIServer:
+    from optuna_dashboard import wsgi
+
+    from planner.ledger.storage import open_storage
+
+    application = wsgi(open_storage(storage, must_exist=True))
+    try:
+        return make_server(host, port, application, server_class=_Server, handler_class=_Silent)
+    except socket.gaierror as error:
+        raise StudyError(f"--host: '{host}' is no address of this machine; try 127.0.0.1") from error
+    except OSError as error:
+        raise StudyError(f"--port: cannot listen on {host}:{port} ({error.strerror}); give another, or 0 for a free "
+                         "one") from error
+
+
+def _refresh(opened: Study, ledger: Ledger) -> None:
+    """Write note and figures anew; what cannot be written is said, and is no reason to show nothing."""
+    from threadpoolctl import threadpool_limits
+
+    from planner.reporting.dashboard import save
+
+    seen = ledger.observations(opened.grid)
+    reason = ledger.study.user_attrs.get("stopped")
+    try:
+        with threadpool_limits(limits=1):
+            belief = opened.strategy("sweepwise").believe(seen) if seen.measured.any() else None
+            save(opened, ledger.study, seen, belief, f"stopped ({reason})" if reason else "not finished")
+    except Exception as error:
+        print(f"sweepwise: the note and the figures could not be written ({error})", file=sys.stderr)

@@ -1,0 +1,36 @@
+"""Service levels of the study file as Optuna constraints, so that a trial which misses one shows as infeasible."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from planner.space.slo import Condition, parse_condition
+from planner.space.spec import parse_spec
+from planner.space.types import StudyError
+
+__all__ = ["CONSTRAINTS_KEY", "conditions_of", "violations"]
+
+# `Trial.set_constraint`, Optuna 5's public way, writes one attribute a constraint, which optuna-dashboard (0.21) does
+# not read. Both read this older list.
+CONSTRAINTS_KEY: Final = "constraints"
+
+
+def conditions_of(study_file: str) -> tuple[Condition, ...]:
+    """The service levels in the text of a study file; none where it cannot be read any more."""
+    try:
+        return tuple(parse_condition(text, "slo") for text in parse_spec(study_file).slo)
+    except StudyError:
+        return ()
+
+
+def violations(conditions: Sequence[Condition], metrics: Mapping[str, tuple[float, ...]]) -> list[float]:
+    """By how much each condition is missed, in the metric's unit; 0 or less where it is met. A metric that a run did
+    not give has none."""
+    missed = []
+    for condition in conditions:
+        if repeats := metrics.get(condition.metric):
+            excess = statistics.median(repeats) - condition.bound
+            missed.append(excess if condition.is_upper else -excess)
+    return missed
