@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from planner.reporting.compare import At, Ratios, common_rows, tail, with_scatter
+from planner.reporting.compare import common_rows, with_scatter
 from planner.reporting.gate import Answer, Gate, Judgement, _anywhere, _on_mean, parse_gate
+from planner.reporting.ratios import At, Ratios, tail
 from planner.space.grid import Grid, full_grid
 from planner.space.types import Axis, FloatArray, Scale, Scope, StudyError
 
