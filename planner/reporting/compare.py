@@ -119,6 +119,8 @@ def with_scatter(a: At, b: At) -> tuple[At, At]:
         return a, b
     difference = (b.log - a.log)[both]
     spread = float(_NORMAL_MAD * np.median(np.abs(difference - np.median(difference))))
+    if not spread:  # half of the readings are the very same: one recorded grid, or a metric in coarse steps
+        return a, b
     each = spread * (1 + _FEW_RUNS_WIDTH / runs) / math.sqrt(2)
 
     def narrowed(side: At) -> At:

@@ -187,10 +187,16 @@ def test_what_both_measured_is_as_sure_as_its_scatter() -> None:
 
 def test_the_scatter_never_widens_and_never_beats_the_repeats() -> None:
     rng = np.random.default_rng(0)
-    wild, quiet, few = rng.standard_normal(100), np.zeros(100), np.zeros(100)
+    wild, quiet, few = rng.standard_normal(100), 1e-6 * rng.standard_normal(100), 1e-6 * rng.standard_normal(100)
     assert all(np.all(side.sigma == 0.1) for side in paired(wild, 100))
     assert all(np.all(side.sigma == 0.03) for side in paired(quiet, 100, repeated=0.03))
     assert all(np.all(side.sigma == 0.1) for side in paired(few, 9))
+
+
+def test_readings_that_are_the_very_same_are_not_taken_for_certain() -> None:
+    """Two replays of one recorded grid, changed in a corner: its noise is in both, and no scatter shows it."""
+    log = np.where(np.arange(100) < 30, 0.5, 0.0)
+    assert all(np.all(side.sigma == 0.1) for side in paired(log, 100))
 
 
 # ---------------------------------------------------------------------------------------------------------- conditions
