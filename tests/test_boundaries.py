@@ -26,6 +26,7 @@ NAMED_FOR_TYPES_ONLY: Final = {
     ("planner.reporting.plan", "planner.study"),
     ("planner.reporting.simulation_file", "planner.study"),
     ("planner.reporting.verdict", "planner.study"),
+    ("planner.reporting.audit", "planner.study"),
     ("planner.reporting.looks", "planner.study"),
     ("planner.reporting.dashboard", "planner.study"),
     ("planner.reporting.provenance", "planner.study"),

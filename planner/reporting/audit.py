@@ -10,13 +10,16 @@ import math
 import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from planner.ledger.ledger import Ledger
 from planner.ledger.observations import Observations
 from planner.space.types import IntArray, Proposal, Status, StudyError
-from planner.study import Study
+
+if TYPE_CHECKING:
+    from planner.study import Study
 
 __all__ = ["Audit", "Drift", "measure"]
 

@@ -48,5 +48,9 @@ def _figures(report: Report) -> dict[str, go.Figure]:
 
     worst = report.worst.target if report.worst else report.study.targets[0]
     first = surface(report.study, report.seen, report.belief, worst)
-    first.update_layout(updatemenus=[], margin={"b": 100})  # a picture has no menu; the slice stays named
+    # A picture has no controls: the slice that it shows is said in the title.
+    if first.layout.sliders and first.layout.sliders[0].visible:
+        slider = first.layout.sliders[0]
+        first.layout.title.text += f"<br><sub>{slider.steps[slider.active].label}</sub>"
+    first.layout.sliders, first.layout.updatemenus = [], []
     return {"surface": first, **{name: figure for name, figure in figures_of(report).items() if figure is not None}}

@@ -82,6 +82,10 @@ def play(study: Study, spent: float, truth: Mapping[str, FloatArray]) -> tuple[l
                 curves.append(_played(study, name, seed, spent, truth))
             except StudyError as error:
                 notes.append(f"{RIVALS[name]}: left out ({error})")
+    for curve in curves:
+        if all(accuracy is None for accuracy in curve.accuracy):
+            notes.append(f"{RIVALS[curve.strategy]}, seed {curve.seed}: not shown; it measures every point, or has "
+                         "nothing to say about some, and its accuracy is undefined")
     return curves, notes
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -323,3 +324,19 @@ def test_a_page_that_asks_for_something_would_be_seen(browser: Any, tmp_path: Pa
     browser.run("1")
     assert browser.complaints and any(address.startswith("http:") for address in browser.requests)
     assert browser.run("document.documentElement.scrollWidth") > 390
+
+
+def test_cells_expected_to_fail_are_marked(browser: Any, made: Report, ran: Any, tmp_path: Path) -> None:
+    names, grid = [axis.name for axis in ran.study.grid.axes], ran.study.grid
+    row = int(np.flatnonzero(~ran.seen.known)[0])
+    success = np.where(np.arange(len(grid)) == row, 0.3, ran.belief.success)
+    path = tmp_path / "report.html"
+    path.write_text(page(replace(made, belief=replace(ran.belief, success=success))), encoding="utf-8")
+    browser.open(path)
+    choose(browser, "surface-controls", "across", names.index("batch_size"))
+    choose(browser, "surface-controls", "up", names.index("input_len"))
+    for name in ("tensor_parallel_size", "output_len"):
+        choose(browser, "surface-controls", name, int(grid.codes[row, grid.position(name)]))
+    marks = browser.run("(t => t.x.map((x, i) => [x, t.y[i]]))(document.getElementById('surface').data[3])")
+    point = grid.point(row)
+    assert marks == [[str(point["batch_size"]), str(point["input_len"])]]

@@ -52,7 +52,10 @@ class _Field:
 
 @dataclass(frozen=True, eq=False)
 class _Pair:
-    """Two axes shown, and the other axes' combinations: codes of each (S, A − 2), and each grid row's slice (N,)."""
+    """Two axes shown, and the other axes' combinations: codes of each (S, A − 2), and each grid row's slice (N,).
+
+    kept: the slices in the figure; first: that of them of which most is known.
+    """
 
     x: int
     y: int
@@ -60,6 +63,7 @@ class _Pair:
     slices: Any
     of_row: Any
     kept: list[int]
+    first: int
 
     def name(self, grid: Grid, number: int) -> str:
         """The slice in words."""
@@ -84,7 +88,7 @@ def surface(study: Study, seen: Observations, belief: Belief, target: str) -> go
     figure = make_subplots(1, 2, subplot_titles=[labelled(target), "relative half-width of the 90 % interval"],
                            horizontal_spacing=0.16)
     _draw(figure, field, by_log, there)
-    first = _content(grid, seen, field, pairs[0], pairs[0].kept[0])
+    first = _content(grid, seen, field, pairs[0], pairs[0].first)
     for trace, number in zip(figure.data, _TRACES, strict=True):
         trace.update({key: values[number] for key, values in first.items() if values[number] is not None})
     _controls(figure, grid, seen, field, pairs)
@@ -125,7 +129,7 @@ def _pairs(grid: Grid, shown: list[int], seen: Observations) -> list[_Pair]:
         known = np.bincount(of_row[seen.known], minlength=len(slices))
         best = np.argsort(-known, kind="stable")
         kept = sorted(best[:max(fits, 1)].tolist())
-        pairs.append(_Pair(x, y, others, slices, of_row, kept))
+        pairs.append(_Pair(x, y, others, slices, of_row, kept, int(best[0])))
         room -= len(kept) * size[x] * size[y]
     return pairs
 
@@ -178,14 +182,15 @@ def _controls(figure: go.Figure, grid: Grid, seen: Observations, field: _Field, 
     for pair in pairs:
         steps = [{"method": "restyle", "label": pair.name(grid, number) or "all",
                   "args": [_content(grid, seen, field, pair, number), _TRACES]} for number in pair.kept]
+        active = pair.kept.index(pair.first)
         slider: dict[str, Any] = {
-            "active": 0, "steps": steps, "visible": len(steps) > 1, "pad": {"t": 56}, "ticklen": 0, "minorticklen": 0,
-            "font": {"color": "rgba(0, 0, 0, 0)"},
+            "active": active, "steps": steps, "visible": len(steps) > 1, "pad": {"t": 56},
+            "ticklen": 0, "minorticklen": 0, "font": {"color": "rgba(0, 0, 0, 0)"},
             "currentvalue": {"prefix": "", "font": {"color": "#444", "size": 13}}}
         names = {"x": grid.axes[pair.x].name, "y": grid.axes[pair.y].name}
         titles = {f"{letter}axis{panel}.title.text": name for letter, name in names.items() for panel in ("", "2")}
         buttons.append({"method": "update", "label": f"{names['x']} × {names['y']}",
-                        "args": [steps[0]["args"][0], {**titles, "sliders": [slider]}]})
+                        "args": [steps[active]["args"][0], {**titles, "sliders": [slider]}]})
     figure.update_layout(
         sliders=buttons[0]["args"][1]["sliders"],
         updatemenus=[{"buttons": buttons, "x": 1.0, "xanchor": "right", "y": 1.32, "yanchor": "top",
