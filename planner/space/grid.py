@@ -88,9 +88,19 @@ class Grid:
         """All points encoded for the surrogates."""
         return self.features_without(None)
 
-    def features_without(self, omitted: str | None) -> Features:
-        """All points encoded, as if the axis `omitted` were not there."""
-        columns = []
+    @cached_property
+    def step_features(self) -> Features:
+        """All points encoded for a mean over the steps after an output's first token.
+
+        What the first of these steps costs more is shared by all of them: such a mean settles as 1/(o − 1) does, where
+        a straight line through logarithms of short outputs would be carried on to long ones for ever.
+        """
+        outputs = self.size_column(Role.OUTPUT_TOKENS)
+        return self.features_without(None, 1 / np.maximum(outputs - 1, 1))
+
+    def features_without(self, omitted: str | None, *more: FloatArray) -> Features:
+        """All points encoded, as if the axis `omitted` were not there; `more`: further numbers of each point, (N,)."""
+        columns = list(more)
         for axis in self.axes:
             if axis.scale is not Scale.CATEGORY and axis.name != omitted:
                 columns.append(_encode(self.column(axis.name), axis.scale))

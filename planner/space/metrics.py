@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["is_gain", "is_per_token"]
+__all__ = ["is_first", "is_gain", "is_step"]
 
 
 def is_gain(metric: str) -> bool:
@@ -10,6 +10,11 @@ def is_gain(metric: str) -> bool:
     return "throughput" in metric or "goodput" in metric or metric.endswith(("_tok_s", "_per_s"))
 
 
-def is_per_token(metric: str) -> bool:
-    """Whether the metric is about one token, the first or one after it, and not about the whole output."""
-    return bool({"ttft", "tpot", "itl"} & set(metric.split("_")))
+def is_first(metric: str) -> bool:
+    """Whether the metric is about an output's first token."""
+    return "first" in (words := metric.split("_")) or "ttft" in words
+
+
+def is_step(metric: str) -> bool:
+    """Whether the metric is about a token after the first, or the mean over them."""
+    return bool({"step", "tpot", "itl"} & set(metric.split("_")))

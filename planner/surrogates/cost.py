@@ -47,7 +47,7 @@ class CostModel:
         self.grid = grid
         self._accelerators = accelerators
         self._learner = make(grid.features)
-        self._law = LatencyLaw(grid, whole=True, flat=False)
+        self._law = LatencyLaw(grid, "output", flat=False)
 
     @cached_property
     def devices(self) -> FloatArray:

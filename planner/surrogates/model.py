@@ -14,10 +14,10 @@ from scipy.special import ndtr
 
 from planner.ledger.observations import Observations
 from planner.space.grid import Grid
-from planner.space.metrics import is_gain, is_per_token
+from planner.space.metrics import is_first, is_gain, is_step
 from planner.space.types import Features, FloatArray, IntArray, Role
 from planner.surrogates.committee import Committee, Learner
-from planner.surrogates.physics import LatencyLaw, batch_of
+from planner.surrogates.physics import Covers, LatencyLaw, batch_of
 from planner.surrogates.quantities import Data, Quantity, Target, data_of, merged, targets_of
 
 __all__ = ["Foresight", "GridModel", "Prediction", "expected_ape"]
@@ -79,8 +79,7 @@ class GridModel:
             data = self.data_[quantity.name]
             if len(data.rows):
                 if quantity.name not in self.learners_:
-                    features = self._flat_features if quantity.flat else self.grid.features
-                    self.learners_[quantity.name] = self._make(features)
+                    self.learners_[quantity.name] = self._make(self._features(quantity))
                 # The readings of one run share its luck: taken as independent, they promise too much.
                 share_luck = self.trajectory is not None and not quantity.flat
                 self.learners_[quantity.name].fit(
@@ -146,14 +145,19 @@ class GridModel:
             means[quantity.name], stds[quantity.name] = learner.predict()
         return means, stds
 
+    def _features(self, quantity: Quantity) -> Features:
+        if quantity.flat:
+            return self._flat_features
+        return self.grid.step_features if is_step(quantity.name.partition(" ")[2]) else self.grid.features
+
     def _law(self, quantity: Quantity, data: Data) -> FloatArray | None:
         """The logarithm of the quantity as a latency law has it at every point; None where none can be fitted."""
         scale, _, metric = quantity.name.partition(" ")
         if scale != "log":
             return None
         if quantity.name not in self._laws:
-            whole = not is_per_token(metric) and metric not in {"first", "step"}
-            self._laws[quantity.name] = LatencyLaw(self.grid, whole, quantity.flat)
+            covers: Covers = "first" if is_first(metric) else "step" if is_step(metric) else "output"
+            self._laws[quantity.name] = LatencyLaw(self.grid, covers, quantity.flat)
         law = self._laws[quantity.name]
         if law.is_trivial:
             return None

@@ -8,12 +8,15 @@ c            mean context of a decode step, i + o/2
 t            latency ≈ Σ_k w_k φ_k, w ≥ 0
 
 Terms φ: launch overhead 1; weights read P/n; per-request work b; prefill compute b·i·P/n and attention b·i²·√P/n;
-cache reads b·c/n and compute b·P/n of a decode step; and, for a latency that covers the whole output, the decode terms
-times o. Weights minimise the squared relative error (non-negative least squares), so that small latencies count as much
+cache reads b·c/n and compute b·P/n of a decode step; for a latency that covers the whole output, the decode terms times
+o; for the mean over the o − 1 steps after the first token, what the first of them costs more, shared by all: divided by
+o − 1. Weights minimise the squared relative error (non-negative least squares), so that small latencies count as much
 as large ones. The law knows what logarithms of cheap points cannot show: that overhead gives way to work.
 """
 
 from __future__ import annotations
+
+from typing import Literal, TypeAlias
 
 import numpy as np
 from scipy.optimize import nnls
@@ -21,7 +24,9 @@ from scipy.optimize import nnls
 from planner.space.grid import Grid
 from planner.space.types import FloatArray, IntArray, Role, Scale
 
-__all__ = ["LatencyLaw", "batch_of"]
+__all__ = ["Covers", "LatencyLaw", "batch_of"]
+
+Covers: TypeAlias = Literal["output", "first", "step"]
 
 # Pulls weights that the data does not settle towards zero; relative to columns of unit length.
 _RIDGE = 1e-2
@@ -30,11 +35,12 @@ _RIDGE = 1e-2
 class LatencyLaw:
     """The law over one grid.
 
-    whole: the latency covers the whole output, and not one token. flat: it does not depend on the output's length.
+    covers: what the latency is of: the whole output, its first token, or a step after it. flat: it does not depend on
+    the output's length.
     """
 
-    def __init__(self, grid: Grid, whole: bool, flat: bool) -> None:
-        self._terms = _terms(grid, whole, flat)
+    def __init__(self, grid: Grid, covers: Covers, flat: bool) -> None:
+        self._terms = _terms(grid, covers, flat)
 
     @property
     def is_trivial(self) -> bool:
@@ -59,14 +65,18 @@ def batch_of(grid: Grid) -> FloatArray:
     return batch
 
 
-def _terms(grid: Grid, whole: bool, flat: bool) -> FloatArray:
+def _terms(grid: Grid, covers: Covers, flat: bool) -> FloatArray:
     """(N, K) terms that differ over the grid, and the constant."""
     i, b = grid.size_column(Role.INPUT_TOKENS), batch_of(grid)
     n, P = grid.size_column(Role.ACCELERATORS), _parameters(grid)
     o = np.ones(len(grid)) if flat else grid.size_column(Role.OUTPUT_TOKENS)
     step = [np.ones(len(grid)), P / n, b, b * P / n, b * (i + o / 2) / n]
     first = [b * i, b * i * P / n, b * i**2 * np.sqrt(P) / n]
-    terms = [*step, *first, *([o * term for term in step] if whole else [])]
+    terms = [*step, *first]
+    if covers == "output":
+        terms += [o * term for term in step]
+    elif covers == "step" and not flat:
+        terms += [term / np.maximum(o - 1, 1) for term in (*step[:3], first[1])]
     distinct: list[FloatArray] = []
     for term in terms:
         if not any(np.allclose(term / term.mean(), other / other.mean(), rtol=1e-6) for other in distinct):

@@ -10,6 +10,8 @@ zero or negative somewhere as they are).
 
 from __future__ import annotations
 
+import operator
+import statistics
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
@@ -200,11 +202,23 @@ def _column(name: str, seen: Observations) -> FloatArray:
         case ["log", "step"]:
             outputs = seen.grid.size_column(Role.OUTPUT_TOKENS)
             with np.errstate(divide="ignore", invalid="ignore"):
-                step = (seen.column(_E2EL) - seen.column(_FIRST)) / (outputs - 1)
+                step = _decoding(seen) / (outputs - 1)
                 return np.where((outputs > 1) & (step > 0), np.log(step), np.nan)
         case ["log", metric]:
             return np.log(seen.column(metric))
     return seen.column(name)
+
+
+def _decoding(seen: Observations) -> FloatArray:
+    """Milliseconds from the first token to the last, (N,): the median of each repeat's own, as that of tpot is."""
+    totals, firsts = seen.repeats(_E2EL), seen.repeats(_FIRST)
+    result = np.full(len(seen.grid), np.nan)
+    for row, total in totals.items():
+        if len(first := firsts.get(row, ())) == len(total):
+            result[row] = statistics.median(map(operator.sub, total, first))
+        elif first:
+            result[row] = statistics.median(total) - statistics.median(first)
+    return result
 
 
 def _is_flat(values: FloatArray, seen: Observations) -> bool:
