@@ -187,7 +187,10 @@ def _belief(opened: Study, seen: Observations, strategy: str) -> Belief | None:
     if not seen.measured.any():
         return None
     # A full sweep has no opinion of its own about the points it has not reached yet: ours is shown.
-    return opened.strategy("sweepwise" if strategy == "full" else strategy).believe(seen)
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(limits=1):  # as the loop does: the matrices are small
+        return opened.strategy("sweepwise" if strategy == "full" else strategy).believe(seen)
 
 
 def _observations_if_any(opened: Study) -> Observations | None:
