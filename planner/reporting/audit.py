@@ -19,8 +19,6 @@ from planner.ledger.observations import Observations
 from planner.space.types import IntArray, Proposal, Status, StudyError
 
 if TYPE_CHECKING:
-    
-if TYPE_CHECKING:
     from planner.study import Study
 
 __all__ = ["Audit", "Drift", "measure"]
