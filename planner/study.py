@@ -72,6 +72,14 @@ class Study:
         return Ledger.create_or_resume(
             self.storage, self.name, self.grid.axes, self.targets, self.text, self.runner.fingerprint())
 
+    def create_for_import(self) -> Ledger:
+        """The record, begun where there is none, of a study that measures nothing now: no runner is asked what it would
+        measure with, and the first run sets the fingerprint. Raises StudyError."""
+        from planner.ledger.ledger import Ledger
+
+        _hush_optuna()
+        return Ledger.create_or_resume(self.storage, self.name, self.grid.axes, self.targets, self.text, None)
+
     def limits(self) -> Limits:
         """When to stop."""
         from planner.acquisition.stopping import Limits

@@ -13,6 +13,7 @@ import planner.cli.campaign
 import planner.cli.compare
 import planner.cli.dashboard
 import planner.cli.decisions
+import planner.cli.exchange
 import planner.cli.files
 import planner.cli.report
 import planner.cli.simulations  # noqa: F401

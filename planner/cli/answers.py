@@ -1,9 +1,9 @@
-"""Verbs that answer from the record: predict, evaluate, export."""
+"""Verbs that answer from the record: predict, evaluate."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -21,10 +21,6 @@ from planner.cli.app import (
 )
 from planner.cli.record import opened
 from planner.space.types import StudyError
-from planner.study import open_study
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 __all__: list[str] = []
 
@@ -44,6 +40,7 @@ def predict(
     json_file: JsonOption = None, quiet: QuietOption = False, seed: SeedOption = 0,
 ) -> None:
     """Write every grid point, measured or predicted, with 90 % intervals; or answer for some points."""
+    from planner.reporting.export import write_table
     from planner.reporting.predict import parse_points, prediction_table
     from planner.reporting.terminal import frame_table
 
@@ -54,38 +51,13 @@ def predict(
     elif output is None and json_file is None:
         output = Path(f"{subject.name}_predictions.csv")
     if output is not None:
-        _write_table(table, output)
+        write_table(table, output)
     write_json(json_file, table.to_dict(orient="records"))
     out = console(quiet)
     if point:
         out.print(frame_table(table))
     if output is not None:
         out.print(f"wrote {len(table):,} points to {output}", soft_wrap=True)
-
-
-@app.command()
-def export(
-    study: StudyArgument, storage: StorageOption = None, name: NameOption = None,
-    output: Annotated[
-        Path, typer.Option("--output", "-o", help="CSV or Parquet file to write.", callback=_table_path)]
-    = Path("measurements.csv"),
-    metrics: Annotated[str | None, typer.Option("--metrics", help="Only these, separated by commas.")] = None,
-    json_file: JsonOption = None, quiet: QuietOption = False,
-) -> None:
-    """Write what was measured, a row for each repeat of each point: a recorded grid to replay."""
-    from planner.reporting.export import measurement_table
-    from planner.space.expressions import suggestion
-
-    subject = open_study(study, storage, name)
-    seen = subject.ledger().observations(subject.grid)
-    wanted = None if metrics is None else [metric.strip() for metric in metrics.split(",")]
-    for metric in wanted or []:
-        if metric not in seen.metrics:
-            raise StudyError(f"--metrics: nothing measured '{metric}'{suggestion(metric, seen.metrics)}")
-    table = measurement_table(seen, wanted)
-    _write_table(table, output)
-    write_json(json_file, {"rows": len(table), "points": int(seen.measured.sum()), "output": str(output)})
-    console(quiet).print(f"wrote {len(table):,} rows to {output}", soft_wrap=True)
 
 
 @app.command()
@@ -113,19 +85,3 @@ def evaluate(
         verdict = against_audit(subject, seen, belief, audit, seed)
     write_json(json_file, verdict.to_json())
     out.print(verdict_table(verdict))
-
-
-def _write_table(table: pd.DataFrame, path: Path) -> None:
-    try:
-        if path.suffix == ".parquet":
-            _of_one_type(table).to_parquet(path, index=False)
-        else:
-            table.to_csv(path, index=False)  # all digits: the values of an axis must be found again
-    except OSError as error:
-        raise StudyError(f"--output: cannot write {path} ({error.strerror}); give another path") from error
-
-
-def _of_one_type(table: pd.DataFrame) -> pd.DataFrame:
-    """The table with columns that mix numbers and text as text: Parquet has no others."""
-    mixed = [column for column in table if len({type(value) for value in table[column]}) > 1]
-    return table.astype(dict.fromkeys(mixed, str))

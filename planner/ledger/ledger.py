@@ -61,9 +61,12 @@ class Ledger:
     @classmethod
     def create_or_resume(
         cls, storage: str, name: str, axes: tuple[Axis, ...], targets: tuple[str, ...],
-        study_file: str, fingerprint: Mapping[str, str],
+        study_file: str, fingerprint: Mapping[str, str] | None,
     ) -> Ledger:
-        """Create the study, or go on with it where targets and fingerprint are the same. Raises StudyError."""
+        """Create the study, or go on with it where targets and fingerprint are the same. Raises StudyError.
+
+        fingerprint: None where nothing will be measured here (an import); the first run sets it.
+        """
         opened = open_storage(storage)
         finish_rebuild(opened, name)
         directions = [_direction(target) for target in targets]
@@ -72,9 +75,9 @@ class Ledger:
             sampler=optuna.samplers.RandomSampler(),
         )
         recorded = study.user_attrs
-        if "fingerprint" in recorded:
+        if "targets" in recorded:
             _check_resumable(name, recorded, targets, fingerprint)
-        else:
+        if "fingerprint" not in recorded:
             study.set_user_attr("targets", list(targets))
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
@@ -82,8 +85,8 @@ class Ledger:
         if recorded.get("study_file") != study_file:
             study.set_user_attr("study_file", study_file)
         # Models that joined the axis join the fingerprint.
-        merged = {**recorded.get("fingerprint", {}), **fingerprint}
-        if recorded.get("fingerprint") != merged:
+        merged = {**recorded.get("fingerprint", {}), **(fingerprint or {})}
+        if fingerprint is not None and recorded.get("fingerprint") != merged:
             study.set_user_attr("fingerprint", merged)
         if grown(study, axes):
             _check_alone(study)
@@ -118,6 +121,20 @@ class Ledger:
         trial.set_user_attr("measurement", measurement.to_json())
         self._close(trial, measurement)
         return Run(trial.number, dict(trial.params), measurement, planner_s)
+
+    def add(self, point: Point, measurement: Measurement, attributes: Mapping[str, Any]) -> int:
+        """Record a run that was made elsewhere, in one transaction; its trial number."""
+        state, values = self._ending(point, measurement)
+        kept = {"measurement": measurement.to_json(), **attributes}
+        if measurement.reason:
+            kept["reason"] = measurement.reason
+        own = next((r.metrics for r in measurement.readings if dict(r.point) == dict(point)), {})
+        missed = violations(self._slo, own)
+        template = optuna.trial.create_trial(
+            state=state, values=values, params=dict(point), distributions=self._distributions, user_attrs=kept,
+            system_attrs={CONSTRAINTS_KEY: missed} if missed else None)
+        storage = self.study._storage
+        return storage.get_trial(storage.create_new_trial(self.study._study_id, template)).number
 
     def abandon(self, trial: optuna.Trial, reason: str) -> None:
         """Close a trial whose run was cut short: it counts neither as a failure nor as a trial."""
@@ -190,17 +207,21 @@ class Ledger:
         self._tell(trial.number, trial.params, measurement)
 
     def _tell(self, number: int, point: Point, measurement: Measurement) -> None:
+        state, values = self._ending(point, measurement)
+        if values is None:
+            self.study.tell(number, state=state, skip_if_finished=True)
+        else:
+            self.study.tell(number, values, skip_if_finished=True)
+
+    def _ending(self, point: Point, measurement: Measurement) -> tuple[TrialState, list[float] | None]:
+        """How a trial with this measurement ends, and its values."""
         if measurement.status is not Status.OK:
-            self.study.tell(number, state=TrialState.FAIL, skip_if_finished=True)
-            return
+            return TrialState.FAIL, None
         own = next((r.metrics for r in measurement.readings if dict(r.point) == dict(point)), {})
         values = [statistics.median(own[target]) for target in self.targets if own.get(target)]
         # A target that is undefined at the point (tpot at one output token) leaves the trial without values:
         # Optuna has no partial ones, and an invented number is worse than none.
-        if len(values) == len(self.targets):
-            self.study.tell(number, values, skip_if_finished=True)
-        else:
-            self.study.tell(number, state=TrialState.PRUNED, skip_if_finished=True)
+        return (TrialState.COMPLETE, values) if len(values) == len(self.targets) else (TrialState.PRUNED, None)
 
     def _report_trajectory(self, trial: optuna.Trial, measurement: Measurement, reported: Container[int]) -> None:
         axis = next((a.name for a in self.axes if Role.OUTPUT_TOKENS in a.roles), None)
@@ -252,11 +273,13 @@ def _direction(target: str) -> optuna.study.StudyDirection:
 
 
 def _check_resumable(
-    name: str, recorded: Mapping[str, Any], targets: tuple[str, ...], fingerprint: Mapping[str, str]
+    name: str, recorded: Mapping[str, Any], targets: tuple[str, ...], fingerprint: Mapping[str, str] | None
 ) -> None:
     mend = "give the new study another name (study.name or --name)"
     if recorded.get("targets") != list(targets):
         raise StudyError(f"targets: study '{name}' was begun for {', '.join(recorded['targets'])}; {mend}")
+    if fingerprint is None or "fingerprint" not in recorded:
+        return
     if different := differences(recorded["fingerprint"], fingerprint):
         raise StudyError(f"study '{name}': its measurements do not fit what would run now "
                          f"({'; '.join(different)}); restore that, or {mend}")
