@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 import yaml
 
+from planner.ledger.ledger import Ledger
 from planner.study import open_study
 
 Call = Callable[..., Any]
@@ -112,6 +113,23 @@ def test_a_malformed_file_leaves_nothing_half_imported(tmp_path: Path, sweepwise
     (tmp_path / "t.csv").write_text("\n".join(rows))
     refused(sweepwise("import", study, tmp_path / "t.csv"), "t.csv line 3", "ttft_ms is inf")
     assert not (tmp_path / "serving.db").exists()
+
+
+def test_an_import_that_was_cut_short_is_completed_by_the_same_again(
+    tmp_path: Path, sweepwise: Call, answer: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study, whole = serving(tmp_path), Ledger.add
+
+    def add(ledger: Ledger, *arguments: Any) -> int:
+        if len(ledger.study.get_trials()) == 3:
+            raise KeyboardInterrupt
+        return whole(ledger, *arguments)
+
+    monkeypatch.setattr(Ledger, "add", add)
+    assert sweepwise("import", study, DATA / "vllm_sweep").code == 130
+    monkeypatch.undo()
+    said = answer("import", study, DATA / "vllm_sweep")
+    assert (said["known"], said["runs"]) == (6, 1) and answer("status", study)["points_measured"] == 4
 
 
 @pytest.mark.parametrize(("arguments", "says"), [
