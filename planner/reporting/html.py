@@ -99,7 +99,7 @@ def _start(report: Report) -> dict[str, Any]:
     x, y = order[0], order[1] if len(order) > 1 else order[0]
     others = [i for i in range(len(grid.axes)) if i not in {x, y}]
     slices, of_row = np.unique(grid.codes[:, others], axis=0, return_inverse=True)
-    best = int(np.argmax(np.bincount(of_row.reshape(-1)[seen.known], minlength=len(slices))))
+    best = int(np.argmax(np.bincount(of_row.reshape(-1)[seen.known & np.isfinite(value)], minlength=len(slices))))
     fixed = np.zeros(len(grid.axes), dtype=int)
     fixed[others] = slices[best]
     row = int(np.flatnonzero(of_row.reshape(-1) == best)[0])

@@ -81,8 +81,12 @@ class Target:
         if self.offset is None or self.steps is None:
             name = self.quantities[0].name
             return means[name], stds[name]
-        shares = self.shares(means, rows)
         first, step = (q.name for q in self.quantities)
+        # An output of one token has no steps: whatever is known of them, or is not, it follows from the first.
+        one = self.steps[rows] == 0
+        means = {first: means[first], step: np.where(one, means[first], means[step])}
+        stds = {first: stds[first], step: np.where(one, 0.0, stds[step])}
+        shares = self.shares(means, rows)
         with np.errstate(invalid="ignore"):  # NaN where a part is unknown: so is the whole
             total = np.logaddexp(means[first], np.log(np.maximum(self.steps[rows], 1e-300)) + means[step])
         variance = sum((share * stds[name]) ** 2 for name, share in shares.items())

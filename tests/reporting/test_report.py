@@ -11,7 +11,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 
+from planner.cli.record import opened
 from planner.reporting.html import page, payload
 from planner.reporting.markdown import markdown
 from planner.reporting.predict import answers
@@ -143,6 +145,28 @@ def test_the_data_is_all_answers_in_four_digits(ran: Any, made: Report) -> None:
         assert point == {name: str(value) for name, value in grid.point(row).items()}
     assert data["measured"] == np.flatnonzero(ran.seen.measured).tolist()
     assert data["failed"] == np.flatnonzero(ran.seen.failed).tolist()
+
+
+def test_the_page_opens_where_the_target_is_defined(sweepwise: Any, tmp_path: Path) -> None:
+    """Time per output token has no value at one output token, where most cheap runs are."""
+    rows = ["input_len,batch_size,output_len,tpot_ms,cost_s"]
+    rows += [f"{i},{b},{o},{b + i / 100 if o > 1 else ''},{o}" for i in (16, 32) for b in (1, 2, 4) for o in (1, 8)]
+    (tmp_path / "grid.csv").write_text("\n".join(rows) + "\n")
+    study = tmp_path / "study.yaml"
+    study.write_text(yaml.safe_dump({
+        "study": {"storage": f"sqlite:///{tmp_path / 'study.db'}"},
+        "space": {"axes": {name: {"scale": "log"} for name in ("input_len", "batch_size", "output_len")}},
+        "runner": {"kind": "replay", "table": "grid.csv", "cost_s": "cost_s"}, "targets": ["tpot_ms"],
+        "stop": {"trials": 11},
+    }))
+    assert sweepwise("run", study, "--quiet").code == 0
+    subject, seen, belief = opened(study, None, None, 0)
+    provenance = provenance_of(subject, seen, subject.ledger().study, study, ["study.yaml"])
+    data = payload(report_of(subject, seen, belief, provenance, None, Wanted(rivals=False)))
+    start, values = data["start"], data["targets"][0]["value"]
+    kept = [i for i in range(3) if i not in {start["x"], start["y"]}]
+    shown = [row for row in range(12) if all(data["codes"][i][row] == start["fixed"][i] for i in kept)]
+    assert any(values[row] is not None for row in shown)
 
 
 def visible(text: str) -> str:

@@ -129,12 +129,25 @@ def test_a_run_is_foretold_from_those_before_it_alone() -> None:
             Reading(r.point, _metrics(inputs, float(r.point["output_len"]), batch, 1 + (run.number == 11)), 1.0)
             for r in run.measurement.readings)
         slow.add(Run(run.number, run.point, Measurement(Status.OK, Cost(measure_s=1.0), readings)))
-    for target, readings in (("tpot_ms", 4), ("ttft_ms", 5), ("e2el_ms", 4)):  # a step: at 2, 4, 8 and 16 tokens
+    for target, readings in (("tpot_ms", 4), ("ttft_ms", 5), ("e2el_ms", 5)):  # a step: at 2, 4, 8 and 16 tokens
         foresight = GridModel(grid, "output_len").fit(slow).foresight_[target]
         assert set(foresight.runs) == set(range(7, 14))  # the later half
         mine = foresight.ape[foresight.runs == 11]
         assert len(mine) == readings
         assert np.all(np.abs(mine - 0.5) < 0.25)
+
+
+def test_runs_of_one_token_foretell_and_follow_without_any_step() -> None:
+    """Most cheap runs have one token: what was said of their throughput is as good as what was said of their ttft."""
+    grid = _grid()
+    seen = _seen(grid, 16, runs=4)
+    for number, run in enumerate(_seen(grid, 1, seed=1, runs=18).runs, start=4):
+        if not seen.known[grid.find(run.point)]:
+            seen.add(Run(number, run.point, run.measurement))
+    foresight = GridModel(grid, "output_len").fit(seen).foresight_
+    first, whole = foresight["ttft_ms"], foresight["output_throughput"]
+    assert len(first.ape) > 5 and set(whole.runs) == set(first.runs)
+    assert np.allclose(whole.z, -first.z) and np.all(np.isfinite(whole.ape))
 
 
 class Witness(Committee):

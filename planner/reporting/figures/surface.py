@@ -29,7 +29,7 @@ from planner.reporting.figures.style import (
 )
 from planner.reporting.predict import answers
 from planner.space.grid import Grid
-from planner.space.types import FloatArray, Scale
+from planner.space.types import BoolArray, FloatArray, Scale
 
 if TYPE_CHECKING:
     from planner.study import Study
@@ -84,7 +84,7 @@ def surface(study: Study, seen: Observations, belief: Belief, target: str) -> go
     there = value[np.isfinite(value)]
     by_log = len(there) > 0 and bool(there.min() > 0)
     field = _Field(np.log10(np.where(value > 0, value, np.nan)) if by_log else value, value, unsure)
-    pairs = _pairs(grid, telling(grid, shown, field.colour), seen)
+    pairs = _pairs(grid, telling(grid, shown, field.colour), seen.known & np.isfinite(value))
     figure = make_subplots(1, 2, subplot_titles=[labelled(target), "relative half-width of the 90 % interval"],
                            horizontal_spacing=0.16)
     _draw(figure, field, by_log, there)
@@ -113,8 +113,8 @@ def telling(grid: Grid, shown: list[int], values: FloatArray) -> list[int]:
     return sorted(shown, key=lambda axis: (grid.axes[axis].scale is Scale.CATEGORY, -spread[axis]))
 
 
-def _pairs(grid: Grid, shown: list[int], seen: Observations) -> list[_Pair]:
-    """Pairs of axes in the order in which `shown` has them, as many as fit."""
+def _pairs(grid: Grid, shown: list[int], known: BoolArray) -> list[_Pair]:
+    """Pairs of axes in the order in which `shown` has them, as many as fit; first the slice with most `known`, (N,)."""
     size = [len(axis.values) for axis in grid.axes]
     pairs: list[_Pair] = []
     room = _MOST_CELLS
@@ -126,8 +126,7 @@ def _pairs(grid: Grid, shown: list[int], seen: Observations) -> list[_Pair]:
         fits = room // (size[x] * size[y])
         if pairs and fits < len(slices):
             continue
-        known = np.bincount(of_row[seen.known], minlength=len(slices))
-        best = np.argsort(-known, kind="stable")
+        best = np.argsort(-np.bincount(of_row[known], minlength=len(slices)), kind="stable")
         kept = sorted(best[:max(fits, 1)].tolist())
         pairs.append(_Pair(x, y, others, slices, of_row, kept, int(best[0])))
         room -= len(kept) * size[x] * size[y]
