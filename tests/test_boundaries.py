@@ -17,25 +17,11 @@ import pytest
 ROOT: Final = Path(__file__).resolve().parents[1]
 # From top to bottom: a room imports those before it and itself, never those after it.
 ROOMS: Final = (("space",), ("ledger",), ("surrogates",), ("evaluation",), ("acquisition",), ("loop",), ("simulation",),
-                ("reporting",), ("plugins", "study", "testing"), ("cli",))
+                ("plugins", "study", "testing"), ("reporting",), ("cli",))
 LEVEL: Final = {room: level for level, rooms in enumerate(ROOMS) for room in rooms}
-# A simulation, a plan and a verdict are functions of a whole study, whose type they name for the type checker only:
-# nothing of it is imported when the program runs. Whoever adds another one, or mends these, changes this list.
-NAMED_FOR_TYPES_ONLY: Final = {
-    ("planner.simulation.simulate", "planner.study"),
-    ("planner.reporting.plan", "planner.study"),
-    ("planner.reporting.simulation_file", "planner.study"),
-    ("planner.reporting.verdict", "planner.study"),
-    ("planner.reporting.audit", "planner.study"),
-    ("planner.reporting.looks", "planner.study"),
-    ("planner.reporting.dashboard", "planner.study"),
-    ("planner.reporting.provenance", "planner.study"),
-    ("planner.reporting.report", "planner.study"),
-    ("planner.reporting.rivals", "planner.study"),
-    ("planner.reporting.figures.course", "planner.study"),
-    ("planner.reporting.figures.surface", "planner.study"),
-    ("planner.reporting.figures.tradeoff", "planner.study"),
-}
+# A simulation is a function of a whole study, whose type it names for the type checker only: nothing of it is imported
+# when the program runs. Whoever adds another one, or mends this, changes this list.
+NAMED_FOR_TYPES_ONLY: Final = {("planner.simulation.simulate", "planner.study")}
 HEAVY: Final = ("torch", "vllm", "sklearn", "scipy", "pandas", "optuna")
 
 

@@ -13,7 +13,7 @@ from planner.cli.record import opened
 from planner.space.types import StudyError
 
 if TYPE_CHECKING:
-    from planner.reporting.gate import Judgement
+    from planner.reporting.comparison.gate import Judgement
 
 __all__: list[str] = []
 
@@ -47,9 +47,9 @@ def compare(
     json_file: JsonOption = None, quiet: QuietOption = False, seed: SeedOption = 0,
 ) -> None:
     """Say where study B differs from study A of the same grid by more than their intervals."""
-    from planner.reporting.compare import compare as compared
-    from planner.reporting.compare_view import comparison_figure, comparison_json, comparison_table
-    from planner.reporting.gate import judge, parse_gate
+    from planner.reporting.comparison.compare import compare as compared
+    from planner.reporting.comparison.gate import judge, parse_gate
+    from planner.reporting.comparison.view import comparison_figure, comparison_json, comparison_table
 
     gates = [parse_gate(text) for text in fail_if or []]
     wanted = [*(target or []), *(gate.metric for gate in gates)]
@@ -72,7 +72,7 @@ def compare(
 
 
 def _side(path: Path, storage: str | None, name: str | None, seed: int, wanted: list[str]) -> Any:
-    from planner.reporting.compare import Side
+    from planner.reporting.comparison.compare import Side
 
     study, seen, belief = opened(path, storage, name, seed, also=wanted)
     return Side(study.name, seen, belief, study.ledger().fingerprint)
@@ -87,7 +87,7 @@ def _write_figure(figure: Any, path: Path) -> None:
 
 def _end(judgements: list[Judgement], out: Any) -> None:
     """Say each condition's answer; exit 1 where one holds."""
-    from planner.reporting.gate import Answer
+    from planner.reporting.comparison.gate import Answer
 
     held = [judgement for judgement in judgements if judgement.answer is Answer.HOLDS]
     for judgement in judgements:

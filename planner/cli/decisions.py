@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 
     from planner.acquisition.strategy import Belief
     from planner.ledger.observations import Observations
-    from planner.reporting.idealize import Prompt
-    from planner.reporting.recommend import Question, Recommendation
+    from planner.reporting.idealized.idealize import Prompt
+    from planner.reporting.recommendation.recommend import Question, Recommendation
 
 __all__: list[str] = []
 
@@ -55,7 +55,7 @@ def recommend(
     json_file: JsonOption = None, quiet: QuietOption = False, seed: SeedOption = 0,
 ) -> None:
     """Say which configurations do best and meet every condition, with what probability."""
-    from planner.reporting.recommend_tables import to_json
+    from planner.reporting.recommendation.tables import to_json
 
     subject = open_study(study, storage, name, seed)
     question = _question(subject, maximize, minimize, slo, confidence, per_accelerator)
@@ -81,10 +81,10 @@ def idealize(
     json_file: JsonOption = None, quiet: QuietOption = False, seed: SeedOption = 0,
 ) -> None:
     """Compare models on an equal footing: what a request takes on an engine that serves it alone."""
-    from planner.reporting.blackbox import ratios, read_timings
-    from planner.reporting.idealize import idealize as idealized
-    from planner.reporting.idealize import latency_metrics, reference_prompts
-    from planner.reporting.idealize_tables import idealized_json, idealized_tables, ratio_table
+    from planner.reporting.idealized.blackbox import ratios, read_timings
+    from planner.reporting.idealized.idealize import idealize as idealized
+    from planner.reporting.idealized.idealize import latency_metrics, reference_prompts
+    from planner.reporting.idealized.tables import idealized_json, idealized_tables, ratio_table
 
     subject = open_study(study, storage, name, seed)
     prompts = [_prompt(text) for text in prompt] if prompt else reference_prompts(subject.grid)
@@ -104,7 +104,7 @@ def idealize(
 
 
 def _prompt(text: str) -> Prompt:
-    from planner.reporting.idealize import Prompt
+    from planner.reporting.idealized.idealize import Prompt
 
     match = re.fullmatch(r"([1-9][0-9]*):([1-9][0-9]*)", text.strip())
     if match is None:
@@ -116,7 +116,7 @@ def _question(
     study: Study, maximize: str | None, minimize: str | None, slo: list[str] | None, confidence: float,
     per_accelerator: bool,
 ) -> Question:
-    from planner.reporting.recommend import Question
+    from planner.reporting.recommendation.recommend import Question
 
     if maximize is not None and minimize is not None:
         raise StudyError("--minimize: stands beside --maximize; name one objective, and bound others by --slo")
@@ -132,7 +132,7 @@ def _question(
 
 def _metrics(study: Study, question: Question) -> tuple[str, ...]:
     """The metrics to model beside the targets: those asked for, and what was measured and belongs to an answer."""
-    from planner.reporting.recommend import extra_metrics
+    from planner.reporting.recommendation.recommend import extra_metrics
 
     measured = study.ledger().observations(study.grid).metrics
     return (*question.metrics, *extra_metrics(measured))
@@ -147,7 +147,7 @@ def _accelerators(study: Study) -> np.ndarray:
 def _answer(
     study: Study, question: Question, devices: np.ndarray, belief: Belief, seen: Observations
 ) -> Recommendation:
-    from planner.reporting.recommend import recommend as answer_of
+    from planner.reporting.recommendation.recommend import recommend as answer_of
 
     price = study.spec.price.per_accelerator_hour if study.spec.price else None
     return answer_of(question, belief, seen, devices, price)
@@ -164,7 +164,7 @@ def _verified(
     from planner.acquisition.stopping import Limits
     from planner.ledger.observations import Observations
     from planner.loop import Loop
-    from planner.reporting.verify import Verifier
+    from planner.reporting.recommendation.verify import Verifier
     from planner.space.types import Status
 
     ledger = study.create_or_resume()
@@ -185,7 +185,7 @@ def _verified(
 
 
 def _show(answer: Recommendation, study: Study, top: int, verified: dict[str, Any] | None, quiet: bool) -> None:
-    from planner.reporting.recommend_tables import (
+    from planner.reporting.recommendation.tables import (
         best_table,
         front_tables,
         largest_table,

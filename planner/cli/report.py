@@ -25,7 +25,7 @@ from planner.cli.record import opened
 from planner.space.types import StudyError
 
 if TYPE_CHECKING:
-    from planner.reporting.report import Report
+    from planner.reporting.page.report import Report
 
 __all__: list[str] = []
 
@@ -56,15 +56,15 @@ def report(
     json_file: JsonOption = None, quiet: QuietOption = False, seed: SeedOption = 0,
 ) -> None:
     """Write the whole study as one page: what it cost, how accurate it is, the surface, the trade-off, its history."""
-    from planner.reporting.provenance import provenance_of
-    from planner.reporting.report import Wanted, report_of
+    from planner.reporting.page.provenance import provenance_of
+    from planner.reporting.page.report import Wanted, report_of
 
     chosen = form or _ENDINGS.get(output.suffix.lower())
     if chosen is None:
         raise StudyError(f"--output: {output} ends in none of {', '.join(_ENDINGS)}; name one, or give --format")
     pictures = chosen in {Format.PNG, Format.SVG}
     if pictures:
-        from planner.reporting.images import check_exporter
+        from planner.reporting.page.images import check_exporter
 
         check_exporter()
     subject, seen, belief = opened(study, storage, name, seed)
@@ -80,15 +80,15 @@ def report(
 
 def _write(made: Report, output: Path, chosen: Format) -> list[Path]:
     if chosen in {Format.PNG, Format.SVG}:
-        from planner.reporting.images import write_images
+        from planner.reporting.page.images import write_images
 
         return write_images(made, output, chosen.value)
     if chosen is Format.MD:
-        from planner.reporting.markdown import markdown
+        from planner.reporting.page.markdown import markdown
 
         text = markdown(made)
     else:
-        from planner.reporting.html import page
+        from planner.reporting.page.html import page
 
         text = page(made)
     try:

@@ -19,9 +19,9 @@ from planner.acquisition.strategy import Belief
 from planner.ledger.observations import Observations
 from planner.reporting.predict import answers
 from planner.space.grid import Grid
-from planner.space.types import BoolArray, FloatArray, IntArray, Point, Role
+from planner.space.types import BoolArray, FloatArray, Point, Role
 
-__all__ = ["Band", "Rates", "pareto", "rates_of", "sources"]
+__all__ = ["Band", "Rates", "rates_of", "sources"]
 
 _STATISTICS: Final = ("", "median_", "p50_", "mean_")
 # Whole requests, and the factor that makes their unit milliseconds.
@@ -93,15 +93,6 @@ def rates_of(accelerators: Callable[[Point], float], seen: Observations, belief:
     if not usable.any():
         return "no point of the grid has both rates"
     return Rates(user, share, decoding, f"Per user: {user_how}. In all: {total_how}", usable)
-
-
-def pareto(x: FloatArray, y: FloatArray, among: BoolArray) -> IntArray:
-    """Rows of `among` that no other one of them beats on both, ascending in x; more is better."""
-    rows = np.flatnonzero(among)
-    rows = rows[np.lexsort((-y[rows], -x[rows]))]
-    best = np.maximum.accumulate(np.concatenate([[-np.inf], y[rows]]))[:-1]
-    front: IntArray = rows[y[rows] > best][::-1].astype(np.int64)
-    return front
 
 
 def _total(

@@ -31,7 +31,7 @@ from threadpoolctl import threadpool_limits
 from planner.acquisition.stopping import Limits
 from planner.ledger.observations import Observations, Run
 from planner.loop import Loop, Observer
-from planner.reporting.recommend import Question, Recommendation, recommend
+from planner.reporting.recommendation.recommend import Question, Recommendation, recommend
 from planner.simulation.simulate import Memory, check, full_cost, stage, true_values
 from planner.simulation.strategies import make_strategy
 from planner.space.metrics import is_gain

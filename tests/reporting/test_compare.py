@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from planner.reporting.compare import common_rows, with_scatter
-from planner.reporting.gate import Answer, Gate, Judgement, _anywhere, _on_mean, parse_gate
-from planner.reporting.ratios import At, Ratios, tail
+from planner.reporting.comparison.compare import common_rows, with_scatter
+from planner.reporting.comparison.gate import Answer, Gate, Judgement, _anywhere, _on_mean, parse_gate
+from planner.reporting.comparison.ratios import At, Ratios, tail
 from planner.space.grid import Grid, full_grid
 from planner.space.types import Axis, FloatArray, Scale, Scope, StudyError
 

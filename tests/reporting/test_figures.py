@@ -14,7 +14,7 @@ from planner.reporting.figures import course, surface, tradeoff
 from planner.reporting.figures.style import rounded
 from planner.reporting.looks import looks, worst
 from planner.reporting.predict import answers
-from planner.reporting.rates import pareto, rates_of
+from planner.reporting.rates import rates_of
 from planner.reporting.spending import cost_after, failures, spending_of
 from planner.space.types import Status
 
@@ -114,18 +114,6 @@ def test_a_trade_off_names_the_configuration_of_each_point(ran: Any) -> None:
     assert all("batch_size" in text and "tensor_parallel_size" in text for text in front.text)
     assert list(front.x) == sorted(front.x) and list(front.y) == sorted(front.y, reverse=True)
     assert len(figure.to_json()) < 1_500_000
-
-
-@given(st.lists(st.tuples(st.floats(0, 10), st.floats(0, 10), st.booleans()), min_size=1, max_size=30))
-def test_no_point_beats_one_of_the_front(points: list[tuple[float, float, bool]]) -> None:
-    x, y, among = (np.array(column) for column in zip(*points, strict=True))
-    front = pareto(x.astype(float), y.astype(float), among.astype(bool))
-    assert among.any() == bool(len(front))
-    for i in front:
-        assert among[i]
-        assert not (among & (x >= x[i]) & (y >= y[i]) & ((x > x[i]) | (y > y[i]))).any()
-    for i in np.flatnonzero(among):  # and what is left out is beaten, or equalled
-        assert (x[front] >= x[i])[y[front] >= y[i]].any()
 
 
 def test_looks_are_prefixes_of_the_study(ran: Any) -> None:

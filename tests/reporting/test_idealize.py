@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from planner.acquisition.strategy import Belief
 from planner.ledger.observations import Observations, Run
-from planner.reporting.blackbox import ratios, read_timings
-from planner.reporting.idealize import Prompt, idealize, latency_metrics, reference_prompts
-from planner.reporting.latency_law import Timings, fit_law, fit_loaded, is_settled
+from planner.reporting.idealized.blackbox import ratios, read_timings
+from planner.reporting.idealized.idealize import Prompt, idealize, latency_metrics, reference_prompts
+from planner.reporting.idealized.latency_law import Timings, fit_law, fit_loaded, is_settled
 from planner.space.grid import Grid, full_grid
 from planner.space.types import (
     Axis,

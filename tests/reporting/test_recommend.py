@@ -13,9 +13,9 @@ from planner.acquisition.strategy import Belief
 from planner.ledger.observations import Observations, Run
 from planner.reporting.known import Known, known_of
 from planner.reporting.pareto import Figure, nondominated
-from planner.reporting.recommend import Question, Recommendation, recommend
-from planner.reporting.recommend_tables import to_json, verdict_lines
-from planner.reporting.saturation import SHARE, batch_axis, largest, saturation
+from planner.reporting.recommendation.recommend import Question, Recommendation, recommend
+from planner.reporting.recommendation.saturation import SHARE, batch_axis, largest, saturation
+from planner.reporting.recommendation.tables import to_json, verdict_lines
 from planner.space.grid import Grid, full_grid
 from planner.space.slo import Condition
 from planner.space.types import Axis, Cost, FloatArray, Measurement, Reading, Role, Scale, Scope, Status

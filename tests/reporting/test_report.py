@@ -14,14 +14,14 @@ import pytest
 import yaml
 
 from planner.cli.record import opened
-from planner.reporting.html import page, payload
-from planner.reporting.markdown import markdown
+from planner.reporting.page.html import page, payload
+from planner.reporting.page.markdown import markdown
+from planner.reporting.page.provenance import provenance_of, without_passwords
+from planner.reporting.page.report import Report, Wanted, report_of
+from planner.reporting.page.words import headline, tables
 from planner.reporting.predict import answers
-from planner.reporting.provenance import provenance_of, without_passwords
-from planner.reporting.report import Report, Wanted, report_of
 from planner.reporting.rivals import RIVALS
 from planner.reporting.spending import cost_after
-from planner.reporting.words import headline, tables
 
 
 @pytest.fixture(scope="module")
@@ -236,7 +236,7 @@ def test_an_empty_study_is_bad_input(bench: Any, sweepwise: Any, tmp_path: Path)
 
 def test_pictures_need_their_exporter(
         ran: Any, sweepwise: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("planner.reporting.images.find_spec", lambda _: None)
+    monkeypatch.setattr("planner.reporting.page.images.find_spec", lambda _: None)
     said = sweepwise("report", ran.path, "-o", tmp_path / "report.png")
     assert said.code == 2 and "sweepwise[images]" in said.err and not list(tmp_path.iterdir())
 

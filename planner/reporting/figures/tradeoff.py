@@ -19,7 +19,8 @@ from planner.reporting.figures.style import (
     log_axis,
     rounded,
 )
-from planner.reporting.rates import Band, Rates, pareto, rates_of
+from planner.reporting.pareto import Figure, nondominated
+from planner.reporting.rates import Band, Rates, rates_of
 from planner.space.grid import Grid
 from planner.space.types import FloatArray, IntArray
 
@@ -41,7 +42,8 @@ def tradeoff(study: Study, seen: Observations, belief: Belief) -> go.Figure | No
 
 def tradeoff_of(seen: Observations, rates: Rates) -> go.Figure:
     """The figure of rates already known."""
-    front = pareto(rates.user.value, rates.accelerator.value, rates.usable)
+    figures = (Figure("user", rates.user.value, True), Figure("accelerator", rates.accelerator.value, True))
+    front = nondominated(*figures, rates.usable)[::-1]
     rest = np.setdiff1d(np.flatnonzero(rates.usable), front)
     if len(rest) > _MOST_POINTS:
         rest = rest[np.linspace(0, len(rest) - 1, _MOST_POINTS).astype(np.int64)]

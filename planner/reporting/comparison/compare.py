@@ -22,8 +22,8 @@ from scipy.spatial import cKDTree
 
 from planner.acquisition.strategy import Belief
 from planner.ledger.observations import Observations
+from planner.reporting.comparison.ratios import At, Ratios
 from planner.reporting.known import known_of
-from planner.reporting.ratios import At, Ratios
 from planner.space.grid import Grid
 from planner.space.types import BoolArray, IntArray, StudyError
 

@@ -9,7 +9,7 @@ from typing import Final
 
 import numpy as np
 
-from planner.reporting.report import Accuracy, Report
+from planner.reporting.page.report import Accuracy, Report
 from planner.reporting.spending import failures
 from planner.reporting.terminal import duration, percent, point_text
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-from planner.reporting.report import Report
-from planner.reporting.words import Table, headline, paragraphs, tables
+from planner.reporting.page.report import Report
+from planner.reporting.page.words import Table, headline, paragraphs, tables
 
 __all__ = ["markdown"]
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from planner.acquisition.strategy import Belief, Strategy
 from planner.ledger.observations import Observations
-from planner.reporting.recommend import Recommendation
+from planner.reporting.recommendation.recommend import Recommendation
 from planner.space.types import Status
 
 __all__ = ["Verifier"]

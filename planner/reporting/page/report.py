@@ -12,7 +12,7 @@ from planner.acquisition.strategy import Belief
 from planner.evaluation.gains import Gains, gains
 from planner.ledger.observations import Observations
 from planner.reporting.looks import Look, looks
-from planner.reporting.provenance import Provenance
+from planner.reporting.page.provenance import Provenance
 from planner.reporting.rates import Rates, rates_of, sources
 from planner.reporting.rivals import Curve, curve_of, play
 from planner.reporting.spending import Spending, spending_of

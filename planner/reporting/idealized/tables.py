@@ -9,8 +9,8 @@ from typing import Any
 
 from rich.table import Table
 
-from planner.reporting.blackbox import Ratio
-from planner.reporting.idealize import Idealized, Prompt, Triple
+from planner.reporting.idealized.blackbox import Ratio
+from planner.reporting.idealized.idealize import Idealized, Prompt, Triple
 from planner.reporting.terminal import percent
 from planner.space.grid import Grid
 from planner.space.types import Scope

@@ -8,8 +8,8 @@ from typing import Any
 
 from rich.table import Table
 
-from planner.reporting.recommend import Recommendation
-from planner.reporting.saturation import SHARE, Saturation
+from planner.reporting.recommendation.recommend import Recommendation
+from planner.reporting.recommendation.saturation import SHARE, Saturation
 from planner.reporting.terminal import percent
 from planner.space.grid import Grid
 from planner.space.types import Axis, Role, Scope

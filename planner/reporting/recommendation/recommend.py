@@ -16,7 +16,7 @@ from planner.acquisition.strategy import Belief
 from planner.ledger.observations import Observations
 from planner.reporting.known import Known, known_of
 from planner.reporting.pareto import Figure, nondominated
-from planner.reporting.saturation import Saturation, batch_axis, largest, saturation
+from planner.reporting.recommendation.saturation import Saturation, batch_axis, largest, saturation
 from planner.space.metrics import is_gain
 from planner.space.slo import Condition
 from planner.space.types import Axis, BoolArray, FloatArray, IntArray, Role

@@ -6,8 +6,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from planner.reporting.html import figures_of
-from planner.reporting.report import Report
+from planner.reporting.page.html import figures_of
+from planner.reporting.page.report import Report
 from planner.space.types import StudyError
 
 if TYPE_CHECKING:

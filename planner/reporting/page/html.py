@@ -15,9 +15,9 @@ from planner.reporting.figures.course import course
 from planner.reporting.figures.style import labelled, rounded
 from planner.reporting.figures.surface import telling
 from planner.reporting.figures.tradeoff import tradeoff_of
+from planner.reporting.page.report import Report
+from planner.reporting.page.words import headline, paragraphs, tables
 from planner.reporting.predict import answers
-from planner.reporting.report import Report
-from planner.reporting.words import headline, paragraphs, tables
 from planner.space.types import Axis, FloatArray, Scale
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def page(report: Report) -> str:
     from plotly.offline import get_plotlyjs
 
     environment = Environment(
-        loader=PackageLoader("planner.reporting", "templates"), autoescape=True, trim_blocks=True, lstrip_blocks=True)
+        loader=PackageLoader("planner.reporting.page"), autoescape=True, trim_blocks=True, lstrip_blocks=True)
     return environment.get_template("report.html").render(
         report=report, headline=headline(report), say=paragraphs(report), tables=tables(report),
         plotly=get_plotlyjs(), data=_script_safe(payload(report)), failed=bool(report.seen.failed.any()),

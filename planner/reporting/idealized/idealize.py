@@ -15,7 +15,7 @@ import numpy as np
 
 from planner.acquisition.strategy import Belief
 from planner.ledger.observations import Observations
-from planner.reporting.latency_law import IdealLaw, LoadedLaw, Timings, fit_law, fit_loaded, is_settled
+from planner.reporting.idealized.latency_law import IdealLaw, LoadedLaw, Timings, fit_law, fit_loaded, is_settled
 from planner.space.grid import Grid
 from planner.space.types import Axis, BoolArray, FloatArray, IntArray, Role, StudyError
 from planner.surrogates.physics import batch_of

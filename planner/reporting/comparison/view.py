@@ -10,9 +10,9 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 
 from planner.ledger.fingerprint import differences
-from planner.reporting.compare import Comparison
-from planner.reporting.gate import Judgement
-from planner.reporting.ratios import Ratios, Slice
+from planner.reporting.comparison.compare import Comparison
+from planner.reporting.comparison.gate import Judgement
+from planner.reporting.comparison.ratios import Ratios, Slice
 from planner.reporting.terminal import point_text
 from planner.space.types import IntArray
 

@@ -14,8 +14,8 @@ from typing import Any, Final
 import numpy as np
 from scipy.stats import false_discovery_control, norm
 
-from planner.reporting.compare import Comparison
-from planner.reporting.ratios import Ratios, tail
+from planner.reporting.comparison.compare import Comparison
+from planner.reporting.comparison.ratios import Ratios, tail
 from planner.space.types import StudyError
 
 __all__ = ["Answer", "Gate", "Judgement", "judge", "parse_gate"]

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from planner.reporting.idealize import Idealized, Prompt
+from planner.reporting.idealized.idealize import Idealized, Prompt
 from planner.space.expressions import suggestion
 from planner.space.grid import Grid
 from planner.space.types import Axis, Scope, StudyError
