@@ -14,6 +14,7 @@ from planner.ledger.observations import Observations, Run
 from planner.reporting.idealized.blackbox import ratios, read_timings
 from planner.reporting.idealized.idealize import Prompt, idealize, latency_metrics, reference_prompts
 from planner.reporting.idealized.latency_law import Timings, fit_law, fit_loaded, is_settled
+from planner.reporting.idealized.tables import idealized_json, idealized_tables
 from planner.space.grid import Grid, full_grid
 from planner.space.types import (
     Axis,
@@ -153,6 +154,32 @@ def test_intervals_cover_the_truth() -> None:
         assert low <= value <= high
         inside += low <= truth <= high
     assert inside >= 18
+
+
+def test_what_a_prompt_takes_is_only_as_sure_as_its_outputs_are_short() -> None:
+    """Read off outputs of 64 tokens and more, the prefill is a small difference of large numbers: said with its
+    interval, and that holds the truth. A number alone was off by a factor of two on a recorded grid."""
+    outputs, inside = (64, 128, 256), 0
+    grid = full_grid([
+        Axis("model", ("small",), Scope.ENGINE, Scale.CATEGORY, (Role.MODEL,)),
+        Axis("input_len", LENGTHS, scale=Scale.LOG, roles=(Role.INPUT_TOKENS,)),
+        Axis("output_len", outputs, scale=Scale.LOG, roles=(Role.OUTPUT_TOKENS,)),
+        Axis("batch_size", (1,), scale=Scale.LOG, roles=(Role.BATCH,)),
+    ])
+    truth = 0.001 * (5 + 0.1 * LENGTHS[0])
+    for seed in range(24):
+        seen = seen_at(grid, list(range(len(grid))), 0.03, seed)
+        (small,), _ = idealize(seen, belief_in(grid), np.ones(len(grid)), seed)
+        value, low, high = small.alpha[0]
+        assert len(small.alpha) == len(LENGTHS) and low <= value <= high
+        assert high - low > 0.3 * truth
+        inside += low <= truth <= high
+    assert inside >= 18
+    shown = "".join(str(cell) for part in idealized_tables([small], [], [Prompt(16, 64)], grid, None)
+                    if not isinstance(part, str) for column in part.columns[3:5] for cell in column.cells)
+    assert f"({1000 * low:.3g} … {1000 * high:.3g})" in shown
+    written = idealized_json([small], [], None, [Prompt(16, 64)], grid, None)
+    assert written["engines"][0]["alpha_s"][0] == [LENGTHS[0], value, low, high]
 
 
 def test_a_loaded_engine_is_told_from_its_batches() -> None:

@@ -71,6 +71,15 @@ class Idealized:
         """Seconds a token after the first."""
         return _triple(self.law, self.draws, lambda law: np.array(law.beta))
 
+    @property
+    def alpha(self) -> list[Triple]:
+        """α, seconds, at each of the law's lengths. It is less sure than a runtime: where all outputs are long, little
+        of them is prefill, and a β that rises with the prompt shows in it."""
+        drawn = np.array([draw.alpha for draw in self.draws])
+        low, high = np.quantile(drawn, [0.05, 0.95], axis=0)
+        return [(float(value), min(float(least), float(value)), max(float(most), float(value)))
+                for value, least, most in zip(self.law.alpha, low, high, strict=True)]
+
     def seconds(self, prompt: Prompt) -> Triple:
         """The idealized runtime of a prompt."""
         p, o = np.array(float(prompt.inputs)), np.array(float(prompt.outputs))

@@ -71,9 +71,11 @@ def _laws(engines: list[Idealized], grid: Grid) -> Table:
         table.add_column(column, justify="left" if column in {"engine", "from"} else "right")
     for e in engines:
         table.add_row(_name(grid, e.row), f"{e.accelerators:g}", _span(_scaled(e.beta, 1000)),
-                      f"{1000 * e.law.alpha[0]:.3g}", f"{1000 * e.law.alpha[-1]:.3g}", f"{e.r2:.3f}", percent(e.mape),
-                      _points(e))
-    table.caption = "in brackets 90 % intervals; predictions stand in for what was not measured one at a time"
+                      _span(_scaled(e.alpha[0], 1000)), _span(_scaled(e.alpha[-1], 1000)), f"{e.r2:.3f}",
+                      percent(e.mape), _points(e))
+    table.caption = ("in brackets 90 % intervals of the fit; predictions stand in for what was not measured one at a "
+                     "time, and R² and error are of the fit to them too; α is what the fit leaves for the prompt, no "
+                     "measured time to the first token")
     table.caption_justify = "left"
     return table
 
@@ -140,7 +142,7 @@ def _engine_json(engine: Idealized, prompts: list[Prompt], grid: Grid, price: fl
         "engine": _axes(grid, engine.row), "accelerators": engine.accelerators, "source": engine.source,
         "points": engine.points, "measured_points": engine.measured, "r2": engine.r2, "mape": engine.mape,
         "beta_s": engine.beta,
-        "alpha_s": [[float(p), float(a)] for p, a in zip(engine.law.lengths, engine.law.alpha, strict=True)],
+        "alpha_s": [[float(p), *alpha] for p, alpha in zip(engine.law.lengths, engine.alpha, strict=True)],
         "loaded": {"source": engine.loaded_source, "r2": engine.loaded_r2, "mape": engine.loaded_mape}
         if engine.loaded else None,
         "prompts": [of(prompt) for prompt in prompts],
