@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from statistics import NormalDist
 
 import numpy as np
 import pytest
@@ -125,16 +126,31 @@ def test_the_largest_batch_is_told_for_each_line() -> None:
 
 
 def test_a_chance_is_that_of_the_interval() -> None:
-    """At the upper end of a measured 90 % interval it is 95 %; a predicted point is trusted less, never more."""
+    """At the upper end of a measured 90 % interval it is 94 %; a predicted point is trusted less, never more."""
     value = np.array([100.0, 100.0])
     known = Known("x", value, np.log(value), np.full(2, 0.2), True, np.array([True, False]))
     end = 100 * np.exp(Z90 * 0.2)
     below, above = known.chance(Condition("x", end, True)), known.chance(Condition("x", end, False))
-    assert below[0] == pytest.approx(0.95) and np.allclose(below + above, 1)
+    assert below[0] == pytest.approx(0.94, abs=0.005) and np.allclose(below + above, 1)
     assert 0.85 < below[1] < below[0]
     assert known.chance(Condition("x", 100.0, True)) == pytest.approx([0.5, 0.5])
     assert known.chance(Condition("x", -1.0, True)).tolist() == [0, 0]
     assert known.chance(Condition("x", -1.0, False)).tolist() == [1, 1]
+
+
+@given(st.floats(0.1, 8.0))
+def test_no_chance_is_surer_than_errors_have_been(z: float) -> None:
+    """Beyond what 0.9 takes, more certainty costs more than a normal distribution says: of winners that one called 99 %
+    sure, 96 % held. Up to there it is the same."""
+    known = Known("x", np.ones(1), np.zeros(1), np.full(1, 0.2), True, np.array([True]))
+    said = float(known.chance(Condition("x", float(np.exp(0.2 * z)), True))[0])
+    normal = NormalDist().cdf(z)
+    if z < NormalDist().inv_cdf(0.9):
+        assert said == pytest.approx(normal)
+    else:
+        assert 1 - said >= (1 - normal) * (1 - 1e-9)
+    if z > NormalDist().inv_cdf(0.99):
+        assert 1 - said > 2 * (1 - normal)
 
 
 def test_a_lucky_reading_is_drawn_towards_the_model_by_its_noise() -> None:
@@ -224,7 +240,7 @@ def test_of_hopeless_points_the_least_hopeless_is_named() -> None:
     """All probabilities are 0 to a computer; the nearest to the bound is still the one with the smallest batch."""
     grid, seen, belief, devices = scene(std=0.001)
     answer = recommend(Question("output_throughput", True, (Condition("tpot_ms", 1e-3, True),)), belief, seen, devices)
-    assert answer.probability.max() == 0 and answer.most_probable is not None
+    assert answer.probability.max() < 1e-9 and answer.most_probable is not None
     assert grid.point(answer.most_probable) == {"tensor_parallel_size": 2, "output_len": 64, "batch_size": 1}
 
 

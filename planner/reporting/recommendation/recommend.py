@@ -1,7 +1,7 @@
 """Which configuration to run: the best points that meet every condition with the probability asked for.
 
-The probability that a point meets a condition is that of a normal distribution of the metric's logarithm, whose σ is
-that of the calibrated interval, or of the repeats where it was measured (`known_of`). `joint` says what several
+The probability that a point meets a condition is that of a heavy-tailed distribution of the metric's logarithm, whose
+σ is that of the calibrated interval, or of the repeats where it was measured (`known_of`). `joint` says what several
 conditions make of it; that is multiplied by the probability that the point can run at all.
 """
 
@@ -26,7 +26,7 @@ __all__ = ["Question", "Recommendation", "extra_metrics", "recommend"]
 
 _TOKENS = "output_throughput"
 _LIKELY = 0.5
-_HOPELESS = 1e-3
+_HOPELESS = 1e-2
 _MILLION = 1e6
 
 
