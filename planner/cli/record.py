@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from planner.space.types import StudyError
+from planner.space.types import Status, StudyError
 from planner.study import Study, open_study
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def opened(
     study = open_study(path, storage, name, seed)
     seen = study.ledger().observations(study.grid)
     if not seen.measured.any():
-        raise StudyError(f"study '{study.name}': has measured nothing yet; `sweepwise run {path}` first")
+        raise StudyError(f"study '{study.name}': {_nothing(seen, path)}")
     for metric in also:
         if metric not in seen.metrics:
             raise StudyError(f"study '{study.name}': no run gave '{metric}'{suggestion(metric, seen.metrics)}")
@@ -41,3 +41,12 @@ def opened(
     # The matrices are small: on many threads, others at work beside us, they take up to forty times as long.
     with threadpool_limits(limits=1):
         return study, seen, study.strategy("sweepwise").believe(seen)
+
+
+def _nothing(seen: Observations, path: Path) -> str:
+    """Why there is nothing to answer from, and what to do."""
+    failed = [run.measurement for run in seen.runs if run.measurement.status is Status.FAILED]
+    if not failed:
+        return f"has measured nothing yet; `sweepwise run {path}` first"
+    return (f"none of its {len(seen.runs)} runs succeeded; the last said: {failed[-1].reason or 'nothing'}; mend that, "
+            f"then `sweepwise run {path} --name NEW` begins afresh")

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Hashable
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Group, RenderableType
 from rich.table import Table
+from rich.text import Text
 
 from planner.evaluation.estimate import Estimate
 from planner.evaluation.gains import Gain, Gains
 from planner.ledger.observations import Observations
+from planner.reporting.listing import Listing
 from planner.space.types import Point
 
 if TYPE_CHECKING:
@@ -101,46 +104,59 @@ def runs_table(seen: Observations, discarded: dict[int, str]) -> Table:
 def verdict_table(verdict: Verdict) -> RenderableType:
     """What the predictions were worth, beside what was estimated."""
     how = "audited points, measured now" if verdict.kind == "audit" else "points that no run covered"
-    table = Table(box=None, title=f"True accuracy on the {how}", title_justify="left")
-    for column in ("target", "points", "accuracy", "90 % interval", "median error", "inside 90 %", "estimated was",
-                   "noise of truth"):
-        table.add_column(column, justify="left" if column == "target" else "right")
+    intervals = any(verdict.interval.get(target) for target in verdict.scores)  # of a whole grid there are none
+    table = Listing(f"True accuracy on the {how}",
+                    ["target", "points", "accuracy", *(["90 % interval"] if intervals else []), "median error",
+                     "inside 90 %", "estimated was", "noise of truth"], ["target"])
     for target, result in verdict.scores.items():
         interval, estimate = verdict.interval.get(target), verdict.estimates.get(target)
         table.add_row(
             target, f"{result.points:,}", percent(result.accuracy),
-            f"{percent(interval[0])} … {percent(interval[1])}" if interval else "", percent(result.median_ape),
+            *([f"{percent(interval[0])} … {percent(interval[1])}" if interval else ""] if intervals else []),
+            percent(result.median_ape),
             percent(result.coverage90), percent(estimate.estimated) if estimate else "–",
             percent(verdict.noise.get(target, math.nan)))
     label = "estimated" if verdict.gains.estimated else "measured"
     table.caption = (f"experiments_gain {verdict.gains.experiments:.1f}×   time_gain {verdict.gains.time.value:.1f}×   "
                      f"resource_gain {verdict.gains.resource.value:.1f}× ({label})")
-    table.caption_justify = "left"
     return Group(table, *_drift_lines(verdict)) if verdict.kind == "audit" else table
 
 
-def _drift_lines(verdict: Verdict) -> list[str]:
+def _drift_lines(verdict: Verdict) -> list[RenderableType]:
     """The controls of an audit, and a warning where they say that the machine is no longer that of the study."""
     if not verdict.drift:
         return ["control: none; the study ran no point on the engines that were audited"]
     said = ", ".join(f"{target} {drift.ratio:.2f}× ({drift.low:.2f} … {drift.high:.2f})"
                      for target, drift in verdict.drift.items())
     count = max(drift.controls for drift in verdict.drift.values())
-    lines = [f"control: {count} of the study's own points again, now against then: {said}"]
+    lines: list[RenderableType] = [f"control: {count} of the study's own points again, now against then: {said}"]
     if any(abs(math.log(drift.ratio)) > _DRIFT for drift in verdict.drift.values()):
-        lines.append("[yellow]the machine is not as fast as it was during the study: the errors above include that; "
-                     "audit again when it is quiet[/yellow]")
+        lines.append(Text("the machine is not as fast as it was during the study: the errors above include that; "
+                          "audit again when it is quiet", style="yellow"))
     return lines
 
 
-def frame_table(frame: pd.DataFrame) -> Table:
-    """A few rows as a table."""
-    table = Table(box=None)
-    for column in frame.columns:
-        table.add_column(str(column), justify="right")
-    for row in frame.itertuples(index=False):
-        table.add_row(*[f"{value:.4g}" if isinstance(value, float) else str(value) for value in row])
+def frame_table(frame: pd.DataFrame) -> Listing:
+    """A few rows of predictions, each value with its interval behind it."""
+    targets = [name for name in frame.columns if f"{name}_low" in frame.columns and f"{name}_high" in frame.columns]
+    ends = {f"{name}_{end}" for name in targets for end in ("low", "high")}
+    columns = [name for name in frame.columns if name not in ends]
+    table = Listing("In brackets 90 % intervals", columns, ["model", "source"])
+    for row in frame.to_dict(orient="records"):
+        table.add_row(*(_cell(row, name, targets) for name in columns))
     return table
+
+
+def _cell(row: dict[Hashable, Any], name: str, targets: list[str]) -> str:
+    value = row[name]
+    if name == "probability_ok":
+        return percent(value)
+    if not isinstance(value, float):
+        return str(value)
+    if not math.isfinite(value):
+        return "–"
+    low, high = row.get(f"{name}_low"), row.get(f"{name}_high")
+    return f"{value:.4g} ({low:.4g} … {high:.4g})" if name in targets else f"{value:.4g}"
 
 
 def as_json(value: Any) -> Any:

@@ -176,7 +176,7 @@ def test_what_a_prompt_takes_is_only_as_sure_as_its_outputs_are_short() -> None:
         inside += low <= truth <= high
     assert inside >= 18
     shown = "".join(str(cell) for part in idealized_tables([small], [], [Prompt(16, 64)], grid, None)
-                    if not isinstance(part, str) for column in part.columns[3:5] for cell in column.cells)
+                    if not isinstance(part, str) for row in part.rows for cell in row[3:5])
     assert f"({1000 * low:.3g} … {1000 * high:.3g})" in shown
     written = idealized_json([small], [], None, [Prompt(16, 64)], grid, None)
     assert written["engines"][0]["alpha_s"][0] == [LENGTHS[0], value, low, high]

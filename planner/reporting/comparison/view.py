@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from rich.console import Group, RenderableType
-from rich.table import Table
 
 from planner.ledger.fingerprint import differences
 from planner.reporting.comparison.compare import Comparison
 from planner.reporting.comparison.gate import Judgement
 from planner.reporting.comparison.ratios import Ratios, Slice
+from planner.reporting.listing import Listing
 from planner.reporting.terminal import point_text
 from planner.space.types import IntArray
 
@@ -104,11 +104,10 @@ def _head(found: Comparison) -> list[str]:
     return lines
 
 
-def _means(found: Comparison) -> Table:
+def _means(found: Comparison) -> Listing:
     confidence = next(iter(found.ratios.values())).confidence
-    table = Table(title="B against A", title_justify="left", box=None)
-    for column in ("target", "points", "B/A", f"{confidence * 100:.3g} % interval", "better", "worse", "better if"):
-        table.add_column(column, justify="left" if column == "target" else "right")
+    table = Listing("B against A", ["target", "points", "B/A", f"{confidence * 100:.3g} % interval", "better", "worse",
+                                    "better if"], ["target"])
     for target, ratios in found.ratios.items():
         mean = ratios.mean()
         ratio, low, high = mean.ratio
@@ -117,7 +116,6 @@ def _means(found: Comparison) -> Table:
                       "above 1" if ratios.more_is_better else "below 1")
     table.caption = (f"B/A: geometric mean over the points; better, worse: points that differ beyond their intervals, "
                      f"of which {(1 - confidence) * 100:.3g} % at most are expected to be chance (Benjamini–Hochberg)")
-    table.caption_justify = "left"
     return table
 
 
@@ -132,14 +130,14 @@ def _chance(ratios: Ratios) -> list[str]:
             "both sides"]
 
 
-def _surest(ratios: Ratios, title: str, positions: IntArray) -> Table:
-    table = Table(title=f"{ratios.target}: surely {title}", title_justify="left", box=None)
-    for column in ("point", "A", "B", "B/A", "interval", ""):
-        table.add_column(column, justify="left" if column in {"point", ""} else "right")
+def _surest(ratios: Ratios, title: str, positions: IntArray) -> Listing:
+    axes = [axis.name for axis in ratios.grid.axes if len(axis.values) > 1]
+    table = Listing(f"{ratios.target}: surely {title}", [*axes, "A", "B", "B/A", "interval", "known"], ["known"])
     low, high = ratios.interval
     a, b = (np.exp(side.log) for side in ratios.sides)
     for i in positions:
-        table.add_row(point_text(ratios.grid.point(int(ratios.rows[i]))), f"{a[i]:.4g}", f"{b[i]:.4g}",
+        point = ratios.grid.point(int(ratios.rows[i]))
+        table.add_row(*(str(point[axis]) for axis in axes), f"{a[i]:.4g}", f"{b[i]:.4g}",
                       f"{np.exp(ratios.log[i]):.3f}", f"{low[i]:.3f} … {high[i]:.3f}", _source(ratios, int(i)))
     return table
 
@@ -159,9 +157,7 @@ def _slices(ratios: Ratios) -> list[RenderableType]:
            f"would put up to {chance:.0f} there"
     if not apart:
         return [line]
-    table = Table(title=line, title_justify="left", box=None)
-    for column in ("slice", "points", "B/A", "interval", "better", "worse"):
-        table.add_column(column, justify="left" if column == "slice" else "right")
+    table = Listing(line, ["slice", "points", "B/A", "interval", "better", "worse"], ["slice"])
     for _, part in sorted(apart, key=lambda pair: -pair[0])[:_SLICES_SHOWN]:
         ratio, low, high = part.mean.ratio
         table.add_row(point_text(part.point), f"{part.mean.points:,}", f"{ratio:.3f}", f"{low:.3f} … {high:.3f}",

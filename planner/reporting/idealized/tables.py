@@ -7,10 +7,9 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
-from rich.table import Table
-
 from planner.reporting.idealized.blackbox import Ratio
 from planner.reporting.idealized.idealize import Idealized, Prompt, Triple
+from planner.reporting.listing import Listing
 from planner.reporting.terminal import percent
 from planner.space.grid import Grid
 from planner.space.types import Scope
@@ -37,7 +36,7 @@ def idealized_json(
 
 def idealized_tables(
     engines: list[Idealized], silent: list[int], prompts: list[Prompt], grid: Grid, price: float | None
-) -> Iterator[Table | str]:
+) -> Iterator[Listing | str]:
     """The law of each engine, what it makes of the reference prompts, and the same under load."""
     if engines:
         yield _laws(engines, grid)
@@ -48,51 +47,41 @@ def idealized_tables(
         yield f"{_name(grid, row)}: nothing can be told; too little was measured or can run one request at a time"
 
 
-def ratio_table(ratios: list[Ratio], grid: Grid) -> Table:
+def ratio_table(ratios: list[Ratio], grid: Grid) -> Listing:
     """What a black box adds to the idealized runtime."""
-    table = Table(box=None, title="Black box: raw over idealized runtime", title_justify="left")
-    for column in ("served by", "against", "timings", "outside", "median", "10 % … 90 % of timings"):
-        table.add_column(column, justify="left" if column in {"served by", "against"} else "right")
+    table = Listing("Black box: raw over idealized runtime",
+                    ["served by", "against", "timings", "outside", "median", "10 % … 90 % of timings"],
+                    ["served by", "against"],
+                    "outside: more or fewer tokens than the engine was timed on; no ratio is made up for these")
     for ratio in ratios:
         known = math.isfinite(ratio.ratio)
         table.add_row(ratio.service or "the black box", _name(grid, ratio.row), str(ratio.timings),
                       str(ratio.outside), f"{ratio.ratio:.2f}×" if known else "–",
                       f"{ratio.low:.2f} … {ratio.high:.2f}" if known else "")
-    table.caption = "outside: more or fewer tokens than the engine was timed on; no ratio is made up for these"
-    table.caption_justify = "left"
     return table
 
 
-def _laws(engines: list[Idealized], grid: Grid) -> Table:
-    table = Table(box=None, title="Idealized runtime T(p, o) = α(p) + (o − 1)·β, one request at a time",
-                  title_justify="left")
-    for column in ("engine", "accelerators", "β, ms a token", "α(shortest), ms", "α(longest), ms", "R²", "error",
-                   "from"):
-        table.add_column(column, justify="left" if column in {"engine", "from"} else "right")
+def _laws(engines: list[Idealized], grid: Grid) -> Listing:
+    table = Listing("Idealized runtime T(p, o) = α(p) + (o − 1)·β of p tokens in and o out, one request at a time",
+                    ["engine", "accelerators", "β, ms a token", "α of shortest prompt, ms", "α of longest prompt, ms",
+                     "R²", "error", "points measured", "points PREDICTED"], ["engine"])
     for e in engines:
         table.add_row(_name(grid, e.row), f"{e.accelerators:g}", _span(_scaled(e.beta, 1000)),
                       _span(_scaled(e.alpha[0], 1000)), _span(_scaled(e.alpha[-1], 1000)), f"{e.r2:.3f}",
-                      percent(e.mape), _points(e))
+                      percent(e.mape), str(e.measured), str(e.points - e.measured))
     table.caption = ("in brackets 90 % intervals of the fit; predictions stand in for what was not measured one at a "
                      "time, and R² and error are of the fit to them too; α is what the fit leaves for the prompt, no "
                      "measured time to the first token")
-    table.caption_justify = "left"
     return table
 
 
-def _points(engine: Idealized) -> str:
-    predicted = engine.points - engine.measured
-    return f"{engine.measured} measured points" + (f", {predicted} PREDICTED" if predicted else "")
-
-
-def _runtimes(engines: list[Idealized], prompts: list[Prompt], grid: Grid, price: float | None) -> Table:
-    table = Table(box=None, title="Reference prompts, idealized", title_justify="left")
-    table.add_column("engine")
+def _runtimes(engines: list[Idealized], prompts: list[Prompt], grid: Grid, price: float | None) -> Listing:
+    columns = ["engine"]
     for prompt in prompts:
-        table.add_column(f"{_prompt(prompt)}, s", justify="right")
-        if price is not None:
-            table.add_column("cost of 1,000", justify="right")
-    table.add_column("to the fastest", justify="right")
+        columns += [f"{_prompt(prompt)}, s", *(["cost of 1,000"] if price is not None else [])]
+    table = Listing("Reference prompts, idealized: seconds", [*columns, "to the fastest"], ["engine"],
+                    f"in brackets 90 % intervals; – beyond the lengths of the grid; to the fastest: at "
+                    f"{_prompt(prompts[-1])}")
     last = [engine.seconds(prompts[-1])[0] for engine in engines]
     fastest = min((value for value in last if math.isfinite(value)), default=math.nan)
     for engine, own in zip(engines, last, strict=True):
@@ -103,21 +92,16 @@ def _runtimes(engines: list[Idealized], prompts: list[Prompt], grid: Grid, price
             if price is not None:
                 cells.append(_span(_cost(seconds, engine, price)))
         table.add_row(*cells, f"{own / fastest:.2f}×" if math.isfinite(own / fastest) else "–")
-    table.caption = f"to the fastest: at {_prompt(prompts[-1])}"
-    table.caption_justify = "left"
     return table
 
 
-def _loads(engines: list[Idealized], prompt: Prompt, grid: Grid, price: float | None) -> Table:
-    table = Table(box=None, title=f"Loaded engines: a batch of requests of {_prompt(prompt)}", title_justify="left")
+def _loads(engines: list[Idealized], prompt: Prompt, grid: Grid, price: float | None) -> Listing:
     batches = _batches(grid)
-    table.add_column("engine")
+    columns = ["engine"]
     for batch in batches:
-        table.add_column(f"{batch:g} at once, s", justify="right")
-        if price is not None:
-            table.add_column("cost of 1,000", justify="right")
-    for column in ("R²", "error", "from"):
-        table.add_column(column, justify="right")
+        columns += [f"{batch:g} at once, s", *(["cost of 1,000"] if price is not None else [])]
+    table = Listing(f"Loaded engines: a batch of requests of {_prompt(prompt)}", [*columns, "R²", "error", "from"],
+                    ["engine", "from"])
     for engine in engines:
         cells = [_name(grid, engine.row)]
         for batch in batches:

@@ -6,13 +6,12 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
-from rich.table import Table
-
+from planner.reporting.listing import Listing
 from planner.reporting.recommendation.recommend import Recommendation
 from planner.reporting.recommendation.saturation import SHARE, Saturation
 from planner.reporting.terminal import percent
 from planner.space.grid import Grid
-from planner.space.types import Axis, Role, Scope
+from planner.space.types import Axis, Role, Scale, Scope
 
 __all__ = ["best_table", "front_tables", "largest_table", "saturation_table", "to_json", "verdict_lines"]
 
@@ -53,61 +52,59 @@ def verdict_lines(answer: Recommendation, grid: Grid) -> Iterator[str]:
            f"{percent(float(answer.probability[row]))}: {_text(grid, row, grid.axes)}")
 
 
-def best_table(answer: Recommendation, grid: Grid, top: int) -> Table:
+def best_table(answer: Recommendation, grid: Grid, top: int) -> Listing:
     """The best points with what is known of each."""
     question, rows = answer.question, [int(row) for row in answer.best[:top]]
     goal = f"{'most' if question.maximise else 'least'} {question.objective_text}"
     given = f", {' and '.join(map(str, question.conditions))}" if question.conditions else ""
-    table = Table(box=None, title=f"Best configurations: {goal}{given}", title_justify="left")
     axes = [axis for axis in grid.axes if len(axis.values) > 1]
     metrics = list(dict.fromkeys((*question.metrics, *answer.known)))
     extra = _extra_columns(answer)
-    for name in (*(axis.name for axis in axes), *metrics, *extra, "probability", ""):
-        table.add_column(name, justify="right", overflow="fold")
+    meeting = "meet every condition" if question.conditions else "can run (no condition was given)"
+    table = Listing(f"Best configurations: {goal}{given}",
+                    [*(axis.name for axis in axes), *metrics, *extra, "probability", "known"],
+                    [axis.name for axis in axes if axis.scale is Scale.CATEGORY] + ["known"],
+                    f"{len(answer.best):,} of {answer.considered:,} points {meeting} with a probability of "
+                    f"{percent(question.confidence)} or more; in brackets 90 % intervals")
     for row in rows:
         point = grid.point(row)
         table.add_row(
             *(str(point[axis.name]) for axis in axes), *(_interval(answer, metric, row) for metric in metrics),
             *_extra_cells(answer, extra, row), percent(float(answer.probability[row])),
             "measured" if answer.measured[row] else "predicted")
-    table.caption = (f"{len(answer.best):,} of {answer.considered:,} points meet every condition with "
-                     f"{percent(question.confidence)}; in brackets 90 % intervals")
-    table.caption_justify = "left"
     return table
 
 
-def front_tables(answer: Recommendation, grid: Grid) -> Iterator[Table]:
+def front_tables(answer: Recommendation, grid: Grid) -> Iterator[Listing]:
     """Each Pareto front, thinned out where it is long."""
     axes = [axis for axis in grid.axes if len(axis.values) > 1]
     for name, rows in answer.fronts.items():
         shown = _thinned(rows.tolist())
-        table = Table(box=None, title=f"Pareto front: {name}", title_justify="left")
-        metrics = [metric for metric in answer.known if metric in name or metric in answer.question.metrics]
-        for column in (*(axis.name for axis in axes), *metrics, "accelerators", "probability", ""):
-            table.add_column(column, justify="right", overflow="fold")
+        metrics = [metric for metric in answer.known if metric in name or metric in answer.question.metrics
+                   or (metric == "tpot_ms" and "per user" in name)]
+        thinned = f"{len(shown)} of {len(rows)}; all are, with their intervals, in --json" \
+            if len(shown) < len(rows) else "intervals are in --json"
+        table = Listing(f"Pareto front: {name}",
+                        [*(axis.name for axis in axes), *metrics, "accelerators", "probability", "known"],
+                        [axis.name for axis in axes if axis.scale is Scale.CATEGORY] + ["known"], thinned)
         for row in shown:
             point = grid.point(row)
             table.add_row(*(str(point[axis.name]) for axis in axes),
                           *(_number(float(answer.known[metric].value[row])) for metric in metrics),
                           f"{answer.accelerators[row]:g}", percent(float(answer.probability[row])),
                           "measured" if answer.measured[row] else "predicted")
-        if len(shown) < len(rows):
-            table.caption, table.caption_justify = f"{len(shown)} of {len(rows)}; all are in --json", "left"
         yield table
 
 
-def largest_table(answer: Recommendation, grid: Grid) -> Table | None:
+def largest_table(answer: Recommendation, grid: Grid) -> Listing | None:
     """The largest batch that meets every condition, by engine configuration and the first other workload axis."""
     if answer.batch is None or not answer.largest:
         return None
     axis = answer.batch.name
     across = _across(answer, grid)
     values = _thinned(list(across.values), _MOST_COLUMNS) if across else [None]
-    table = Table(box=None, title=f"Largest {axis} that meets every condition with "
-                                  f"{percent(answer.question.confidence)}", title_justify="left")
-    table.add_column("engine")
-    for value in values:
-        table.add_column(f"{across.name}={value}" if across else axis, justify="right", overflow="fold")
+    table = Listing(f"Largest {axis} that meets every condition with {percent(answer.question.confidence)}",
+                    ["engine", *(f"{across.name} {value}" if across else axis for value in values)], ["engine"])
     cells: dict[int, dict[Any, list[Any]]] = {}
     first: dict[int, int] = {}
     for start, row in answer.largest:
@@ -120,19 +117,17 @@ def largest_table(answer: Recommendation, grid: Grid) -> Table | None:
     notes = ["a range is over the other workload axes; – where none does"] if across else []
     if len(cells) > _MOST_ROWS:
         notes.append(f"{_MOST_ROWS} of {len(cells)} engine configurations; all are in --json")
-    table.caption, table.caption_justify = "; ".join(notes), "left"
+    table.caption = "; ".join(notes)
     return table
 
 
-def saturation_table(answer: Recommendation, grid: Grid) -> Table | None:
+def saturation_table(answer: Recommendation, grid: Grid) -> Listing | None:
     """From which batch on a larger one brings nothing, by engine configuration."""
     if answer.batch is None or not answer.saturation:
         return None
     axis = answer.batch.name
-    table = Table(box=None, title=f"Saturation: the {axis} beyond which a larger one hardly brings throughput",
-                  title_justify="left")
-    for column in ("engine", "saturated", f"{axis} as predicted", "the intervals allow"):
-        table.add_column(column, justify="left" if column == "engine" else "right")
+    table = Listing(f"Saturation: the {axis} beyond which a larger one hardly brings throughput",
+                    ["engine", "saturated in", f"{axis} as predicted", "the intervals allow"], ["engine"])
     by_engine: dict[int, list[Saturation]] = {}
     for line in answer.saturation:
         by_engine.setdefault(int(grid.engine[line.start]), []).append(line)
@@ -142,11 +137,10 @@ def saturation_table(answer: Recommendation, grid: Grid) -> Table | None:
         latest = [grid.point(line.latest)[axis] for line in lines if line.latest is not None]
         beyond = f"beyond {answer.batch.values[-1]}"
         last = beyond if len(latest) < len(lines) else str(max(latest))
-        table.add_row(_engine(grid, lines[0].start), f"{len(found)} of {len(lines)} lines", _range(found),
+        table.add_row(_engine(grid, lines[0].start), f"{len(found)} of {len(lines)} workloads", _range(found),
                       f"{min(earliest)} … {last}" if earliest else beyond)
     more = f"; {_MOST_ROWS} of {len(by_engine)} engines, all are in --json" if len(by_engine) > _MOST_ROWS else ""
     table.caption = f"saturated: no larger {axis} brings {100 * SHARE:g} % more throughput a doubling{more}"
-    table.caption_justify = "left"
     return table
 
 
