@@ -62,7 +62,7 @@ class Loop:
 
     clock: seconds, for the time that the accelerators wait for the planner; None charges none (simulations).
     stop_requested: asked before each run; true ends the loop with the reason "interrupted".
-    met: looks in a row that have met the accuracy already, where a stopped study is resumed.
+    reached: the study was stopped by its accuracy before, and is resumed.
     """
 
     runner: Runner
@@ -74,7 +74,7 @@ class Loop:
     observer: Observer = field(default_factory=Observer)
     clock: Callable[[], float] | None = time.perf_counter
     stop_requested: Callable[[], bool] = lambda: False
-    met: int = 0
+    reached: bool = False
     belief: Belief | None = None
 
     def run(self) -> str:
@@ -84,7 +84,7 @@ class Loop:
             return self._run()
 
     def _run(self) -> str:
-        rule = AccuracyRule(self.limits.accuracy, self.met) if self.limits.accuracy is not None else None
+        rule = AccuracyRule(self.limits.accuracy, self.reached) if self.limits.accuracy is not None else None
         waiting_since = self.clock() if self.clock else 0.0
         while True:
             if self.stop_requested():

@@ -19,7 +19,7 @@ BIN = Path(sys.executable).parent
 
 # `make test` is what runs this; `make quickstart` has a test of its own (tests/test_quickstart.py); a dashboard serves
 # until it is stopped, and is tested in tests/test_dashboard.py.
-ELSEWHERE = ("make ", "optuna-dashboard ", "git clone", "cd ")
+ELSEWHERE = ("make ", "sweepwise dashboard ", "git clone", "cd ")
 
 
 def _commands() -> list[str]:

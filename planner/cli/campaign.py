@@ -81,11 +81,12 @@ def run(
         with _ctrl_c() as stop, Progress(out, limits, len(opened.grid), quiet) as progress:
             # Replayed costs are those of another day: the planner's seconds of today are no part of them.
             clock = None if hasattr(opened.runner, "table") else time.perf_counter
-            met = 1 if ledger.study.user_attrs.get("stopped") in {"accuracy", "noise"} else 0
+            reached = ledger.study.user_attrs.get("stopped") in {"accuracy", "noise"}
             ledger.study.set_user_attr("stopped", None)
             writer = DashboardWriter(opened, ledger.study, seen)
             watching = Observers(progress, writer)
-            loop = Loop(opened.runner, chosen, ledger, seen, limits, seed, watching, clock, lambda: bool(stop), met)
+            loop = Loop(opened.runner, chosen, ledger, seen, limits, seed, watching, clock, lambda: bool(stop),
+                        reached)
             reason = loop.run()
     finally:
         opened.runner.close()

@@ -29,8 +29,8 @@ _BOOTSTRAPS = 200
 _LEAST_RUNS = 3
 
 
-# Normal quantiles: of a 90 % interval's ends, and of what holds in three cases of five.
-_Z_ENDS, _Z_LIKELY = 1.6449, 0.2533
+# Normal quantiles: of a 90 % interval's ends, and of what holds in two cases of three.
+_Z_ENDS, _Z_LIKELY = 1.6449, 0.4307
 # The noise, too, is only learned: an accuracy is called unattainable where four fifths of it would forbid it.
 _SURE_NOISE = 0.8
 # Error beyond what noise alone makes: at this ratio little is left to learn.
@@ -50,7 +50,7 @@ class Estimate:
     ceiling: float = 1.0
 
     def is_likely(self, goal: float) -> bool:
-        """Whether the accuracy is at least `goal` in three cases of five."""
+        """Whether the accuracy is at least `goal` in two cases of three."""
         error, widest = 1 - self.estimated, 1 - self.low
         if error <= 0:
             return self.low >= goal
