@@ -26,9 +26,9 @@ _Z90 = 1.6448536269514722
 # is 0.86 to 1; of studies of some 40 single readings still 0.78. Chosen on that grid; of five others one broke 0.9,
 # before as after: one in seven of its early predicted winners could not run or was slow.
 _FLATTERY = 1.25
-# Large errors are likelier than a normal distribution has them. Of winners predicted on that grid to hold with 0.97 and
-# more 0.94 did, with 0.99 and more 0.96. Beyond 0.9 the tails are therefore those of Student's t, scaled to meet the
-# normal distribution there: so 0.98 and all of them do (4 seeds, 6 to 80 runs).
+# Large errors are likelier than a normal distribution has them: of winners predicted on that grid to hold with 0.97 or
+# 0.99 and more, 0.96 did. Beyond 0.9 the tails are therefore those of Student's t, scaled to meet the normal ones so:
+# 0.98 and 0.99 of them do (6 seeds, 6 to 80 runs).
 _TAIL_FREEDOM = 4
 _TAIL_SCALE = float(stdtrit(_TAIL_FREEDOM, 0.9) / ndtri(0.9))
 

@@ -15,7 +15,7 @@ from planner.evaluation.estimate import Estimate
 from planner.evaluation.gains import Gains, gains
 from planner.ledger.observations import Observations
 from planner.reporting.audit import Drift, measure
-from planner.simulation.simulate import plain_sweep
+from planner.simulation.simulate import plain_seconds, plain_sweep
 from planner.space.metrics import is_gain
 from planner.space.table import read_measured
 from planner.space.table_file import read_table_file
@@ -73,8 +73,8 @@ def against_truth(study: Study, seen: Observations, belief: Belief, path: Path, 
     failed = np.zeros(len(study.grid), dtype=bool)
     failed[there] = table.failed[rows[there]]
     truth = {target: _scattered(table.truth(target), rows, there) for target in study.targets}
-    plain, measured = _measured_sweep(study, belief, table, rows, there)
-    bargain = gains(seen, plain, belief.longest)
+    plain, longest, measured = _measured_sweeps(study, belief, table, rows, there)
+    bargain = gains(seen, plain, longest)
     return Verdict(
         "truth", _scores(seen, belief, truth), belief.accuracy,
         Gains(bargain.experiments, bargain.time, bargain.resource, bargain.longest, not measured), {},
@@ -134,6 +134,8 @@ def _check_fingerprint(study: Study, seen: Observations, table: RecordedTable, p
 def _truth_table(study: Study, path: Path) -> RecordedTable:
     """The measured grid in `path`. The one that the study replays is read as the study reads it: its `where`, its
     `status`, its costs."""
+    if not path.exists():
+        raise StudyError(f"--truth: there is no file {path}; name a CSV or Parquet table of measurements")
     table = read_measured(path, {axis.name: axis.values for axis in study.grid.axes}, study.targets)
     own: RecordedTable | None = getattr(study.runner, "table", None)
     return own if own is not None and own.sha256 == table.sha256 else table
@@ -158,22 +160,37 @@ def _scattered(values: FloatArray, rows: IntArray, there: BoolArray) -> FloatArr
     return result
 
 
-def _measured_sweep(
+def _measured_sweeps(
     study: Study, belief: Belief, table: RecordedTable, rows: IntArray, there: BoolArray
-) -> tuple[Sweep, bool]:
-    """Σ_G from the table's own seconds where it has them for every point, else as the study predicts it."""
+) -> tuple[Sweep, Sweep | None, bool]:
+    """Σ_G and the sweep of the longest runs from the table's own seconds where it has them for every point, else as the
+    study predicts them; and whether they are measured."""
+    starts = belief.plain.starts_s, belief.plain.starts_cost
     if table is getattr(study.runner, "table", None):
-        plain_s, plain_cost, starts_s, starts_cost = plain_sweep(study)
-        return Sweep((plain_s,) * 3, (plain_cost,) * 3, starts_s, starts_cost), True
-    if "seconds" not in table.metrics or not there.all():
-        return belief.plain, False
-    seconds = table.truth("seconds")[rows]
-    devices = table.truth("accelerators")[rows] if "accelerators" in table.metrics else np.ones(len(rows))
+        seconds, devices, starts = plain_seconds(study), table.accelerators[rows], plain_sweep(study)[2:]
+    elif "seconds" not in table.metrics or not there.all():
+        return belief.plain, belief.longest, False
+    else:
+        seconds = table.truth("seconds")[rows]
+        devices = table.truth("accelerators")[rows] if "accelerators" in table.metrics else np.ones(len(rows))
     if not np.isfinite(seconds).all():
-        return belief.plain, False
-    total = float(seconds.sum()) + belief.plain.starts_s
-    cost = float((seconds * devices).sum()) + belief.plain.starts_cost
-    return Sweep((total, total, total), (cost, cost, cost)), True
+        return belief.plain, belief.longest, False
+
+    def sweep(of: IntArray) -> Sweep:
+        total, cost = float(seconds[of].sum()) + starts[0], float((seconds * devices)[of].sum()) + starts[1]
+        return Sweep((total,) * 3, (cost,) * 3, *starts)
+
+    axis = study.runner.trajectory_axis
+    longest = sweep(_longest(study, axis)) if belief.longest and axis else None
+    return sweep(np.arange(len(rows))), longest, True
+
+
+def _longest(study: Study, axis: str) -> IntArray:
+    """The grid rows with the largest value along the trajectory."""
+    codes, lines = study.grid.codes[:, study.grid.position(axis)], study.grid.lines(axis)
+    order = np.lexsort((codes, lines))
+    last: IntArray = order[np.append(np.diff(lines[order]) > 0, True)]
+    return last
 
 
 def _noise(audited: Observations, target: str) -> float:
