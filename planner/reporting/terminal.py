@@ -119,7 +119,8 @@ def verdict_table(verdict: Verdict) -> RenderableType:
     label = "estimated" if verdict.gains.estimated else "measured"
     table.caption = (f"experiments_gain {verdict.gains.experiments:.1f}×   time_gain {verdict.gains.time.value:.1f}×   "
                      f"resource_gain {verdict.gains.resource.value:.1f}× ({label})")
-    return Group(table, *_drift_lines(verdict)) if verdict.kind == "audit" else table
+    failed = [f"{verdict.failed:,} more could not run; no accuracy counts them"] if verdict.failed else []
+    return Group(table, *failed, *(_drift_lines(verdict) if verdict.kind == "audit" else []))
 
 
 def _drift_lines(verdict: Verdict) -> list[RenderableType]:

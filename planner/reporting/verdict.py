@@ -37,7 +37,8 @@ class Verdict:
 
     kind: "truth" or "audit". interval: 90 % interval of the accuracy, by bootstrap over the audited points; absent
     against a whole grid. noise: mean |repeat − median| / median of the truth. failures: balanced accuracy.
-    drift: what the study's own points came out as in the audit.
+    drift: what the study's own points came out as in the audit. failed: audited points that could not run: no accuracy
+    counts them.
     """
 
     kind: str
@@ -48,6 +49,7 @@ class Verdict:
     noise: Mapping[str, float]
     failures: float
     drift: Mapping[str, Drift] = field(default_factory=dict)
+    failed: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """As `evaluate --json` writes it."""
@@ -61,7 +63,7 @@ class Verdict:
             for target, result in self.scores.items()
         }
         return {"kind": self.kind, "targets": targets, "gains": asdict(self.gains),
-                "failure_balanced_accuracy": self.failures}
+                "failed": self.failed, "failure_balanced_accuracy": self.failures}
 
 
 def against_truth(study: Study, seen: Observations, belief: Belief, path: Path, any_fingerprint: bool) -> Verdict:
@@ -80,6 +82,7 @@ def against_truth(study: Study, seen: Observations, belief: Belief, path: Path, 
         Gains(bargain.experiments, bargain.time, bargain.resource, bargain.longest, not measured), {},
         {target: table.noise(target) for target in study.targets},
         balanced_accuracy(belief.success[there], failed[there], seen.known[there]),
+        failed=int((failed & ~seen.known).sum()),
     )
 
 
@@ -106,7 +109,8 @@ def against_audit(study: Study, seen: Observations, belief: Belief, count: int, 
     # Points that this audit did not measure are neither right nor wrong: only audited ones are scored.
     noise = {target: _noise(audited, target) for target in study.targets}
     return Verdict("audit", _scores(seen, belief, truth), belief.accuracy, gains(seen, belief.plain, belief.longest),
-                   interval, noise, balanced_accuracy(belief.success, audited.failed, ~audited.known), audit.drift)
+                   interval, noise, balanced_accuracy(belief.success, audited.failed, ~audited.known), audit.drift,
+                   int(audited.failed.sum()))
 
 
 def _scores(seen: Observations, belief: Belief, truth: Mapping[str, FloatArray]) -> dict[str, Score]:

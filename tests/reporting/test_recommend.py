@@ -16,7 +16,7 @@ from planner.reporting.known import Known, known_of
 from planner.reporting.pareto import Figure, nondominated
 from planner.reporting.recommendation.recommend import Question, Recommendation, recommend
 from planner.reporting.recommendation.saturation import SHARE, batch_axis, largest, saturation
-from planner.reporting.recommendation.tables import to_json, verdict_lines
+from planner.reporting.recommendation.tables import best_table, to_json, verdict_lines
 from planner.space.grid import Grid, full_grid
 from planner.space.slo import Condition
 from planner.space.types import Axis, Cost, FloatArray, Measurement, Reading, Role, Scale, Scope, Status
@@ -151,6 +151,15 @@ def test_no_chance_is_surer_than_errors_have_been(z: float) -> None:
         assert 1 - said >= (1 - normal) * (1 - 1e-9)
     if z > NormalDist().inv_cdf(0.99):
         assert 1 - said > 2 * (1 - normal)
+
+
+def test_nothing_predicted_is_called_certain() -> None:
+    grid, seen, belief, devices = scene(std=0.01)
+    measured(seen, 8, {"output_throughput": (100.0,), "tpot_ms": (10.0,)})
+    answer = recommend(Question("output_throughput", True, (Condition("tpot_ms", 1e6, True),)), belief, seen, devices)
+    rows = best_table(answer, grid, len(grid)).rows
+    assert all(("above 99.9 %" in row) == ("predicted" in row) for row in rows)
+    assert [row for row in rows if "100.0 %" in row and "measured" in row] and len(rows) > 2
 
 
 def test_a_lucky_reading_is_drawn_towards_the_model_by_its_noise() -> None:

@@ -30,3 +30,19 @@ def test_against_its_own_table_every_gain_is_measured(recorded: Callable[..., An
     assert found["resource"]["value"] == pytest.approx((sum(runs.values()) + starts) / spent)
     assert found["longest"]["value"] == pytest.approx((sum(longest.values()) + starts) / spent)
     assert found["longest"]["low"] == found["longest"]["high"] == found["longest"]["value"]
+
+
+def test_points_that_could_not_run_are_told(recorded: Callable[..., Any], sweepwise: Callable[..., Any],
+                                            answer: Callable[..., Any]) -> None:
+    """An audit of 30 that scored 23 said nothing of the other 7."""
+    given = recorded(outputs=(16, 64), repeats=1, stop={"trials": 12})
+    given.write([{**row, "status": "oom", "latency_s": ""} if row["batch_size"] >= 24 else row for row in given.rows])
+    assert sweepwise("run", given.study, "--quiet").code == 0
+    seen = answer("status", given.study)
+    shown = sweepwise("evaluate", given.study, "--truth", given.table)
+    found = answer("evaluate", given.study, "--truth", given.table)
+    failing = len({tuple(row[a] for a in ("model", "input_len", "output_len", "batch_size")) for row in given.rows
+                   if row["batch_size"] >= 24})
+    assert found["failed"] == failing - seen["failed"] > 0
+    assert found["targets"]["latency_s"]["points"] + found["failed"] == seen["grid_points"] - seen["runs"]
+    assert f"{found['failed']} more could not run" in shown.out

@@ -17,6 +17,7 @@ __all__ = ["best_table", "front_tables", "largest_table", "saturation_table", "t
 
 _MOST_ROWS = 12
 _MOST_COLUMNS = 8
+_CERTAIN = 0.9995  # what a tenth of a percent would round to 100
 
 
 def to_json(answer: Recommendation, grid: Grid, top: int) -> dict[str, Any]:
@@ -49,7 +50,7 @@ def verdict_lines(answer: Recommendation, grid: Grid) -> Iterator[str]:
     why = f"{answer.obstacle} stands in the way" if answer.obstacle else "too many points are likely to fail"
     how = "measured" if answer.measured[row] else "predicted"
     yield (f"no point meets every condition with {confidence}: {why}; the most probable, {how}, has "
-           f"{percent(float(answer.probability[row]))}: {_text(grid, row, grid.axes)}")
+           f"{_likelihood(answer, row)}: {_text(grid, row, grid.axes)}")
 
 
 def best_table(answer: Recommendation, grid: Grid, top: int) -> Listing:
@@ -70,7 +71,7 @@ def best_table(answer: Recommendation, grid: Grid, top: int) -> Listing:
         point = grid.point(row)
         table.add_row(
             *(str(point[axis.name]) for axis in axes), *(_interval(answer, metric, row) for metric in metrics),
-            *_extra_cells(answer, extra, row), percent(float(answer.probability[row])),
+            *_extra_cells(answer, extra, row), _likelihood(answer, row),
             "measured" if answer.measured[row] else "predicted")
     return table
 
@@ -91,7 +92,7 @@ def front_tables(answer: Recommendation, grid: Grid) -> Iterator[Listing]:
             point = grid.point(row)
             table.add_row(*(str(point[axis.name]) for axis in axes),
                           *(_number(float(answer.known[metric].value[row])) for metric in metrics),
-                          f"{answer.accelerators[row]:g}", percent(float(answer.probability[row])),
+                          f"{answer.accelerators[row]:g}", _likelihood(answer, row),
                           "measured" if answer.measured[row] else "predicted")
         yield table
 
@@ -229,6 +230,12 @@ def _across(answer: Recommendation, grid: Grid) -> Axis | None:
               if axis.scope is Scope.WORKLOAD and axis != answer.batch and len(axis.values) > 1]
     others.sort(key=lambda axis: Role.INPUT_TOKENS not in axis.roles)
     return others[0] if others else None
+
+
+def _likelihood(answer: Recommendation, row: int) -> str:
+    """Of nothing that was only predicted is it said that it is certain."""
+    probability = float(answer.probability[row])
+    return "above 99.9 %" if probability >= _CERTAIN and not answer.measured[row] else percent(probability)
 
 
 def _engine(grid: Grid, row: int) -> str:
