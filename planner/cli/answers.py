@@ -35,8 +35,10 @@ def _table_path(path: Path | None) -> Path | None:
 def predict(
     study: StudyArgument, storage: StorageOption = None, name: NameOption = None,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="CSV or Parquet file to write.", callback=_table_path)] = None,
-    point: Annotated[list[str] | None, typer.Option("--point", help="One point: axis=value,axis=value")] = None,
+        Path | None, typer.Option(
+            "--output", "-o", metavar="FILE", help="CSV or Parquet file to write.", callback=_table_path)] = None,
+    point: Annotated[list[str] | None, typer.Option(
+        "--point", metavar="POINT", help="One point, as axis=value,axis=value; repeatable.")] = None,
     json_file: JsonOption = None, quiet: QuietOption = False, seed: SeedOption = 0,
 ) -> None:
     """Write every grid point, measured or predicted, with 90 % intervals; or answer for some points."""
@@ -63,8 +65,10 @@ def predict(
 @app.command()
 def evaluate(
     study: StudyArgument, storage: StorageOption = None, name: NameOption = None,
-    truth: Annotated[Path | None, typer.Option("--truth", help="A measured grid to score against.")] = None,
-    audit: Annotated[int | None, typer.Option("--audit", min=1, help="Measure so many random points now.")] = None,
+    truth: Annotated[Path | None, typer.Option(
+        "--truth", metavar="TABLE", help="A measured grid to score against.")] = None,
+    audit: Annotated[int | None, typer.Option(
+        "--audit", metavar="N", min=1, help="Measure so many random points now.")] = None,
     allow_other_fingerprint: Annotated[
         bool, typer.Option("--allow-other-fingerprint", help="Score against another machine's truth.")] = False,
     json_file: JsonOption = None, quiet: QuietOption = False, seed: SeedOption = 0,

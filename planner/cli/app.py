@@ -5,18 +5,41 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 from rich.console import Console
+from typer.core import TyperGroup
 
 from planner.space.types import StudyError
 
 __all__ = ["JsonOption", "NameOption", "QuietOption", "SeedOption", "StorageOption", "StudyArgument", "app", "console",
            "writable", "write_json"]
 
+# As a study goes: begin, look, measure, ask, decide, show, exchange, try.
+_ORDER: Final = ("init", "validate", "doctor", "plan", "run", "status", "discard", "predict", "evaluate", "recommend",
+                 "idealize", "compare", "report", "dashboard", "import", "export", "simulate")
+
+
+class _Verbs(TyperGroup):
+    """The verbs in the order of their use, each with its whole first sentence."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        known = list(self.commands)
+        return [verb for verb in _ORDER if verb in known] + [verb for verb in known if verb not in _ORDER]
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Click would cut each line where the terminal ends."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(verb, _sentence(self.commands[verb].help)) for verb in self.list_commands(ctx)])
+
+
+def _sentence(text: str | None) -> str:
+    return " ".join((text or "").split("\n\n")[0].split()).split(". ")[0].rstrip(".")
+
+
 app = typer.Typer(
-    name="sweepwise", no_args_is_help=True, add_completion=False, rich_markup_mode=None,
+    cls=_Verbs, name="sweepwise", no_args_is_help=True, add_completion=False, rich_markup_mode=None,
     pretty_exceptions_enable=False,
     help="Measure the few benchmark points that tell most, predict the rest, and be honest about it.",
 )
@@ -35,14 +58,17 @@ def writable(option: str) -> Callable[[Path | None], Path | None]:
 
 StudyArgument = Annotated[Path, typer.Argument(metavar="STUDY", help="The study file (YAML).", show_default=False)]
 StorageOption = Annotated[
-    str | None, typer.Option("--storage", help="Optuna storage in place of the study file's.", show_default=False)]
+    str | None, typer.Option(
+        "--storage", metavar="URL", help="Optuna storage in place of the study file's.", show_default=False)]
 NameOption = Annotated[
-    str | None, typer.Option("--name", help="Study name in place of the study file's.", show_default=False)]
+    str | None, typer.Option(
+        "--name", metavar="NAME", help="Study name in place of the study file's.", show_default=False)]
 JsonOption = Annotated[
-    Path | None, typer.Option("--json", help="Write the result to this file too, as JSON.", show_default=False,
+    Path | None, typer.Option(
+        "--json", metavar="FILE", help="Write the result to this file too, as JSON.", show_default=False,
                               callback=writable("--json"))]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
-SeedOption = Annotated[int, typer.Option("--seed", min=0, help="Seed of everything random.")]
+SeedOption = Annotated[int, typer.Option("--seed", metavar="N", min=0, help="Seed of everything random.")]
 
 
 def console(quiet: bool = False) -> Console:

@@ -28,22 +28,24 @@ def _html(path: Path | None) -> Path | None:
 def compare(
     a: Annotated[Path, typer.Argument(metavar="A", help="The study file to compare with.", show_default=False)],
     b: Annotated[Path, typer.Argument(metavar="B", help="The study file to judge.", show_default=False)],
-    target: Annotated[
-        list[str] | None, typer.Option("--target", help="Compare this metric; repeatable. [default: common targets]")]
-    = None,
+    target: Annotated[list[str] | None, typer.Option(
+        "--target", metavar="METRIC", help="Compare this metric; repeatable. [default: common targets]")] = None,
     fail_if: Annotated[
         list[str] | None, typer.Option("--fail-if", metavar="CONDITION", help=(
             "Exit 1 where it holds: 'METRIC drops|rises N%', of the mean; with 'anywhere' at the end, of any point. "
             "Repeatable."))] = None,
-    confidence: Annotated[
-        float, typer.Option("--confidence", min=0.5, max=0.999, help="Of intervals and of --fail-if.")] = 0.9,
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="HTML file for the figure.", callback=_html)] = None,
-    storage: Annotated[
-        str | None, typer.Option("--storage", help="Optuna storage in place of the study files'.")] = None,
-    name: Annotated[str | None, typer.Option("--name", help="A's study name in place of the study file's.")] = None,
-    storage_b: Annotated[str | None, typer.Option("--storage-b", help="B's storage, where it is another.")] = None,
-    name_b: Annotated[str | None, typer.Option("--name-b", help="B's study name in place of the study file's.")] = None,
+    confidence: Annotated[float, typer.Option(
+        "--confidence", metavar="SHARE", min=0.5, max=0.999, help="Of intervals and of --fail-if.")] = 0.9,
+    output: Annotated[Path | None, typer.Option(
+        "--output", "-o", metavar="FILE", help="HTML file for the figure.", callback=_html)] = None,
+    storage: Annotated[str | None, typer.Option(
+        "--storage", metavar="URL", help="Optuna storage in place of the study files'.")] = None,
+    name: Annotated[str | None, typer.Option(
+        "--name", metavar="NAME", help="A's study name in place of the study file's.")] = None,
+    storage_b: Annotated[str | None, typer.Option(
+        "--storage-b", metavar="URL", help="B's storage, where it is another.")] = None,
+    name_b: Annotated[str | None, typer.Option(
+        "--name-b", metavar="NAME", help="B's study name in place of the study file's.")] = None,
     json_file: JsonOption = None, quiet: QuietOption = False, seed: SeedOption = 0,
 ) -> None:
     """Say where study B differs from study A of the same grid by more than their intervals."""

@@ -41,13 +41,16 @@ __all__: list[str] = []
 @app.command()
 def recommend(
     study: StudyArgument, storage: StorageOption = None, name: NameOption = None,
-    maximize: Annotated[str | None, typer.Option("--maximize", help="The metric of which more is better.")] = None,
-    minimize: Annotated[str | None, typer.Option("--minimize", help="The metric of which less is better.")] = None,
+    maximize: Annotated[str | None, typer.Option(
+        "--maximize", metavar="METRIC", help="The metric of which more is better.")] = None,
+    minimize: Annotated[str | None, typer.Option(
+        "--minimize", metavar="METRIC", help="The metric of which less is better.")] = None,
     slo: Annotated[list[str] | None, typer.Option(
-        "--slo", help="A condition, as in 'p99_ttft_ms <= 500'; the study file's `slo` where none is given.")] = None,
+        "--slo", metavar="CONDITION", help=(
+            "As in 'p99_ttft_ms <= 500'; repeatable; the study file's `slo` where none is given."))] = None,
     confidence: Annotated[float, typer.Option(
-        "--confidence", help="Least probability of meeting every condition.")] = 0.9,
-    top: Annotated[int, typer.Option("--top", min=1, help="How many configurations to show.")] = 5,
+        "--confidence", metavar="SHARE", help="Least probability of meeting every condition, between 0 and 1.")] = 0.9,
+    top: Annotated[int, typer.Option("--top", metavar="N", min=1, help="How many configurations to show.")] = 5,
     per_accelerator: Annotated[bool, typer.Option(
         "--per-accelerator", help="Judge the objective by what it is for each accelerator.")] = False,
     verify: Annotated[bool, typer.Option(
@@ -75,9 +78,10 @@ def recommend(
 def idealize(
     study: StudyArgument, storage: StorageOption = None, name: NameOption = None,
     blackbox: Annotated[Path | None, typer.Option(
-        "--blackbox", help="CSV of timings: prompt_tokens, output_tokens, seconds; also engine, model.")] = None,
+        "--blackbox", metavar="FILE",
+        help="CSV of timings: prompt_tokens, output_tokens, seconds; also engine, model.")] = None,
     prompt: Annotated[list[str] | None, typer.Option(
-        "--prompt", help="A reference prompt, tokens in and out, as in 512:128.")] = None,
+        "--prompt", metavar="IN:OUT", help="A reference prompt, tokens in and out, as in 512:128; repeatable.")] = None,
     json_file: JsonOption = None, quiet: QuietOption = False, seed: SeedOption = 0,
 ) -> None:
     """Compare models on an equal footing: what a request takes on an engine that serves it alone."""

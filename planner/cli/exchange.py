@@ -34,12 +34,14 @@ def import_(
     files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Result files, or a sweep's folder.")],
     storage: StorageOption = None, name: NameOption = None,
     form: Annotated[
-        str, typer.Option("--format", help="auto, fmwork, vllm-bench, vllm-sweep, guidellm, aiperf or table.")]
+        str, typer.Option(
+            "--format", metavar="FORMAT", help="auto, fmwork, vllm-bench, vllm-sweep, guidellm, aiperf or table.")]
     = "auto",
     renames: _Map = None,
     given: Annotated[
         list[str] | None, typer.Option("--set", metavar="AXIS=VALUE", help="What the files do not say.")] = None,
-    where: Annotated[str | None, typer.Option("--where", help="Only rows that meet this condition.")] = None,
+    where: Annotated[str | None, typer.Option(
+        "--where", metavar="CONDITION", help="Only rows that meet this condition.")] = None,
     skip_unknown: Annotated[
         bool, typer.Option("--skip-unknown", help="Leave out rows that have no place in the study.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be added, and write nothing.")] = False,
@@ -97,12 +99,16 @@ def _show(out: Any, subject: Study, answer: dict[str, Any]) -> None:
 def export(
     study: StudyArgument, storage: StorageOption = None, name: NameOption = None,
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="File (.csv, .parquet, .jsonl), or folder for vllm-sweep.")]
+        Path, typer.Option(
+            "--output", "-o", metavar="PATH", help="File (.csv, .parquet, .jsonl), or folder for vllm-sweep.")]
     = Path("measurements.csv"),
-    form: Annotated[str, typer.Option("--format", help="table, or vllm-sweep: what to measure next.")] = "table",
-    following: Annotated[int, typer.Option("--next", min=1, help="How many points vllm-sweep is given.")] = 10,
+    form: Annotated[str, typer.Option(
+        "--format", metavar="FORMAT", help="table, or vllm-sweep: what to measure next.")] = "table",
+    following: Annotated[int, typer.Option(
+        "--next", metavar="N", min=1, help="How many points vllm-sweep is given.")] = 10,
     renames: _Map = None,
-    metrics: Annotated[str | None, typer.Option("--metrics", help="Only these, separated by commas.")] = None,
+    metrics: Annotated[str | None, typer.Option(
+        "--metrics", metavar="METRICS", help="Only these, separated by commas.")] = None,
     json_file: JsonOption = None, quiet: QuietOption = False, seed: SeedOption = 0,
 ) -> None:
     """Write what was measured, a row for each repeat of each point; or what to measure next, for vLLM's sweep."""

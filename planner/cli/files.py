@@ -38,7 +38,8 @@ def init(
 
 @app.command()
 def validate(
-    study: Annotated[Path | None, typer.Argument(metavar="[STUDY]", show_default=False)] = None,
+    study: Annotated[Path | None, typer.Argument(
+        metavar="STUDY", help="The study file (YAML).", show_default=False)] = None,
     schema: Annotated[bool, typer.Option("--schema", help="Print the JSON Schema of study files.")] = False,
     storage: StorageOption = None, json_file: JsonOption = None, quiet: QuietOption = False,
 ) -> None:

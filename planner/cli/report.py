@@ -45,10 +45,12 @@ _ENDINGS = {".html": Format.HTML, ".htm": Format.HTML, ".png": Format.PNG, ".svg
 @app.command()
 def report(
     study: StudyArgument, storage: StorageOption = None, name: NameOption = None,
-    output: Annotated[Path, typer.Option("--output", "-o", help="The file to write.", callback=writable("--output"))]
+    output: Annotated[Path, typer.Option(
+        "--output", "-o", metavar="FILE", help="The file to write.", callback=writable("--output"))]
     = Path("report.html"),
     form: Annotated[Format | None, typer.Option("--format", help="By the file's ending where not given.")] = None,
-    truth: Annotated[Path | None, typer.Option("--truth", help="A measured grid to check against.")] = None,
+    truth: Annotated[Path | None, typer.Option(
+        "--truth", metavar="TABLE", help="A measured grid to check against.")] = None,
     allow_other_fingerprint: Annotated[
         bool, typer.Option("--allow-other-fingerprint", help="Check against another machine's truth.")] = False,
     no_rivals: Annotated[

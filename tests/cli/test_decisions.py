@@ -158,3 +158,14 @@ def test_idealize_refuses_in_one_line(ran: Recorded, sweepwise: Callable[..., Ra
                                       ) -> None:
     refused = sweepwise("idealize", ran.study, *arguments)
     assert refused.code == 2 and says in refused.err and len(refused.err.splitlines()) == 1
+
+
+def test_where_every_run_failed_that_is_what_is_said(
+    bench: Callable[..., Bench], sweepwise: Callable[..., Ran], tmp_path: Path
+) -> None:
+    given = bench()
+    (given.study.parent / "fail").touch()
+    assert sweepwise("run", given.study, "--quiet").code == 1
+    ran = sweepwise("report", given.study)
+    assert ran.code == 2 and "runs succeeded" in ran.err and "out of memory" in ran.err and "--name" in ran.err
+    assert "nothing yet" not in ran.err and not (tmp_path / "report.html").exists()

@@ -267,3 +267,23 @@ def test_json_may_go_beside_a_quiet_schema(place: Path, sweepwise: Cli) -> None:
 def test_quiet_verbs_without_a_study(sweepwise: Cli, arguments: list[object]) -> None:
     ran = sweepwise(*arguments, "--quiet")
     assert (ran.code, ran.out, ran.err) == (0, "", "")
+
+
+def test_help_tells_every_verb_in_whole_sentences_in_the_order_of_use(
+    sweepwise: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from planner.cli import app
+
+    monkeypatch.setenv("COLUMNS", "80")
+    listed = sweepwise("--help").out.split("Commands:\n")[1]
+    verbs = [line.split()[0] for line in listed.splitlines() if line[2:3].strip()]
+    names = [given.name or getattr(given.callback, "__name__", "") for given in app.registered_commands]
+    assert sorted(verbs) == sorted(names) and "..." not in listed
+    assert verbs.index("init") < verbs.index("run") < verbs.index("recommend") < verbs.index("export")
+    assert all(len(line) <= 80 for line in listed.splitlines())
+
+
+@pytest.mark.usefixtures("place")
+def test_help_names_what_an_option_takes_in_words(sweepwise: Cli) -> None:
+    for verb in ("recommend", "idealize", "compare", "report", "import", "export", "predict", "evaluate"):
+        assert "list[" not in sweepwise(verb, "--help").out.split("Options:")[1], verb

@@ -38,7 +38,7 @@ def course(study: Study, seen: Observations, found: Sequence[Look] | None = None
     figure.update_layout(layout(title={"text": "How the study went", "x": 0.01}, height=560,
                                 margin={"l": 72, "r": 24, "t": 84, "b": 56}))
     figure.update_yaxes(title_text="estimated accuracy", tickformat=".0%", gridcolor=FAINT, row=1, col=1)
-    figure.update_yaxes(title_text="accelerator-seconds", gridcolor=FAINT, rangemode="tozero", row=2, col=1)
+    figure.update_yaxes(title_text="spent (s)", gridcolor=FAINT, rangemode="tozero", row=2, col=1)
     figure.update_xaxes(title_text="runs made", row=2, col=1)
     return figure
 

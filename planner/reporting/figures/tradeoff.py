@@ -62,7 +62,7 @@ def tradeoff_of(seen: Observations, rates: Rates) -> go.Figure:
 
 def user_label(rates: Rates) -> str:
     """What the user's rate counts."""
-    return "tokens/s per user, after the first token" if rates.decoding else "tokens/s per user, whole request"
+    return "tokens/s per user, from 2nd token" if rates.decoding else "tokens/s per user, whole request"
 
 
 def _points(seen: Observations, rates: Rates, rows: IntArray, name: str, marker: dict[str, Any]) -> go.Scatter:
