@@ -89,15 +89,19 @@ def belief_of(model: GridModel, cost: CostModel, seen: Observations, trajectory:
     """What a model and a cost model, both fitted to `seen`, make of it."""
     success = probability_of_success(seen.grid, seen)
     accuracy = estimate_accuracy(model, ~seen.known, success)
-    return Belief(model.predict(), accuracy, success, *sweeps(cost, trajectory))
+    return Belief(model.predict(), accuracy, success, *sweeps(cost, trajectory, success))
 
 
-def sweeps(cost: CostModel, trajectory: str | None) -> tuple[Sweep, Sweep | None]:
-    """The plain sweep, and the sweep of the longest runs alone where there are trajectories."""
+def sweeps(
+    cost: CostModel, trajectory: str | None, success: FloatArray | None = None
+) -> tuple[Sweep, Sweep | None]:
+    """The plain sweep, and the sweep of the longest runs alone where there are trajectories.
+
+    success: probability that each point can run, (N,); every one does where it is not given."""
     grid = cost.grid
     if trajectory is None:
-        return cost.sweep(), None
+        return cost.sweep(success=success), None
     codes, lines = grid.codes[:, grid.position(trajectory)], grid.lines(trajectory)
     order = np.lexsort((-codes, lines))
     longest = order[np.unique(lines[order], return_index=True)[1]]
-    return cost.sweep(), cost.sweep(longest)
+    return cost.sweep(success=success), cost.sweep(longest, success)

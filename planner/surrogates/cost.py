@@ -59,6 +59,7 @@ class CostModel:
         self._starts = {engine: float(np.median(seconds)) for engine, seconds in seen.engine_starts().items()}
         # Planning comes in bursts: what a run must bear of it is the mean, not the median.
         self._overhead = float(np.mean([run.planner_s for run in seen.runs])) if seen.runs else 0.0
+        self._failure_s = float(np.median(seen.seconds[seen.failed])) if seen.failed.any() else 0.0
         known = np.isfinite(seen.seconds) & (seen.seconds > 0)
         self._seconds, self._spread = np.ones(len(self.grid)), np.zeros(len(self.grid))
         self.learned_ = bool(known.any())
@@ -82,17 +83,21 @@ class CostModel:
         table = np.array([self._starts.get(engine, usual) for engine in range(engines)])
         return table[self.grid.engine]
 
-    def sweep(self, rows: IntArray | None = None) -> Sweep:
+    def sweep(self, rows: IntArray | None = None, success: FloatArray | None = None) -> Sweep:
         """What running every one of `rows` (default: the grid) by itself costs, engines started once each.
 
-        The interval takes the errors of points as fully correlated, which is wider than the truth.
+        success: probability that each point can run, (N,), ones where not given; one that cannot takes as long as those
+        that failed, at the median, and not what it would take if it could. The interval takes the errors of points as
+        fully correlated, which is wider than the truth.
         """
         rows = np.arange(len(self.grid)) if rows is None else rows
         first = rows[np.unique(self.grid.engine[rows], return_index=True)[1]]
         starts, devices = self.start_seconds(), self.devices
         if not self.learned_:
             return Sweep((float("nan"),) * 3, (float("nan"),) * 3)
-        ends = [self._seconds[rows] * np.exp(sign * self._spread[rows]) for sign in (0, -1, 1)]
+        runs = np.ones(len(rows)) if success is None else np.where(self._spread[rows] > 0, success[rows], 1.0)
+        ends = [runs * self._seconds[rows] * np.exp(sign * self._spread[rows]) + (1 - runs) * self._failure_s
+                for sign in (0, -1, 1)]
         starts_s, starts_cost = float(starts[first].sum()), float((starts * devices)[first].sum())
         seconds = tuple(float(end.sum()) + starts_s for end in ends)
         cost = tuple(float((end * devices[rows]).sum()) + starts_cost for end in ends)

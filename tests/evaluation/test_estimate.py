@@ -118,12 +118,12 @@ def test_where_nothing_is_left_to_predict_nothing_can_be_wrong() -> None:
 
 
 @given(st.floats(0.001, 3.0), st.floats(1.0001, 30.0), st.floats(0.0, 0.999))
-def test_likely_is_three_cases_of_five(error: float, wider: float, goal: float) -> None:
+def test_likely_is_two_cases_of_three(error: float, wider: float, goal: float) -> None:
     """The logarithm of the error is normal about the estimate, and 5 % lie beyond the interval's wide end."""
     estimate = Estimate(1 - error, 1 - error * wider, 1 - error / wider)
     chance = norm.cdf(np.log((1 - goal) / error) / (np.log(wider) / norm.ppf(0.95)))
-    if abs(chance - 0.6) > 1e-3:
-        assert estimate.is_likely(goal) == (chance > 0.6)
+    if abs(chance - 2 / 3) > 1e-3:
+        assert estimate.is_likely(goal) == (chance > 2 / 3)
 
 
 def test_what_noise_forbids_by_hand() -> None:

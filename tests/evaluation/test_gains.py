@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from planner.evaluation.gains import gains
@@ -46,3 +47,23 @@ def test_plain_sweep_is_exact_once_everything_is_known() -> None:
     # No axis is of scope engine: one start of 7 s, on the first point's single device.
     assert sweep.seconds == pytest.approx((1 + 2 + 3 + 4 + 7,) * 3)
     assert sweep.cost == pytest.approx((1 * 1 + 2 * 1 + 3 * 2 + 4 * 2 + 7,) * 3)
+
+
+def test_what_will_fail_is_priced_as_what_failed() -> None:
+    """Large batches fail within a second, where a run that went through would have taken minutes."""
+    grid = full_grid([Axis("batch_size", tuple(2**i for i in range(12)), scale=Scale.LOG)])
+    seen = Observations(grid, ("e2el_ms",))
+    for number, row in enumerate((0, 2, 4, 6, 10)):
+        point = grid.point(row)
+        ok = row < 8
+        readings = (Reading(point, {"e2el_ms": (1.0,)}, float(2**row)),) if ok else ()
+        status = Status.OK if ok else Status.FAILED
+        seen.add(Run(number, point, Measurement(status, Cost(measure_s=2.0**row if ok else 1.0), readings)))
+    cost = CostModel(grid, lambda _: 1.0).fit(seen)
+    certain = np.where(np.arange(12) < 8, 1.0, 0.0)
+    careless, careful = cost.sweep(), cost.sweep(success=certain)
+    first = float(cost.seconds()[:8].sum())
+    assert careful.seconds[0] == pytest.approx(first + 4 * 1.0)  # rows 8 to 11 fail, one of them has
+    half = cost.sweep(success=np.where(np.arange(12) < 8, 1.0, 0.5)).seconds[0]
+    assert min(careless.seconds[0], careful.seconds[0]) < half < max(careless.seconds[0], careful.seconds[0])
+    assert careful.seconds[1] <= careful.seconds[0] <= careful.seconds[2]
