@@ -23,12 +23,13 @@ from planner.cli.app import (
     console,
     write_json,
 )
-from planner.study import Study, open_study
+from planner.cli.record import read_study
 
 if TYPE_CHECKING:
     from planner.acquisition.strategy import Belief
     from planner.evaluation.gains import Gains
     from planner.ledger.observations import Observations
+    from planner.study import Study
 
 __all__ = ["show_state", "state_of"]
 
@@ -51,7 +52,7 @@ def plan(
     """Say how large the grid is and what it would cost, in full and adaptively. Starts nothing."""
     from planner.reporting.plan import plan_of, plan_table
 
-    opened = open_study(study, storage, name, seed)
+    opened = read_study(study, storage, name, seed)
     planned = plan_of(opened, _observations_if_any(opened), run_s, start_s)
     write_json(json_file, planned.to_json())
     console(quiet).print(plan_table(planned))
@@ -71,7 +72,7 @@ def run(
     from planner.reporting.observers import Observers
     from planner.reporting.progress import Progress
 
-    opened = open_study(study, storage, name, seed)
+    opened = read_study(study, storage, name, seed)
     chosen = opened.strategy(strategy)
     ledger = opened.create_or_resume()
     seen = ledger.observations(opened.grid)
@@ -114,7 +115,7 @@ def status(
     """Say how far the study is: runs, cost, gains, estimated accuracy."""
     from planner.reporting.terminal import runs_table
 
-    opened = open_study(study, storage, name, seed)
+    opened = read_study(study, storage, name, seed)
     ledger = opened.ledger()
     seen = ledger.observations(opened.grid)
     belief = _belief(opened, seen, "sweepwise")
@@ -134,7 +135,7 @@ def discard(
     storage: StorageOption = None, name: NameOption = None, json_file: JsonOption = None, quiet: QuietOption = False,
 ) -> None:
     """Take a bad run back: it stays in the record and is used no more."""
-    opened = open_study(study, storage, name)
+    opened = read_study(study, storage, name)
     opened.ledger().discard(number, why)
     write_json(json_file, {"discarded": number, "why": why})
     console(quiet).print(f"run {number} is discarded; `sweepwise run` measures its points anew if it needs them",

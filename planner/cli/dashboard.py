@@ -14,12 +14,23 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 import typer
 
-from planner.cli.app import NameOption, QuietOption, SeedOption, StorageOption, StudyArgument, app, console
+from planner.cli.app import (
+    JsonOption,
+    NameOption,
+    QuietOption,
+    SeedOption,
+    StorageOption,
+    StudyArgument,
+    app,
+    console,
+    write_json,
+)
+from planner.cli.record import read_study
 from planner.space.types import StudyError
-from planner.study import Study, open_study
 
 if TYPE_CHECKING:
     from planner.ledger.ledger import Ledger
+    from planner.study import Study
 
 __all__: list[str] = []
 
@@ -40,27 +51,29 @@ def dashboard(
     host: Annotated[str, typer.Option("--host", help="Address to listen on; 0.0.0.0 shows it to the network.")]
     = "127.0.0.1",
     no_open: Annotated[bool, typer.Option("--no-open", help="Open no browser.")] = False,
-    quiet: QuietOption = False, seed: SeedOption = 0,
+    json_file: JsonOption = None, quiet: QuietOption = False, seed: SeedOption = 0,
 ) -> None:
     """Show the study in Optuna's dashboard, with our note and figures, until Ctrl-C. A run may go on meanwhile."""
     from planner.reporting.dashboard import is_available, missing
 
     if not is_available():
         raise missing()
-    opened = open_study(study, storage, name, seed)
+    opened = read_study(study, storage, name, seed)
     ledger = opened.ledger()
     server = _server(opened.storage, host, port)
     page = f"dashboard/studies/{ledger.study._study_id}"
     address = f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{server.server_port}/{page}"
     serving = threading.Thread(target=server.serve_forever, daemon=True)
     serving.start()
+    write_json(json_file, {"study": opened.name, "url": address})
     console(quiet).print(f"{opened.name}: {address}\nCtrl-C ends the dashboard; it stops no run", soft_wrap=True)
     sys.stdout.flush()
     if not no_open:
         webbrowser.open(address)
     try:
         with contextlib.suppress(KeyboardInterrupt):
-            signal.signal(signal.SIGTERM, signal.default_int_handler)
+            for ending in (signal.SIGINT, signal.SIGTERM):  # a shell's background job begins with Ctrl-C ignored
+                signal.signal(ending, signal.default_int_handler)
             _refresh(opened, ledger)
             serving.join()
     finally:

@@ -21,11 +21,10 @@ from planner.cli.app import (
     console,
     write_json,
 )
-from planner.cli.record import opened
+from planner.cli.record import opened, read_study
 from planner.space.metrics import is_gain
 from planner.space.slo import parse_condition
 from planner.space.types import StudyError
-from planner.study import Study, open_study
 
 if TYPE_CHECKING:
     import numpy as np
@@ -34,6 +33,7 @@ if TYPE_CHECKING:
     from planner.ledger.observations import Observations
     from planner.reporting.idealized.idealize import Prompt
     from planner.reporting.recommendation.recommend import Question, Recommendation
+    from planner.study import Study
 
 __all__: list[str] = []
 
@@ -60,7 +60,7 @@ def recommend(
     """Say which configurations do best and meet every condition, with what probability."""
     from planner.reporting.recommendation.tables import to_json
 
-    subject = open_study(study, storage, name, seed)
+    subject = read_study(study, storage, name, seed)
     question = _question(subject, maximize, minimize, slo, confidence, per_accelerator)
     subject, seen, belief = opened(study, storage, name, seed, also=_metrics(subject, question))
     devices = _accelerators(subject)
@@ -90,7 +90,7 @@ def idealize(
     from planner.reporting.idealized.idealize import latency_metrics, reference_prompts
     from planner.reporting.idealized.tables import idealized_json, idealized_tables, ratio_table
 
-    subject = open_study(study, storage, name, seed)
+    subject = read_study(study, storage, name, seed)
     prompts = [_prompt(text) for text in prompt] if prompt else reference_prompts(subject.grid)
     timings = None if blackbox is None else read_timings(blackbox, subject.grid)
     metrics = latency_metrics(subject.ledger().observations(subject.grid).metrics)

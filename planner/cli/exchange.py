@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -19,8 +19,11 @@ from planner.cli.app import (
     writable,
     write_json,
 )
+from planner.cli.record import read_study
 from planner.space.types import StudyError, Value
-from planner.study import Study, open_study
+
+if TYPE_CHECKING:
+    from planner.study import Study
 
 __all__: list[str] = []
 
@@ -53,7 +56,7 @@ def import_(
     from planner.ledger.exchange.runs import Wishes, runs_of
 
     check_format(form)
-    subject = open_study(study, storage, name)
+    subject = read_study(study, storage, name)
     wishes = Wishes(_pairs(renames, "--map"), {key: _value(text) for key, text in _pairs(given, "--set").items()},
                     where, skip_unknown)
     rows = [row for path in files for row in read_rows(path, form, wishes.given, wishes.renames)]
@@ -79,7 +82,8 @@ def _show(out: Any, subject: Study, answer: dict[str, Any]) -> None:
     def say(text: str) -> None:
         out.print(text, soft_wrap=True)
 
-    say(f"{len(answer['files'])} files, {answer['rows']:,} rows ({', '.join(answer['formats'])})")
+    files = len(answer["files"])
+    say(f"{files} {'file' if files == 1 else 'files'}, {answer['rows']:,} rows ({', '.join(answer['formats'])})")
     if answer["known"]:
         say(f"{answer['known']:,} rows are in the study already, or stand twice in the files: left out")
     for reason, count in answer["skipped"].items():
@@ -113,7 +117,7 @@ def export(
 ) -> None:
     """Write what was measured, a row for each repeat of each point; or what to measure next, for vLLM's sweep."""
     if form == "vllm-sweep":
-        _export_next(open_study(study, storage, name, seed), output, following, _pairs(renames, "--map"), json_file,
+        _export_next(read_study(study, storage, name, seed), output, following, _pairs(renames, "--map"), json_file,
                      quiet)
         return
     if form != "table":
@@ -126,7 +130,7 @@ def export(
     from planner.reporting.export import measurement_table, write_table
     from planner.space.expressions import suggestion
 
-    subject = open_study(study, storage, name)
+    subject = read_study(study, storage, name)
     seen = subject.ledger().observations(subject.grid)
     wanted = None if metrics is None else [metric.strip() for metric in metrics.split(",")]
     for metric in wanted or []:

@@ -7,13 +7,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from planner.space.types import Status, StudyError
-from planner.study import Study, open_study
 
 if TYPE_CHECKING:
     from planner.acquisition.strategy import Belief
     from planner.ledger.observations import Observations
+    from planner.study import Study
 
-__all__ = ["opened"]
+__all__ = ["opened", "read_study"]
+
+
+def read_study(path: Path, storage: str | None = None, name: str | None = None, seed: int = 0) -> Study:
+    """The study file, read and checked. Nothing of it is imported before it is asked for: help must be there at once.
+
+    Raises StudyError.
+    """
+    from planner.study import open_study
+
+    return open_study(path, storage, name, seed)
 
 
 def opened(
@@ -28,7 +38,7 @@ def opened(
     from planner.ledger.observations import Observations
     from planner.space.expressions import suggestion
 
-    study = open_study(path, storage, name, seed)
+    study = read_study(path, storage, name, seed)
     seen = study.ledger().observations(study.grid)
     if not seen.measured.any():
         raise StudyError(f"study '{study.name}': {_nothing(seen, path)}")

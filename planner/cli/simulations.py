@@ -7,8 +7,8 @@ from typing import Annotated
 import typer
 
 from planner.cli.app import JsonOption, QuietOption, SeedOption, StorageOption, StudyArgument, app, console
+from planner.cli.record import read_study
 from planner.space.types import StudyError
-from planner.study import open_study
 
 __all__: list[str] = []
 
@@ -35,7 +35,7 @@ def simulate(
     from planner.reporting.simulation_file import SimulationFile, header
     from planner.simulation.simulate import check, simulate_each
 
-    opened = open_study(study, storage, seed=seed)
+    opened = read_study(study, storage, seed=seed)
     names = list(dict.fromkeys(name.strip() for name in strategies.split(",") if name.strip()))
     if not names:
         raise StudyError("--strategies: names none; write one or more, as in sweepwise,random")

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Hashable, Mapping
+from typing import TYPE_CHECKING, Any, Final
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -102,38 +102,56 @@ def runs_table(seen: Observations, discarded: dict[int, str]) -> Table:
 
 
 def verdict_table(verdict: Verdict) -> RenderableType:
-    """What the predictions were worth, beside what was estimated."""
+    """What the predictions were worth, beside what was estimated; a column for each target."""
     how = "audited points, measured now" if verdict.kind == "audit" else "points that no run covered"
-    intervals = any(verdict.interval.get(target) for target in verdict.scores)  # of a whole grid there are none
-    table = Listing(f"True accuracy on the {how}",
-                    ["target", "points", "accuracy", *(["90 % interval"] if intervals else []), "median error",
-                     "inside 90 %", "estimated was", "noise of truth"], ["target"])
-    for target, result in verdict.scores.items():
-        interval, estimate = verdict.interval.get(target), verdict.estimates.get(target)
-        table.add_row(
-            target, f"{result.points:,}", percent(result.accuracy),
-            *([f"{percent(interval[0])} … {percent(interval[1])}" if interval else ""] if intervals else []),
-            percent(result.median_ape),
-            percent(result.coverage90), percent(estimate.estimated) if estimate else "–",
-            percent(verdict.noise.get(target, math.nan)))
+    table = Listing(f"True accuracy on the {how}", ["", *verdict.scores], [""])
+    for name, cell in _MEASURES.items():
+        cells = [cell(verdict, target) for target in verdict.scores]
+        if any(cells):  # of a whole grid there is no control
+            table.add_row(name, *cells)
     label = "estimated" if verdict.gains.estimated else "measured"
     table.caption = (f"experiments_gain {verdict.gains.experiments:.1f}×   time_gain {verdict.gains.time.value:.1f}×   "
                      f"resource_gain {verdict.gains.resource.value:.1f}× ({label})")
     failed = [f"{verdict.failed:,} more could not run; no accuracy counts them"] if verdict.failed else []
-    return Group(table, *failed, *(_drift_lines(verdict) if verdict.kind == "audit" else []))
+    return Group(table, *failed, *(_control_lines(verdict) if verdict.kind == "audit" else []))
 
 
-def _drift_lines(verdict: Verdict) -> list[RenderableType]:
-    """The controls of an audit, and a warning where they say that the machine is no longer that of the study."""
+def _accuracy(verdict: Verdict, target: str) -> str:
+    ends, value = verdict.interval.get(target), percent(verdict.scores[target].accuracy)
+    return f"{value} ({percent(ends[0])} … {percent(ends[1])})" if ends else value
+
+
+def _estimated(verdict: Verdict, target: str) -> str:
+    estimate = verdict.estimates.get(target)
+    return percent(estimate.estimated) if estimate else "–"
+
+
+def _drifted(verdict: Verdict, target: str) -> str:
+    drift = verdict.drift.get(target)
+    return f"{drift.ratio:.2f}× ({drift.low:.2f} … {drift.high:.2f})" if drift else ""
+
+
+_MEASURES: Final[Mapping[str, Callable[[Verdict, str], str]]] = {
+    "points": lambda verdict, target: f"{verdict.scores[target].points:,}",
+    "accuracy": _accuracy,
+    "estimated was": _estimated,
+    "median error": lambda verdict, target: percent(verdict.scores[target].median_ape),
+    "inside their interval": lambda verdict, target: percent(verdict.scores[target].coverage90),
+    "noise of truth": lambda verdict, target: percent(verdict.noise.get(target, math.nan)),
+    "controls: now / then": _drifted,
+}
+
+
+def _control_lines(verdict: Verdict) -> list[RenderableType]:
+    """What the controls of an audit are, and a warning where the machine is no longer that of the study."""
     if not verdict.drift:
         return ["control: none; the study ran no point on the engines that were audited"]
-    said = ", ".join(f"{target} {drift.ratio:.2f}× ({drift.low:.2f} … {drift.high:.2f})"
-                     for target, drift in verdict.drift.items())
     count = max(drift.controls for drift in verdict.drift.values())
-    lines: list[RenderableType] = [f"control: {count} of the study's own points again, now against then: {said}"]
+    lines: list[RenderableType] = [f"in brackets 90 % intervals; controls: {count} of the study's own points, measured "
+                                   "again (smallest … largest)"]
     if any(abs(math.log(drift.ratio)) > _DRIFT for drift in verdict.drift.values()):
-        lines.append(Text("the machine is not as fast as it was during the study: the errors above include that; "
-                          "audit again when it is quiet", style="yellow"))
+        lines.append(Text("the machine is no longer as it was during the study: the errors above include that; "
+                          "audit again when it is as quiet as then", style="yellow"))
     return lines
 
 

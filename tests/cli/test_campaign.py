@@ -370,7 +370,7 @@ def test_an_audit_on_a_machine_that_has_slowed_down_says_so(
     sweepwise("run", small.study, "--quiet")
     small.write([{**row, "latency_s": row["latency_s"] and 0.4 * factor} for row in small.rows])
     shown = sweepwise("evaluate", small.study, "--audit", 6, "--json", tmp_path / "verdict.json")
-    assert ("not as fast as it was" in shown.out) == warned
+    assert ("no longer as it was" in shown.out) == warned
     verdict = json.loads((tmp_path / "verdict.json").read_text())["targets"]["latency_s"]
     assert verdict["drift"]["low"] == verdict["drift"]["high"] == verdict["drift"]["ratio"] == pytest.approx(factor)
     assert (verdict["accuracy"] < 0.6) == warned

@@ -47,13 +47,15 @@ def until(told: Callable[[], Any]) -> Any:
 
 
 @pytest.fixture
-def served(process: Any) -> Callable[[Path], tuple[Any, str]]:
+def served(process: Any, tmp_path: Path) -> Callable[[Path], tuple[Any, str]]:
     """The real command on a free port; the process, and the address of the study's data."""
 
     def serve(study: Path) -> tuple[Any, str]:
-        server = process("dashboard", study, "--port", 0, "--no-open")
+        told = tmp_path / "where.json"
+        server = process("dashboard", study, "--port", 0, "--no-open", "--json", told)
         line = server.stdout.readline()
         assert "http://127.0.0.1:" in line, server.stderr.read()
+        assert json.loads(told.read_text())["url"] == line.split(": ", 1)[1].strip()
         return server, line.split(": ", 1)[1].strip().replace("/dashboard/", "/api/") + "?after=0"
 
     return serve
