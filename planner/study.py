@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,8 +18,9 @@ from planner.space.types import Axis, Runner, RunnerContext, StudyError
 
 if TYPE_CHECKING:
     from planner.acquisition.stopping import Limits
-    from planner.acquisition.strategy import Strategy
+    from planner.acquisition.strategy import Belief, Strategy
     from planner.ledger.ledger import Ledger
+    from planner.ledger.observations import Observations
 
 __all__ = ["Study", "open_study"]
 
@@ -56,6 +59,19 @@ class Study:
         trajectory = self.runner.trajectory_axis if uses_trajectories(name) else None
         context = StrategyContext(self.grid, self.targets, trajectory, self.runner.accelerators, self.seed)
         return make_strategy(name, context)
+
+    @property
+    def clock(self) -> Callable[[], float] | None:
+        """What charges the planner's seconds; nothing does in a replay, whose costs are those of another day."""
+        return None if hasattr(self.runner, "table") else time.perf_counter
+
+    def believe(self, seen: Observations, strategy: str = "sweepwise") -> Belief:
+        """What a strategy, begun anew, makes of what was measured: at least one point. Raises StudyError."""
+        from threadpoolctl import threadpool_limits
+
+        # The matrices are small: on many threads, others at work beside us, they take up to forty times as long.
+        with threadpool_limits(limits=1):
+            return self.strategy(strategy).believe(seen)
 
     def ledger(self) -> Ledger:
         """The record, which must exist. Raises StudyError."""

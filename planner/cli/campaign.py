@@ -5,7 +5,6 @@ from __future__ import annotations
 import shlex
 import signal
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
@@ -80,13 +79,11 @@ def run(
     out = console(quiet)
     try:
         with _ctrl_c() as stop, Progress(out, limits, len(opened.grid), quiet) as progress:
-            # Replayed costs are those of another day: the planner's seconds of today are no part of them.
-            clock = None if hasattr(opened.runner, "table") else time.perf_counter
             reached = ledger.study.user_attrs.get("stopped") in {"accuracy", "noise"}
             ledger.study.set_user_attr("stopped", None)
             writer = DashboardWriter(opened, ledger.study, seen)
             watching = Observers(progress, writer)
-            loop = Loop(opened.runner, chosen, ledger, seen, limits, seed, watching, clock, lambda: bool(stop),
+            loop = Loop(opened.runner, chosen, ledger, seen, limits, seed, watching, opened.clock, lambda: bool(stop),
                         reached)
             reason = loop.run()
     finally:
@@ -189,10 +186,7 @@ def _belief(opened: Study, seen: Observations, strategy: str) -> Belief | None:
     if not seen.measured.any():
         return None
     # A full sweep has no opinion of its own about the points it has not reached yet: ours is shown.
-    from threadpoolctl import threadpool_limits
-
-    with threadpool_limits(limits=1):  # as the loop does: the matrices are small
-        return opened.strategy("sweepwise" if strategy == "full" else strategy).believe(seen)
+    return opened.believe(seen, "sweepwise" if strategy == "full" else strategy)
 
 
 def _observations_if_any(opened: Study) -> Observations | None:

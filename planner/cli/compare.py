@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from planner.cli.app import JsonOption, QuietOption, SeedOption, app, console, writable, write_json
-from planner.cli.record import opened
+from planner.cli.record import believed, read_study
 from planner.space.types import StudyError
 
 if TYPE_CHECKING:
@@ -76,7 +76,8 @@ def compare(
 def _side(path: Path, storage: str | None, name: str | None, seed: int, wanted: list[str]) -> Any:
     from planner.reporting.comparison.compare import Side
 
-    study, seen, belief = opened(path, storage, name, seed, also=wanted)
+    study = read_study(path, storage, name, seed)
+    seen, belief = believed(study, path, wanted)
     return Side(study.name, seen, belief, study.ledger().fingerprint)
 
 

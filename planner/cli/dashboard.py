@@ -98,15 +98,12 @@ def _server(storage: str, host: str, port: int) -> WSGIServer:
 
 def _refresh(opened: Study, ledger: Ledger) -> None:
     """Write note and figures anew; what cannot be written is said, and is no reason to show nothing."""
-    from threadpoolctl import threadpool_limits
-
     from planner.reporting.dashboard import save
 
     seen = ledger.observations(opened.grid)
     reason = ledger.study.user_attrs.get("stopped")
     try:
-        with threadpool_limits(limits=1):
-            belief = opened.strategy("sweepwise").believe(seen) if seen.measured.any() else None
-            save(opened, ledger.study, seen, belief, f"stopped ({reason})" if reason else "not finished")
+        belief = opened.believe(seen) if seen.measured.any() else None
+        save(opened, ledger.study, seen, belief, f"stopped ({reason})" if reason else "not finished")
     except Exception as error:
         print(f"sweepwise: the note and the figures could not be written ({error})", file=sys.stderr)

@@ -21,7 +21,7 @@ from planner.cli.app import (
     console,
     write_json,
 )
-from planner.cli.record import opened, read_study
+from planner.cli.record import believed, read_study
 from planner.space.metrics import is_gain
 from planner.space.slo import parse_condition
 from planner.space.types import StudyError
@@ -62,7 +62,7 @@ def recommend(
 
     subject = read_study(study, storage, name, seed)
     question = _question(subject, maximize, minimize, slo, confidence, per_accelerator)
-    subject, seen, belief = opened(study, storage, name, seed, also=_metrics(subject, question))
+    seen, belief = believed(subject, study, _metrics(subject, question))
     devices = _accelerators(subject)
     answer = _answer(subject, question, devices, belief, seen)
     verified: dict[str, Any] | None = None
@@ -94,7 +94,7 @@ def idealize(
     prompts = [_prompt(text) for text in prompt] if prompt else reference_prompts(subject.grid)
     timings = None if blackbox is None else read_timings(blackbox, subject.grid)
     metrics = latency_metrics(subject.ledger().observations(subject.grid).metrics)
-    subject, seen, belief = opened(study, storage, name, seed, also=metrics)
+    seen, belief = believed(subject, study, metrics)
     engines, silent = idealized(seen, belief, _accelerators(subject), seed)
     price = subject.spec.price.per_accelerator_hour if subject.spec.price else None
     found = None if timings is None else ratios(timings, engines, subject.grid)
@@ -161,10 +161,6 @@ def _verified(
     study: Study, question: Question, devices: np.ndarray, seen: Observations
 ) -> tuple[Recommendation, Observations]:
     """Measure until the winner is measured; what was measured belongs to the study."""
-    import time
-
-    from threadpoolctl import threadpool_limits
-
     from planner.acquisition.stopping import Limits
     from planner.ledger.observations import Observations
     from planner.loop import Loop
@@ -175,17 +171,14 @@ def _verified(
     seen = Observations(study.grid, seen.targets, ledger.observations(study.grid).runs)
     strategy = Verifier(lambda: study.strategy("sweepwise"),
                         lambda belief, now: _answer(study, question, devices, belief, now))
-    # Replayed costs are those of another day: the planner's seconds of today are no part of them.
-    clock = None if hasattr(study.runner, "table") else time.perf_counter
     try:
-        Loop(study.runner, strategy, ledger, seen, Limits(), study.seed, clock=clock).run()
+        Loop(study.runner, strategy, ledger, seen, Limits(), study.seed, clock=study.clock).run()
     finally:
         study.runner.close()
     if seen.runs[-1].measurement.status is Status.INTERRUPTED:
         print(f"sweepwise: interrupted; resume with: {shlex.join(['sweepwise', *sys.argv[1:]])}", file=sys.stderr)
         raise typer.Exit(130)
-    with threadpool_limits(limits=1):
-        return _answer(study, question, devices, strategy.believe(seen), seen), seen
+    return _answer(study, question, devices, study.believe(seen), seen), seen
 
 
 def _show(answer: Recommendation, study: Study, top: int, verified: dict[str, Any] | None, quiet: bool) -> None:

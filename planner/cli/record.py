@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from planner.ledger.observations import Observations
     from planner.study import Study
 
-__all__ = ["opened", "read_study"]
+__all__ = ["believed", "opened", "read_study"]
 
 
 def read_study(path: Path, storage: str | None = None, name: str | None = None, seed: int = 0) -> Study:
@@ -26,19 +26,20 @@ def read_study(path: Path, storage: str | None = None, name: str | None = None, 
     return open_study(path, storage, name, seed)
 
 
-def opened(
-    path: Path, storage: str | None, name: str | None, seed: int, also: Iterable[str] = ()
-) -> tuple[Study, Observations, Belief]:
-    """The study, what it has measured, and the belief about its targets and about the metrics in `also`.
+def opened(path: Path, storage: str | None, name: str | None, seed: int) -> tuple[Study, Observations, Belief]:
+    """The study, what it has measured, and the belief about its targets. Raises StudyError."""
+    study = read_study(path, storage, name, seed)
+    return study, *believed(study, path)
+
+
+def believed(study: Study, path: Path, also: Iterable[str] = ()) -> tuple[Observations, Belief]:
+    """What the study in `path` has measured, and the belief about its targets and about the metrics in `also`.
 
     Raises StudyError where nothing is measured yet, or where no run gave a metric of `also`.
     """
-    from threadpoolctl import threadpool_limits
-
     from planner.ledger.observations import Observations
     from planner.space.expressions import suggestion
 
-    study = read_study(path, storage, name, seed)
     seen = study.ledger().observations(study.grid)
     if not seen.measured.any():
         raise StudyError(f"study '{study.name}': {_nothing(seen, path)}")
@@ -48,9 +49,7 @@ def opened(
     wanted = tuple(dict.fromkeys((*study.targets, *also)))
     if wanted != seen.targets:
         seen = Observations(study.grid, wanted, seen.runs)
-    # The matrices are small: on many threads, others at work beside us, they take up to forty times as long.
-    with threadpool_limits(limits=1):
-        return study, seen, study.strategy("sweepwise").believe(seen)
+    return seen, study.believe(seen)
 
 
 def _nothing(seen: Observations, path: Path) -> str:

@@ -13,8 +13,9 @@ from scipy.special import ndtr, ndtri, stdtr, stdtrit
 
 from planner.acquisition.strategy import Belief
 from planner.ledger.observations import Observations
+from planner.reporting.predict import undefined
 from planner.space.slo import Condition
-from planner.space.types import BoolArray, FloatArray, Role
+from planner.space.types import BoolArray, FloatArray
 from planner.surrogates.quantities import Quantity, data_of
 
 __all__ = ["Known", "known_of"]
@@ -94,7 +95,7 @@ def known_of(metric: str, belief: Belief, seen: Observations) -> Known:
     data = data_of(Quantity(f"log {metric}" if log else metric, False), seen, None)
     _take_readings(mean, std, data.rows, data.values, data.noise)
     value = np.where(measured, column, np.exp(mean) if log else mean)
-    nothing = seen.failed | _undefined(metric, seen)
+    nothing = seen.failed | undefined(metric, seen)
     for array in (value, mean, std):
         array[nothing] = np.nan
     return Known(metric, value, mean, std, log, measured & ~nothing)
@@ -107,11 +108,3 @@ def _take_readings(mean: FloatArray, std: FloatArray, rows: np.ndarray, y: Float
     told = np.where(noisy, std[rows] ** 2 / (std[rows] ** 2 + noise**2), 1.0)
     mean[rows] = np.where(noisy, told * y + (1 - told) * mean[rows], y)
     std[rows] = np.where(noise > 0, noise, np.where(model, std[rows], 0.0))
-
-
-def _undefined(metric: str, seen: Observations) -> BoolArray:
-    """Where the metric has no meaning, (N,): measured without it, or a time between tokens at one output token."""
-    undefined: BoolArray = seen.measured & ~np.isfinite(seen.column(metric))
-    if {"tpot", "itl"} & set(metric.split("_")) and seen.grid.by_role(Role.OUTPUT_TOKENS) is not None:
-        undefined |= seen.grid.size_column(Role.OUTPUT_TOKENS) == 1
-    return undefined

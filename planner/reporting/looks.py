@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
-from threadpoolctl import threadpool_limits
 
 from planner.acquisition.strategy import Belief
 from planner.evaluation.estimate import Estimate
@@ -48,15 +47,9 @@ def looks(study: Study, seen: Observations, belief: Belief | None = None, count:
         early = seen if runs == total else seen.prefix(runs)
         if not early.measured.any():
             continue
-        known = belief if belief is not None and runs == total else _believed(study, early)
+        known = belief if belief is not None and runs == total else study.believe(early)
         found.append(Look(runs, early.spent, early, known))
     return found
-
-
-def _believed(study: Study, seen: Observations) -> Belief:
-    # On many threads the small matrices of few runs take far longer than on one.
-    with threadpool_limits(limits=1):
-        return study.strategy("sweepwise").believe(seen)
 
 
 def worst(accuracy: Mapping[str, Estimate | None], targets: tuple[str, ...]) -> str | None:

@@ -8,12 +8,12 @@ import numpy as np
 
 from planner.acquisition.strategy import Belief
 from planner.ledger.observations import Observations
-from planner.space.types import FloatArray, Role, StudyError, Value
+from planner.space.types import BoolArray, FloatArray, Role, StudyError, Value
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["answers", "parse_points", "prediction_table"]
+__all__ = ["answers", "parse_points", "prediction_table", "undefined"]
 
 
 def answers(belief: Belief, seen: Observations, target: str) -> tuple[FloatArray, FloatArray, FloatArray]:
@@ -35,13 +35,18 @@ def answers(belief: Belief, seen: Observations, target: str) -> tuple[FloatArray
             shift = measured[row] - prediction.value[target][row]
             low[row], high[row] = low[row] + shift, high[row] + shift
     value[seen.failed] = low[seen.failed] = high[seen.failed] = np.nan
-    # A target that is undefined at a measured point (tpot at one output token) is absent there.
-    undefined = seen.measured & ~np.isfinite(measured)
-    if {"tpot", "itl"} & set(target.split("_")) and seen.grid.by_role(Role.OUTPUT_TOKENS) is not None:
-        undefined |= seen.grid.size_column(Role.OUTPUT_TOKENS) == 1
+    nowhere = undefined(target, seen)
     for array in (value, low, high):
-        array[undefined] = np.nan
+        array[nowhere] = np.nan
     return value, low, high
+
+
+def undefined(metric: str, seen: Observations) -> BoolArray:
+    """Where the metric has no meaning, (N,): measured without it, or a time between tokens at one output token."""
+    nowhere: BoolArray = seen.measured & ~np.isfinite(seen.column(metric))
+    if {"tpot", "itl"} & set(metric.split("_")) and seen.grid.by_role(Role.OUTPUT_TOKENS) is not None:
+        nowhere |= seen.grid.size_column(Role.OUTPUT_TOKENS) == 1
+    return nowhere
 
 
 def prediction_table(belief: Belief, seen: Observations) -> pd.DataFrame:

@@ -157,11 +157,8 @@ def _rates(study: Study, seen: Observations, belief: Belief) -> Rates | str:
     """From the targets, and from what else was measured: that is believed apart, to leave the targets as they are."""
     names = tuple(dict.fromkeys((*study.targets, *sources(seen.metrics))))
     if names != seen.targets and sources(study.targets) != sources(names):
-        from threadpoolctl import threadpool_limits
-
         seen = Observations(study.grid, names, seen.runs)
-        with threadpool_limits(limits=1):
-            belief = study.strategy("sweepwise").believe(seen)
+        belief = study.believe(seen)
     try:
         return rates_of(study.runner.accelerators, seen, belief)
     except KeyError:  # a recorded grid knows its own points' devices only

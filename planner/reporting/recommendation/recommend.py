@@ -188,9 +188,7 @@ def extra_metrics(metrics: list[str]) -> tuple[str, ...]:
 
 def _score(question: Question, objective: Known, accelerators: FloatArray) -> FloatArray:
     """What is maximised: the value that is known or predicted, (N,)."""
-    value = np.exp(objective.mean) if objective.log else objective.mean.copy()
-    if question.per_accelerator:
-        value = value / accelerators if question.maximise else value * accelerators
+    value = _asked(question, np.exp(objective.mean) if objective.log else objective.mean.copy(), accelerators)
     return value if question.maximise else -value
 
 
@@ -213,7 +211,8 @@ def _fronts(
     question: Question, known: Mapping[str, Known], accelerators: FloatArray, seen: Observations, runs: BoolArray
 ) -> dict[str, IntArray]:
     """The objective against each condition's metric, and throughput an accelerator against tokens/s a user."""
-    objective = Figure(question.objective_text, _value(question, known, accelerators), question.maximise)
+    objective = Figure(
+        question.objective_text, _asked(question, known[question.objective].value, accelerators), question.maximise)
     pairs = {}
     for condition in question.conditions:
         if condition.metric != question.objective:
@@ -229,8 +228,8 @@ def _fronts(
     return {name: nondominated(*pair, runs) for name, pair in pairs.items()}
 
 
-def _value(question: Question, known: Mapping[str, Known], accelerators: FloatArray) -> FloatArray:
-    value = known[question.objective].value
+def _asked(question: Question, value: FloatArray, accelerators: FloatArray) -> FloatArray:
+    """The objective as it was asked for: of the whole engine, or of each accelerator."""
     if not question.per_accelerator:
         return value
     return value / accelerators if question.maximise else value * accelerators
