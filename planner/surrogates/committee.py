@@ -1,7 +1,9 @@
-"""Two beliefs about one quantity, averaged: one that only interpolates, and one that also knows a latency law.
+"""Two beliefs about one quantity, averaged: one that only interpolates, and one that also knows a latency law, and
+which categories the first believes to be alike.
 
 The law (physics.py) helps most where cheap points must tell about dear ones, and alone it hurts where a grid does not
-obey it; the average keeps both gains, and where the two disagree it says so by a wider interval.
+obey it; likeness (likeness.py) helps where there are many models. The average keeps the gains, and where the two
+disagree it says so by a wider interval.
 
 Each is judged by what it said of each run before that run was made, in the later half of the runs: those lie where the
 belief was least sure when they were chosen, as the unmeasured points do now. Leaving out one run of all, the usual way,
@@ -19,6 +21,8 @@ import numpy as np
 
 from planner.space.types import Features, FloatArray, IntArray, Surrogate
 from planner.surrogates.gp import GaussianProcess
+from planner.surrogates.kernels import ALL_TERMS
+from planner.surrogates.likeness import Likeness
 
 __all__ = ["Committee", "Learner", "Single"]
 
@@ -88,7 +92,7 @@ class Single:
 
 
 class Committee:
-    """Two Gaussian processes as one Learner; the plain one alone where there is no law.
+    """Two Gaussian processes as one Learner; the plain one alone where there is no law and are few categories.
 
     heard: the only member to believe, 0 the plain one, -1 the last; both where None.
     """
@@ -97,21 +101,24 @@ class Committee:
         self.features = features
         self._heard = heard
         self._plain = GaussianProcess()
-        # The law stands for what bends between the sizes of one model; what is left to a category is a level and tilt.
+        self._likeness = Likeness(features)
+        # The law stands for what bends between the sizes of one model; what is left to a category is a level and tilt,
+        # and a shape of its own only where it can be told from that of its neighbours.
         self._lawful = GaussianProcess(
-            linear_only=(features.numeric.shape[1],), category_terms=("offset", "slope"))
+            linear_only=(features.numeric.shape[1],),
+            category_terms=ALL_TERMS if self._likeness.width else ("offset", "slope"))
 
     def fit(
         self, rows: IntArray, y: FloatArray, runs: IntArray, noise: FloatArray | None = None,
         share_luck: bool = False, law: FloatArray | None = None,
     ) -> Self:
-        """Learn; the law is one more column of the second member's linear part."""
-        self.members_ = [(self._plain, self.features)]
-        if law is not None and np.ptp(law) > 1e-9:
-            numeric = np.column_stack([self.features.numeric, (law - law.mean()) / law.std()])
-            self.members_.append((self._lawful, Features(numeric, self.features.category, self.features.levels)))
-        for member, features in self.members_:
-            member.fit(features[rows], y, noise, runs if share_luck else None)
+        """Learn; the law is one more column of the second member's linear part, likeness more columns throughout."""
+        groups = runs if share_luck else None
+        self.members_ = [(self._plain.fit(self.features[rows], y, noise, groups), self.features)]
+        lawful = law is not None and np.ptp(law) > 1e-9
+        if lawful or self._likeness.width:
+            features = self._second_features(law if lawful else None)
+            self.members_.append((self._lawful.fit(features[rows], y, noise, groups), features))
         if self._heard is not None:
             self.members_ = [self.members_[self._heard]]
         distinct = np.unique(runs)
@@ -144,6 +151,11 @@ class Committee:
         """
         member, features = self.members_[0]
         return member.covariance(features[rows], features[others])
+
+    def _second_features(self, law: FloatArray | None) -> Features:
+        standardised = np.zeros(len(self.features)) if law is None else (law - law.mean()) / law.std()
+        numeric = np.column_stack([self.features.numeric, standardised, self._likeness.columns(self._plain)])
+        return Features(numeric, self.features.category, self.features.levels)
 
     def _trust(self, y: FloatArray, runs: IntArray) -> FloatArray:
         """π; equal while there are few runs.
