@@ -1,10 +1,10 @@
 """Accuracy without truth: what the model expects to be wrong by, corrected by how wrong it has been.
 
 estimated MAPE = mean over unmeasured points of E|error| × Σ|error| / ΣE|error| of what each later run's readings were
-foretold to be by the runs before it. It costs no run. Those runs were chosen where the model was unsure, as it is of
-the unmeasured points now, but not for what they would show: so the ratio carries over. (Replayed over recorded grids,
-log(estimated / true MAPE) has half the spread that leaving runs out in turn gives: there the ratio is that of the
-crowded, cheap corner.) Never call the result anything but estimated.
+foretold to be by the runs before it, and more where those were few. It costs no run. Those runs were chosen where the
+model was unsure, as it is of the unmeasured points now, but not for what they would show: so the ratio carries over.
+(Replayed over recorded grids, log(estimated / true MAPE) has half the spread that leaving runs out in turn gives: there
+the ratio is that of the crowded, cheap corner.) Never call the result anything but estimated.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from planner.space.types import BoolArray, FloatArray
-from planner.surrogates.model import Foresight, GridModel, expected_ape
+from planner.surrogates.model import Foresight, GridModel, expected_ape, few_runs_width
 
 __all__ = ["Estimate", "estimate_accuracy"]
 
@@ -88,7 +88,7 @@ def estimate_accuracy(model: GridModel, unmeasured: BoolArray, weight: FloatArra
         expected = float(np.average(ape, weights=weights))
         ratio, spread = _correction(foresight, np.random.default_rng(seed))
         half = np.exp(_Z_ENDS * np.linalg.norm([spread, _MODEL_SPREAD, _FEW_RUNS_SPREAD / runs]))
-        error = expected * ratio
+        error = expected * ratio * few_runs_width(runs)
         # Where errors prove smaller than expected, so does the noise that is a part of them.
         ceiling = 1 - (1 - model.ceiling(target.name)) * min(ratio, 1.0)
         estimates[target.name] = Estimate(1 - error, 1 - error * half, 1 - error / half, ceiling)

@@ -2,6 +2,7 @@
 
 no_law          no latency law: neither for the targets nor for the costs
 law_only        the Gaussian process that knows a latency law alone, without the plain one beside it
+no_likeness     models are exchangeable: none is told to be like another
 no_cost         information for its own sake: neither prices nor engine starts divide it
 no_starts       a batch is chosen as if starting an engine took nothing; it is paid all the same
 no_descriptors  a model is a name: its numbers (parameter count …) are in no feature, no law and no first design
@@ -27,7 +28,7 @@ from planner.ledger.observations import Observations
 from planner.simulation.designs import GridBelief, forest_model
 from planner.simulation.max_variance import choose_uncertain
 from planner.simulation.unit_cube import without_descriptors
-from planner.space.types import FloatArray, IntArray
+from planner.space.types import Features, FloatArray, IntArray
 from planner.surrogates.committee import Committee
 from planner.surrogates.cost import CostModel
 from planner.surrogates.model import GridModel
@@ -76,11 +77,10 @@ class _Split:
         return self._points.price(row, seen)
 
 
-def _hearing(heard: int) -> Callable[[StrategyContext], Strategy]:
-    """Ours with one member of each committee: 0 the plain one, -1 the one that knows a law, where there is one."""
+def _believing(make: Callable[[Features], Committee]) -> Callable[[StrategyContext], Strategy]:
+    """Ours with other committees."""
 
     def strategy(context: StrategyContext) -> Strategy:
-        make = partial(Committee, heard=heard)
         return AdaptiveStrategy(context, model=GridModel(context.grid, context.trajectory, make),
                                 cost=CostModel(context.grid, context.accelerators, make))
 
@@ -113,8 +113,9 @@ def _forest(context: StrategyContext) -> Strategy:
 
 
 ABLATIONS: Final[Mapping[str, Callable[[StrategyContext], Strategy]]] = {
-    "no_law": _hearing(0),
-    "law_only": _hearing(-1),
+    "no_law": _believing(partial(Committee, heard=0)),
+    "law_only": _believing(partial(Committee, heard=-1)),
+    "no_likeness": _believing(partial(Committee, alike=False)),
     "no_cost": _told(_EqualCost),
     "no_starts": _told(_FreeStarts),
     "no_descriptors": _no_descriptors,

@@ -94,14 +94,15 @@ class Single:
 class Committee:
     """Two Gaussian processes as one Learner; the plain one alone where there is no law and are few categories.
 
-    heard: the only member to believe, 0 the plain one, -1 the last; both where None.
+    heard: the only member to believe, 0 the plain one, -1 the last; both where None. alike: whether the second member
+    is told which categories are alike.
     """
 
-    def __init__(self, features: Features, heard: int | None = None) -> None:
+    def __init__(self, features: Features, heard: int | None = None, alike: bool = True) -> None:
         self.features = features
         self._heard = heard
         self._plain = GaussianProcess()
-        self._likeness = Likeness(features)
+        self._likeness = Likeness(features) if alike else Likeness(features, most=0)
         # The law stands for what bends between the sizes of one model; what is left to a category is a level and tilt,
         # and a shape of its own only where it can be told from that of its neighbours.
         self._lawful = GaussianProcess(

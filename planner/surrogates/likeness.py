@@ -4,7 +4,7 @@ Notation
 --------
 L, m        values of one category axis; places of the grid that are looked at
 M           (L, m) what a surrogate believes of each category at each place, less the mean over categories
-U           (L, k) leading left singular vectors of M, each to a standard deviation of 1: the coordinates
+U           (L, k) leading left singular vectors of M, each to a mean square of 1: the coordinates
 
 The coordinates of a category are those in which categories are believed to differ most. As numeric columns of a second
 surrogate they let it carry over from one category to its neighbours, which exchangeable categories cannot.
@@ -26,18 +26,19 @@ __all__ = ["Likeness"]
 _CATEGORIES_EACH = 8
 _MOST_COORDINATES = 3
 _PLACES = 80
-_LEAST_SPREAD = 1e-9
+_LEAST_STRENGTH = 1e-9
 
 
 class Likeness:
-    """Coordinates of the categories of every axis that has enough of them. Built once for the features of a grid."""
+    """Coordinates of the categories of every axis that has enough of them, at most `most` an axis. Built once for the
+    features of a grid."""
 
-    def __init__(self, features: Features) -> None:
+    def __init__(self, features: Features, most: int = _MOST_COORDINATES) -> None:
         self._features = features
         self._places = [
             (axis, _places(features, axis), width)
             for axis, levels in enumerate(features.levels)
-            if (width := min(levels // _CATEGORIES_EACH, _MOST_COORDINATES))
+            if (width := min(levels // _CATEGORIES_EACH, most))
         ]
 
     @property
@@ -85,9 +86,10 @@ def _descriptors(numeric: FloatArray, codes: IntArray) -> BoolArray:
 def _coordinates(believed: FloatArray, width: int) -> FloatArray:
     """(L, m) beliefs to (L, width) coordinates."""
     apart = believed - believed.mean(axis=0)
-    left, _, right = np.linalg.svd(apart, full_matrices=False)
+    left, strength, right = np.linalg.svd(apart, full_matrices=False)
     # A sign that does not flip from one look to the next: the second surrogate starts where it stopped.
     towards = np.where(right[:width].sum(axis=1) < 0, -1.0, 1.0)
-    coordinates: FloatArray = left[:, :width] * towards
-    spread = coordinates.std(axis=0)
-    return np.where(spread > _LEAST_SPREAD, coordinates / np.maximum(spread, _LEAST_SPREAD), 0.0)
+    # Each column of `left` has mean square 1/L. Directions in which nothing differs are arbitrary, and left out.
+    scaled = left[:, :width] * towards * len(believed) ** 0.5
+    coordinates: FloatArray = np.where(strength[:width] > _LEAST_STRENGTH, scaled, 0.0)
+    return coordinates

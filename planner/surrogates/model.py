@@ -20,7 +20,7 @@ from planner.surrogates.committee import Committee, Learner
 from planner.surrogates.physics import Covers, LatencyLaw, batch_of
 from planner.surrogates.quantities import Data, Quantity, Target, data_of, merged, targets_of
 
-__all__ = ["Foresight", "GridModel", "Prediction", "expected_ape"]
+__all__ = ["Foresight", "GridModel", "Prediction", "expected_ape", "few_runs_width"]
 
 _Z90 = 1.6448536269514722
 _FEW_RUNS_WIDTH = 5.0
@@ -122,8 +122,7 @@ class GridModel:
         # Each run counts once however long its trajectory; one outlier must not widen every interval.
         squares = np.bincount(of_run, np.minimum(foresight.z**2, _LARGEST_Z**2)) / np.bincount(of_run)
         seen = float(np.sqrt((np.sum(squares) + _CALIBRATION_WEIGHT) / (len(runs) + _CALIBRATION_WEIGHT)))
-        # Few runs know neither σ nor how the grid bends where they have not been.
-        return seen * (1 + _FEW_RUNS_WIDTH / max(len(runs), 1))
+        return seen * few_runs_width(len(runs))
 
     def ceiling(self, target: str) -> float:
         """The accuracy that noise leaves to a perfect prediction, on average over the grid."""
@@ -204,6 +203,12 @@ class GridModel:
         measured, position = measured[position >= 0], position[position >= 0]
         mean[measured], std[measured] = said[0][position], said[1][position]
         return mean, std
+
+
+def few_runs_width(runs: int) -> float:
+    """The factor on errors that so few runs could not show: the model learned from the runs that judge it, and knows
+    neither σ nor how the grid bends where they have not been."""
+    return 1 + _FEW_RUNS_WIDTH / max(runs, 1)
 
 
 def expected_ape(std: FloatArray) -> FloatArray:

@@ -26,11 +26,11 @@ def surely(accuracy: float, ceiling: float = 1.0) -> Estimate:
 
 
 @given(st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), max_size=12), st.floats(0.01, 0.99))
-def test_the_rule_wants_every_target_on_three_looks_in_a_row(looks: list[tuple[float, float]], asked: float) -> None:
+def test_the_rule_wants_every_target_on_two_looks_in_a_row(looks: list[tuple[float, float]], asked: float) -> None:
     rule, met = AccuracyRule(asked), 0
     for a, b in looks:
         met = met + 1 if 1 - a <= 1 - asked and 1 - b <= 1 - asked else 0
-        assert rule.look({"a": surely(a), "b": surely(b)}) == ("accuracy" if met >= 3 else None)
+        assert rule.look({"a": surely(a), "b": surely(b)}) == ("accuracy" if met >= 2 else None)
 
 
 def test_what_cannot_be_told_is_not_reached() -> None:
@@ -44,16 +44,16 @@ def test_what_cannot_be_told_is_not_reached() -> None:
 
 @pytest.mark.parametrize(("looks", "reason"), [
     # Noise leaves 0.9 to a perfect prediction, 0.95 is asked for, and 0.89 is near to all there is.
-    ([{"a": surely(0.89, 0.9)}] * 3, "noise"),
-    ([{"a": surely(0.89, 0.9)}] * 2, None),
+    ([{"a": surely(0.89, 0.9)}] * 2, "noise"),
+    ([{"a": surely(0.89, 0.9)}], None),
     ([{"a": surely(0.85, 0.9)}] * 9, None),  # more can be learned
     ([{"a": surely(0.93, 0.945)}] * 9, None),  # near to the ceiling, but that is not surely too low
-    ([{"a": surely(0.96, 0.9)}] * 3, "accuracy"),  # it was reached all the same
-    ([{"a": surely(0.89, 0.9), "b": surely(0.96)}] * 3, "noise"),
+    ([{"a": surely(0.96, 0.9)}] * 2, "accuracy"),  # it was reached all the same
+    ([{"a": surely(0.89, 0.9), "b": surely(0.96)}] * 2, "noise"),
     ([{"a": surely(0.89, 0.9), "b": surely(0.94)}] * 9, None),
     ([{"a": surely(0.89, 0.9), "b": None}] * 9, None),
-    ([{"a": surely(0.89, 0.9)}] * 2 + [{"a": surely(0.85, 0.9)}, {"a": surely(0.89, 0.9)}], None),
-    ([{"a": surely(0.89, 0.9)}] * 2 + [{"a": surely(0.96, 0.9)}], "accuracy"),
+    ([{"a": surely(0.89, 0.9)}, {"a": surely(0.85, 0.9)}, {"a": surely(0.89, 0.9)}], None),
+    ([{"a": surely(0.89, 0.9)}, {"a": surely(0.96, 0.9)}], "accuracy"),
 ])
 def test_what_noise_forbids_is_not_waited_for(looks: list[dict[str, Estimate | None]], reason: str | None) -> None:
     rule = AccuracyRule(0.95)

@@ -43,13 +43,15 @@ def test_expected_ape_is_that_of_draws() -> None:
         assert expected_ape(np.array([std]))[0] == pytest.approx(np.mean(np.abs(np.expm1(std * z))), rel=0.01)
 
 
-def test_estimates_are_honest_over_seeds() -> None:
-    """On average within two points of the truth, whose 90 % interval holds it nearly always."""
+@pytest.mark.parametrize(("runs", "understated"), [(24, 0.04), (72, 0.02)])
+def test_estimates_are_honest_over_seeds(runs: int, understated: float) -> None:
+    """On average they promise no more than is true, and of points drawn at random, which are easier to judge by than
+    chosen ones, little less; the 90 % interval nearly always holds the truth."""
     grid, off, inside = _grid(), [], []
     for seed in range(12):
         rng = np.random.default_rng(seed)
         truth = _truth(grid, rng, 0.05)
-        seen = _study(grid, truth, rng.choice(len(grid), 24, replace=False))
+        seen = _study(grid, truth, rng.choice(len(grid), runs, replace=False))
         model = GridModel(grid, None).fit(seen)
         estimate = estimate_accuracy(model, ~seen.known, np.ones(len(grid)))["latency_ms"]
         prediction = model.predict()
@@ -59,7 +61,7 @@ def test_estimates_are_honest_over_seeds() -> None:
         assert estimate is not None and estimate.low < estimate.estimated < estimate.high
         off.append(estimate.estimated - found.accuracy)
         inside.append(estimate.low <= found.accuracy <= estimate.high)
-    assert abs(np.mean(off)) < 0.02
+    assert -understated < np.mean(off) < 0.01
     assert np.mean(inside) >= 0.75
 
 
@@ -90,11 +92,13 @@ def _told(ape: list[float], runs: list[int], expected: float = 0.1) -> tuple[flo
 
 def test_the_error_is_corrected_by_what_was_foretold_by_hand() -> None:
     """Errors of 0.3, 0.1 and 0.2 where 0.1 was expected of each; four runs more are believed to be as expected:
-    (0.3 + 0.1 + 0.2 + 0.4) / (0.3 + 0.4). Each run counts once, however many readings it gave."""
+    (0.3 + 0.1 + 0.2 + 0.4) / (0.3 + 0.4). Each run counts once, however many readings it gave. The model has seen what
+    it is judged by, and three runs show little: 1 + 5/3 times as much."""
+    few = 1 + 5 / 3
     error, _, _ = _told([0.3, 0.1, 0.2], [7, 8, 9])
-    assert error == pytest.approx(1 / 0.7, rel=1e-9)
-    assert _told([0.2, 0.3, 0.4, 0.1, 0.2], [7, 7, 7, 8, 9])[0] == pytest.approx(1 / 0.7, rel=1e-9)
-    assert _told([0.1] * 3, [7, 8, 9])[0] == pytest.approx(1, rel=1e-9)
+    assert error == pytest.approx(few / 0.7, rel=1e-9)
+    assert _told([0.2, 0.3, 0.4, 0.1, 0.2], [7, 7, 7, 8, 9])[0] == pytest.approx(few / 0.7, rel=1e-9)
+    assert _told([0.1] * 3, [7, 8, 9])[0] == pytest.approx(few, rel=1e-9)
     assert _told([0.2] * 1000, list(range(1000)))[0] == pytest.approx(2, rel=0.01)
 
 

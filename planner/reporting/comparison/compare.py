@@ -26,6 +26,7 @@ from planner.reporting.comparison.ratios import At, Ratios
 from planner.reporting.known import known_of
 from planner.space.grid import Grid
 from planner.space.types import BoolArray, IntArray, StudyError
+from planner.surrogates.model import few_runs_width
 
 __all__ = ["Comparison", "Side", "common_rows", "compare", "with_scatter"]
 
@@ -34,7 +35,6 @@ _Z90 = 1.6448536269514722
 _LIKELY = 0.5
 # Fewer runs that both sides made say too little about how runs scatter; a scatter known from few is made wider.
 _LEAST_PAIRS = 10
-_FEW_RUNS_WIDTH = 5.0
 _NORMAL_MAD = 1.4826
 
 
@@ -121,7 +121,7 @@ def with_scatter(a: At, b: At) -> tuple[At, At]:
     spread = float(_NORMAL_MAD * np.median(np.abs(difference - np.median(difference))))
     if not spread:  # half of the readings are the very same: one recorded grid, or a metric in coarse steps
         return a, b
-    each = spread * (1 + _FEW_RUNS_WIDTH / runs) / math.sqrt(2)
+    each = spread * few_runs_width(runs) / math.sqrt(2)
 
     def narrowed(side: At) -> At:
         sigma = np.where(both, np.minimum(side.sigma, np.maximum(each, side.repeated)), side.sigma)
