@@ -1,7 +1,7 @@
 """Ablations of our own strategy: each changes one thing of it, so that a simulation shows what that thing is worth.
 
 no_law          no latency law: neither for the targets nor for the costs
-law_only        the Gaussian process that knows a latency law alone, without the plain one beside it
+law_only        the Gaussian process that knows most, the latency law and what is alike, without the others beside it
 no_likeness     models are exchangeable: none is told to be like another
 no_cost         information for its own sake: neither prices nor engine starts divide it
 no_starts       a batch is chosen as if starting an engine took nothing; it is paid all the same

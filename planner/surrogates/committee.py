@@ -1,9 +1,9 @@
-"""Two beliefs about one quantity, averaged: one that only interpolates, and one that also knows a latency law, and
-which categories the first believes to be alike.
+"""Beliefs about one quantity, averaged: one that only interpolates; one that also knows a latency law; and, where there
+are many categories, one that knows besides which of them the first believes to be alike.
 
 The law (physics.py) helps most where cheap points must tell about dear ones, and alone it hurts where a grid does not
-obey it; likeness (likeness.py) helps where there are many models. The average keeps the gains, and where the two
-disagree it says so by a wider interval.
+obey it; likeness (likeness.py) helps most while little is measured of each model. The average keeps the gains, and
+where the members disagree it says so by a wider interval.
 
 Each is judged by what it said of each run before that run was made, in the later half of the runs: those lie where the
 belief was least sure when they were chosen, as the unmeasured points do now. Leaving out one run of all, the usual way,
@@ -21,7 +21,6 @@ import numpy as np
 
 from planner.space.types import Features, FloatArray, IntArray, Surrogate
 from planner.surrogates.gp import GaussianProcess
-from planner.surrogates.kernels import ALL_TERMS
 from planner.surrogates.likeness import Likeness
 
 __all__ = ["Committee", "Learner", "Single"]
@@ -92,10 +91,10 @@ class Single:
 
 
 class Committee:
-    """Two Gaussian processes as one Learner; the plain one alone where there is no law and are few categories.
+    """Gaussian processes as one Learner; the plain one alone where there is no law and are few categories.
 
-    heard: the only member to believe, 0 the plain one, -1 the last; both where None. alike: whether the second member
-    is told which categories are alike.
+    heard: the only member to believe, 0 the plain one, -1 the last; all where None. alike: whether there is a member
+    that is told which categories are alike.
     """
 
     def __init__(self, features: Features, heard: int | None = None, alike: bool = True) -> None:
@@ -103,23 +102,25 @@ class Committee:
         self._heard = heard
         self._plain = GaussianProcess()
         self._likeness = Likeness(features) if alike else Likeness(features, most=0)
-        # The law stands for what bends between the sizes of one model; what is left to a category is a level and tilt,
-        # and a shape of its own only where it can be told from that of its neighbours.
-        self._lawful = GaussianProcess(
-            linear_only=(features.numeric.shape[1],),
-            category_terms=ALL_TERMS if self._likeness.width else ("offset", "slope"))
+        law = (features.numeric.shape[1],)
+        # The law stands for what bends between the sizes of one model; what is left to a category is a level and tilt.
+        self._lawful = GaussianProcess(linear_only=law, category_terms=("offset", "slope"))
+        self._told = GaussianProcess(linear_only=law)
 
     def fit(
         self, rows: IntArray, y: FloatArray, runs: IntArray, noise: FloatArray | None = None,
         share_luck: bool = False, law: FloatArray | None = None,
     ) -> Self:
-        """Learn; the law is one more column of the second member's linear part, likeness more columns throughout."""
+        """Learn; the law is one more column of a member's linear part, likeness more columns throughout."""
         groups = runs if share_luck else None
         self.members_ = [(self._plain.fit(self.features[rows], y, noise, groups), self.features)]
-        lawful = law is not None and np.ptp(law) > 1e-9
-        if lawful or self._likeness.width:
-            features = self._second_features(law if lawful else None)
+        if law is not None and np.ptp(law) > 1e-9:
+            features = self._wider(_standardised(law))
             self.members_.append((self._lawful.fit(features[rows], y, noise, groups), features))
+        if self._likeness.width:
+            known = np.zeros(len(self.features)) if law is None else _standardised(law)
+            features = self._wider(known, self._likeness.columns(self._plain))
+            self.members_.append((self._told.fit(features[rows], y, noise, groups), features))
         if self._heard is not None:
             self.members_ = [self.members_[self._heard]]
         distinct = np.unique(runs)
@@ -153,10 +154,9 @@ class Committee:
         member, features = self.members_[0]
         return member.covariance(features[rows], features[others])
 
-    def _second_features(self, law: FloatArray | None) -> Features:
-        standardised = np.zeros(len(self.features)) if law is None else (law - law.mean()) / law.std()
-        numeric = np.column_stack([self.features.numeric, standardised, self._likeness.columns(self._plain)])
-        return Features(numeric, self.features.category, self.features.levels)
+    def _wider(self, *columns: FloatArray) -> Features:
+        return Features(
+            np.column_stack([self.features.numeric, *columns]), self.features.category, self.features.levels)
 
     def _trust(self, y: FloatArray, runs: IntArray) -> FloatArray:
         """π; equal while there are few runs.
@@ -168,6 +168,11 @@ class Committee:
         errors = np.array([_squared_error(y - mean, runs) for mean, _ in self._ahead])
         trust: FloatArray = (1 / errors) / np.sum(1 / errors)
         return trust
+
+
+def _standardised(law: FloatArray) -> FloatArray:
+    standardised: FloatArray = (law - law.mean()) / max(float(law.std()), 1e-9)
+    return standardised
 
 
 def _squared_error(error: FloatArray, runs: IntArray) -> float:
