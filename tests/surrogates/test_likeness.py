@@ -82,8 +82,11 @@ def test_where_nothing_tells_categories_apart_there_is_nothing_to_tell() -> None
     assert not Likeness(X).columns(flat).any()
 
 
-def test_a_committee_without_a_law_still_has_a_second_member_where_there_are_many_categories() -> None:
-    for levels, members in ((16, 2), (4, 1)):
-        X, y, _ = families(levels)
-        rows = measured(levels, 6)
-        assert len(Committee(X).fit(rows, y[rows], np.arange(len(rows))).members_) == members
+@pytest.mark.parametrize(("levels", "law", "members"), [(16, True, 3), (16, False, 2), (4, True, 2), (4, False, 1)])
+def test_many_categories_bring_a_member_of_their_own(levels: int, law: bool, members: int) -> None:
+    X, y, _ = families(levels)
+    rows = measured(levels, 6)
+    runs = np.arange(len(rows))
+    known = X.numeric[:, 0] if law else None
+    assert len(Committee(X).fit(rows, y[rows], runs, law=known).members_) == members
+    assert len(Committee(X, alike=False).fit(rows, y[rows], runs, law=known).members_) == 1 + law
