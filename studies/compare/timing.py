@@ -25,16 +25,16 @@ from planner.simulation.botorch_qnipv import BotorchQnipv
 from planner.space.grid import Grid, full_grid
 from planner.space.types import Axis, Cost, Measurement, Point, Reading, Role, Scale, Scope, Status
 
-_MODELS = {"small": 1.0, "medium": 7.0, "large": 30.0, "giant": 70.0}
 _GROWTH = 1.12
 
 
-def _grid(points: int) -> Grid:
-    """About `points` points."""
-    batches = tuple(range(1, max(2, round(points / (4 * 3 * 10 * 8))) + 1))
+def _grid(points: int, models: int) -> Grid:
+    """About `points` points of so many models of 1 to 70 billion parameters."""
+    batches = tuple(range(1, max(2, round(points / (models * 3 * 10 * 8))) + 1))
+    sizes = tuple(np.geomspace(1.0, 70.0, models).tolist())
     return full_grid([
-        Axis("model", tuple(_MODELS), Scope.ENGINE, Scale.CATEGORY, (Role.MODEL,),
-             {"params_b": tuple(_MODELS.values())}),
+        Axis("model", tuple(f"{size:.3g}B" for size in sizes), Scope.ENGINE, Scale.CATEGORY, (Role.MODEL,),
+             {"params_b": sizes}),
         Axis("tensor_parallel_size", (1, 2, 4), Scope.ENGINE, Scale.LOG, (Role.ACCELERATORS,)),
         Axis("input_len", tuple(2**k for k in range(5, 15)), scale=Scale.LOG, roles=(Role.INPUT_TOKENS,)),
         Axis("output_len", tuple(2**k for k in range(3, 11)), scale=Scale.LOG, roles=(Role.OUTPUT_TOKENS,)),
@@ -44,7 +44,7 @@ def _grid(points: int) -> Grid:
 
 def _latency(point: Point, rng: np.random.Generator) -> float:
     """Seconds, with 5 % of noise."""
-    size, devices = _MODELS[str(point["model"])], float(point["tensor_parallel_size"])
+    size, devices = float(str(point["model"]).removesuffix("B")), float(point["tensor_parallel_size"])
     i, o, b = (float(point[name]) for name in ("input_len", "output_len", "batch_size"))
     prefill = 2e-5 * size * i * b / devices
     step = 0.003 + size * 0.002 / devices + 2e-7 * b * (i + o / 2) + 1e-5 * b * size / devices
@@ -95,10 +95,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--points", type=int, default=20_000)
     parser.add_argument("--runs", type=int, default=200)
+    parser.add_argument("--models", type=int, default=4)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--ours-only", action="store_true", help="without BoTorch")
     asked = parser.parse_args()
-    grid = _grid(asked.points)
+    grid = _grid(asked.points, asked.models)
     batch = round(asked.runs * (_GROWTH - 1))
     makers = {"sweepwise": _ours} if asked.ours_only else {"sweepwise": _ours, "botorch_qnipv": _botorch}
     times: dict[str, list[tuple[float, float]]] = {name: [] for name in makers}
@@ -106,7 +107,8 @@ def main() -> None:
         for seed in range(asked.rounds):
             for name, make in makers.items():  # in turn, so that a slow minute hits both
                 times[name].append(_round(make, grid, asked.runs, seed))
-    print(f"{len(grid):,} points, {asked.runs} runs, {asked.rounds} rounds; median [range], seconds")
+    print(f"{len(grid):,} points of {asked.models} models, {asked.runs} runs, {asked.rounds} rounds; "
+          "median [range], seconds")
     for i, look in enumerate(("cold", "warm")):
         for name, seconds in times.items():
             own = [s[i] for s in seconds]
