@@ -13,11 +13,13 @@ from plotly.subplots import make_subplots
 __all__ = ["write_figure"]
 
 _COLOURS: Final = qualitative.D3 + qualitative.Dark24
+# A logarithmic axis labels what lies between powers of ten by its first digit alone, which few read rightly.
+_TICKS: Final = [step * 10.0**power for power in range(-3, 3) for step in (1, 2, 5)]
 
 
 def write_figure(table: pd.DataFrame, path: Path) -> None:
-    """Median lines and 90 % bands of `curves.equal_cost`, cost in per cent of the full cost on a log axis; a row of
-    panels a study."""
+    """Median lines and 90 % bands of `curves.equal_cost`, cost in per cent of the full cost on a log axis; a panel
+    for each study and target."""
     panels = list(table.groupby(["study", "target"], sort=False))
     columns = int(table.groupby("study")["target"].nunique().max())
     figure = make_subplots(
@@ -31,7 +33,8 @@ def write_figure(table: pd.DataFrame, path: Path) -> None:
                 figure.add_trace(trace, row=i // columns + 1, col=i % columns + 1)
             named.add(str(name))
     lowest = float(table["median"].clip(lower=0).min())
-    figure.update_xaxes(type="log", title_text="cost, % of the full cost")
+    figure.update_xaxes(
+        type="log", tickvals=_TICKS, ticktext=[f"{tick:g}" for tick in _TICKS], title_text="cost, % of the full cost")
     figure.update_yaxes(range=[lowest * 100 - 2, 100], title_text="accuracy, %", col=1)
     figure.update_layout(template="plotly_white", hovermode="x unified", height=420 * -(-len(panels) // columns),
                          title="Accuracy on the points not measured: median over seeds, 90 % bootstrap interval")
