@@ -26,7 +26,7 @@ import numpy as np
 
 from planner.acquisition.initial import by_engine
 from planner.ledger.observations import Observations
-from planner.space.types import FloatArray, IntArray
+from planner.space.types import BoolArray, FloatArray, IntArray
 from planner.surrogates.cost import CostModel
 from planner.surrogates.model import GridModel
 
@@ -45,25 +45,30 @@ _REFERENCES = 400
 
 @dataclass(eq=False)
 class _Field:
-    """Posterior covariance of one quantity: between candidates and references, and among candidates."""
+    """Posterior covariance of one quantity: between candidates and references, and among candidates. tells: whether a
+    run at each candidate measures it at all, (n,)."""
 
     to_references: FloatArray
     among: FloatArray
     weights: FloatArray
     noise: float
+    tells: BoolArray
 
     def gain(self) -> FloatArray:
         noisy = np.maximum(np.diagonal(self.among), 0.0) + self.noise**2 + 1e-12
-        gain: FloatArray = (self.to_references**2 @ self.weights) / noisy
+        gain: FloatArray = self.tells * (self.to_references**2 @ self.weights) / noisy
         return gain
 
     def part(self, candidates: IntArray) -> _Field:
         """The same for some of the candidates only."""
         return _Field(
-            self.to_references[candidates], self.among[np.ix_(candidates, candidates)], self.weights, self.noise)
+            self.to_references[candidates], self.among[np.ix_(candidates, candidates)], self.weights, self.noise,
+            self.tells[candidates])
 
     def observe(self, c: int) -> None:
-        """Condition on a noisy reading at candidate c."""
+        """Condition on a noisy reading at candidate c, where it gives one."""
+        if not self.tells[c]:
+            return
         noisy = max(self.among[c, c], 0.0) + self.noise**2 + 1e-12
         column = self.among[:, c].copy()
         self.to_references = self.to_references - np.outer(column / noisy, self.to_references[c])
@@ -172,7 +177,8 @@ def _fields(model: GridModel, candidates: IntArray, references: IntArray, succes
         if learner is None or both is None:
             continue
         n = len(candidates)
-        fields.append(_Field(both[:, n:], both[:, :n], weights[quantity.name] * success[references], learner.noise_))
+        fields.append(_Field(both[:, n:], both[:, :n], weights[quantity.name] * success[references], learner.noise_,
+                             model.tells(quantity)[candidates]))
     return fields
 
 

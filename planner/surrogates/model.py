@@ -15,7 +15,7 @@ from scipy.special import ndtr
 from planner.ledger.observations import Observations
 from planner.space.grid import Grid
 from planner.space.metrics import is_first, is_gain, is_step
-from planner.space.types import Features, FloatArray, IntArray, Role
+from planner.space.types import BoolArray, Features, FloatArray, IntArray, Role
 from planner.surrogates.committee import Committee, Learner
 from planner.surrogates.physics import Covers, LatencyLaw, batch_of
 from planner.surrogates.quantities import Data, Quantity, Target, data_of, merged, targets_of
@@ -103,6 +103,14 @@ class GridModel:
             for name, share in target.shares(means, rows).items():
                 total[name] = total.get(name, np.zeros(len(rows))) + share**2
         return total
+
+    def tells(self, quantity: Quantity) -> BoolArray:
+        """Whether a run at each point measures the quantity, (N,): one token has no time between tokens."""
+        single: BoolArray = self.grid.size_column(Role.OUTPUT_TOKENS) == 1
+        # Ones stand, too, for a length that is no axis and that nobody knows.
+        if single.all() or not is_step(quantity.name.partition(" ")[2]):
+            return np.ones(len(self.grid), dtype=bool)
+        return np.logical_not(single)
 
     def predict(self) -> Prediction:
         """All targets at all points, intervals calibrated by foresight."""

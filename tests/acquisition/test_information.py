@@ -262,3 +262,43 @@ def test_the_initial_design_spreads_and_starts_cheap() -> None:
     assert proxy[design].sum() < typical
     assert initial_design(grid, None, seed=1).tolist() == design.tolist()
     assert initial_design(grid, None, seed=2).tolist() != design.tolist()
+
+
+def _tokens(outputs: tuple[int, ...], seconds: float = 1.0) -> Observations:
+    """Time per output token over batch and output sizes, seen at every fourth point; every run costs the same."""
+    grid = full_grid([
+        Axis("batch_size", tuple(range(1, 17)), scale=Scale.LOG, roles=(Role.BATCH,)),
+        Axis("output_len", outputs, scale=Scale.LOG, roles=(Role.OUTPUT_TOKENS,)),
+    ])
+    seen = Observations(grid, ("tpot_ms",))
+    length = grid.size_column(Role.OUTPUT_TOKENS)
+    for number, row in enumerate(np.flatnonzero(length == length.max())[::4]):
+        point = grid.point(int(row))
+        reading = Reading(point, {"tpot_ms": (5 + 0.3 * float(point["batch_size"]),)}, seconds)
+        seen.add(Run(number, point, Measurement(Status.OK, Cost(measure_s=seconds), (reading,))))
+    return seen
+
+
+def _length(seen: Observations, rows: list[int]) -> FloatArray:
+    return seen.grid.size_column(Role.OUTPUT_TOKENS)[rows]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_one_token_tells_nothing_about_the_time_between_tokens(seed: int) -> None:
+    """Such runs come last, however many are asked for; where no other is left they are made all the same."""
+    seen = _tokens((1, 8))
+    others = int((_length(seen, list(seen.open_rows)) > 1).sum())
+    chosen = _batch_of(seen, others + 3, seed)
+    assert sorted(_length(seen, chosen)) == [1.0] * 3 + [8.0] * others
+
+
+def test_a_length_that_is_no_axis_forbids_nothing() -> None:
+    """All outputs of one known length of one: whatever is called a time per token there is measured by every run."""
+    seen = _tokens((1,))
+    model = GridModel(seen.grid, None).fit(seen)
+    assert all(model.tells(quantity).all() for quantity in model.quantities)
+
+
+def _batch_of(seen: Observations, size: int, seed: int) -> list[int]:
+    model, cost = GridModel(seen.grid, None).fit(seen), CostModel(seen.grid, lambda _: 1.0).fit(seen)
+    return choose_batch(model, cost, seen, np.ones(len(seen.grid)), size, np.random.default_rng(seed))
