@@ -8,7 +8,7 @@ import numpy as np
 
 from planner.acquisition.strategy import Belief
 from planner.ledger.observations import Observations
-from planner.space.types import BoolArray, FloatArray, Role, StudyError, Value
+from planner.space.types import BoolArray, FloatArray, StudyError, Value
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -44,8 +44,8 @@ def answers(belief: Belief, seen: Observations, target: str) -> tuple[FloatArray
 def undefined(metric: str, seen: Observations) -> BoolArray:
     """Where the metric has no meaning, (N,): measured without it, or a time between tokens at one output token."""
     nowhere: BoolArray = seen.measured & ~np.isfinite(seen.column(metric))
-    if {"tpot", "itl"} & set(metric.split("_")) and seen.grid.by_role(Role.OUTPUT_TOKENS) is not None:
-        nowhere |= seen.grid.size_column(Role.OUTPUT_TOKENS) == 1
+    if {"tpot", "itl"} & set(metric.split("_")):
+        nowhere |= seen.grid.single_token
     return nowhere
 
 

@@ -14,7 +14,19 @@ from typing import Any, Final
 import numpy as np
 
 from planner.space.expressions import Expression
-from planner.space.types import Axis, Features, FloatArray, IntArray, Point, Role, Scale, Scope, StudyError, Value
+from planner.space.types import (
+    Axis,
+    BoolArray,
+    Features,
+    FloatArray,
+    IntArray,
+    Point,
+    Role,
+    Scale,
+    Scope,
+    StudyError,
+    Value,
+)
 
 __all__ = ["Grid", "full_grid", "grid_of_rows"]
 
@@ -76,6 +88,12 @@ class Grid:
         if axis is None or any(isinstance(value, str) for value in axis.values):
             return np.ones(len(self))
         return np.asarray(self.column(axis.name), dtype=float)
+
+    @cached_property
+    def single_token(self) -> BoolArray:
+        """Where an output is one token, (N,): no time between tokens is defined there. False where no axis says."""
+        single: BoolArray = self.size_column(Role.OUTPUT_TOKENS) == 1
+        return single if self.by_role(Role.OUTPUT_TOKENS) is not None else np.zeros(len(self), dtype=bool)
 
     @cached_property
     def engine(self) -> IntArray:

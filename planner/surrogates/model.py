@@ -106,8 +106,8 @@ class GridModel:
 
     def tells(self, quantity: Quantity) -> BoolArray:
         """Whether a run at each point measures the quantity, (N,): one token has no time between tokens."""
-        single: BoolArray = self.grid.size_column(Role.OUTPUT_TOKENS) == 1
-        # Ones stand, too, for a length that is no axis and that nobody knows.
+        single = self.grid.single_token
+        # Where every output is one token, whatever is called a time per token there is measured by every run.
         if single.all() or not is_step(quantity.name.partition(" ")[2]):
             return np.ones(len(self.grid), dtype=bool)
         return np.logical_not(single)
