@@ -16,16 +16,19 @@ __all__ = ["by_engine", "cost_proxy", "initial_design", "initial_size"]
 
 # How strongly cheap points are preferred: 0 spreads blindly, 1/2 starves the dear corner where runs are few.
 _THRIFT = 1 / 3
-_SHARE = 0.015
-_MOST = 60
+_RUNS_A_SIZE = 3
 _CANDIDATES = 20_000
 
 
 def initial_size(grid: Grid, trajectory: str | None) -> int:
-    """Runs of the initial design: 1.5 % of the points, within what the axes need and a fit can use."""
-    covered = (len(grid.axis(trajectory).values) + 1) / 2 if trajectory else 1.0
-    swept = sum(len(axis.values) > 1 for axis in grid.axes)
-    return min(int(np.clip(_SHARE * len(grid) / covered, 4 * swept, _MOST)), len(_candidates(grid, trajectory)))
+    """Runs of the initial design: three for each size that is swept, to see it bend, and one for each value of a
+    category, to see its level. A trajectory sweeps its own axis in every run. How many points the grid has does not
+    matter: what else there is to learn of it, the belief that these runs give finds out better than spreading does."""
+    runs = sum(
+        len(axis.values) if axis.scale is Scale.CATEGORY else _RUNS_A_SIZE
+        for axis in grid.axes if len(axis.values) > 1 and axis.name != trajectory
+    )
+    return min(max(runs, 1), len(_candidates(grid, trajectory)))
 
 
 def initial_design(grid: Grid, trajectory: str | None, seed: int) -> IntArray:
@@ -58,13 +61,14 @@ def by_engine(rows: IntArray, engines: IntArray, running: int | None = None) -> 
 
 
 def _candidates(grid: Grid, trajectory: str | None) -> IntArray:
-    """Where runs are read as trajectories, those to the middle of their axis: long enough to tell how latency grows
-    with each token, for little more than the price of the first token."""
+    """Where runs are read as trajectories, those to a quarter of their axis: long enough to tell how latency grows with
+    each token, for little more than the price of the first token."""
     if trajectory is None:
         return np.arange(len(grid))
     codes = grid.codes[:, grid.position(trajectory)]
-    middle = np.flatnonzero(codes == len(grid.axis(trajectory).values) // 2)
-    return middle if len(middle) else np.arange(len(grid))
+    # The shortest output may be of one token, which tells nothing of the time between tokens.
+    quarter = np.flatnonzero(codes == min(max(len(grid.axis(trajectory).values) // 4, 1), codes.max()))
+    return quarter if len(quarter) else np.arange(len(grid))
 
 
 def cost_proxy(grid: Grid) -> FloatArray:

@@ -264,6 +264,33 @@ def test_the_initial_design_spreads_and_starts_cheap() -> None:
     assert initial_design(grid, None, seed=2).tolist() != design.tolist()
 
 
+@pytest.mark.parametrize("finer", [1, 8])
+def test_the_initial_design_counts_what_there_is_to_learn_and_not_the_points(finer: int) -> None:
+    """Three runs for each size, one for each category; a trajectory learns its own axis, and one value nothing."""
+    grid = full_grid([
+        Axis("model", ("a", "b", "c", "d"), Scope.ENGINE, Scale.CATEGORY),
+        Axis("dtype", ("bfloat16",), Scope.ENGINE, Scale.CATEGORY),
+        Axis("input_len", tuple(range(16, 16 * 8 * finer, 16)), scale=Scale.LOG, roles=(Role.INPUT_TOKENS,)),
+        Axis("output_len", (1, 2, 4, 8), scale=Scale.LOG, roles=(Role.OUTPUT_TOKENS,)),
+    ])
+    assert initial_size(grid, None) == 4 + 3 + 3
+    assert initial_size(grid, "output_len") == 4 + 3
+    assert initial_size(full_grid([Axis("batch_size", (1, 2))]), None) == 2  # no more than there are
+    assert initial_size(full_grid([Axis("batch_size", (4,))]), None) == 1
+
+
+@pytest.mark.parametrize(("outputs", "length"), [((1, 2), 2), ((1, 2, 4), 2), ((1, 2, 4, 8, 16, 32, 64, 128), 4)])
+def test_the_first_trajectories_are_short_and_tell_the_time_between_tokens(
+    outputs: tuple[int, ...], length: int,
+) -> None:
+    grid = full_grid([
+        Axis("batch_size", (1, 2, 4, 8), scale=Scale.LOG, roles=(Role.BATCH,)),
+        Axis("output_len", outputs, scale=Scale.LOG, roles=(Role.OUTPUT_TOKENS,)),
+    ])
+    design = initial_design(grid, "output_len", seed=0)
+    assert set(grid.size_column(Role.OUTPUT_TOKENS)[design]) == {length}
+
+
 def _tokens(outputs: tuple[int, ...], seconds: float = 1.0) -> Observations:
     """Time per output token over batch and output sizes, seen at every fourth point; every run costs the same."""
     grid = full_grid([
