@@ -20,7 +20,7 @@ import numpy as np
 from planner.space.types import BoolArray, Features, FloatArray, IntArray
 from planner.surrogates.gp import GaussianProcess
 
-__all__ = ["Likeness"]
+__all__ = ["Likeness", "likened"]
 
 # A coordinate for each so many categories: with fewer, every category is a dimension of its own.
 _CATEGORIES_EACH = 8
@@ -54,6 +54,11 @@ class Likeness:
             believed = surrogate.predict(places)[0].reshape(levels, -1)
             found.append(_coordinates(believed, width)[self._features.category[:, axis]])
         return np.column_stack(found)
+
+
+def likened(levels: tuple[int, ...]) -> int:
+    """How many categories are placed by likeness, over all axes of so many levels each."""
+    return sum(count for count in levels if count >= _CATEGORIES_EACH)
 
 
 def _places(features: Features, axis: int) -> Features:
