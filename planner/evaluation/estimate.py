@@ -15,7 +15,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from planner.space.types import BoolArray, FloatArray
-from planner.surrogates.likeness import likened
 from planner.surrogates.model import Foresight, GridModel, expected_ape, few_runs_width
 
 __all__ = ["Estimate", "estimate_accuracy"]
@@ -24,9 +23,6 @@ __all__ = ["Estimate", "estimate_accuracy"]
 # recorded grids, its rms was 0.8 below 30 runs, 0.57 at 30 to 60, 0.27 at 60 to 100, 0.2 from there on.
 _MODEL_SPREAD = 0.16
 _FEW_RUNS_SPREAD = 10.0
-# What each category adds to that whose likeness to others was read off the very runs that judge the belief: these then
-# come out better than the unmeasured points will, by up to a half while there are few runs for each.
-_LIKENED_SPREAD = 0.5
 # The prior belief that the model expects rightly counts as so many runs.
 _BELIEVED_RUNS = 4.0
 _BOOTSTRAPS = 200
@@ -76,7 +72,6 @@ def estimate_accuracy(model: GridModel, unmeasured: BoolArray, weight: FloatArra
     (N,) that it can run. None where too few runs have been made to say anything."""
     prediction = model.predict()
     weights = np.where(unmeasured, weight, 0.0)
-    few_runs = _FEW_RUNS_SPREAD + _LIKENED_SPREAD * likened(model.grid.features.levels)
     estimates: dict[str, Estimate | None] = {}
     for target in model.targets_:
         foresight = model.foresight_[target.name]
@@ -92,7 +87,7 @@ def estimate_accuracy(model: GridModel, unmeasured: BoolArray, weight: FloatArra
         ape = expected_ape(std) if target.log else std * np.sqrt(2 / np.pi) / np.maximum(value, 1e-12)
         expected = float(np.average(ape, weights=weights))
         ratio, spread = _correction(foresight, np.random.default_rng(seed))
-        half = np.exp(_Z_ENDS * np.linalg.norm([spread, _MODEL_SPREAD, few_runs / runs]))
+        half = np.exp(_Z_ENDS * np.linalg.norm([spread, _MODEL_SPREAD, _FEW_RUNS_SPREAD / runs]))
         error = expected * ratio * few_runs_width(runs)
         # Where errors prove smaller than expected, so does the noise that is a part of them.
         ceiling = 1 - (1 - model.ceiling(target.name)) * min(ratio, 1.0)

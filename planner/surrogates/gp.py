@@ -19,6 +19,7 @@ J. R. Statist. Soc. A 147 (1984), "the prequential approach".
 
 from __future__ import annotations
 
+import copy
 import math
 from typing import Self
 
@@ -149,6 +150,20 @@ class GaussianProcess:
         prior = self._kernel.matrix(self.hyperparameters_, self._kernel.pairs(a, b))
         posterior: FloatArray = self.scale_**2 * (prior - self._cross(a)[1].T @ self._cross(b)[1])
         return posterior
+
+    def given(self, rows: IntArray) -> Self:
+        """What this would believe had it been given only `rows`, one or more, of its data; hyper-parameters held."""
+        other = copy.copy(self)
+        other._features, other._y, other._noise = self._features[rows], self._y[rows], self._noise[rows]
+        other._groups = None if self._groups is None else self._groups[rows]
+        other._factorise()
+        return other
+
+    def seeing(self, features: Features) -> Self:
+        """This with other features of its data rows, for `ahead`; hyper-parameters held."""
+        other = copy.copy(self)
+        other._features = features
+        return other
 
     def ahead(self, runs: IntArray) -> tuple[FloatArray, FloatArray]:
         """Predict each row's noisy y from the rows of earlier runs alone, hyper-parameters held.

@@ -4,7 +4,8 @@ Notation
 --------
 L, m        values of one category axis; places of the grid that are looked at
 M           (L, m) what a surrogate believes of each category at each place, less the mean over categories
-U           (L, k) leading left singular vectors of M, each to a mean square of 1: the coordinates
+V           (m, k) leading right singular vectors of M, scaled so that M V has a mean square of 1: the directions
+M V         (L, k) the coordinates
 
 The coordinates of a category are those in which categories are believed to differ most. As numeric columns of a second
 surrogate they let it carry over from one category to its neighbours, which exchangeable categories cannot.
@@ -20,7 +21,7 @@ import numpy as np
 from planner.space.types import BoolArray, Features, FloatArray, IntArray
 from planner.surrogates.gp import GaussianProcess
 
-__all__ = ["Likeness", "likened"]
+__all__ = ["Likeness"]
 
 # A coordinate for each so many categories: with fewer, every category is a dimension of its own.
 _CATEGORIES_EACH = 8
@@ -46,19 +47,25 @@ class Likeness:
         """How many columns there are; none where no axis has enough categories."""
         return sum(width for *_, width in self._places)
 
+    def fit(self, surrogate: GaussianProcess) -> Likeness:
+        """Learn the directions in which the fitted `surrogate` believes categories to differ most."""
+        self._directions = [
+            _directions(self._believed(surrogate, axis, places), width) for axis, places, width in self._places]
+        return self
+
     def columns(self, surrogate: GaussianProcess) -> FloatArray:
-        """The coordinates at every grid point, (N, width), from what the fitted `surrogate` believes."""
+        """The coordinates along these directions at every grid point, (N, width), from what `surrogate` believes."""
         found = [np.empty((len(self._features), 0))]
-        for axis, places, width in self._places:
-            levels = self._features.levels[axis]
-            believed = surrogate.predict(places)[0].reshape(levels, -1)
-            found.append(_coordinates(believed, width)[self._features.category[:, axis]])
+        for (axis, places, _), directions in zip(self._places, self._directions, strict=True):
+            coordinates = self._believed(surrogate, axis, places) @ directions
+            found.append(coordinates[self._features.category[:, axis]])
         return np.column_stack(found)
 
-
-def likened(levels: tuple[int, ...]) -> int:
-    """How many categories are placed by likeness, over all axes of so many levels each."""
-    return sum(count for count in levels if count >= _CATEGORIES_EACH)
+    def _believed(self, surrogate: GaussianProcess, axis: int, places: Features) -> FloatArray:
+        """M."""
+        believed = surrogate.predict(places)[0].reshape(self._features.levels[axis], -1)
+        apart: FloatArray = believed - believed.mean(axis=0)
+        return apart
 
 
 def _places(features: Features, axis: int) -> Features:
@@ -88,13 +95,14 @@ def _descriptors(numeric: FloatArray, codes: IntArray) -> BoolArray:
     return same_throughout
 
 
-def _coordinates(believed: FloatArray, width: int) -> FloatArray:
-    """(L, m) beliefs to (L, width) coordinates."""
-    apart = believed - believed.mean(axis=0)
-    left, strength, right = np.linalg.svd(apart, full_matrices=False)
+def _directions(apart: FloatArray, width: int) -> FloatArray:
+    """V, from M."""
+    _, strength, right = np.linalg.svd(apart, full_matrices=False)
+    right, strength = right[:width], strength[:width]
     # A sign that does not flip from one look to the next: the second surrogate starts where it stopped.
-    towards = np.where(right[:width].sum(axis=1) < 0, -1.0, 1.0)
-    # Each column of `left` has mean square 1/L. Directions in which nothing differs are arbitrary, and left out.
-    scaled = left[:, :width] * towards * len(believed) ** 0.5
-    coordinates: FloatArray = np.where(strength[:width] > _LEAST_STRENGTH, scaled, 0.0)
-    return coordinates
+    towards = np.where(right.sum(axis=1) < 0, -1.0, 1.0)
+    # Directions in which nothing differs are arbitrary, and left out.
+    told = strength > _LEAST_STRENGTH
+    scale = np.where(told, len(apart) ** 0.5 / np.where(told, strength, 1.0), 0.0)
+    directions: FloatArray = (right * (towards * scale)[:, None]).T
+    return directions

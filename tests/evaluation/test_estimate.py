@@ -16,9 +16,8 @@ from planner.space.types import Axis, Cost, Measurement, Reading, Role, Scale, S
 from planner.surrogates.model import Foresight, GridModel, expected_ape
 
 
-def _grid(categories: int = 1) -> Grid:
+def _grid() -> Grid:
     return full_grid([
-        Axis("model", tuple(f"model-{i}" for i in range(categories)), scale=Scale.CATEGORY),
         Axis("input_len", (64, 128, 256, 512, 1024), scale=Scale.LOG, roles=(Role.INPUT_TOKENS,)),
         Axis("batch_size", tuple(range(1, 33)), scale=Scale.LOG, roles=(Role.BATCH,)),
     ])
@@ -75,12 +74,10 @@ def test_three_runs_of_the_later_half_are_the_least_that_say_something(runs: int
     assert (estimate_accuracy(model, ~seen.known, np.ones(len(grid)))["latency_ms"] is not None) == known
 
 
-def _told(
-    ape: list[float], runs: list[int], expected: float = 0.1, categories: int = 1,
-) -> tuple[float, float, float]:
+def _told(ape: list[float], runs: list[int], expected: float = 0.1) -> tuple[float, float, float]:
     """The estimated error and the ends of its interval, in units of what a fitted model expects, where it had foretold
     readings of these runs with these errors."""
-    grid = _grid(categories)
+    grid = _grid()
     rng = np.random.default_rng(3)
     seen = _study(grid, _truth(grid, rng, 0.05), rng.choice(len(grid), 24, replace=False))
     model = GridModel(grid, None).fit(seen)
@@ -113,15 +110,6 @@ def test_few_runs_and_runs_that_disagree_make_the_interval_wider() -> None:
 
     assert width([0.1] * 4) > 2 * width([0.1] * 12) > 2 * width([0.1] * 200)
     assert width([0.01, 0.5] * 20) > 1.1 * width([0.1] * 40)
-
-
-@pytest.mark.parametrize(("categories", "few"), [(1, 10.0), (7, 10.0), (8, 14.0), (20, 20.0)])
-def test_categories_placed_by_likeness_make_the_interval_wider_by_hand(categories: int, few: float) -> None:
-    """Runs that all came out as expected leave the doubt of any model, 0.16, and that of few runs."""
-    runs = 40
-    error, least, most = _told([0.1] * runs, list(range(runs)), categories=categories)
-    half = 1.6449 * np.hypot(0.16, few / runs)
-    assert np.log(most / error) == pytest.approx(half, rel=1e-3) == np.log(error / least)
 
 
 def test_where_nothing_is_left_to_predict_nothing_can_be_wrong() -> None:
