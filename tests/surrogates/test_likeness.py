@@ -60,8 +60,8 @@ def test_it_predicts_better_from_few_points_of_each(seed: int, monkeypatch: pyte
 
 @pytest.mark.parametrize("seed", range(3))
 def test_noise_that_looks_like_likeness_is_not_promised_away(seed: int) -> None:
-    """Categories that differ by a level and by noise: what was said of each run before it was made errs as much as what
-    is said of the points that no run has been to. Coordinates read off the runs they judge would hide five sixths of it."""
+    """Categories that differ by a level and by noise: what was said of each run before it was made errs as much
+    as what is said of points that no run has been to. Coordinates read off the runs they judge would hide most."""
     rng = np.random.default_rng(seed)
     category, size = np.repeat(np.arange(60), 4), np.tile(np.linspace(-1.5, 1.5, 4), 60)
     X = Features(size[:, None], category[:, None], (60,))
