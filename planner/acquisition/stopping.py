@@ -19,9 +19,9 @@ class AccuracyRule:
     """Says that the accuracy asked for is reached: every target is likely there by its estimate, on two looks in a
     row.
 
-    Replayed on 22 recorded grids of 60 to 3,072 points with ten goals (studies/compare), this was true in 94 of 100
-    stops, and more than two points short in 2, at 1.9 times the cost of a stop that knows the truth. On three looks: in
-    97, at 2.4 times.
+    Replayed on 22 recorded grids of 60 to 3,072 points with ten goals (studies/compare), this was true in 95 of 100
+    stops, and more than two points short in 1, at 2.0 times the cost of a stop that knows the truth. On three looks: in
+    97, at 2.7 times.
 
     Where noise forbids the accuracy asked for, it says so once hardly more than noise is left to remove.
     """

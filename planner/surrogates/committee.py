@@ -126,9 +126,10 @@ class Committee:
         if self._heard is not None:
             self.members_ = [self.members_[self._heard]]
         distinct = np.unique(runs)
-        early = runs < distinct[len(distinct) // 2]
-        self._ahead = [self._told_ahead(rows, runs, features) if member is self._told else member.ahead(runs)
+        later = distinct[len(distinct) // 2:]
+        self._ahead = [self._told_ahead(rows, runs, later, features) if member is self._told else member.ahead(runs)
                        for member, features in self.members_]
+        early = runs < later[0]
         for mean, std in self._ahead:
             mean[early], std[early] = np.nan, np.nan
         self.trust_ = self._trust(y, runs)
@@ -157,18 +158,20 @@ class Committee:
         member, features = self.members_[0]
         return member.covariance(features[rows], features[others])
 
-    def _told_ahead(self, rows: IntArray, runs: IntArray, features: Features) -> tuple[FloatArray, FloatArray]:
-        """What the told member says ahead, each later run by a likeness that was not read off it: a run whose noise has
-        gone into its model's coordinates would be foretold too well."""
+    def _told_ahead(
+        self, rows: IntArray, runs: IntArray, later: IntArray, features: Features
+    ) -> tuple[FloatArray, FloatArray]:
+        """What the told member says ahead of the `later` runs, NaN of others; each by a likeness that was not read off it:
+        a run whose noise has gone into its model's coordinates would be foretold too well."""
         mean, std = np.full(len(rows), np.nan), np.full(len(rows), np.nan)
-        distinct = np.unique(runs)
-        later, width = distinct[len(distinct) // 2:], self._likeness.width
-        for fold in range(min(_FOLDS, len(later), len(distinct) - 1)):
+        width = self._likeness.width
+        for fold in range(min(_FOLDS, len(later))):
             judged = np.isin(runs, later[fold::_FOLDS])
+            if judged.all():
+                continue  # the only run there is
             columns = self._likeness.columns(self._plain.given(np.flatnonzero(~judged)))
             numeric = np.column_stack([features.numeric[:, :-width], columns])
-            seen = Features(numeric, features.category, features.levels)[rows]
-            said = self._told.seeing(seen).ahead(runs)
+            said = self._told.ahead(runs, Features(numeric, features.category, features.levels)[rows])
             mean[judged], std[judged] = said[0][judged], said[1][judged]
         return mean, std
 

@@ -159,23 +159,18 @@ class GaussianProcess:
         other._factorise()
         return other
 
-    def seeing(self, features: Features) -> Self:
-        """This with other features of its data rows, for `ahead`; hyper-parameters held."""
-        other = copy.copy(self)
-        other._features = features
-        return other
-
-    def ahead(self, runs: IntArray) -> tuple[FloatArray, FloatArray]:
+    def ahead(self, runs: IntArray, features: Features | None = None) -> tuple[FloatArray, FloatArray]:
         """Predict each row's noisy y from the rows of earlier runs alone, hyper-parameters held.
 
-        runs: (n,) run of each row given to `fit`, numbers ascending in time. Returns mean and standard deviation,
+        runs: (n,) run of each row given to `fit`, numbers ascending in time; features: n rows in place of those given
+        to `fit`. Returns mean and standard deviation,
         each (n,), in y's units, NaN for rows beyond the maximum of points; the deviation includes the row's own noise.
 
         With rows in order of time, y is L u for independent standard normal u (Rasmussen & Williams, eq. A.12): what
         earlier runs say of block g is z_g − L_gg u_g, with covariance L_gg L_gg'. One factorisation tells them all.
         """
         order = self.rows_[np.argsort(runs[self.rows_], kind="stable")]
-        pairs, z = self._scaled(order)
+        pairs, z = self._scaled(order, features)
         L = safe_cholesky(self._kernel.matrix(self.hyperparameters_, pairs))
         u = solve_triangular(L, z, lower=True, check_finite=False)
         same = np.tril(np.equal.outer(runs[order], runs[order]))
@@ -216,10 +211,11 @@ class GaussianProcess:
         theta[active] = best.x
         return theta
 
-    def _scaled(self, rows: IntArray) -> tuple[Pairs, FloatArray]:
+    def _scaled(self, rows: IntArray, features: Features | None = None) -> tuple[Pairs, FloatArray]:
         """Data rows as the kernel wants them, with their noise, and their z."""
+        features = self._features if features is None else features
         runs = None if self._groups is None else self._groups[rows]
-        pairs = self._kernel.data_pairs(self._features[rows], (self._noise[rows] / self.scale_) ** 2, runs)
+        pairs = self._kernel.data_pairs(features[rows], (self._noise[rows] / self.scale_) ** 2, runs)
         return pairs, (self._y[rows] - self.centre_) / self.scale_
 
     def _factorise(self) -> None:
