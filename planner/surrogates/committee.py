@@ -161,8 +161,8 @@ class Committee:
     def _told_ahead(
         self, rows: IntArray, runs: IntArray, later: IntArray, features: Features
     ) -> tuple[FloatArray, FloatArray]:
-        """What the told member says ahead of the `later` runs, NaN of others; each by a likeness that was not read off it:
-        a run whose noise has gone into its model's coordinates would be foretold too well."""
+        """What the told member says ahead of the `later` runs, NaN of others; each by a likeness that was not read off
+        it: a run whose noise has gone into its model's coordinates would be foretold too well."""
         mean, std = np.full(len(rows), np.nan), np.full(len(rows), np.nan)
         width = self._likeness.width
         for fold in range(min(_FOLDS, len(later))):
