@@ -21,6 +21,9 @@ __all__ = ["Loop", "Observer", "Recorder"]
 
 T = TypeVar("T")
 
+# Failures at the start, with no success before or between them, after which a person should look.
+_NOTHING_WORKS = 10
+
 
 class Recorder(Protocol[T]):
     """Keeps the runs. `begin` is written before a run starts, `finish` when it has ended."""
@@ -78,7 +81,8 @@ class Loop:
     belief: Belief | None = None
 
     def run(self) -> str:
-        """Run until something ends it; the reason is "accuracy", "noise", "cost", "trials", "grid" or "interrupted"."""
+        """Run until something ends it; the reason is "accuracy", "noise", "cost", "trials", "grid", "failures" or
+        "interrupted"."""
         # The planner's matrices are small: a second BLAS thread slows them, and steals a core from what is measured.
         with threadpool_limits(limits=1):
             return self._run()
@@ -86,9 +90,12 @@ class Loop:
     def _run(self) -> str:
         rule = AccuracyRule(self.limits.accuracy, self.reached) if self.limits.accuracy is not None else None
         waiting_since = self.clock() if self.clock else 0.0
+        resumed = len(self.seen.runs)  # whoever runs again after failures means to try again
         while True:
             if self.stop_requested():
                 return "interrupted"
+            if not self.seen.measured.any() and len(self.seen.runs) - resumed >= _NOTHING_WORKS:
+                return "failures"
             self._catch_up()
             if self._wants_belief() and self.strategy.is_due(self.seen) and (reason := self._look(rule)):
                 return reason

@@ -208,6 +208,20 @@ def test_an_accuracy_that_noise_forbids_ends_the_study_once_the_rest_is_learned(
     assert (reason, seen.finished) == ("noise", 4)
 
 
+@pytest.mark.parametrize("name", ["full", "random", "sweepwise"])
+def test_where_nothing_works_ten_runs_tell_and_running_again_tries_again(name: str) -> None:
+    reason, seen, _, _ = play(name, runner=Fake(largest=0))
+    assert (reason, seen.finished, seen.failures) == ("failures", 10, 10)
+    assert (play(name, runner=Fake(largest=0), seen=seen)[0], seen.finished) == ("failures", 20)
+    assert play(name, runner=Fake(), seen=seen)[0] == "grid"  # mended meanwhile
+    assert int(seen.measured.sum()) == N - 20
+
+
+def test_failures_after_a_success_are_results_like_others() -> None:
+    reason, seen, _, _ = play("full", runner=Fake(largest=1))
+    assert (reason, seen.finished, seen.failures) == ("grid", N, N * 5 // 6)
+
+
 @pytest.mark.parametrize(("limits", "reason"), [(Limits(trials=30), "trials"), (Limits(cost=40.0), "cost")])
 def test_where_no_accuracy_is_asked_for_none_ends_the_study(limits: Limits, reason: str) -> None:
     strategy = Sure([1.0])

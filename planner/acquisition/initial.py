@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from planner.space.grid import Grid
-from planner.space.types import Features, FloatArray, IntArray, Role, Scale
+from planner.space.types import BoolArray, Features, FloatArray, IntArray, Role, Scale
 
 __all__ = ["by_engine", "cost_proxy", "initial_design", "initial_size"]
 
@@ -24,11 +24,7 @@ def initial_size(grid: Grid, trajectory: str | None) -> int:
     """Runs of the initial design: three for each size that is swept, to see it bend, and one for each value of a
     category, to see its level. A trajectory sweeps its own axis in every run. How many points the grid has does not
     matter: what else there is to learn of it, the belief that these runs give finds out better than spreading does."""
-    runs = sum(
-        len(axis.values) if axis.scale is Scale.CATEGORY else _RUNS_A_SIZE
-        for axis in grid.axes if len(axis.values) > 1 and axis.name != trajectory
-    )
-    return min(max(runs, 1), len(_candidates(grid, trajectory)))
+    return min(_wanted(grid, trajectory), len(_candidates(grid, trajectory)))
 
 
 def initial_design(grid: Grid, trajectory: str | None, seed: int) -> IntArray:
@@ -43,9 +39,10 @@ def initial_design(grid: Grid, trajectory: str | None, seed: int) -> IntArray:
     cheap = cheapness ** (1 / _THRIFT)
     chosen = [int(rng.choice(len(rows), p=cheap / cheap.sum()))]
     distance = _distance(features, chosen[0])
-    while len(chosen) < initial_size(grid, trajectory):
-        score = distance * cheapness
-        chosen.append(int(np.argmax(score)))
+    size = initial_size(grid, trajectory)
+    while len(chosen) < size:
+        allowed = _unseen(features.category, chosen, size - len(chosen))
+        chosen.append(int(np.argmax(np.where(allowed, distance * cheapness, -1.0))))
         distance = np.minimum(distance, _distance(features, chosen[-1]))
     picked = rows[chosen]
     return np.array(by_engine(picked, grid.engine[picked]), dtype=np.int64)
@@ -60,15 +57,33 @@ def by_engine(rows: IntArray, engines: IntArray, running: int | None = None) -> 
     return [int(row) for _, row in sorted(zip(engines, rows, strict=True), key=lambda pair: order[int(pair[0])])]
 
 
+def _wanted(grid: Grid, trajectory: str | None) -> int:
+    runs = sum(
+        len(axis.values) if axis.scale is Scale.CATEGORY else _RUNS_A_SIZE
+        for axis in grid.axes if len(axis.values) > 1 and axis.name != trajectory
+    )
+    return max(runs, 1)
+
+
 def _candidates(grid: Grid, trajectory: str | None) -> IntArray:
     """Where runs are read as trajectories, those to a quarter of their axis: long enough to tell how latency grows with
-    each token, for little more than the price of the first token."""
+    each token, for little more than the price of the first token. Any, where a grid with gaps has too few of these."""
     if trajectory is None:
         return np.arange(len(grid))
     codes = grid.codes[:, grid.position(trajectory)]
     # The shortest output may be of one token, which tells nothing of the time between tokens.
     quarter = np.flatnonzero(codes == min(max(len(grid.axis(trajectory).values) // 4, 1), codes.max()))
-    return quarter if len(quarter) else np.arange(len(grid))
+    return quarter if len(quarter) >= _wanted(grid, trajectory) else np.arange(len(grid))
+
+
+def _unseen(category: IntArray, chosen: list[int], left: int) -> BoolArray:
+    """Which rows may come next, (n,): all of them, until the runs `left` are just enough for the values of a category
+    that have none; then only rows with such a value. Without prices, distance alone prefers far corners to them."""
+    for column in category.T:
+        unseen = ~np.isin(column, column[chosen])
+        if 0 < len(np.unique(column[unseen])) >= left:
+            return unseen
+    return np.ones(len(category), dtype=np.bool_)
 
 
 def cost_proxy(grid: Grid) -> FloatArray:

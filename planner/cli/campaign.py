@@ -38,6 +38,7 @@ _REASONS = {
              "more repeats a run, or a quieter machine, would allow more",
     "cost": "the cost limit is reached", "trials": "the limit of runs is reached",
     "grid": "nothing is left to measure", "interrupted": "stopped by hand",
+    "failures": "run after run failed and none succeeded; run again to try once more",
 }
 
 

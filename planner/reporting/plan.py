@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from rich.table import Table
 
-from planner.acquisition.initial import cost_proxy, initial_size
+from planner.acquisition.initial import cost_proxy, initial_design
 from planner.ledger.observations import Observations
 from planner.reporting.terminal import duration
 from planner.space.types import FloatArray
@@ -48,14 +48,17 @@ def plan_of(study: Study, seen: Observations | None, run_s: float, start_s: floa
     seconds, start, basis = _seconds(study, seen, run_s, start_s)
     starts = float((start * devices[first]).sum())
     full = float((seconds * devices).sum()) + starts
-    adaptive = (full - starts) * np.array(_ADAPTIVE_SHARE) + starts
+    design = initial_design(grid, runner.trajectory_axis, seed=0)
+    # On a small grid the first runs alone are more than that.
+    least = float((seconds * devices)[design].sum())
+    adaptive = np.maximum((full - starts) * np.array(_ADAPTIVE_SHARE), least) + starts
     limits = study.limits()
     budget = limits.ceiling(full)
     if budget is not None:
         adaptive = np.minimum(adaptive, budget)
     return Plan(
         len(grid), len(first), {axis.name: len(axis.values) for axis in grid.axes},
-        initial_size(grid, runner.trajectory_axis), full, (float(adaptive[0]), float(adaptive[1])), budget, basis,
+        len(design), full, (float(adaptive[0]), float(adaptive[1])), budget, basis,
     )
 
 

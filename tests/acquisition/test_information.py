@@ -291,6 +291,26 @@ def test_the_first_trajectories_are_short_and_tell_the_time_between_tokens(
     assert set(grid.size_column(Role.OUTPUT_TOKENS)[design]) == {length}
 
 
+def test_every_category_has_a_first_run_where_no_role_tells_prices() -> None:
+    """By distance alone the far corners of two sizes come before another category."""
+    grid = full_grid([
+        Axis("kind", tuple(f"k{i}" for i in range(60)), scale=Scale.CATEGORY),
+        Axis("x", tuple(range(1, 13))), Axis("y", tuple(range(1, 13))),
+    ])
+    design = initial_design(grid, None, seed=0)
+    assert len(set(design.tolist())) == initial_size(grid, None) == 60 + 3 + 3
+    assert set(grid.codes[design, 0]) == set(range(60))
+    assert len(set(zip(grid.codes[design, 1], grid.codes[design, 2], strict=True))) > 8  # and still spread
+
+
+def test_trajectories_start_anywhere_where_few_points_have_a_quarter_of_their_axis() -> None:
+    axes = [Axis("batch_size", tuple(range(1, 9)), scale=Scale.LOG, roles=(Role.BATCH,)),
+            Axis("output_len", (1, 2, 4, 8), scale=Scale.LOG, roles=(Role.OUTPUT_TOKENS,))]
+    full = full_grid(axes)
+    gaps = (full.codes[:, 1] == 1) & (full.codes[:, 0] > 0)
+    assert len(initial_design(Grid(full.axes, full.codes[~gaps]), "output_len", seed=0)) == 3
+
+
 def _tokens(outputs: tuple[int, ...], seconds: float = 1.0) -> Observations:
     """Time per output token over batch and output sizes, seen at every fourth point; every run costs the same."""
     grid = full_grid([
