@@ -1,8 +1,10 @@
 """Accuracy without truth: what the model expects to be wrong by, corrected by how wrong it has been.
 
 estimated MAPE = mean over unmeasured points of E|error| × Σ|error| / ΣE|error| of what each later run's readings were
-foretold to be by the runs before it, and more where those were few. It costs no run. Those runs were chosen where the
-model was unsure, as it is of the unmeasured points now, but not for what they would show: so the ratio carries over.
+foretold to be by the runs before it, and more where those were few, or where a category has none: what is said of a
+model never run is judged by how many others were, not by how many runs they had. It costs no run. Those runs were
+chosen where the model was unsure, as it is of the unmeasured points now, but not for what they would show: so the ratio
+carries over.
 (Replayed over recorded grids, log(estimated / true MAPE) has half the spread that leaving runs out in turn gives: there
 the ratio is that of the crowded, cheap corner.) Never call the result anything but estimated.
 """
@@ -85,10 +87,12 @@ def estimate_accuracy(model: GridModel, unmeasured: BoolArray, weight: FloatArra
         std = prediction.std[target.name]
         value = np.abs(prediction.value[target.name])
         ape = expected_ape(std) if target.log else std * np.sqrt(2 / np.pi) / np.maximum(value, 1e-12)
-        expected = float(np.average(ape, weights=weights))
+        judges = model.judges(target.name)
+        errors = ape * few_runs_width(judges) * weights
         ratio, spread = _correction(foresight, np.random.default_rng(seed))
-        half = np.exp(_Z_ENDS * np.linalg.norm([spread, _MODEL_SPREAD, _FEW_RUNS_SPREAD / runs]))
-        error = expected * ratio * few_runs_width(runs)
+        few = float(np.average(_FEW_RUNS_SPREAD / judges, weights=errors))
+        half = np.exp(_Z_ENDS * np.linalg.norm([spread, _MODEL_SPREAD, few]))
+        error = ratio * float(errors.sum() / weights.sum())
         # Where errors prove smaller than expected, so does the noise that is a part of them.
         ceiling = 1 - (1 - model.ceiling(target.name)) * min(ratio, 1.0)
         estimates[target.name] = Estimate(1 - error, 1 - error * half, 1 - error / half, ceiling)

@@ -15,7 +15,7 @@ from scipy.special import ndtr
 from planner.ledger.observations import Observations
 from planner.space.grid import Grid
 from planner.space.metrics import is_first, is_gain, is_step
-from planner.space.types import BoolArray, Features, FloatArray, IntArray, Role
+from planner.space.types import BoolArray, Features, FloatArray, IntArray, Role, Scale
 from planner.surrogates.committee import Committee, Learner
 from planner.surrogates.physics import Covers, LatencyLaw, batch_of
 from planner.surrogates.quantities import Data, Quantity, Target, data_of, merged, targets_of
@@ -117,7 +117,8 @@ class GridModel:
         value, low, high, std = {}, {}, {}, {}
         for target in self.targets_:
             mean, sigma = self._combined[target.name]
-            width = _Z90 * sigma * self.calibration(target.name)
+            few = few_runs_width(self.judges(target.name)) / few_runs_width(self._judged(target.name))
+            width = _Z90 * sigma * self.calibration(target.name) * few
             back = np.exp if target.log else np.asarray
             value[target.name], std[target.name] = back(mean), sigma
             low[target.name], high[target.name] = back(mean - width), back(mean + width)
@@ -130,7 +131,22 @@ class GridModel:
         # Each run counts once however long its trajectory; one outlier must not widen every interval.
         squares = np.bincount(of_run, np.minimum(foresight.z**2, _LARGEST_Z**2)) / np.bincount(of_run)
         seen = float(np.sqrt((np.sum(squares) + _CALIBRATION_WEIGHT) / (len(runs) + _CALIBRATION_WEIGHT)))
-        return seen * few_runs_width(len(runs))
+        return float(seen * few_runs_width(len(runs)))
+
+    def judges(self, target: str) -> FloatArray:
+        """How many cases judge what is said of each point, (N,): the runs that were foretold; where a category has not
+        been measured, the categories of that axis that have: how unlike the next one will be, only they can tell."""
+        measured = np.isfinite(self.seen_.column(target))
+        count = np.full(len(self.grid), float(self._judged(target)))
+        for place, axis in enumerate(self.grid.axes):
+            if axis.scale is Scale.CATEGORY:
+                codes = self.grid.codes[:, place]
+                known = np.unique(codes[measured])
+                count[~np.isin(codes, known)] = min(float(len(known)), self._judged(target))
+        return count
+
+    def _judged(self, target: str) -> int:
+        return len(np.unique(self.foresight_[target].runs))
 
     def ceiling(self, target: str) -> float:
         """The accuracy that noise leaves to a perfect prediction, on average over the grid."""
@@ -213,10 +229,10 @@ class GridModel:
         return mean, std
 
 
-def few_runs_width(runs: int) -> float:
-    """The factor on errors that so few runs could not show: the model learned from the runs that judge it, and knows
-    neither σ nor how the grid bends where they have not been."""
-    return 1 + _FEW_RUNS_WIDTH / max(runs, 1)
+def few_runs_width(runs: FloatArray | int) -> FloatArray:
+    """The factor on errors that so few runs could not show, () or of the shape of `runs`: the model learned from the
+    runs that judge it, and knows neither σ nor how the grid bends where they have not been."""
+    return 1 + _FEW_RUNS_WIDTH / np.maximum(np.asarray(runs, dtype=np.float64), 1.0)
 
 
 def expected_ape(std: FloatArray) -> FloatArray:
