@@ -162,7 +162,7 @@ def state_of(seen: Observations, belief: Belief | None, reason: str | None) -> d
 
 def show_state(out: Any, opened: Study, seen: Observations, belief: Belief | None, reason: str | None) -> None:
     """The tables that `run` ends with and `status` shows."""
-    from planner.reporting.terminal import accuracy_table, gains_table
+    from planner.reporting.terminal import accuracy_table, gains_table, never_run
 
     failed = f", {seen.failures} failed" if seen.failures else ""
     out.print(f"{opened.name}: {seen.finished} runs{failed}, {int(seen.measured.sum()):,} of {len(seen.grid):,} "
@@ -174,6 +174,8 @@ def show_state(out: Any, opened: Study, seen: Observations, belief: Belief | Non
         out.print(gains_table(bargain, seen.spent, belief.plain.cost[0]))
         if belief.accuracy and not seen.known.all():
             out.print(accuracy_table(dict(belief.accuracy)))
+            if unknown := never_run(seen):
+                out.print(unknown, soft_wrap=True)
 
 
 def _gains(seen: Observations, belief: Belief | None) -> Gains | None:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Hashable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
+import numpy as np
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -14,15 +15,15 @@ from planner.evaluation.estimate import Estimate
 from planner.evaluation.gains import Gain, Gains
 from planner.ledger.observations import Observations
 from planner.reporting.listing import Listing
-from planner.space.types import Point
+from planner.space.types import Point, Scale
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from planner.reporting.verdict import Verdict
 
-__all__ = ["accuracy_table", "as_json", "duration", "frame_table", "gains_table", "percent", "point_text",
-           "runs_table", "verdict_table"]
+__all__ = ["accuracy_table", "as_json", "duration", "frame_table", "gains_table", "never_run", "percent",
+           "point_text", "runs_table", "verdict_table"]
 
 _DRIFT = 0.05  # of log(now / then) at the median control: more than repeats differ by
 
@@ -63,6 +64,19 @@ def accuracy_table(estimates: dict[str, Estimate | None]) -> Table:
             table.add_row(target, percent(estimate.estimated), f"{percent(estimate.low)} … {percent(estimate.high)}",
                           f"about {percent(estimate.ceiling)}")
     return table
+
+
+def never_run(seen: Observations) -> str:
+    """Which categories nothing is known of, in words; empty where each has been measured."""
+    parts = []
+    for place, axis in enumerate(seen.grid.axes):
+        if axis.scale is Scale.CATEGORY:
+            codes = seen.grid.codes[:, place]
+            missing = np.setdiff1d(codes, codes[seen.measured])
+            if len(missing):
+                total = len(np.unique(codes))
+                parts.append(f"{len(missing)} of {total} values of {axis.name}, such as {axis.values[missing[0]]}")
+    return f"no run has succeeded yet at {' and at '.join(parts)}: little can be said of them" if parts else ""
 
 
 def gains_table(gains: Gains, spent: float, plain: float) -> Table:

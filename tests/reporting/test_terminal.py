@@ -14,9 +14,9 @@ from planner.evaluation.estimate import Estimate
 from planner.evaluation.gains import Gain, Gains
 from planner.ledger.observations import Observations, Run
 from planner.reporting.progress import Progress
-from planner.reporting.terminal import accuracy_table, as_json, duration, gains_table, percent
+from planner.reporting.terminal import accuracy_table, as_json, duration, gains_table, never_run, percent
 from planner.space.grid import full_grid
-from planner.space.types import Axis, Cost, Measurement, Reading, Scale, Status
+from planner.space.types import Axis, Cost, Measurement, Reading, Scale, Scope, Status
 from planner.surrogates.cost import Sweep
 from planner.surrogates.model import Prediction
 
@@ -105,3 +105,17 @@ def test_quiet_says_nothing() -> None:
         seen.add(bad)
         progress.finished(bad, seen)
     assert out.getvalue() == ""
+
+
+def test_categories_without_a_run_are_named() -> None:
+    grid = full_grid([Axis("model", ("a", "b", "c"), Scope.ENGINE, Scale.CATEGORY), Axis("batch_size", (1, 2))])
+    seen = Observations(grid, ("s",))
+    for number, row in enumerate((0, 4)):
+        assert never_run(seen).startswith(f"no run has succeeded yet at {3 - number} of 3 values of model, such as ")
+        point = grid.point(row)
+        reading = Reading(point, {"s": (1.0,)}, 1.0)
+        seen.add(Run(number, point, Measurement(Status.OK, Cost(measure_s=1.0), (reading,))))
+    assert "1 of 3 values of model, such as b" in never_run(seen)
+    point = grid.point(2)
+    seen.add(Run(2, point, Measurement(Status.OK, Cost(), (Reading(point, {"s": (1.0,)}, 1.0),))))
+    assert never_run(seen) == ""

@@ -11,7 +11,7 @@ import numpy as np
 
 from planner.reporting.page.report import Accuracy, Report
 from planner.reporting.spending import failures
-from planner.reporting.terminal import duration, percent, point_text
+from planner.reporting.terminal import duration, never_run, percent, point_text
 
 __all__ = ["Large", "Table", "headline", "paragraphs", "spending_parts", "tables"]
 
@@ -140,6 +140,8 @@ def _summary(report: Report) -> str:
     if worst is not None and worst.value is not None and not seen.known.all():
         said.append(f"Its predictions of the other points are {percent(worst.value)} accurate for {worst.target}"
                     f"{', the least accurate target' if len(report.accuracies) > 1 else ''} ({_how_known(worst)}).")
+    if unknown := never_run(seen):
+        said.append(f"{unknown[0].upper()}{unknown[1:]}.")
     return " ".join(said)
 
 
