@@ -21,8 +21,9 @@ __all__ = ["Loop", "Observer", "Recorder"]
 
 T = TypeVar("T")
 
-# Failures at the start, with no success before or between them, after which a person should look.
-_NOTHING_WORKS = 10
+# Failures with no success before them after which a person should look: a grid of which three quarters cannot run gives
+# so many by chance once in 300 studies.
+_NOTHING_WORKS = 20
 
 
 class Recorder(Protocol[T]):

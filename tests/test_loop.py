@@ -209,12 +209,12 @@ def test_an_accuracy_that_noise_forbids_ends_the_study_once_the_rest_is_learned(
 
 
 @pytest.mark.parametrize("name", ["full", "random", "sweepwise"])
-def test_where_nothing_works_ten_runs_tell_and_running_again_tries_again(name: str) -> None:
+def test_where_nothing_works_twenty_runs_tell_and_running_again_tries_again(name: str) -> None:
     reason, seen, _, _ = play(name, runner=Fake(largest=0))
-    assert (reason, seen.finished, seen.failures) == ("failures", 10, 10)
-    assert (play(name, runner=Fake(largest=0), seen=seen)[0], seen.finished) == ("failures", 20)
+    assert (reason, seen.finished, seen.failures) == ("failures", 20, 20)
+    assert (play(name, runner=Fake(largest=0), seen=seen)[0], seen.finished) == ("failures", 40)
     assert play(name, runner=Fake(), seen=seen)[0] == "grid"  # mended meanwhile
-    assert int(seen.measured.sum()) == N - 20
+    assert int(seen.measured.sum()) == N - 40
 
 
 def test_failures_after_a_success_are_results_like_others() -> None:

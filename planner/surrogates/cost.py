@@ -87,8 +87,9 @@ class CostModel:
         """What running every one of `rows` (default: the grid) by itself costs, engines started once each.
 
         success: probability that each point can run, (N,), ones where not given; one that cannot takes as long as those
-        that failed, at the median, and not what it would take if it could. The interval takes the errors of points as
-        fully correlated, which is wider than the truth.
+        that failed, at the median. The runs that failed lie near the border of what fails, and do not say whether
+        points beyond it fail as fast: the interval reaches to what a point would take if it could run. It takes the
+        errors of points as fully correlated, which is wider than the truth.
         """
         rows = np.arange(len(self.grid)) if rows is None else rows
         first = rows[np.unique(self.grid.engine[rows], return_index=True)[1]]
@@ -96,8 +97,9 @@ class CostModel:
         if not self.learned_:
             return Sweep((float("nan"),) * 3, (float("nan"),) * 3)
         runs = np.ones(len(rows)) if success is None else np.where(self._spread[rows] > 0, success[rows], 1.0)
-        ends = [runs * self._seconds[rows] * np.exp(sign * self._spread[rows]) + (1 - runs) * self._failure_s
-                for sign in (0, -1, 1)]
+        could = [self._seconds[rows] * np.exp(sign * self._spread[rows]) for sign in (0, -1, 1)]
+        cannot = [self._failure_s, np.minimum(self._failure_s, could[1]), np.maximum(self._failure_s, could[2])]
+        ends = [runs * able + (1 - runs) * failing for able, failing in zip(could, cannot, strict=True)]
         starts_s, starts_cost = float(starts[first].sum()), float((starts * devices)[first].sum())
         seconds = tuple(float(end.sum()) + starts_s for end in ends)
         cost = tuple(float((end * devices[rows]).sum()) + starts_cost for end in ends)

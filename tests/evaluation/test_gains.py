@@ -49,6 +49,21 @@ def test_plain_sweep_is_exact_once_everything_is_known() -> None:
     assert sweep.cost == pytest.approx((1 * 1 + 2 * 1 + 3 * 2 + 4 * 2 + 7,) * 3)
 
 
+def test_what_fails_far_beyond_what_failed_may_take_as_long_as_a_run() -> None:
+    """Every run takes 2^row seconds, those that fail as well; the failures seen are the cheapest ones. A gain of 7.0,
+    [6.8, 7.1], was stated where it was 32."""
+    grid = full_grid([Axis("batch_size", tuple(2**i for i in range(14)), scale=Scale.LOG)])
+    seen = Observations(grid, ("e2el_ms",))
+    for number, row in enumerate((0, 1, 2, 3, 4, 5, 6)):
+        point, ok = grid.point(row), row < 5
+        readings = (Reading(point, {"e2el_ms": (1.0,)}, float(2**row)),) if ok else ()
+        status = Status.OK if ok else Status.FAILED
+        seen.add(Run(number, point, Measurement(status, Cost(measure_s=2.0**row), readings)))
+    found = CostModel(grid, lambda _: 1.0).fit(seen).sweep(success=np.where(np.arange(14) < 5, 1.0, 0.0))
+    truth = 2.0**14 - 1
+    assert found.seconds[1] <= found.seconds[0] < truth <= found.seconds[2]
+
+
 def test_what_will_fail_is_priced_as_what_failed() -> None:
     """Large batches fail within a second, where a run that went through would have taken minutes."""
     grid = full_grid([Axis("batch_size", tuple(2**i for i in range(12)), scale=Scale.LOG)])
