@@ -1,6 +1,6 @@
 """The first runs, before anything is known: spread out, and cheap ones first.
 
-Each next point maximises distance to those chosen × (cost proxy)^−⅓. Plain max-min distance spends 2 % of a grid's
+Each next point maximises distance to those chosen × (cost proxy)^−0.38. Plain max-min distance spends 2 % of a grid's
 whole cost on its far, dear corner at once. Proxy: √(input · output · batch · parameters) · √accelerators, from the
 axes' roles; without roles every point counts as equally dear.
 """
@@ -15,7 +15,7 @@ from planner.space.types import BoolArray, Features, FloatArray, IntArray, Role,
 __all__ = ["by_engine", "cost_proxy", "initial_design", "initial_size"]
 
 # How strongly cheap points are preferred: 0 spreads blindly, 1/2 starves the dear corner where runs are few.
-_THRIFT = 1 / 3
+_THRIFT = 0.38
 _RUNS_A_SIZE = 3
 _CANDIDATES = 20_000
 
