@@ -21,10 +21,6 @@ __all__ = ["Loop", "Observer", "Recorder"]
 
 T = TypeVar("T")
 
-# Failures with no success before them after which a person should look: a grid of which three quarters cannot run gives
-# so many by chance once in 300 studies.
-_NOTHING_WORKS = 20
-
 
 class Recorder(Protocol[T]):
     """Keeps the runs. `begin` is written before a run starts, `finish` when it has ended."""
@@ -95,7 +91,7 @@ class Loop:
         while True:
             if self.stop_requested():
                 return "interrupted"
-            if not self.seen.measured.any() and len(self.seen.runs) - resumed >= _NOTHING_WORKS:
+            if self._nothing_works(len(self.seen.runs) - resumed):
                 return "failures"
             self._catch_up()
             if self._wants_belief() and self.strategy.is_due(self.seen) and (reason := self._look(rule)):
@@ -108,6 +104,10 @@ class Loop:
             planner_s = self.clock() - waiting_since if self.clock else 0.0
             self._measure(row, planner_s)
             waiting_since = self.clock() if self.clock else 0.0
+
+    def _nothing_works(self, runs: int) -> bool:
+        most = self.limits.failures
+        return most is not None and runs >= most and not self.seen.measured.any()
 
     def _wants_belief(self) -> bool:
         return self.limits.accuracy is not None or self.limits.share is not None

@@ -98,7 +98,7 @@ class Study:
 
     def limits(self) -> Limits:
         """When to stop."""
-        from planner.acquisition.stopping import Limits
+        from planner.acquisition.stopping import NOTHING_WORKS, Limits
 
         stop = self.spec.stop
         accuracy = stop.accuracy
@@ -112,7 +112,7 @@ class Study:
             cost = budget.amount
             if budget.kind == "money" and self.spec.price is not None:
                 cost = budget.amount / self.spec.price.per_accelerator_hour * 3600
-        return Limits(accuracy, cost, share, stop.trials)
+        return Limits(accuracy, cost, share, stop.trials, NOTHING_WORKS)
 
 
 def open_study(

@@ -210,15 +210,16 @@ def test_an_accuracy_that_noise_forbids_ends_the_study_once_the_rest_is_learned(
 
 @pytest.mark.parametrize("name", ["full", "random", "sweepwise"])
 def test_where_nothing_works_twenty_runs_tell_and_running_again_tries_again(name: str) -> None:
-    reason, seen, _, _ = play(name, runner=Fake(largest=0))
+    twenty = Limits(failures=20)
+    reason, seen, _, _ = play(name, twenty, Fake(largest=0))
     assert (reason, seen.finished, seen.failures) == ("failures", 20, 20)
-    assert (play(name, runner=Fake(largest=0), seen=seen)[0], seen.finished) == ("failures", 40)
-    assert play(name, runner=Fake(), seen=seen)[0] == "grid"  # mended meanwhile
+    assert (play(name, twenty, Fake(largest=0), seen=seen)[0], seen.finished) == ("failures", 40)
+    assert play(name, twenty, Fake(), seen=seen)[0] == "grid"  # mended meanwhile
     assert int(seen.measured.sum()) == N - 40
 
 
 def test_failures_after_a_success_are_results_like_others() -> None:
-    reason, seen, _, _ = play("full", runner=Fake(largest=1))
+    reason, seen, _, _ = play("full", Limits(failures=20), Fake(largest=1))
     assert (reason, seen.finished, seen.failures) == ("grid", N, N * 5 // 6)
 
 

@@ -67,23 +67,30 @@ def _wanted(grid: Grid, trajectory: str | None) -> int:
 
 def _candidates(grid: Grid, trajectory: str | None) -> IntArray:
     """Where runs are read as trajectories, those to a quarter of their axis: long enough to tell how latency grows with
-    each token, for little more than the price of the first token. Any, where a grid with gaps has too few of these."""
+    each token, for little more than the price of the first token. Any, where a grid with gaps has too few of these, and
+    of a category that has none of these."""
     if trajectory is None:
         return np.arange(len(grid))
     codes = grid.codes[:, grid.position(trajectory)]
     # The shortest output may be of one token, which tells nothing of the time between tokens.
-    quarter = np.flatnonzero(codes == min(max(len(grid.axis(trajectory).values) // 4, 1), codes.max()))
-    return quarter if len(quarter) >= _wanted(grid, trajectory) else np.arange(len(grid))
+    quarter = codes == min(max(len(grid.axis(trajectory).values) // 4, 1), codes.max())
+    if quarter.sum() < _wanted(grid, trajectory):
+        return np.arange(len(grid))
+    elsewhere = [~np.isin(column, column[quarter]) for column in grid.features.category.T]
+    return np.flatnonzero(np.any([quarter, *elsewhere], axis=0))
 
 
 def _unseen(category: IntArray, chosen: list[int], left: int) -> BoolArray:
     """Which rows may come next, (n,): all of them, until the runs `left` are just enough for the values of a category
-    that have none; then only rows with such a value. Without prices, distance alone prefers far corners to them."""
+    that have none; then only rows with such a value, on as many axes as there are. Without prices, distance alone
+    prefers far corners to them."""
+    helps = np.zeros(len(category), dtype=np.int64)
     for column in category.T:
         unseen = ~np.isin(column, column[chosen])
-        if 0 < len(np.unique(column[unseen])) >= left:
-            return unseen
-    return np.ones(len(category), dtype=np.bool_)
+        if len(np.unique(column[unseen])) >= left:
+            helps += unseen
+    allowed: BoolArray = helps == helps.max()
+    return allowed
 
 
 def cost_proxy(grid: Grid) -> FloatArray:

@@ -9,7 +9,11 @@ from typing import Literal
 from planner.evaluation.estimate import Estimate
 from planner.ledger.observations import Observations
 
-__all__ = ["AccuracyRule", "Limits"]
+__all__ = ["NOTHING_WORKS", "AccuracyRule", "Limits"]
+
+# Failures with no success before them after which a person should look: a grid of which three quarters cannot run gives
+# so many by chance once in 300 studies.
+NOTHING_WORKS = 20
 
 # One look may be lucky; two in a row, each with its own fit, rarely are.
 _LOOKS = 2
@@ -47,12 +51,14 @@ class AccuracyRule:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a study may spend. None: no limit. `cost` in accelerator-seconds, `share` of the plain sweep's cost."""
+    """What a study may spend. None: no limit. `cost` in accelerator-seconds, `share` of the plain sweep's cost;
+    `failures`: runs that fail while none has ever succeeded."""
 
     accuracy: float | None = None
     cost: float | None = None
     share: float | None = None
     trials: int | None = None
+    failures: int | None = None
 
     def reached(self, seen: Observations, next_price: float, plain_cost: float | None) -> str | None:
         """Which limit ends the study before a run of `next_price` accelerator-seconds, if any."""

@@ -90,7 +90,7 @@ def estimate_accuracy(model: GridModel, unmeasured: BoolArray, weight: FloatArra
         judges = model.judges(target.name)
         errors = ape * few_runs_width(judges) * weights
         ratio, spread = _correction(foresight, np.random.default_rng(seed))
-        few = float(np.average(_FEW_RUNS_SPREAD / judges, weights=errors))
+        few = float((_FEW_RUNS_SPREAD / judges) @ errors / max(float(errors.sum()), np.finfo(float).tiny))
         half = np.exp(_Z_ENDS * np.linalg.norm([spread, _MODEL_SPREAD, few]))
         error = ratio * float(errors.sum() / weights.sum())
         # Where errors prove smaller than expected, so does the noise that is a part of them.

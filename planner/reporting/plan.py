@@ -49,13 +49,14 @@ def plan_of(study: Study, seen: Observations | None, run_s: float, start_s: floa
     starts = float((start * devices[first]).sum())
     full = float((seconds * devices).sum()) + starts
     design = initial_design(grid, runner.trajectory_axis, seed=0)
-    # On a small grid the first runs alone are more than that.
-    least = float((seconds * devices)[design].sum())
-    adaptive = np.maximum((full - starts) * np.array(_ADAPTIVE_SHARE), least) + starts
     limits = study.limits()
     budget = limits.ceiling(full)
+    adaptive = (full - starts) * np.array(_ADAPTIVE_SHARE) + starts
     if budget is not None:
         adaptive = np.minimum(adaptive, budget)
+    if limits.cost is None:
+        # On a small grid the first runs alone are more; a share of the sweep's cost is not known before they are made.
+        adaptive = np.maximum(adaptive, float((seconds * devices)[design].sum()) + starts)
     return Plan(
         len(grid), len(first), {axis.name: len(axis.values) for axis in grid.axes},
         len(design), full, (float(adaptive[0]), float(adaptive[1])), budget, basis,
@@ -83,9 +84,9 @@ def plan_table(plan: Plan) -> Table:
     table.add_row("grid", f"{plan.grid_points:,} points ({sizes})")
     table.add_row("engine configurations", f"{plan.engine_configurations:,}")
     table.add_row("plain sweep", f"{plan.grid_points:,} runs, {duration(plan.full_cost_s)} of accelerator time")
-    low, high = plan.adaptive_cost_s
-    table.add_row("adaptive study", f"{plan.first_runs} runs to start with; in all about {duration(low)} to "
-                                    f"{duration(high)} of accelerator time")
+    ends = " to ".join(dict.fromkeys(duration(seconds) for seconds in plan.adaptive_cost_s))
+    table.add_row("adaptive study",
+                  f"{plan.first_runs} runs to start with; in all about {ends} of accelerator time")
     if plan.budget_s is not None:
         table.add_row("stop.cost", duration(plan.budget_s))
     table.add_row("basis", plan.basis)

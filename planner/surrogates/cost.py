@@ -10,13 +10,15 @@ import numpy as np
 
 from planner.ledger.observations import Observations
 from planner.space.grid import Grid
-from planner.space.types import Features, FloatArray, IntArray, Point
+from planner.space.types import BoolArray, Features, FloatArray, IntArray, Point
 from planner.surrogates.committee import Committee, Learner
 from planner.surrogates.physics import LatencyLaw
 
 __all__ = ["CostModel", "Sweep"]
 
 _Z90 = 1.6448536269514722
+# Outside a 90 % interval, on one side.
+_SURE = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,7 @@ class CostModel:
         self.grid = grid
         self._accelerators = accelerators
         self._learner = make(grid.features)
+        self._able = make(grid.features)
         self._law = LatencyLaw(grid, "output", flat=False)
 
     @cached_property
@@ -61,16 +64,26 @@ class CostModel:
         self._overhead = float(np.mean([run.planner_s for run in seen.runs])) if seen.runs else 0.0
         self._failure_s = float(np.median(seen.seconds[seen.failed])) if seen.failed.any() else 0.0
         known = np.isfinite(seen.seconds) & (seen.seconds > 0)
-        self._seconds, self._spread = np.ones(len(self.grid)), np.zeros(len(self.grid))
+        self._seconds, self._could = np.ones(len(self.grid)), np.ones(len(self.grid))
+        self._spread = np.zeros(len(self.grid))
         self.learned_ = bool(known.any())
         if self.learned_ and not known.all():
-            rows = np.flatnonzero(known)
-            law = None if self._law.is_trivial else self._law.fit(rows, seen.seconds[known])
-            y, runs = np.log(seen.seconds[known]), seen.run_of[rows]
-            mean, std = self._learner.fit(rows, y, runs, share_luck=True, law=law).predict()
-            self._seconds, self._spread = np.exp(mean), np.where(known, 0.0, _Z90 * std)
-        self._seconds[known] = seen.seconds[known]
+            self._seconds, self._spread = self._predict(self._learner, seen, known)
+            self._could = self._seconds.copy()
+            if (succeeded := known & seen.measured).any() and seen.failed.any():
+                # How soon a run fails says nothing of how long one takes that goes through.
+                self._could, self._spread = self._predict(self._able, seen, succeeded)
+        self._spread[known] = 0.0
+        self._seconds[known] = self._could[known] = seen.seconds[known]
         return self
+
+    def _predict(self, learner: Learner, seen: Observations, known: BoolArray) -> tuple[FloatArray, FloatArray]:
+        """Seconds at every point and the half-width of their logarithm's 90 % interval, (N,), from the `known` ones."""
+        rows = np.flatnonzero(known)
+        law = None if self._law.is_trivial else self._law.fit(rows, seen.seconds[known])
+        y, runs = np.log(seen.seconds[known]), seen.run_of[rows]
+        mean, std = learner.fit(rows, y, runs, share_luck=True, law=law).predict()
+        return np.exp(mean), _Z90 * std
 
     def seconds(self) -> FloatArray:
         """Seconds of a run of each point alone, (N,): measured where it was, else predicted; ones before any run."""
@@ -88,8 +101,9 @@ class CostModel:
 
         success: probability that each point can run, (N,), ones where not given; one that cannot takes as long as those
         that failed, at the median. The runs that failed lie near the border of what fails, and do not say whether
-        points beyond it fail as fast: the interval reaches to what a point would take if it could run. It takes the
-        errors of points as fully correlated, which is wider than the truth.
+        points beyond it fail as fast: the interval reaches to what a point would take if it could run. Where it is not
+        sure whether one can, the ends take the cheaper and the dearer case. The errors of points count as fully
+        correlated, which is wider than the truth.
         """
         rows = np.arange(len(self.grid)) if rows is None else rows
         first = rows[np.unique(self.grid.engine[rows], return_index=True)[1]]
@@ -97,9 +111,12 @@ class CostModel:
         if not self.learned_:
             return Sweep((float("nan"),) * 3, (float("nan"),) * 3)
         runs = np.ones(len(rows)) if success is None else np.where(self._spread[rows] > 0, success[rows], 1.0)
-        could = [self._seconds[rows] * np.exp(sign * self._spread[rows]) for sign in (0, -1, 1)]
+        could = [self._could[rows] * np.exp(sign * self._spread[rows]) for sign in (0, -1, 1)]
         cannot = [self._failure_s, np.minimum(self._failure_s, could[1]), np.maximum(self._failure_s, could[2])]
         ends = [runs * able + (1 - runs) * failing for able, failing in zip(could, cannot, strict=True)]
+        unsure = (runs > _SURE) & (runs < 1 - _SURE)
+        ends[1] = np.where(unsure, np.minimum(could[1], cannot[1]), ends[1])
+        ends[2] = np.where(unsure, np.maximum(could[2], cannot[2]), ends[2])
         starts_s, starts_cost = float(starts[first].sum()), float((starts * devices)[first].sum())
         seconds = tuple(float(end.sum()) + starts_s for end in ends)
         cost = tuple(float((end * devices[rows]).sum()) + starts_cost for end in ends)

@@ -135,14 +135,15 @@ class GridModel:
 
     def judges(self, target: str) -> FloatArray:
         """How many cases judge what is said of each point, (N,): the runs that were foretold; where a category has not
-        been measured, the categories of that axis that have: how unlike the next one will be, only they can tell."""
+        been tried, the categories of that axis that have been measured: how unlike the next one will be, only they can
+        tell. One that was tried and failed is not waited for: its points count by their probability to run."""
         measured = np.isfinite(self.seen_.column(target))
         count = np.full(len(self.grid), float(self._judged(target)))
         for place, axis in enumerate(self.grid.axes):
             if axis.scale is Scale.CATEGORY:
                 codes = self.grid.codes[:, place]
-                known = np.unique(codes[measured])
-                count[~np.isin(codes, known)] = min(float(len(known)), self._judged(target))
+                untried = ~np.isin(codes, codes[measured | self.seen_.failed])
+                count[untried] = np.minimum(count[untried], len(np.unique(codes[measured])))
         return count
 
     def _judged(self, target: str) -> int:

@@ -311,6 +311,16 @@ def test_trajectories_start_anywhere_where_few_points_have_a_quarter_of_their_ax
     assert len(initial_design(Grid(full.axes, full.codes[~gaps]), "output_len", seed=0)) == 3
 
 
+def test_a_model_without_the_short_output_length_has_a_first_run_too() -> None:
+    full = full_grid([
+        Axis("model", ("a", "b", "c"), Scope.ENGINE, Scale.CATEGORY, (Role.MODEL,)),
+        Axis("batch_size", tuple(range(1, 9)), scale=Scale.LOG, roles=(Role.BATCH,)),
+        Axis("output_len", (1, 2, 4, 8), scale=Scale.LOG, roles=(Role.OUTPUT_TOKENS,))])
+    grid = Grid(full.axes, full.codes[(full.codes[:, 0] != 2) | (full.codes[:, 2] == 3)])
+    for seed in range(3):
+        assert set(grid.codes[initial_design(grid, "output_len", seed), 0]) == {0, 1, 2}
+
+
 def _tokens(outputs: tuple[int, ...], seconds: float = 1.0) -> Observations:
     """Time per output token over batch and output sizes, seen at every fourth point; every run costs the same."""
     grid = full_grid([

@@ -152,6 +152,30 @@ def test_one_reading_of_every_model_is_judged_by_readings_as_ever() -> None:
     assert set(only[:20]) == {5.0} and set(only[20:]) == {1.0}
 
 
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_point_new_on_two_axes_is_judged_by_the_fewer_whatever_their_order(turned: bool) -> None:
+    axes = [Axis("a", ("p", "q", "r"), scale=Scale.CATEGORY), Axis("b", tuple("abcdefgh"), scale=Scale.CATEGORY)]
+    grid = full_grid(axes[::-1] if turned else axes)
+    known = [row for row in range(24) if grid.point(row)["a"] != "r" and grid.point(row)["b"] != "h"]
+    model = GridModel(grid, None).fit(_study(grid, np.exp(0.1 * np.arange(24.0)), np.array(known)))
+    of = {(p["a"], p["b"]): n for p, n in zip(map(grid.point, range(24)), model.judges("latency_ms"), strict=True)}
+    assert (of["p", "a"], of["r", "a"], of["p", "h"], of["r", "h"]) == (7.0, 2.0, 7.0, 2.0)
+
+
+def test_a_category_that_only_fails_does_not_hold_up_the_rest() -> None:
+    """Its points hardly can run: they count by that, and an estimate does not wait for one of them to succeed."""
+    grid = full_grid([Axis("device", ("a", "b", "c"), Scope.ENGINE, Scale.CATEGORY),
+                      Axis("batch_size", tuple(range(1, 41)), scale=Scale.LOG, roles=(Role.BATCH,))])
+    rng = np.random.default_rng(0)
+    truth = np.exp(0.5 * np.log(grid.size_column(Role.BATCH)) + 0.3 * grid.codes[:, 0] + rng.normal(0, 0.02, len(grid)))
+    seen = _study(grid, truth, rng.permutation(np.arange(0, 80, 2)))
+    for number, row in enumerate((80, 95, 110)):
+        seen.add(Run(40 + number, grid.point(row), Measurement(Status.FAILED, Cost(measure_s=1.0))))
+    success = np.where(grid.codes[:, 0] < 2, 1.0, 0.01)
+    estimate = estimate_accuracy(GridModel(grid, None).fit(seen), ~seen.known, success)["latency_ms"]
+    assert estimate is not None and estimate.low > 0.9
+
+
 def test_where_nothing_is_left_to_predict_nothing_can_be_wrong() -> None:
     grid = _grid()
     rng = np.random.default_rng(0)

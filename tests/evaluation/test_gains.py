@@ -64,6 +64,22 @@ def test_what_fails_far_beyond_what_failed_may_take_as_long_as_a_run() -> None:
     assert found.seconds[1] <= found.seconds[0] < truth <= found.seconds[2]
 
 
+def test_slow_failures_do_not_make_the_runs_that_go_through_look_slow() -> None:
+    """Runs take up to a second, failures a time-out of 60 s. Learned together, what had not run yet was priced as if it
+    would fail slowly."""
+    grid = full_grid([Axis("batch_size", tuple(range(1, 61)), scale=Scale.LOG)])
+    seen, able = Observations(grid, ("e2el_ms",)), np.arange(60) < 40
+    seconds = np.where(able, np.arange(1, 61) / 40, 60.0)
+    for number, row in enumerate((0, 4, 9, 14, 24, 34, 44, 52, 59)):
+        point, ok = grid.point(row), bool(able[row])
+        readings = (Reading(point, {"e2el_ms": (1.0,)}, float(seconds[row])),) if ok else ()
+        cost = Cost(measure_s=float(seconds[row]))
+        seen.add(Run(number, point, Measurement(Status.OK if ok else Status.FAILED, cost, readings)))
+    found = CostModel(grid, lambda _: 1.0).fit(seen).sweep(success=able.astype(float))
+    assert found.seconds[0] == pytest.approx(float(seconds.sum()), rel=0.05)
+    assert found.seconds[1] <= seconds.sum() <= found.seconds[2] < 1.5 * seconds.sum()
+
+
 def test_what_will_fail_is_priced_as_what_failed() -> None:
     """Large batches fail within a second, where a run that went through would have taken minutes."""
     grid = full_grid([Axis("batch_size", tuple(2**i for i in range(12)), scale=Scale.LOG)])
@@ -77,8 +93,8 @@ def test_what_will_fail_is_priced_as_what_failed() -> None:
     cost = CostModel(grid, lambda _: 1.0).fit(seen)
     certain = np.where(np.arange(12) < 8, 1.0, 0.0)
     careless, careful = cost.sweep(), cost.sweep(success=certain)
-    first = float(cost.seconds()[:8].sum())
-    assert careful.seconds[0] == pytest.approx(first + 4 * 1.0)  # rows 8 to 11 fail, one of them has
+    # Rows 0 to 7 take 1 to 128 s, a law that the runs that went through obey; 8 to 11 fail, one of them has.
+    assert careful.seconds[0] == pytest.approx(2**8 - 1 + 4 * 1.0, rel=0.02)
     half = cost.sweep(success=np.where(np.arange(12) < 8, 1.0, 0.5)).seconds[0]
     assert min(careless.seconds[0], careful.seconds[0]) < half < max(careless.seconds[0], careful.seconds[0])
     assert careful.seconds[1] <= careful.seconds[0] <= careful.seconds[2]

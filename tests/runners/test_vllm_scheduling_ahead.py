@@ -23,7 +23,7 @@ class _Engine:
     """One batch at a time. `clock` is the host's; the device works on its own."""
 
     def __init__(self, ahead: bool) -> None:
-        self.vllm_config = SimpleNamespace(scheduler_config=SimpleNamespace(async_scheduling=ahead))
+        self.vllm_config = SimpleNamespace(scheduler_config=SimpleNamespace(async_scheduling=ahead, max_num_seqs=3))
         self.ahead, self.clock, self.device_free, self.asked = ahead, 0.0, 0.0, 0
         self.names: list[str] = []
         self.queue: deque[float] = deque()
@@ -77,9 +77,11 @@ def _static_batch(monkeypatch: pytest.MonkeyPatch, *, ahead: bool, length: int =
     return StaticBatch({"model": "tiny"}, length), engine
 
 
-def _measure(bench: StaticBatch, output_len: int, lengths: list[int], input_len: int = 8) -> list[dict[str, float]]:
-    reply = bench.measure(input_len=input_len, output_len=output_len, batch_size=3, lengths=lengths, seed=[1], warmup=1,
-                          repeats=2, max_repeats=2, tolerance=None)
+def _measure(
+    bench: StaticBatch, output_len: int, lengths: list[int], input_len: int = 8, batch_size: int = 3
+) -> list[dict[str, float]]:
+    reply = bench.measure(input_len=input_len, output_len=output_len, batch_size=batch_size, lengths=lengths, seed=[1],
+                          warmup=1, repeats=2, max_repeats=2, tolerance=None)
     assert len(reply["repeats"][0]) == output_len
     return [reply["metrics"][0][k] for k in lengths]
 
@@ -119,4 +121,10 @@ def test_a_run_as_long_as_the_context_goes_without(monkeypatch: pytest.MonkeyPat
     _measure(bench, 16, [16], input_len=_LIMIT - 16)
     assert engine.asked == 16
     _measure(bench, 15, [15], input_len=_LIMIT - 16)
+    assert engine.asked == 16
+
+
+def test_requests_that_wait_for_others_to_leave_wait_no_longer_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    bench, engine = _static_batch(monkeypatch, ahead=True)
+    _measure(bench, 16, [16], batch_size=4)
     assert engine.asked == 16
