@@ -84,7 +84,9 @@ class GridModel:
                 share_luck = self.trajectory is not None and not quantity.flat
                 self.learners_[quantity.name].fit(
                     data.rows, data.values, data.runs, data.noise, share_luck, self._law(quantity, data))
-        self._noises = {name: learner.noise_ for name, learner in self.learners_.items()}
+        # A quantity that no run has measured yet is unknown, and so is its noise.
+        self._noises = {q.name: self.learners_[q.name].noise_ if q.name in self.learners_ else 0.0
+                        for q in self.quantities}
         self._means, self._stds = self._predict_quantities()
         self._combined = {t.name: t.combine(self._means, self._stds, self._noises) for t in self.targets_}
         self.foresight_ = {target.name: self._foresight(target) for target in self.targets_}

@@ -335,3 +335,17 @@ def test_zero_and_negative_targets_are_learned_without_logarithm() -> None:
         seen.add(Run(number, point, Measurement(Status.OK, Cost(measure_s=1.0), (reading,))))
     value = GridModel(grid, None).fit(seen).predict().value["delta"]
     np.testing.assert_allclose(value, 3.0 * np.asarray(grid.column("x")), atol=1.5)
+
+
+def test_where_every_run_so_far_is_of_one_token_only_what_that_tells_is_known() -> None:
+    """Random first runs may be: nothing is known of the time between tokens then, and it is no error."""
+    grid = _grid()
+    seen = Observations(grid, ("ttft_ms", "tpot_ms", "output_throughput"))
+    one = grid.single_token
+    for number, row in enumerate(np.flatnonzero(one)[:6]):
+        point = grid.point(int(row))
+        metrics = _metrics(float(point["input_len"]), 1, float(point["batch_size"]))
+        seen.add(Run(number, point, Measurement(Status.OK, Cost(measure_s=1), (Reading(point, metrics, 1.0),))))
+    prediction = GridModel(grid, "output_len").fit(seen).predict()
+    assert np.isfinite(prediction.value["ttft_ms"]).all() and np.isnan(prediction.value["tpot_ms"]).all()
+    assert (np.isfinite(prediction.value["output_throughput"]) == one).all()
