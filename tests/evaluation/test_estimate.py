@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import norm
 
-from planner.evaluation.accuracy import score
+from planner.evaluation.accuracy import Score, score
 from planner.evaluation.estimate import Estimate, estimate_accuracy
 from planner.ledger.observations import Observations, Run
 from planner.space.grid import Grid, full_grid
@@ -37,6 +37,14 @@ def _study(grid: Grid, truth: np.ndarray, rows: np.ndarray) -> Observations:
     return seen
 
 
+def _estimated_and_true(truth: np.ndarray, seen: Observations) -> tuple[Estimate | None, Score]:
+    model = GridModel(seen.grid, None).fit(seen)
+    prediction = model.predict()
+    low, high = prediction.low["latency_ms"], prediction.high["latency_ms"]
+    found = score(truth, prediction.value["latency_ms"], (low, high), seen.column("latency_ms"), seen.known, False)
+    return estimate_accuracy(model, ~seen.known, np.ones(len(seen.grid)))["latency_ms"], found
+
+
 def test_expected_ape_is_that_of_draws() -> None:
     z = np.random.default_rng(0).standard_normal(400_000)
     for std in (0.01, 0.1, 0.5):
@@ -52,12 +60,7 @@ def test_estimates_are_honest_over_seeds(runs: int, understated: float) -> None:
         rng = np.random.default_rng(seed)
         truth = _truth(grid, rng, 0.05)
         seen = _study(grid, truth, rng.choice(len(grid), runs, replace=False))
-        model = GridModel(grid, None).fit(seen)
-        estimate = estimate_accuracy(model, ~seen.known, np.ones(len(grid)))["latency_ms"]
-        prediction = model.predict()
-        found = score(truth, prediction.value["latency_ms"],
-                      (prediction.low["latency_ms"], prediction.high["latency_ms"]),
-                      seen.column("latency_ms"), seen.known, False)
+        estimate, found = _estimated_and_true(truth, seen)
         assert estimate is not None and estimate.low < estimate.estimated < estimate.high
         off.append(estimate.estimated - found.accuracy)
         inside.append(estimate.low <= found.accuracy <= estimate.high)
@@ -130,12 +133,7 @@ def test_models_never_run_are_judged_by_how_many_were(started: int) -> None:
         truth = np.exp(level[model_of] + slope[model_of] * batch + 0.4 * inputs + rng.normal(0, 0.02, len(grid)))
         rows = np.flatnonzero(np.isin(model_of, rng.permutation(12)[:started]) & (rng.random(len(grid)) < 0.6))
         seen = _study(grid, truth, rng.permutation(rows))
-        model = GridModel(grid, None).fit(seen)
-        estimate = estimate_accuracy(model, ~seen.known, np.ones(len(grid)))["latency_ms"]
-        prediction = model.predict()
-        found = score(truth, prediction.value["latency_ms"],
-                      (prediction.low["latency_ms"], prediction.high["latency_ms"]),
-                      seen.column("latency_ms"), seen.known, False)
+        estimate, found = _estimated_and_true(truth, seen)
         assert estimate is not None
         held.append(estimate.low <= found.accuracy <= estimate.high)
         covered.append(found.coverage90)
