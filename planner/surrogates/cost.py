@@ -115,8 +115,8 @@ class CostModel:
         cannot = [self._failure_s, np.minimum(self._failure_s, could[1]), np.maximum(self._failure_s, could[2])]
         ends = [runs * able + (1 - runs) * failing for able, failing in zip(could, cannot, strict=True)]
         unsure = (runs > _SURE) & (runs < 1 - _SURE)
-        ends[1] = np.where(unsure, np.minimum(could[1], cannot[1]), ends[1])
-        ends[2] = np.where(unsure, np.maximum(could[2], cannot[2]), ends[2])
+        for end in (1, 2):  # of what cannot run, they are the cheaper and the dearer case already
+            ends[end] = np.where(unsure, cannot[end], ends[end])
         starts_s, starts_cost = float(starts[first].sum()), float((starts * devices)[first].sum())
         seconds = tuple(float(end.sum()) + starts_s for end in ends)
         cost = tuple(float((end * devices[rows]).sum()) + starts_cost for end in ends)

@@ -162,9 +162,9 @@ class GaussianProcess:
     def ahead(self, runs: IntArray, features: Features | None = None) -> tuple[FloatArray, FloatArray]:
         """Predict each row's noisy y from the rows of earlier runs alone, hyper-parameters held.
 
-        runs: (n,) run of each row given to `fit`, numbers ascending in time; features: n rows in place of those given
-        to `fit`. Returns mean and standard deviation,
-        each (n,), in y's units, NaN for rows beyond the maximum of points; the deviation includes the row's own noise.
+        runs: (n,) run of each row given to `fit`, numbers ascending in time. features: n rows in place of those given
+        to `fit`. Returns mean and standard deviation, each (n,), in y's units, NaN for rows beyond the maximum of
+        points; the deviation includes the row's own noise.
 
         With rows in order of time, y is L u for independent standard normal u (Rasmussen & Williams, eq. A.12): what
         earlier runs say of block g is z_g − L_gg u_g, with covariance L_gg L_gg'. One factorisation tells them all.
