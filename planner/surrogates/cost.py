@@ -111,9 +111,10 @@ class CostModel:
         if not self.learned_:
             return Sweep((float("nan"),) * 3, (float("nan"),) * 3)
         runs = np.ones(len(rows)) if success is None else np.where(self._spread[rows] > 0, success[rows], 1.0)
-        could = [self._could[rows] * np.exp(sign * self._spread[rows]) for sign in (0, -1, 1)]
-        cannot = [self._failure_s, np.minimum(self._failure_s, could[1]), np.maximum(self._failure_s, could[2])]
-        ends = [runs * able + (1 - runs) * failing for able, failing in zip(could, cannot, strict=True)]
+        could: list[FloatArray] = [self._could[rows] * np.exp(sign * self._spread[rows]) for sign in (0, -1, 1)]
+        failing = np.full(len(rows), self._failure_s)
+        cannot: list[FloatArray] = [failing, np.minimum(failing, could[1]), np.maximum(failing, could[2])]
+        ends = [runs * able + (1 - runs) * unable for able, unable in zip(could, cannot, strict=True)]
         unsure = (runs > _SURE) & (runs < 1 - _SURE)
         for end in (1, 2):  # of what cannot run, they are the cheaper and the dearer case already
             ends[end] = np.where(unsure, cannot[end], ends[end])
