@@ -10,8 +10,11 @@ t            latency ≈ Σ_k w_k φ_k, w ≥ 0
 Terms φ: launch overhead 1; weights read P/n; per-request work b; prefill compute b·i·P/n and attention b·i²·√P/n;
 cache reads b·c/n and compute b·P/n of a decode step; for a latency that covers the whole output, the decode terms times
 o; for the mean over the o − 1 steps after the first token, what the first of them costs more, shared by all: divided by
-o − 1. Weights minimise the squared relative error (non-negative least squares), so that small latencies count as much
-as large ones. The law knows what logarithms of cheap points cannot show: that overhead gives way to work.
+o − 1. For each size that a chunk of prefill may have (chunked_prefill.py), times P/n: for a first token, the tokens
+prefilled until the median request has its own; for the steps after it, those prefilled meanwhile, divided by o − 1.
+Weights minimise the squared relative error (non-negative least squares), so that small latencies count as much as large
+ones. The law knows what logarithms of cheap points cannot show: that overhead gives way to work, and where a batch
+outgrows a step.
 """
 
 from __future__ import annotations
@@ -23,6 +26,7 @@ from scipy.optimize import nnls
 
 from planner.space.grid import Grid
 from planner.space.types import FloatArray, IntArray, Role, Scale
+from planner.surrogates.chunked_prefill import chunk_sizes, tokens_until_median, tokens_while_median_decodes
 
 __all__ = ["Covers", "LatencyLaw", "batch_of"]
 
@@ -75,11 +79,16 @@ def _terms(grid: Grid, covers: Covers, flat: bool) -> FloatArray:
     terms = [*step, *first]
     if covers == "output":
         terms += [o * term for term in step]
-    elif covers == "step" and not flat:
-        terms += [term / np.maximum(o - 1, 1) for term in (*step[:3], first[1])]
+    elif covers == "first":
+        terms += [tokens_until_median(b, i, C) * P / n for C in chunk_sizes(grid)]
+    elif not flat:
+        steps = np.maximum(o - 1, 1)
+        terms += [term / steps for term in (*step[:3], first[1])]
+        terms += [tokens_while_median_decodes(b, i, steps, C) * P / n / steps for C in chunk_sizes(grid)]
     distinct: list[FloatArray] = []
     for term in terms:
-        if not any(np.allclose(term / term.mean(), other / other.mean(), rtol=1e-6) for other in distinct):
+        shape = term / max(term.mean(), 1e-300)
+        if term.any() and not any(np.allclose(shape, other / other.mean(), rtol=1e-6) for other in distinct):
             distinct.append(term)
     return np.column_stack(distinct)
 
