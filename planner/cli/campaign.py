@@ -156,6 +156,7 @@ def state_of(seen: Observations, belief: Belief | None, reason: str | None) -> d
             {"estimated": None, "low": None, "high": None, "ceiling": None}
             for target, e in accuracy.items()
         },
+        "never_run": seen.never_run(),
         "stopped": reason,
     }
 

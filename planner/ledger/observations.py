@@ -13,7 +13,7 @@ from typing import Self
 import numpy as np
 
 from planner.space.grid import Grid
-from planner.space.types import BoolArray, FloatArray, IntArray, Measurement, Point, Reading, Status
+from planner.space.types import BoolArray, FloatArray, IntArray, Measurement, Point, Reading, Scale, Status, Value
 
 __all__ = ["Observations", "Run"]
 
@@ -140,6 +140,15 @@ class Observations:
     def failures(self) -> int:
         """Runs that failed."""
         return sum(run.measurement.status is Status.FAILED for run in self.runs)
+
+    def never_run(self) -> dict[str, list[Value]]:
+        """For each category axis its values at which no run has succeeded; axes without such values left out."""
+        missing = {}
+        for place, axis in enumerate(self.grid.axes):
+            if axis.scale is Scale.CATEGORY:
+                codes = self.grid.codes[:, place]
+                missing[axis.name] = [axis.values[code] for code in np.setdiff1d(codes, codes[self.measured])]
+        return {name: values for name, values in missing.items() if values}
 
     def engine_starts(self) -> dict[int, list[float]]:
         """Engine configuration → seconds of each start seen."""

@@ -15,7 +15,7 @@ from planner.evaluation.estimate import Estimate
 from planner.evaluation.gains import Gain, Gains
 from planner.ledger.observations import Observations
 from planner.reporting.listing import Listing
-from planner.space.types import Point, Scale
+from planner.space.types import Point
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -68,14 +68,11 @@ def accuracy_table(estimates: dict[str, Estimate | None]) -> Table:
 
 def never_run(seen: Observations) -> str:
     """Which categories nothing is known of, in words; empty where each has been measured."""
+    grid = seen.grid
     parts = []
-    for place, axis in enumerate(seen.grid.axes):
-        if axis.scale is Scale.CATEGORY:
-            codes = seen.grid.codes[:, place]
-            missing = np.setdiff1d(codes, codes[seen.measured])
-            if len(missing):
-                total = len(np.unique(codes))
-                parts.append(f"{len(missing)} of {total} values of {axis.name}, such as {axis.values[missing[0]]}")
+    for name, values in seen.never_run().items():
+        total = len(np.unique(grid.codes[:, grid.position(name)]))
+        parts.append(f"{len(values)} of {total} values of {name}, such as {values[0]}")
     return f"no run has succeeded yet at {' and at '.join(parts)}: little can be said of them" if parts else ""
 
 

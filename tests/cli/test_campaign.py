@@ -19,7 +19,7 @@ import yaml
 from optuna.trial import TrialState
 
 STATUS = {"grid_points", "runs", "failed", "cost_s", "experiments_gain", "time_gain", "resource_gain", "accuracy",
-          "stopped"}
+          "never_run", "stopped"}
 AXES = ["model", "input_len", "output_len", "batch_size"]
 Call = Callable[..., Any]
 

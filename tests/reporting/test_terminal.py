@@ -115,7 +115,7 @@ def test_categories_without_a_run_are_named() -> None:
         point = grid.point(row)
         reading = Reading(point, {"s": (1.0,)}, 1.0)
         seen.add(Run(number, point, Measurement(Status.OK, Cost(measure_s=1.0), (reading,))))
-    assert "1 of 3 values of model, such as b" in never_run(seen)
+    assert "1 of 3 values of model, such as b" in never_run(seen) and seen.never_run() == {"model": ["b"]}
     point = grid.point(2)
     seen.add(Run(2, point, Measurement(Status.OK, Cost(), (Reading(point, {"s": (1.0,)}, 1.0),))))
-    assert never_run(seen) == ""
+    assert never_run(seen) == "" and seen.never_run() == {}
