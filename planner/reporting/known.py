@@ -15,12 +15,11 @@ from planner.acquisition.strategy import Belief
 from planner.ledger.observations import Observations
 from planner.reporting.predict import undefined
 from planner.space.slo import Condition
-from planner.space.types import BoolArray, FloatArray
+from planner.space.types import Z90, BoolArray, FloatArray
 from planner.surrogates.quantities import Quantity, data_of
 
 __all__ = ["Known", "known_of"]
 
-_Z90 = 1.6448536269514722
 # Whoever looks for the best point looks where predictions flatter, and meets larger errors than those of points at
 # large. Replayed over recorded grids (studies/compare/recommend.py), predicted winners that were said to hold with 0.9
 # and more did so in 0.61 to 0.89 of cases on the noisy quickstart grid. So widened (1.5 was tried too and cost more) it
@@ -52,7 +51,7 @@ class Known:
     def interval(self) -> tuple[FloatArray, FloatArray]:
         """The ends of the 90 % interval; what was measured is always inside."""
         back = np.exp if self.log else np.asarray
-        low, high = back(self.mean - _Z90 * self.std), back(self.mean + _Z90 * self.std)
+        low, high = back(self.mean - Z90 * self.std), back(self.mean + Z90 * self.std)
         return np.fmin(low, self.value), np.fmax(high, self.value)
 
     def ahead(self, condition: Condition) -> FloatArray:
@@ -91,7 +90,7 @@ def known_of(metric: str, belief: Belief, seen: Observations) -> Known:
         forward = np.log if log else np.asarray
         mean = forward(prediction.value[metric]).astype(float)
         width = forward(prediction.high[metric]) - forward(prediction.low[metric])
-    std = width / (2 * _Z90)
+    std = width / (2 * Z90)
     data = data_of(Quantity(f"log {metric}" if log else metric, False), seen, None)
     _take_readings(mean, std, data.rows, data.values, data.noise)
     value = np.where(measured, column, np.exp(mean) if log else mean)

@@ -8,7 +8,7 @@ import numpy as np
 
 from planner.acquisition.strategy import Belief
 from planner.ledger.observations import Observations
-from planner.space.types import BoolArray, FloatArray, StudyError, Value
+from planner.space.types import Z90, BoolArray, FloatArray, StudyError, Value
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,7 +29,7 @@ def answers(belief: Belief, seen: Observations, target: str) -> tuple[FloatArray
     for row, repeats in seen.repeats(target).items():
         if np.isfinite(noise) and measured[row] > 0:
             # The standard error of a median of n normal readings is about 1.2533 σ / √n.
-            half = 1.645 * 1.2533 * noise / np.sqrt(len(repeats))
+            half = Z90 * 1.2533 * noise / np.sqrt(len(repeats))
             low[row], high[row] = measured[row] * np.exp(-half), measured[row] * np.exp(half)
         elif np.isfinite(prediction.value[target][row]):
             shift = measured[row] - prediction.value[target][row]

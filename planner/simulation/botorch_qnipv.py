@@ -31,7 +31,7 @@ from planner.ledger.observations import Observations
 from planner.simulation.batches import Candidates, choose_greedily
 from planner.simulation.designs import latin_hypercube
 from planner.simulation.unit_cube import unit_cube
-from planner.space.types import FloatArray, IntArray
+from planner.space.types import Z90, FloatArray, IntArray
 from planner.surrogates.cost import CostModel
 from planner.surrogates.feasibility import probability_of_success
 from planner.surrogates.model import Prediction
@@ -41,7 +41,6 @@ if TYPE_CHECKING:
 
 __all__ = ["BotorchQnipv", "IntegratedVariance"]
 
-_Z90 = 1.6448536269514722
 _CANDIDATES, _MC_POINTS = 600, 400
 _LEAST_FIRST_RUNS = 10
 
@@ -109,7 +108,7 @@ class BotorchQnipv:
             back = np.exp if target in fits.logs else np.asarray
             std[target] = np.hypot(doubt, gp.noise_)
             value[target] = back(mean)
-            low[target], high[target] = back(mean - _Z90 * std[target]), back(mean + _Z90 * std[target])
+            low[target], high[target] = back(mean - Z90 * std[target]), back(mean + Z90 * std[target])
         cost = CostModel(self.context.grid, self.context.accelerators).fit(seen)
         return Belief(Prediction(value, low, high, std), dict.fromkeys(self.context.targets),
                       probability_of_success(seen.grid, seen), *sweeps(cost, self.context.trajectory))

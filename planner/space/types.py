@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 __all__ = [
-    "Axis", "BoolArray", "Cost", "Features", "FloatArray", "IntArray", "Measurement", "Point", "Proposal", "Reading",
-    "Role", "Runner", "RunnerContext", "RunnerError", "Scale", "Scope", "Status", "StudyError", "Surrogate",
-    "Value",
+    "Z90", "Axis", "BoolArray", "Cost", "Features", "FloatArray", "IntArray", "Measurement", "Point", "Proposal",
+    "Reading", "Role", "Runner", "RunnerContext", "RunnerError", "Scale", "Scope", "Status", "StudyError",
+    "Surrogate", "Value",
 ]
 
 Value: TypeAlias = str | int | float | bool
@@ -26,6 +26,9 @@ Point: TypeAlias = Mapping[str, Value]
 FloatArray: TypeAlias = NDArray[np.float64]
 IntArray: TypeAlias = NDArray[np.int64]
 BoolArray: TypeAlias = NDArray[np.bool_]
+
+Z90 = 1.6448536269514722
+"""Half a 90 % interval of a normal distribution, in standard deviations."""
 
 
 class StudyError(ValueError):

@@ -10,13 +10,12 @@ import numpy as np
 
 from planner.ledger.observations import Observations
 from planner.space.grid import Grid
-from planner.space.types import BoolArray, Features, FloatArray, IntArray, Point
+from planner.space.types import Z90, BoolArray, Features, FloatArray, IntArray, Point
 from planner.surrogates.committee import Committee, Learner
 from planner.surrogates.physics import LatencyLaw
 
 __all__ = ["CostModel", "Sweep"]
 
-_Z90 = 1.6448536269514722
 # Outside a 90 % interval, on one side.
 _SURE = 0.05
 
@@ -83,7 +82,7 @@ class CostModel:
         law = None if self._law.is_trivial else self._law.fit(rows, seen.seconds[known])
         y, runs = np.log(seen.seconds[known]), seen.run_of[rows]
         mean, std = learner.fit(rows, y, runs, share_luck=True, law=law).predict()
-        return np.exp(mean), _Z90 * std
+        return np.exp(mean), Z90 * std
 
     def seconds(self) -> FloatArray:
         """Seconds of a run of each point alone, (N,): measured where it was, else predicted; ones before any run."""

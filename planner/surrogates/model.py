@@ -15,14 +15,13 @@ from scipy.special import ndtr
 from planner.ledger.observations import Observations
 from planner.space.grid import Grid
 from planner.space.metrics import is_first, is_gain, is_step
-from planner.space.types import BoolArray, Features, FloatArray, IntArray, Role, Scale
+from planner.space.types import Z90, BoolArray, Features, FloatArray, IntArray, Role, Scale
 from planner.surrogates.committee import Committee, Learner
 from planner.surrogates.physics import Covers, LatencyLaw, batch_of
 from planner.surrogates.quantities import Data, Quantity, Target, data_of, merged, targets_of
 
 __all__ = ["Foresight", "GridModel", "Prediction", "expected_ape", "few_runs_width"]
 
-_Z90 = 1.6448536269514722
 _FEW_RUNS_WIDTH = 5.0
 _LARGEST_Z = 4.0
 # Beyond an error of e² the mean of a log-normal is all tail.
@@ -120,7 +119,7 @@ class GridModel:
         for target in self.targets_:
             mean, sigma = self._combined[target.name]
             few = few_runs_width(self.judges(target.name)) / few_runs_width(self._judged(target.name))
-            width = _Z90 * sigma * self.calibration(target.name) * few
+            width = Z90 * sigma * self.calibration(target.name) * few
             back = np.exp if target.log else np.asarray
             value[target.name], std[target.name] = back(mean), sigma
             low[target.name], high[target.name] = back(mean - width), back(mean + width)

@@ -25,12 +25,11 @@ from planner.ledger.observations import Observations
 from planner.reporting.comparison.ratios import At, Ratios
 from planner.reporting.known import known_of
 from planner.space.grid import Grid
-from planner.space.types import BoolArray, IntArray, StudyError
+from planner.space.types import Z90, BoolArray, IntArray, StudyError
 from planner.surrogates.model import few_runs_width
 
 __all__ = ["Comparison", "Side", "common_rows", "compare", "with_scatter"]
 
-_Z90 = 1.6448536269514722
 # A point that will rather fail than run has nothing to compare.
 _LIKELY = 0.5
 # Fewer runs that both sides made say too little about how runs scatter; a scatter known from few is made wider.
@@ -141,7 +140,7 @@ def _all_points(side: Side, target: str) -> At:
     low, high = side.belief.prediction.low[target], side.belief.prediction.high[target]
     with np.errstate(divide="ignore", invalid="ignore"):
         value = np.where(known.value > 0, np.log(known.value), np.nan)
-        sigma = np.where(low > 0, np.log(high) - np.log(low), np.nan) / (2 * _Z90)
+        sigma = np.where(low > 0, np.log(high) - np.log(low), np.nan) / (2 * Z90)
     repeated = np.zeros(len(value))
     several = np.array([row for row, given in side.seen.repeats(target).items() if len(given) > 1], dtype=np.int64)
     if known.log:

@@ -25,13 +25,12 @@ from scipy.stats import false_discovery_control, norm, t
 
 from planner.space.grid import Grid
 from planner.space.metrics import is_gain
-from planner.space.types import BoolArray, FloatArray, IntArray, Point, Scope
+from planner.space.types import Z90, BoolArray, FloatArray, IntArray, Point, Scope
 
 __all__ = ["At", "Mean", "Ratios", "Slice", "tail"]
 
-_Z90 = 1.6448536269514722
 _TAIL_FREEDOM = 4
-_TAIL_SCALE = float(t.ppf(0.95, _TAIL_FREEDOM)) / _Z90
+_TAIL_SCALE = float(t.ppf(0.95, _TAIL_FREEDOM)) / Z90
 _LEAST_SIGMA = 1e-9
 
 

@@ -17,7 +17,7 @@ from planner.acquisition.strategy import Belief
 from planner.ledger.observations import Observations
 from planner.reporting.idealized.latency_law import IdealLaw, LoadedLaw, Timings, fit_law, fit_loaded, is_settled
 from planner.space.grid import Grid
-from planner.space.types import Axis, BoolArray, FloatArray, IntArray, Role, StudyError
+from planner.space.types import Z90, Axis, BoolArray, FloatArray, IntArray, Role, StudyError
 from planner.surrogates.physics import batch_of
 
 __all__ = ["Idealized", "Prompt", "Triple", "idealize", "latency_metrics", "reference_prompts"]
@@ -29,7 +29,6 @@ _PARTS: Final = ("ttft_ms", "tpot_ms")
 _BOOTSTRAPS = 200
 _LEAST_LOADED = 16
 _LIKELY = 0.5
-_Z90 = 1.6448536269514722
 _NOTHING: Final = (float("nan"),) * 3
 L = TypeVar("L")
 
@@ -240,7 +239,7 @@ def _predicted(seen: Observations, belief: Belief, metrics: tuple[str, ...], row
     ends = [_whole(metrics, [end[metric] for metric in metrics], seen.grid)[rows]
             for end in (belief.prediction.value, belief.prediction.low, belief.prediction.high)]
     with np.errstate(divide="ignore", invalid="ignore"):
-        std = np.log(ends[2] / ends[1]) / (2 * _Z90)
+        std = np.log(ends[2] / ends[1]) / (2 * Z90)
     return _timings(seen, rows, ends[0], np.full(len(rows), -1, dtype=np.int64), std)
 
 
