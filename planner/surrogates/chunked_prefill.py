@@ -26,14 +26,14 @@ __all__ = ["chunk_sizes", "tokens_until_median", "tokens_while_median_decodes"]
 
 # The engines' own names of the size.
 _NAMES: Final = {"max_num_batched_tokens", "chunked_prefill_size"}
-_SIZES: Final = tuple(2.0**k for k in range(9, 17))
+_SIZES: Final = tuple(size for k in range(9, 17) for size in (2.0**k, 1.5 * 2.0**k))
 # What a size of 0 or −1 means: prompts are not divided.
 _WHOLE: Final = 2.0**53
 
 
 def chunk_sizes(grid: Grid) -> list[FloatArray]:
-    """Sizes that a chunk may have at each point, (N,) each: the swept one where an axis bears its name; else 512 to
-    65,536 tokens, a size in between being told by its neighbours (vLLM's defaults are 2,048 to 16,384)."""
+    """Sizes that a chunk may have at each point, (N,) each: the swept one where an axis bears its name; else from 512
+    to 98,304 tokens, half as much again or a third more each time (vLLM's defaults are 2,048 to 16,384)."""
     for axis in grid.axes:
         if axis.name in _NAMES and axis.scale is not Scale.CATEGORY:
             swept = np.asarray(grid.column(axis.name), dtype=np.float64)

@@ -10,11 +10,13 @@ t            latency ≈ Σ_k w_k φ_k, w ≥ 0
 Terms φ: launch overhead 1; weights read P/n; per-request work b; prefill compute b·i·P/n and attention b·i²·√P/n;
 cache reads b·c/n and compute b·P/n of a decode step; for a latency that covers the whole output, the decode terms times
 o; for the mean over the o − 1 steps after the first token, what the first of them costs more, shared by all: divided by
-o − 1. For each size that a chunk of prefill may have (chunked_prefill.py), times P/n: for a first token, the tokens
-prefilled until the median request has its own; for the steps after it, those prefilled meanwhile, divided by o − 1.
-Weights minimise the squared relative error (non-negative least squares), so that small latencies count as much as large
-ones. The law knows what logarithms of cheap points cannot show: that overhead gives way to work, and where a batch
-outgrows a step.
+o − 1. Weights minimise the squared relative error (non-negative least squares), so that small latencies count as much
+as large ones. The law knows what logarithms of cheap points cannot show: that overhead gives way to work.
+
+One more term where prompts prefill in chunks (chunked_prefill.py), times P/n: for a first token, the tokens prefilled
+until the median request has its own; for the steps after it, those prefilled meanwhile, divided by o − 1. The size of a
+chunk is the one that fits best, and none where no size makes the law visibly better: a term that only bends it a little
+makes it look surer than it is.
 """
 
 from __future__ import annotations
@@ -34,6 +36,9 @@ Covers: TypeAlias = Literal["output", "first", "step"]
 
 # Pulls weights that the data does not settle towards zero; relative to columns of unit length.
 _RIDGE = 1e-2
+# What a size of chunks must take off the law's root mean square error, of logarithms, to be believed: where a batch
+# outgrows a step, times are off by factors.
+_VISIBLE = 0.05
 
 
 class LatencyLaw:
@@ -44,7 +49,8 @@ class LatencyLaw:
     """
 
     def __init__(self, grid: Grid, covers: Covers, flat: bool) -> None:
-        self._terms = _terms(grid, covers, flat)
+        self._terms = _distinct(_terms(grid, covers, flat))
+        self._chunked = [] if flat and covers == "step" else _chunked(grid, covers)
 
     @property
     def is_trivial(self) -> bool:
@@ -53,13 +59,14 @@ class LatencyLaw:
 
     def fit(self, rows: IntArray, latency: FloatArray) -> FloatArray:
         """The logarithm of the fitted law at every grid point, (N,). latency: (n,) above 0, at `rows`."""
-        relative = self._terms[rows] / latency[:, None]
-        length = np.linalg.norm(relative, axis=0)
-        length[length == 0] = 1.0
-        X = np.vstack([relative / length, _RIDGE * np.eye(len(length))])
-        y = np.concatenate([np.ones(len(rows)), np.zeros(len(length))])
-        weights = nnls(X, y)[0] / length
-        law: FloatArray = np.log(np.maximum(self._terms @ weights, 1e-12 * latency.min()))
+        terms = self._terms
+        least = _error(terms[rows], latency) - _VISIBLE
+        for term in self._chunked:
+            if term[rows].any():
+                error = _error(np.column_stack([self._terms[rows], term[rows]]), latency)
+                if error < least:
+                    least, terms = error, np.column_stack([self._terms, term])
+        law: FloatArray = np.log(np.maximum(terms @ _weights(terms[rows], latency), 1e-12 * latency.min()))
         return law
 
 
@@ -69,8 +76,25 @@ def batch_of(grid: Grid) -> FloatArray:
     return batch
 
 
-def _terms(grid: Grid, covers: Covers, flat: bool) -> FloatArray:
-    """(N, K) terms that differ over the grid, and the constant."""
+def _weights(terms: FloatArray, latency: FloatArray) -> FloatArray:
+    """w ≥ 0, (K,), of terms (n, K)."""
+    relative = terms / latency[:, None]
+    length = np.linalg.norm(relative, axis=0)
+    length[length == 0] = 1.0
+    X = np.vstack([relative / length, _RIDGE * np.eye(len(length))])
+    y = np.concatenate([np.ones(len(latency)), np.zeros(len(length))])
+    weights: FloatArray = nnls(X, y)[0] / length
+    return weights
+
+
+def _error(terms: FloatArray, latency: FloatArray) -> float:
+    """Root mean square error of the fitted law's logarithm."""
+    law = np.maximum(terms @ _weights(terms, latency), 1e-12 * latency.min())
+    return float(np.sqrt(np.mean(np.log(law / latency) ** 2)))
+
+
+def _terms(grid: Grid, covers: Covers, flat: bool) -> list[FloatArray]:
+    """The terms of every engine, (N,) each."""
     i, b = grid.size_column(Role.INPUT_TOKENS), batch_of(grid)
     n, P = grid.size_column(Role.ACCELERATORS), _parameters(grid)
     o = np.ones(len(grid)) if flat else grid.size_column(Role.OUTPUT_TOKENS)
@@ -79,18 +103,32 @@ def _terms(grid: Grid, covers: Covers, flat: bool) -> FloatArray:
     terms = [*step, *first]
     if covers == "output":
         terms += [o * term for term in step]
-    elif covers == "first":
-        terms += [tokens_until_median(b, i, C) * P / n for C in chunk_sizes(grid)]
-    elif not flat:
-        steps = np.maximum(o - 1, 1)
-        terms += [term / steps for term in (*step[:3], first[1])]
-        terms += [tokens_while_median_decodes(b, i, steps, C) * P / n / steps for C in chunk_sizes(grid)]
-    distinct: list[FloatArray] = []
+    elif covers == "step" and not flat:
+        terms += [term / np.maximum(o - 1, 1) for term in (*step[:3], first[1])]
+    return terms
+
+
+def _chunked(grid: Grid, covers: Covers) -> list[FloatArray]:
+    """The term of a prefill in chunks, (N,), for each size that they may have."""
+    i, b = grid.size_column(Role.INPUT_TOKENS), batch_of(grid)
+    work = _parameters(grid) / grid.size_column(Role.ACCELERATORS)
+    steps = np.maximum(grid.size_column(Role.OUTPUT_TOKENS) - 1, 1)
+    match covers:
+        case "output":
+            return []
+        case "first":
+            return [tokens_until_median(b, i, C) * work for C in chunk_sizes(grid)]
+        case "step":
+            return [tokens_while_median_decodes(b, i, steps, C) * work / steps for C in chunk_sizes(grid)]
+
+
+def _distinct(terms: list[FloatArray]) -> FloatArray:
+    """(N, K): the terms that differ over the grid, and the constant."""
+    kept: list[FloatArray] = []
     for term in terms:
-        shape = term / max(term.mean(), 1e-300)
-        if term.any() and not any(np.allclose(shape, other / other.mean(), rtol=1e-6) for other in distinct):
-            distinct.append(term)
-    return np.column_stack(distinct)
+        if not any(np.allclose(term / term.mean(), other / other.mean(), rtol=1e-6) for other in kept):
+            kept.append(term)
+    return np.column_stack(kept)
 
 
 def _parameters(grid: Grid) -> FloatArray:

@@ -12,7 +12,7 @@ from planner.space.axis_spec import AxisSpec
 from planner.space.grid import Grid, full_grid
 from planner.space.types import FloatArray, Scale
 from planner.surrogates.chunked_prefill import chunk_sizes, tokens_until_median, tokens_while_median_decodes
-from planner.surrogates.physics import LatencyLaw
+from planner.surrogates.physics import Covers, LatencyLaw
 
 STEP_MS, TOKEN_MS, DECODE_MS = 2.0, 0.01, 0.02
 BATCHES, INPUTS, OUTPUTS = (1, 2, 3, 4, 6, 8, 16, 24, 32), (32, 64, 256, 512, 1024), (2, 4, 16, 64)
@@ -113,3 +113,16 @@ def test_a_size_of_nought_leaves_prompts_whole() -> None:
     b, i = where.column("batch_size"), where.column("input_len")
     np.testing.assert_array_equal(tokens_until_median(b, i, size)[off], (b * i)[off])
     assert not tokens_while_median_decodes(b, i, np.ones(len(where)), size)[off].any()
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("covers", ["first", "step"])
+def test_noise_is_not_taken_for_chunks(covers: Covers, seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where prompts prefill whole, readings 10 % off leave the law what it was without any sizes to choose from."""
+    where = grid()
+    rng = np.random.default_rng(seed)
+    rows = rng.choice(len(where), 40, replace=False)
+    truth = recorded(where, 10**6)[covers] * np.exp(0.1 * rng.standard_normal(len(where)))
+    law = LatencyLaw(where, covers, covers == "first").fit(rows, truth[rows])
+    monkeypatch.setattr("planner.surrogates.physics.chunk_sizes", lambda _: [])
+    np.testing.assert_array_equal(law, LatencyLaw(where, covers, covers == "first").fit(rows, truth[rows]))
