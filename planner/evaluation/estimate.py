@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from planner.space.types import BoolArray, FloatArray
+from planner.space.types import Z90, BoolArray, FloatArray
 from planner.surrogates.model import Foresight, GridModel, expected_ape, few_runs_width
 
 __all__ = ["Estimate", "estimate_accuracy"]
@@ -31,8 +31,8 @@ _BOOTSTRAPS = 200
 _LEAST_RUNS = 3
 
 
-# Normal quantiles: of a 90 % interval's ends, and of what holds in two cases of three.
-_Z_ENDS, _Z_LIKELY = 1.6449, 0.4307
+# The normal quantile of what holds in two cases of three.
+_Z_LIKELY = 0.4307
 # The noise, too, is only learned: an accuracy is called unattainable where four fifths of it would forbid it.
 _SURE_NOISE = 0.8
 # Error beyond what noise alone makes: at this ratio little is left to learn.
@@ -56,7 +56,7 @@ class Estimate:
         error, widest = 1 - self.estimated, 1 - self.low
         if error <= 0:
             return self.low >= goal
-        return bool(error * (widest / error) ** (_Z_LIKELY / _Z_ENDS) <= 1 - goal)
+        return bool(error * (widest / error) ** (_Z_LIKELY / Z90) <= 1 - goal)
 
     def forbids(self, goal: float) -> bool:
         """Whether noise keeps the accuracy below `goal` however much is measured."""
@@ -91,7 +91,7 @@ def estimate_accuracy(model: GridModel, unmeasured: BoolArray, weight: FloatArra
         errors = ape * few_runs_width(judges) * weights
         ratio, spread = _correction(foresight, np.random.default_rng(seed))
         few = float((_FEW_RUNS_SPREAD / judges) @ errors / max(float(errors.sum()), np.finfo(float).tiny))
-        half = np.exp(_Z_ENDS * np.linalg.norm([spread, _MODEL_SPREAD, few]))
+        half = np.exp(Z90 * np.linalg.norm([spread, _MODEL_SPREAD, few]))
         error = ratio * float(errors.sum() / weights.sum())
         # Where errors prove smaller than expected, so does the noise that is a part of them.
         ceiling = 1 - (1 - model.ceiling(target.name)) * min(ratio, 1.0)

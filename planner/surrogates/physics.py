@@ -59,15 +59,15 @@ class LatencyLaw:
 
     def fit(self, rows: IntArray, latency: FloatArray) -> FloatArray:
         """The logarithm of the fitted law at every grid point, (N,). latency: (n,) above 0, at `rows`."""
-        terms = self._terms
-        least = _error(terms[rows], latency) - _VISIBLE
+        terms, weights = self._terms, _weights(self._terms[rows], latency)
+        least = _error(self._terms[rows] @ weights, latency) - _VISIBLE
         for term in self._chunked:
             if term[rows].any():
-                error = _error(np.column_stack([self._terms[rows], term[rows]]), latency)
-                if error < least:
-                    least, terms = error, np.column_stack([self._terms, term])
-        law: FloatArray = np.log(np.maximum(terms @ _weights(terms[rows], latency), 1e-12 * latency.min()))
-        return law
+                wider = np.column_stack([self._terms[rows], term[rows]])
+                found = _weights(wider, latency)
+                if (error := _error(wider @ found, latency)) < least:
+                    least, terms, weights = error, np.column_stack([self._terms, term]), found
+        return _logarithm(terms @ weights, latency)
 
 
 def batch_of(grid: Grid) -> FloatArray:
@@ -87,10 +87,15 @@ def _weights(terms: FloatArray, latency: FloatArray) -> FloatArray:
     return weights
 
 
-def _error(terms: FloatArray, latency: FloatArray) -> float:
-    """Root mean square error of the fitted law's logarithm."""
-    law = np.maximum(terms @ _weights(terms, latency), 1e-12 * latency.min())
-    return float(np.sqrt(np.mean(np.log(law / latency) ** 2)))
+def _logarithm(law: FloatArray, latency: FloatArray) -> FloatArray:
+    """Of a law that may be 0 where no term with a weight says anything."""
+    logarithm: FloatArray = np.log(np.maximum(law, 1e-12 * latency.min()))
+    return logarithm
+
+
+def _error(law: FloatArray, latency: FloatArray) -> float:
+    """Root mean square error of the law's logarithm, both (n,)."""
+    return float(np.sqrt(np.mean((_logarithm(law, latency) - np.log(latency)) ** 2)))
 
 
 def _terms(grid: Grid, covers: Covers, flat: bool) -> list[FloatArray]:
