@@ -145,7 +145,8 @@ class CommandRunner:
 
     @cached_property
     def _fingerprint(self) -> dict[str, str]:
-        return command_fingerprint(self._settings, self._directory)
+        kept = self._settings.model_dump(mode="json", exclude={"timeout_s"})  # no measurement depends on it
+        return command_fingerprint(kept, self._directory)
 
     @cached_property
     def _environment(self) -> str:

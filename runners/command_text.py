@@ -10,20 +10,16 @@ import platform
 import string
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Final
+from typing import IO, Any, Final
 
 from planner.space.expressions import suggestion
 from planner.space.types import StudyError, Value
-
-if TYPE_CHECKING:
-    from runners.command import CommandSettings
 
 __all__ = ["OutputError", "Template", "command_fingerprint", "last_line", "parse_metrics", "tail"]
 
 _READ_BYTES: Final = 16 * 2**20
 _TAIL_CHARACTERS: Final = 1000
 _HASH_BYTES: Final = 64 * 2**20
-_UNUSED_BY_MEASUREMENT: Final = {"timeout_s"}
 
 
 class OutputError(ValueError):
@@ -123,17 +119,19 @@ def _short(text: str) -> str:
     return text if len(text) <= 120 else text[:117] + "..."
 
 
-def command_fingerprint(settings: CommandSettings, directory: Path) -> dict[str, str]:
-    """What must not change within a study: what is run, the files it names, and what it runs on."""
-    kept = settings.model_dump(mode="json", exclude=_UNUSED_BY_MEASUREMENT)
+def command_fingerprint(settings: Mapping[str, Any], directory: Path) -> dict[str, str]:
+    """What must not change within a study: what is run, the files it names, and what it runs on.
+
+    settings: the keys of the study file's `runner` section that change what is measured, as JSON has them.
+    """
     facts = {
         "runner": "command",
-        "settings": json.dumps(kept, sort_keys=True),
+        "settings": json.dumps(settings, sort_keys=True),
         "python": platform.python_version(),
         "platform": f"{platform.system()} {platform.machine()}",
         "cpu": f"{os.cpu_count()} x {_processor()}",
     }
-    for part in settings.command:
+    for part in settings["command"]:
         for name in {part, part.partition("=")[2]} - {""}:
             digest = _file_digest(directory / name)
             if digest:

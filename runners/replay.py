@@ -10,13 +10,12 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import ClassVar, Final
 
 import numpy as np
 
 from planner.space.fingerprint_id import environment_id
-from planner.space.recorded import RecordedTable
-from planner.space.table import TableSettings, load_table
 from planner.space.types import (
     Cost,
     IntArray,
@@ -29,6 +28,8 @@ from planner.space.types import (
     Status,
     Value,
 )
+from planner.tables.load import TableSettings, load_table
+from planner.tables.recorded import RecordedTable
 
 __all__ = ["ReplayRunner"]
 
@@ -50,6 +51,7 @@ class ReplayRunner:
     def __init__(self, config: TableSettings, context: RunnerContext, table: RecordedTable | None = None) -> None:
         """`table` saves reading the file again, where `recorded` has read it under the same settings."""
         self._settings = config
+        self._context = context
         self._seed = context.seed
         self._table = self.recorded(config, context) if table is None else table
         self._engine_axes = tuple(axis.name for axis in context.axes if axis.scope is Scope.ENGINE)
@@ -69,6 +71,15 @@ class ReplayRunner:
     def table(self) -> RecordedTable:
         """What is replayed: the truth, for simulations and evaluations only."""
         return self._table
+
+    @property
+    def settings(self) -> TableSettings:
+        """What of the table is used, and what a run of it costs."""
+        return self._settings
+
+    def reseeded(self, seed: int) -> ReplayRunner:
+        """The same recording, drawn from with another seed; no engine is up."""
+        return type(self)(self._settings, replace(self._context, seed=seed), self._table)
 
     @property
     def trajectory_axis(self) -> str | None:

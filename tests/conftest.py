@@ -184,12 +184,12 @@ def _rivals(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     name = getattr(request.node, "callspec", None) and request.node.callspec.params.get("name")
     if not isinstance(name, str):
         return
-    from planner.simulation.strategies import STRATEGIES
+    from planner.strategies.registry import STRATEGIES
 
     for package in STRATEGIES[name].needs if name in STRATEGIES else ():
         pytest.importorskip(package, reason=f"{name} needs {package}: pip install 'sweepwise[compare]'")
     if name == "botorch_qnipv":
-        monkeypatch.setattr("planner.simulation.botorch_gp.fit_gpytorch_mll", lambda mll: mll.eval())
+        monkeypatch.setattr("planner.strategies.botorch_gp.fit_gpytorch_mll", lambda mll: mll.eval())
 
 
 @pytest.fixture

@@ -16,12 +16,9 @@ import pytest
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 # From top to bottom: a room imports those before it and itself, never those after it.
-ROOMS: Final = (("space",), ("ledger",), ("surrogates",), ("evaluation",), ("acquisition",), ("loop",), ("simulation",),
-                ("plugins", "study", "testing"), ("reporting",), ("cli",))
+ROOMS: Final = (("space",), ("tables",), ("ledger",), ("importers",), ("models",), ("evaluation",), ("acquisition",),
+                ("strategies",), ("campaign",), ("simulation",), ("analysis",), ("views",), ("cli",), ("testing",))
 LEVEL: Final = {room: level for level, rooms in enumerate(ROOMS) for room in rooms}
-# A simulation is a function of a whole study, whose type it names for the type checker only: nothing of it is imported
-# when the program runs. Whoever adds another one, or mends this, changes this list.
-NAMED_FOR_TYPES_ONLY: Final = {("planner.simulation.simulate", "planner.study")}
 HEAVY: Final = ("torch", "vllm", "sklearn", "scipy", "pandas", "optuna")
 
 
@@ -110,24 +107,24 @@ def test_the_checks_see_what_they_look_for() -> None:
     text = """
 import runners.replay as r
 from planner import cli
-from .. import loop
+from ..campaign import loop
 from . import gp
 from planner.cli import app
 if TYPE_CHECKING:
-    from planner.study import Study
+    from planner.campaign.setup import Study
 else:
     import vllm
 def late():
-    from planner.reporting import predict
+    from planner.analysis import predict
     import vllm.engine
 """
-    found = imports_of(text, "planner.surrogates.model")
-    assert {f.module for f in found} >= {"runners.replay", "planner.cli", "planner.loop", "planner.surrogates.gp",
-                                         "planner.cli.app", "planner.study", "vllm", "planner.reporting.predict",
-                                         "vllm.engine"}
-    assert {f.module for f in found if f.for_types} == {"planner.study"}
-    assert {room(f.module) for f in downward(found)} == {"cli", "loop", "study", "reporting"}
-    assert imports_of("from . import gp", "planner.surrogates", True)[-1].module == "planner.surrogates.gp"
+    found = imports_of(text, "planner.models.grid_model")
+    assert {f.module for f in found} >= {"runners.replay", "planner.cli", "planner.campaign.loop", "planner.models.gp",
+                                         "planner.cli.app", "planner.campaign.setup", "vllm",
+                                         "planner.analysis.predict", "vllm.engine"}
+    assert {f.module for f in found if f.for_types} == {"planner.campaign.setup"}
+    assert {room(f.module) for f in downward(found)} == {"cli", "campaign", "analysis"}
+    assert imports_of("from . import gp", "planner.models", True)[-1].module == "planner.models.gp"
 
 
 def test_every_file_of_the_planner_is_in_a_room() -> None:
@@ -137,17 +134,15 @@ def test_every_file_of_the_planner_is_in_a_room() -> None:
 
 
 def test_rooms_import_upwards_only() -> None:
-    below = downward(all_imports("planner"))
-    assert not [f for f in below if not f.for_types]
-    assert {(f.importer, f.module) for f in below} == NAMED_FOR_TYPES_ONLY
+    assert not downward(all_imports("planner"))
 
 
 def test_modules_import_in_no_circle() -> None:
-    """Not even by way of an import inside a function: a circle is a design that has no order."""
+    """Not even by an import inside a function or for types only: a circle is a design that has no order."""
     modules = {module for module, _ in sources("planner", "runners")}
     graph: dict[str, set[str]] = {module: set() for module in modules}
     for found in all_imports("planner", "runners"):
-        if not found.for_types and found.module in modules and found.module != found.importer:
+        if found.module in modules and found.module != found.importer:
             graph[found.importer].add(found.module)
     for module in modules:  # a package is the files that its __init__ imports, not their home
         graph[module].discard(module.rpartition(".")[0])
@@ -161,11 +156,10 @@ def test_the_planner_never_imports_runners() -> None:
         assert not {"import_module", "__import__"} & set(calls), f"{module} imports what this test cannot see"
 
 
-def test_runners_import_the_space_only() -> None:
-    imports = all_imports("runners")
-    assert [f for f in imports if within(f.module, "planner.space")]
-    assert not [f for f in imports if within(f.module, "planner") and f.module != "planner.space"
-                and not within(f.module, "planner.space")]
+def test_runners_import_three_rooms_only() -> None:
+    """The question, recorded tables, and other tools' files: nothing that decides or records."""
+    rooms = {room(f.module) for f in all_imports("runners")} - {None}
+    assert {"space", "tables"} <= rooms <= {"space", "tables", "importers"}
 
 
 def test_only_the_worker_imports_vllm() -> None:
@@ -173,10 +167,10 @@ def test_only_the_worker_imports_vllm() -> None:
     assert importers == {"runners.vllm_worker"}
 
 
-def test_only_the_rivals_import_torch() -> None:
+def test_only_the_baselines_import_torch() -> None:
     for package in ("torch", "botorch", "gpytorch"):
         importers = {f.importer for f in all_imports("planner", "runners") if within(f.module, package)}
-        assert importers == {"planner.simulation.botorch_gp"}
+        assert importers == {"planner.strategies.botorch_gp"}
 
 
 def test_nothing_of_the_project_imports_its_tests() -> None:

@@ -50,10 +50,11 @@ def test_quickstart(tmp_path: Path) -> None:
     fingerprint = study.user_attrs["fingerprint"]
     assert any("vllm" in value for value in fingerprint.values())
 
-    verdict = tmp_path / "verdict.json"
-    audit = _run(["sweepwise", "evaluate", "studies/quickstart.yaml", "--audit", "8", "--json", str(verdict)], tmp_path)
+    evaluation = tmp_path / "verdict.json"
+    audit = _run(["sweepwise", "evaluate", "studies/quickstart.yaml", "--audit", "8", "--json", str(evaluation)],
+                 tmp_path)
     assert audit.returncode == 0, audit.stdout + audit.stderr
-    scores = json.loads(verdict.read_text())["targets"]
+    scores = json.loads(evaluation.read_text())["targets"]
     assert set(scores) == {"ttft_ms", "tpot_ms", "output_throughput"}
     assert scores["ttft_ms"]["points"] == 8
     # Far from a claim, and true on a machine that is half as fast now as it was in the study: only that what was

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from planner.study import open_study
+from planner.campaign.setup import open_setup
 
 _STUDIES = Path(__file__).resolve().parents[1] / "studies"
 
@@ -19,7 +19,7 @@ _STUDIES = Path(__file__).resolve().parents[1] / "studies"
     [("replay", "quickstart", 3072, 3), ("replay_h100", "h100", 1344, 2), ("replay_chunks_2048", "chunks_2048", 840, 3),
      ("replay_chunks_1536", "chunks_1536", 432, 3)])
 def test_a_recorded_grid_has_every_repeat_of_every_point(study: str, table: str, points: int, repeats: int) -> None:
-    opened = open_study(_STUDIES / f"{study}.yaml")
+    opened = open_setup(_STUDIES / f"{study}.yaml")
     assert len(opened.grid) == points == math.prod(len(axis.values) for axis in opened.grid.axes)
     rows = pd.read_csv(_STUDIES / "data" / f"{table}_truth.csv")
     assert (rows.groupby([axis.name for axis in opened.grid.axes]).size() == repeats).all()

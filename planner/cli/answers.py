@@ -42,14 +42,14 @@ def predict(
     json_file: JsonOption = None, quiet: QuietOption = False, seed: SeedOption = 0,
 ) -> None:
     """Write every grid point, measured or predicted, with 90 % intervals; or answer for some points."""
-    from planner.reporting.export import write_table
-    from planner.reporting.predict import parse_points, prediction_table
-    from planner.reporting.terminal import frame_table
+    from planner.analysis.export import write_table
+    from planner.analysis.predict import parse_points, prediction_table
+    from planner.views.terminal import frame_table
 
-    subject, seen, belief = opened(study, storage, name, seed)
-    table = prediction_table(belief, seen)
+    subject, observations, posterior = opened(study, storage, name, seed)
+    table = prediction_table(posterior, observations)
     if point:
-        table = table.iloc[parse_points(point, seen)]
+        table = table.iloc[parse_points(point, observations)]
     elif output is None and json_file is None:
         output = Path(f"{subject.name}_predictions.csv")
     if output is not None:
@@ -74,18 +74,18 @@ def evaluate(
     json_file: JsonOption = None, quiet: QuietOption = False, seed: SeedOption = 0,
 ) -> None:
     """Score the predictions against a measured grid, or against random points measured now."""
-    from planner.reporting.terminal import verdict_table
-    from planner.reporting.verdict import against_audit, against_truth
+    from planner.analysis.evaluation_report import against_audit, against_truth
+    from planner.views.terminal import evaluation_table
 
     if (truth is None) == (audit is None):
         raise StudyError("--truth: name a measured grid, or ask for --audit N; one of the two")
-    subject, seen, belief = opened(study, storage, name, seed)
+    subject, observations, posterior = opened(study, storage, name, seed)
     out = console(quiet)
     if truth is not None:
-        verdict = against_truth(subject, seen, belief, truth, allow_other_fingerprint)
+        evaluation = against_truth(subject, observations, posterior, truth, allow_other_fingerprint)
     else:
         assert audit is not None
         out.print(f"auditing {audit} random points that the study did not measure …")
-        verdict = against_audit(subject, seen, belief, audit, seed)
-    write_json(json_file, verdict.to_json())
-    out.print(verdict_table(verdict))
+        evaluation = against_audit(subject, observations, posterior, audit, seed)
+    write_json(json_file, evaluation.to_json())
+    out.print(evaluation_table(evaluation))

@@ -80,7 +80,7 @@ def write_json(path: Path | None, data: Any) -> None:
     """Write `data` to `path`, where one is given; NaN becomes null. Raises StudyError."""
     if path is None:
         return
-    from planner.reporting.terminal import as_json
+    from planner.space.text import as_json
 
     try:
         path.write_text(json.dumps(as_json(data), indent=1) + "\n", encoding="utf-8")

@@ -25,10 +25,10 @@ from planner.cli.app import (
 from planner.cli.record import read_study
 
 if TYPE_CHECKING:
-    from planner.acquisition.strategy import Belief
+    from planner.campaign.setup import StudySetup
     from planner.evaluation.gains import Gains
     from planner.ledger.observations import Observations
-    from planner.study import Study
+    from planner.strategies.strategy import Posterior
 
 __all__ = ["show_state", "state_of"]
 
@@ -50,7 +50,7 @@ def plan(
     json_file: JsonOption = None, quiet: QuietOption = False, seed: SeedOption = 0,
 ) -> None:
     """Say how large the grid is and what it would cost, in full and adaptively. Starts nothing."""
-    from planner.reporting.plan import plan_of, plan_table
+    from planner.analysis.plan import plan_of, plan_table
 
     opened = read_study(study, storage, name, seed)
     planned = plan_of(opened, _observations_if_any(opened), run_s, start_s)
@@ -66,39 +66,40 @@ def run(
     json_file: JsonOption = None, quiet: QuietOption = False, seed: SeedOption = 0,
 ) -> None:
     """Measure: create the study, or resume it and finish what it was asked for."""
-    from planner.acquisition.stopping import Limits
-    from planner.loop import Loop
-    from planner.reporting.dashboard import DashboardWriter
-    from planner.reporting.observers import Observers
-    from planner.reporting.progress import Progress
+    from planner.campaign.loop import Loop
+    from planner.campaign.observers import Observers
+    from planner.campaign.stopping import Limits
+    from planner.views.dashboard import DashboardWriter
+    from planner.views.progress import Progress
 
     opened = read_study(study, storage, name, seed)
     chosen = opened.strategy(strategy)
     ledger = opened.create_or_resume()
-    seen = ledger.observations(opened.grid)
+    observations = ledger.observations(opened.grid)
     limits = Limits() if strategy == "full" else opened.limits()
     out = console(quiet)
     try:
         with _ctrl_c() as stop, Progress(out, limits, len(opened.grid), quiet) as progress:
             reached = ledger.study.user_attrs.get("stopped") in {"accuracy", "noise"}
             ledger.study.set_user_attr("stopped", None)
-            writer = DashboardWriter(opened, ledger.study, seen)
+            writer = DashboardWriter(opened, ledger.study, observations)
             watching = Observers(progress, writer)
-            loop = Loop(opened.runner, chosen, ledger, seen, limits, seed, watching, opened.clock, lambda: bool(stop),
+            loop = Loop(opened.runner, chosen, ledger, observations, limits, seed, watching, opened.clock,
+                        lambda: bool(stop),
                         reached)
             reason = loop.run()
     finally:
         opened.runner.close()
     ledger.study.set_user_attr("stopped", reason)
-    belief = _belief(opened, seen, strategy)
-    writer.ended(belief, seen, reason)
-    write_json(json_file, state_of(seen, belief, reason))
-    show_state(out, opened, seen, belief, reason)
+    posterior = _posterior(opened, observations, strategy)
+    writer.ended(posterior, observations, reason)
+    write_json(json_file, state_of(observations, posterior, reason))
+    show_state(out, opened, observations, posterior, reason)
     if reason == "interrupted":
         out.print(f"resume with: {shlex.join(['sweepwise', *sys.argv[1:]])}", soft_wrap=True)
         raise typer.Exit(130)
-    if not seen.measured.any():
-        failures = [r.measurement.reason for r in seen.runs if r.measurement.reason]
+    if not observations.measured.any():
+        failures = [r.measurement.reason for r in observations.runs if r.measurement.reason]
         print(f"sweepwise: no run succeeded; the last said: {failures[-1] if failures else 'nothing'}",
               file=sys.stderr)
         raise typer.Exit(1)
@@ -111,18 +112,18 @@ def status(
     json_file: JsonOption = None, quiet: QuietOption = False, seed: SeedOption = 0,
 ) -> None:
     """Say how far the study is: runs, cost, gains, estimated accuracy."""
-    from planner.reporting.terminal import runs_table
+    from planner.views.terminal import runs_table
 
     opened = read_study(study, storage, name, seed)
     ledger = opened.ledger()
-    seen = ledger.observations(opened.grid)
-    belief = _belief(opened, seen, "sweepwise")
+    observations = ledger.observations(opened.grid)
+    posterior = _posterior(opened, observations, "sweepwise")
     reason = ledger.study.user_attrs.get("stopped")
-    write_json(json_file, state_of(seen, belief, reason))
+    write_json(json_file, state_of(observations, posterior, reason))
     out = console(quiet)
     if runs:
-        out.print(runs_table(seen, ledger.discarded))
-    show_state(out, opened, seen, belief, reason)
+        out.print(runs_table(observations, ledger.discarded))
+    show_state(out, opened, observations, posterior, reason)
 
 
 @app.command()
@@ -140,60 +141,64 @@ def discard(
                          soft_wrap=True)
 
 
-def state_of(seen: Observations, belief: Belief | None, reason: str | None) -> dict[str, Any]:
+def state_of(observations: Observations, posterior: Posterior | None, reason: str | None) -> dict[str, Any]:
     """The form of `status --json`."""
-    bargain = _gains(seen, belief)
-    accuracy = belief.accuracy if belief else dict.fromkeys(seen.targets)
+    savings = _gains(observations, posterior)
+    accuracy = posterior.accuracy if posterior else dict.fromkeys(observations.targets)
     return {
-        "grid_points": len(seen.grid), "runs": seen.finished, "failed": seen.failures, "cost_s": seen.spent,
-        "points_measured": int(seen.measured.sum()),
-        "experiments_gain": bargain.experiments if bargain else None,
-        "time_gain": bargain.time.value if bargain else None,
-        "resource_gain": bargain.resource.value if bargain else None,
-        "gains_estimated": bargain.estimated if bargain else None,
+        "grid_points": len(observations.grid), "runs": observations.finished, "failed": observations.failures,
+        "cost_s": observations.spent,
+        "points_measured": int(observations.measured.sum()),
+        "experiments_gain": savings.experiments if savings else None,
+        "time_gain": savings.time.value if savings else None,
+        "resource_gain": savings.resource.value if savings else None,
+        "gains_estimated": savings.estimated if savings else None,
         "accuracy": {
             target: {"estimated": e.estimated, "low": e.low, "high": e.high, "ceiling": e.ceiling} if e else
             {"estimated": None, "low": None, "high": None, "ceiling": None}
             for target, e in accuracy.items()
         },
-        "never_run": seen.never_run(),
+        "never_run": observations.never_run(),
         "stopped": reason,
     }
 
 
-def show_state(out: Any, opened: Study, seen: Observations, belief: Belief | None, reason: str | None) -> None:
+def show_state(
+    out: Any, opened: StudySetup, observations: Observations, posterior: Posterior | None, reason: str | None
+) -> None:
     """The tables that `run` ends with and `status` shows."""
-    from planner.reporting.terminal import accuracy_table, gains_table, never_run
+    from planner.views.terminal import accuracy_table, gains_table, never_run
 
-    failed = f", {seen.failures} failed" if seen.failures else ""
-    out.print(f"{opened.name}: {seen.finished} runs{failed}, {int(seen.measured.sum()):,} of {len(seen.grid):,} "
+    failed = f", {observations.failures} failed" if observations.failures else ""
+    out.print(f"{opened.name}: {observations.finished} runs{failed}, {int(observations.measured.sum()):,} of "
+              f"{len(observations.grid):,} "
               f"grid points measured", soft_wrap=True)
     if reason:
         out.print(f"stopped: {_REASONS.get(reason, reason)}", soft_wrap=True)
-    bargain = _gains(seen, belief)
-    if belief is not None and bargain is not None:
-        out.print(gains_table(bargain, seen.spent, belief.plain.cost[0]))
-        if belief.accuracy and not seen.known.all():
-            out.print(accuracy_table(dict(belief.accuracy)))
-            if unknown := never_run(seen):
+    savings = _gains(observations, posterior)
+    if posterior is not None and savings is not None:
+        out.print(gains_table(savings, observations.spent, posterior.plain.cost[0]))
+        if posterior.accuracy and not observations.known.all():
+            out.print(accuracy_table(dict(posterior.accuracy)))
+            if unknown := never_run(observations):
                 out.print(unknown, soft_wrap=True)
 
 
-def _gains(seen: Observations, belief: Belief | None) -> Gains | None:
+def _gains(observations: Observations, posterior: Posterior | None) -> Gains | None:
     from planner.evaluation.gains import gains
 
-    return gains(seen, belief.plain, belief.longest) if belief else None
+    return gains(observations, posterior.plain, posterior.longest) if posterior else None
 
 
-def _belief(opened: Study, seen: Observations, strategy: str) -> Belief | None:
+def _posterior(opened: StudySetup, observations: Observations, strategy: str) -> Posterior | None:
     """What the final state is worth; nothing where nothing was measured."""
-    if not seen.measured.any():
+    if not observations.measured.any():
         return None
     # A full sweep has no opinion of its own about the points it has not reached yet: ours is shown.
-    return opened.believe(seen, "sweepwise" if strategy == "full" else strategy)
+    return opened.posterior(observations, "sweepwise" if strategy == "full" else strategy)
 
 
-def _observations_if_any(opened: Study) -> Observations | None:
+def _observations_if_any(opened: StudySetup) -> Observations | None:
     from planner.space.types import StudyError
 
     try:

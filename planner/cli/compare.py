@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from planner.cli.app import JsonOption, QuietOption, SeedOption, app, console, writable, write_json
-from planner.cli.record import believed, read_study
+from planner.cli.record import load_posterior, read_study
 from planner.space.types import StudyError
 
 if TYPE_CHECKING:
-    from planner.reporting.comparison.gate import Judgement
+    from planner.analysis.comparison.gate import Judgement
 
 __all__: list[str] = []
 
@@ -49,15 +49,15 @@ def compare(
     json_file: JsonOption = None, quiet: QuietOption = False, seed: SeedOption = 0,
 ) -> None:
     """Say where study B differs from study A of the same grid by more than their intervals."""
-    from planner.reporting.comparison.compare import compare as compared
-    from planner.reporting.comparison.gate import judge, parse_gate
-    from planner.reporting.comparison.view import comparison_figure, comparison_json, comparison_table
+    from planner.analysis.comparison.compare import compare as compared
+    from planner.analysis.comparison.gate import judge, parse_gate
+    from planner.views.comparison import comparison_figure, comparison_json, comparison_table
 
     gates = [parse_gate(text) for text in fail_if or []]
     wanted = [*(target or []), *(gate.metric for gate in gates)]
     one = _side(a, storage, name, seed, wanted)
     other = _side(b, storage_b or storage, name_b, seed, wanted)
-    common = target or [metric for metric in one.seen.targets if metric in other.seen.targets]
+    common = target or [metric for metric in one.observations.targets if metric in other.observations.targets]
     metrics = list(dict.fromkeys([*common, *(gate.metric for gate in gates)]))
     if not metrics:
         raise StudyError("--target: the two studies have no target in common; name a metric that both measured")
@@ -74,11 +74,11 @@ def compare(
 
 
 def _side(path: Path, storage: str | None, name: str | None, seed: int, wanted: list[str]) -> Any:
-    from planner.reporting.comparison.compare import Side
+    from planner.analysis.comparison.compare import Side
 
     study = read_study(path, storage, name, seed)
-    seen, belief = believed(study, path, wanted)
-    return Side(study.name, seen, belief, study.ledger().fingerprint)
+    observations, posterior = load_posterior(study, path, wanted)
+    return Side(study.name, observations, posterior, study.ledger().fingerprint)
 
 
 def _write_figure(figure: Any, path: Path) -> None:
@@ -90,7 +90,7 @@ def _write_figure(figure: Any, path: Path) -> None:
 
 def _end(judgements: list[Judgement], out: Any) -> None:
     """Say each condition's answer; exit 1 where one holds."""
-    from planner.reporting.comparison.gate import Answer
+    from planner.analysis.comparison.gate import Answer
 
     held = [judgement for judgement in judgements if judgement.answer is Answer.HOLDS]
     for judgement in judgements:

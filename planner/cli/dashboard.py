@@ -29,8 +29,8 @@ from planner.cli.record import read_study
 from planner.space.types import StudyError
 
 if TYPE_CHECKING:
+    from planner.campaign.setup import StudySetup
     from planner.ledger.ledger import Ledger
-    from planner.study import Study
 
 __all__: list[str] = []
 
@@ -54,7 +54,7 @@ def dashboard(
     json_file: JsonOption = None, quiet: QuietOption = False, seed: SeedOption = 0,
 ) -> None:
     """Show the study in Optuna's dashboard, with our note and figures, until Ctrl-C. A run may go on meanwhile."""
-    from planner.reporting.dashboard import is_available, missing
+    from planner.views.dashboard import is_available, missing
 
     if not is_available():
         raise missing()
@@ -96,14 +96,14 @@ def _server(storage: str, host: str, port: int) -> WSGIServer:
                          "one") from error
 
 
-def _refresh(opened: Study, ledger: Ledger) -> None:
+def _refresh(opened: StudySetup, ledger: Ledger) -> None:
     """Write note and figures anew; what cannot be written is said, and is no reason to show nothing."""
-    from planner.reporting.dashboard import save
+    from planner.views.dashboard import save
 
-    seen = ledger.observations(opened.grid)
+    observations = ledger.observations(opened.grid)
     reason = ledger.study.user_attrs.get("stopped")
     try:
-        belief = opened.believe(seen) if seen.measured.any() else None
-        save(opened, ledger.study, seen, belief, f"stopped ({reason})" if reason else "not finished")
+        posterior = opened.posterior(observations) if observations.measured.any() else None
+        save(opened, ledger.study, observations, posterior, f"stopped ({reason})" if reason else "not finished")
     except Exception as error:
         print(f"sweepwise: the note and the figures could not be written ({error})", file=sys.stderr)

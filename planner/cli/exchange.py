@@ -23,7 +23,7 @@ from planner.cli.record import read_study
 from planner.space.types import StudyError, Value
 
 if TYPE_CHECKING:
-    from planner.study import Study
+    from planner.campaign.setup import StudySetup
 
 __all__: list[str] = []
 
@@ -51,20 +51,21 @@ def import_(
     json_file: JsonOption = None, quiet: QuietOption = False,
 ) -> None:
     """Take other tools' results into the study as measurements, which cost nothing more."""
-    from planner.ledger.exchange.formats import check_format, read_rows
-    from planner.ledger.exchange.record import fresh_rows, record_runs, recorded_identities
-    from planner.ledger.exchange.runs import Wishes, runs_of
+    from planner.campaign.importing import fresh_rows, record_runs, recorded_identities
+    from planner.importers.placement import ImportOptions, runs_of
+    from planner.importers.registry import check_format, read_rows
 
     check_format(form)
     subject = read_study(study, storage, name)
-    wishes = Wishes(_pairs(renames, "--map"), {key: _value(text) for key, text in _pairs(given, "--set").items()},
+    options = ImportOptions(_pairs(renames, "--map"), {key: _value(text) for key, text in _pairs(given,
+        "--set").items()},
                     where, skip_unknown)
-    rows = [row for path in files for row in read_rows(path, form, wishes.given, wishes.renames)]
+    rows = [row for path in files for row in read_rows(path, form, options.given, options.renames)]
     fixed = {key: value for key, value in subject.spec.runner.settings.items() if isinstance(value, str | int | float)}
     # Everything is read, placed and checked before the first run is written.
     known = recorded_identities(subject.ledger()) if _exists(subject) else set()
     fresh = fresh_rows(rows, known)
-    found = runs_of(fresh, subject.grid, subject.targets, wishes, fixed, subject.runner.accelerators)
+    found = runs_of(fresh, subject.grid, subject.targets, options, fixed, subject.runner.accelerators)
     if not dry_run and found.runs:
         record_runs(subject.create_for_import(), found.runs)
     answer = {
@@ -78,7 +79,7 @@ def import_(
     _show(console(quiet), subject, answer)
 
 
-def _show(out: Any, subject: Study, answer: dict[str, Any]) -> None:
+def _show(out: Any, subject: StudySetup, answer: dict[str, Any]) -> None:
     def say(text: str) -> None:
         out.print(text, soft_wrap=True)
 
@@ -127,36 +128,36 @@ def export(
     if output.suffix not in _ENDINGS:
         raise StudyError(f"--output: {output} is neither .csv nor .parquet nor .jsonl; give one of these endings")
     writable("--output")(output)
-    from planner.reporting.export import measurement_table, write_table
+    from planner.analysis.export import measurement_table, write_table
     from planner.space.expressions import suggestion
 
     subject = read_study(study, storage, name)
-    seen = subject.ledger().observations(subject.grid)
+    observations = subject.ledger().observations(subject.grid)
     wanted = None if metrics is None else [metric.strip() for metric in metrics.split(",")]
     for metric in wanted or []:
-        if metric not in seen.metrics:
-            raise StudyError(f"--metrics: nothing measured '{metric}'{suggestion(metric, seen.metrics)}")
-    table = measurement_table(seen, wanted)
+        if metric not in observations.metrics:
+            raise StudyError(f"--metrics: nothing measured '{metric}'{suggestion(metric, observations.metrics)}")
+    table = measurement_table(observations, wanted)
     write_table(table, output)
-    write_json(json_file, {"rows": len(table), "points": int(seen.measured.sum()), "output": str(output)})
+    write_json(json_file, {"rows": len(table), "points": int(observations.measured.sum()), "output": str(output)})
     console(quiet).print(f"wrote {len(table):,} rows to {output}", soft_wrap=True)
 
 
 def _export_next(
-    subject: Study, folder: Path, most: int, names: dict[str, str], json_file: Path | None, quiet: bool,
+    subject: StudySetup, folder: Path, most: int, names: dict[str, str], json_file: Path | None, quiet: bool,
 ) -> None:
-    from planner.acquisition.strategy import StrategyContext
+    from planner.analysis.next_points import next_rows, sweep_pairs, write_pairs
     from planner.ledger.observations import Observations
-    from planner.reporting.next_points import next_rows, sweep_pairs, write_pairs
+    from planner.strategies.strategy import StrategyContext
 
     if folder.suffix or folder.is_file():
         raise StudyError(f"--output: {folder} is no folder; vllm-sweep writes a pair of files for each engine "
                          "configuration, so name a folder")
     grid = subject.grid
-    seen = subject.ledger().observations(grid) if _exists(subject) else Observations(grid, subject.targets)
-    context = StrategyContext(grid, subject.targets, None, subject.runner.accelerators, subject.seed)
+    observations = subject.ledger().observations(grid) if _exists(subject) else Observations(grid, subject.targets)
+    context = StrategyContext(grid, subject.targets, None, subject.accelerators, subject.seed)
     sweep_pairs(grid, [0], names)  # an axis that vLLM has no option for is told before anything is fitted
-    rows = next_rows(subject.strategy("sweepwise"), context, seen, most)
+    rows = next_rows(subject.strategy("sweepwise"), context, observations, most)
     if not rows:
         raise StudyError(f"study '{subject.name}': nothing is left to measure; add values to an axis")
     pairs = sweep_pairs(grid, rows, names)
@@ -173,7 +174,7 @@ def _export_next(
                   f"random …' --serve-params {serve} --bench-params {bench} -o results", soft_wrap=True)
 
 
-def _exists(subject: Study) -> bool:
+def _exists(subject: StudySetup) -> bool:
     """Whether the study has a record. An unreadable storage is told by whoever opens it next."""
     try:
         subject.ledger()
@@ -193,7 +194,7 @@ def _pairs(texts: list[str] | None, option: str) -> dict[str, str]:
 
 
 def _value(text: str) -> Value:
-    from planner.ledger.exchange.rows import scalar
+    from planner.importers.rows import scalar
 
     value = scalar(text)
     return text if value is None else value

@@ -44,7 +44,7 @@ def validate(
     storage: StorageOption = None, json_file: JsonOption = None, quiet: QuietOption = False,
 ) -> None:
     """Check a study file, its table and its runner's settings; nothing is started or written."""
-    from planner.study import open_study
+    from planner.campaign.setup import open_setup
 
     if schema:
         described = _schema()
@@ -54,7 +54,7 @@ def validate(
         return
     if study is None:
         raise StudyError("STUDY: is missing; name a study file, or ask for --schema")
-    opened = open_study(study, storage)
+    opened = open_setup(study, storage)
     write_json(json_file, {"valid": True, "grid_points": len(opened.grid), "targets": list(opened.targets)})
     console(quiet).print(f"{study}: valid, {len(opened.grid):,} grid points, "
                          f"targets {', '.join(opened.targets)}", soft_wrap=True)
@@ -68,7 +68,7 @@ def doctor(json_file: JsonOption = None, quiet: QuietOption = False) -> None:
 
     from rich.table import Table
 
-    from planner.plugins import runner_kinds
+    from planner.space.plugins import runner_kinds
 
     found: dict[str, str | None] = {"python": platform.python_version()}
     for package in ("sweepwise", "optuna", "scikit-learn", "pandas", "numpy", "optuna-dashboard", "torch", "vllm",
@@ -91,7 +91,7 @@ def doctor(json_file: JsonOption = None, quiet: QuietOption = False) -> None:
 
 def _schema() -> dict[str, Any]:
     """The study file's schema, with the keys of every installed runner under `runner`."""
-    from planner.plugins import runner_class, runner_kinds
+    from planner.space.plugins import runner_class, runner_kinds
     from planner.space.spec import StudySpec
 
     schema = StudySpec.model_json_schema()

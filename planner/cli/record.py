@@ -9,30 +9,30 @@ from typing import TYPE_CHECKING
 from planner.space.types import Status, StudyError
 
 if TYPE_CHECKING:
-    from planner.acquisition.strategy import Belief
+    from planner.campaign.setup import StudySetup
     from planner.ledger.observations import Observations
-    from planner.study import Study
+    from planner.strategies.strategy import Posterior
 
-__all__ = ["believed", "opened", "read_study"]
+__all__ = ["load_posterior", "opened", "read_study"]
 
 
-def read_study(path: Path, storage: str | None = None, name: str | None = None, seed: int = 0) -> Study:
+def read_study(path: Path, storage: str | None = None, name: str | None = None, seed: int = 0) -> StudySetup:
     """The study file, read and checked. Nothing of it is imported before it is asked for: help must be there at once.
 
     Raises StudyError.
     """
-    from planner.study import open_study
+    from planner.campaign.setup import open_setup
 
-    return open_study(path, storage, name, seed)
+    return open_setup(path, storage, name, seed)
 
 
-def opened(path: Path, storage: str | None, name: str | None, seed: int) -> tuple[Study, Observations, Belief]:
+def opened(path: Path, storage: str | None, name: str | None, seed: int) -> tuple[StudySetup, Observations, Posterior]:
     """The study, what it has measured, and the belief about its targets. Raises StudyError."""
     study = read_study(path, storage, name, seed)
-    return study, *believed(study, path)
+    return study, *load_posterior(study, path)
 
 
-def believed(study: Study, path: Path, also: Iterable[str] = ()) -> tuple[Observations, Belief]:
+def load_posterior(study: StudySetup, path: Path, also: Iterable[str] = ()) -> tuple[Observations, Posterior]:
     """What the study in `path` has measured, and the belief about its targets and about the metrics in `also`.
 
     Raises StudyError where nothing is measured yet, or where no run gave a metric of `also`.
@@ -40,22 +40,23 @@ def believed(study: Study, path: Path, also: Iterable[str] = ()) -> tuple[Observ
     from planner.ledger.observations import Observations
     from planner.space.expressions import suggestion
 
-    seen = study.ledger().observations(study.grid)
-    if not seen.measured.any():
-        raise StudyError(f"study '{study.name}': {_nothing(seen, path)}")
+    observations = study.ledger().observations(study.grid)
+    if not observations.measured.any():
+        raise StudyError(f"study '{study.name}': {_nothing(observations, path)}")
     for metric in also:
-        if metric not in seen.metrics:
-            raise StudyError(f"study '{study.name}': no run gave '{metric}'{suggestion(metric, seen.metrics)}")
+        if metric not in observations.metrics:
+            raise StudyError(f"study '{study.name}': no run gave '{metric}'{suggestion(metric, observations.metrics)}")
     wanted = tuple(dict.fromkeys((*study.targets, *also)))
-    if wanted != seen.targets:
-        seen = Observations(study.grid, wanted, seen.runs)
-    return seen, study.believe(seen)
+    if wanted != observations.targets:
+        observations = Observations(study.grid, wanted, observations.runs)
+    return observations, study.posterior(observations)
 
 
-def _nothing(seen: Observations, path: Path) -> str:
+def _nothing(observations: Observations, path: Path) -> str:
     """Why there is nothing to answer from, and what to do."""
-    failed = [run.measurement for run in seen.runs if run.measurement.status is Status.FAILED]
+    failed = [run.measurement for run in observations.runs if run.measurement.status is Status.FAILED]
     if not failed:
         return f"has measured nothing yet; `sweepwise run {path}` first"
-    return (f"none of its {len(seen.runs)} runs succeeded; the last said: {failed[-1].reason or 'nothing'}; mend that, "
+    return (f"none of its {len(observations.runs)} runs succeeded; the last said: {failed[-1].reason or 'nothing'}; "
+            "mend that, "
             f"then `sweepwise run {path} --name NEW` begins afresh")

@@ -25,7 +25,7 @@ from planner.cli.record import opened
 from planner.space.types import StudyError
 
 if TYPE_CHECKING:
-    from planner.reporting.page.report import Report
+    from planner.analysis.report import Report
 
 __all__: list[str] = []
 
@@ -53,27 +53,27 @@ def report(
         "--truth", metavar="TABLE", help="A measured grid to check against.")] = None,
     allow_other_fingerprint: Annotated[
         bool, typer.Option("--allow-other-fingerprint", help="Check against another machine's truth.")] = False,
-    no_rivals: Annotated[
+    no_baselines: Annotated[
         bool, typer.Option("--no-rivals", help="Play no other strategies against a recorded grid.")] = False,
     json_file: JsonOption = None, quiet: QuietOption = False, seed: SeedOption = 0,
 ) -> None:
     """Write the whole study as one page: what it cost, how accurate it is, the surface, the trade-off, its history."""
-    from planner.reporting.page.provenance import provenance_of
-    from planner.reporting.page.report import Wanted, report_of
+    from planner.analysis.provenance import provenance_of
+    from planner.analysis.report import ReportOptions, report_of
 
     chosen = form or _ENDINGS.get(output.suffix.lower())
     if chosen is None:
         raise StudyError(f"--output: {output} ends in none of {', '.join(_ENDINGS)}; name one, or give --format")
     pictures = chosen in {Format.PNG, Format.SVG}
     if pictures:
-        from planner.reporting.page.images import check_exporter
+        from planner.views.page.images import check_exporter
 
         check_exporter()
-    subject, seen, belief = opened(study, storage, name, seed)
+    subject, observations, posterior = opened(study, storage, name, seed)
     record = subject.ledger().study
-    provenance = provenance_of(subject, seen, record, study, sys.argv[2:])
-    wanted = Wanted(truth, allow_other_fingerprint, not no_rivals, chosen is not Format.MD)
-    made = report_of(subject, seen, belief, provenance, record.user_attrs.get("stopped"), wanted)
+    provenance = provenance_of(subject, observations, record, study, sys.argv[2:])
+    options = ReportOptions(truth, allow_other_fingerprint, not no_baselines, chosen is not Format.MD)
+    made = report_of(subject, observations, posterior, provenance, record.user_attrs.get("stopped"), options)
     written = _write(made, output, chosen)
     write_json(json_file, made.to_json())
     for path in written:
@@ -82,15 +82,15 @@ def report(
 
 def _write(made: Report, output: Path, chosen: Format) -> list[Path]:
     if chosen in {Format.PNG, Format.SVG}:
-        from planner.reporting.page.images import write_images
+        from planner.views.page.images import write_images
 
         return write_images(made, output, chosen.value)
     if chosen is Format.MD:
-        from planner.reporting.page.markdown import markdown
+        from planner.views.page.markdown import markdown
 
         text = markdown(made)
     else:
-        from planner.reporting.page.html import page
+        from planner.views.page.html import page
 
         text = page(made)
     try:

@@ -31,9 +31,10 @@ def simulate(
 
     What --json names is written after each simulation, and an equal call goes on from there.
     """
-    from planner.reporting.simulation import SimulationProgress, simulation_table
-    from planner.reporting.simulation_file import SimulationFile, header
-    from planner.simulation.simulate import check, simulate_each
+    from planner.simulation.simulate import Replay, simulate_each
+    from planner.simulation.simulation_file import SimulationFile, header
+    from planner.strategies.registry import check_names
+    from planner.views.simulation import SimulationProgress, simulation_table
 
     opened = read_study(study, storage, seed=seed)
     names = list(dict.fromkeys(name.strip() for name in strategies.split(",") if name.strip()))
@@ -42,11 +43,15 @@ def simulate(
     if not 0 <= stop_accuracy <= 1:
         raise StudyError(f"--stop-accuracy: {stop_accuracy} is out of range; it lies between 0 and 1")
     shares = _shares(at_cost)
-    check(opened, names)
+    replay = Replay(opened.recorded(), opened.targets)
+    check_names(names, "--strategies")
+    for name in names:
+        opened.strategy(name)  # refused before any is played
     tasks = [(name, number) for name in names for number in range(seed, seed + seeds)]
-    record, out = SimulationFile(json_file, header(opened, shares, stop_accuracy), tasks), console(quiet)
+    about = header(opened.name, opened.text, replay, shares, stop_accuracy)
+    record, out = SimulationFile(json_file, about, tasks), console(quiet)
     with SimulationProgress(out, len(tasks), len(tasks) - len(record.missing)) as progress:
-        for runs in simulate_each(opened, record.missing, shares, stop_accuracy, jobs):
+        for runs in simulate_each(replay, record.missing, shares, stop_accuracy, jobs):
             record.add(runs)
             progress.finished(runs)
     out.print(simulation_table(record.answer()))

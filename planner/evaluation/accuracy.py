@@ -37,7 +37,7 @@ class Score:
 
 def score(
     truth: FloatArray, value: FloatArray, interval: tuple[FloatArray, FloatArray], measured: FloatArray,
-    known: BoolArray, more_is_better: bool,
+    known: BoolArray, higher_is_better: bool,
 ) -> Score:
     """Score one target; all arrays (N,).
 
@@ -60,17 +60,17 @@ def score(
         1 - float(ape_all.mean()) if len(ape_all) else np.nan,
         float(inside.mean()) if bounded.any() else np.nan,
         _spearman(value[u], truth[u]) if said else np.nan,
-        _regret(truth[there], answer[there], more_is_better),
+        _regret(truth[there], answer[there], higher_is_better),
     )
 
 
-def balanced_accuracy(success: FloatArray, failed: BoolArray, known: BoolArray) -> float:
+def balanced_accuracy(feasibility: FloatArray, failed: BoolArray, known: BoolArray) -> float:
     """Mean of the shares of failures and of successes foreseen, over points that no run covered; NaN if one kind."""
     u = ~known
     kinds = [kind for kind in (failed & u, ~failed & u) if kind.any()]
     if len(kinds) < 2:
         return float("nan")
-    return float((np.mean(success[failed & u] < 0.5) + np.mean(success[~failed & u] >= 0.5)) / 2)
+    return float((np.mean(feasibility[failed & u] < 0.5) + np.mean(feasibility[~failed & u] >= 0.5)) / 2)
 
 
 def _spearman(a: FloatArray, b: FloatArray) -> float:
@@ -81,9 +81,9 @@ def _spearman(a: FloatArray, b: FloatArray) -> float:
     return float(spearmanr(a, b).statistic)
 
 
-def _regret(truth: FloatArray, answer: FloatArray, more_is_better: bool) -> float:
+def _regret(truth: FloatArray, answer: FloatArray, higher_is_better: bool) -> float:
     if not len(truth) or not np.isfinite(answer).all():
         return float("nan")
-    chosen = truth[np.argmax(answer) if more_is_better else np.argmin(answer)]
-    best = truth.max() if more_is_better else truth.min()
+    chosen = truth[np.argmax(answer) if higher_is_better else np.argmin(answer)]
+    best = truth.max() if higher_is_better else truth.min()
     return float(abs(chosen - best) / abs(best))

@@ -16,17 +16,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from planner.models.grid_model import Forecasts, GridModel, expected_ape, small_sample_inflation
 from planner.space.types import Z90, BoolArray, FloatArray
-from planner.surrogates.model import Foresight, GridModel, expected_ape, few_runs_width
 
 __all__ = ["Estimate", "estimate_accuracy"]
 
 # Spread of log(estimated MAPE / true MAPE) that remains with many runs, and what few runs add to it: replayed over
 # recorded grids, its rms was 0.8 below 30 runs, 0.57 at 30 to 60, 0.27 at 60 to 100, 0.2 from there on.
 _MODEL_SPREAD = 0.16
-_FEW_RUNS_SPREAD = 10.0
+_SMALL_SAMPLE_SPREAD = 10.0
 # The prior belief that the model expects rightly counts as so many runs.
-_BELIEVED_RUNS = 4.0
+_PRIOR_RUNS = 4.0
 _BOOTSTRAPS = 200
 _LEAST_RUNS = 3
 
@@ -76,8 +76,8 @@ def estimate_accuracy(model: GridModel, unmeasured: BoolArray, weight: FloatArra
     weights = np.where(unmeasured, weight, 0.0)
     estimates: dict[str, Estimate | None] = {}
     for target in model.targets_:
-        foresight = model.foresight_[target.name]
-        runs = len(np.unique(foresight.runs))
+        forecasts = model.forecasts_[target.name]
+        runs = len(np.unique(forecasts.runs))
         if runs < _LEAST_RUNS:
             estimates[target.name] = None
             continue
@@ -87,10 +87,11 @@ def estimate_accuracy(model: GridModel, unmeasured: BoolArray, weight: FloatArra
         std = prediction.std[target.name]
         value = np.abs(prediction.value[target.name])
         ape = expected_ape(std) if target.log else std * np.sqrt(2 / np.pi) / np.maximum(value, 1e-12)
-        judges = model.judges(target.name)
-        errors = ape * few_runs_width(judges) * weights
-        ratio, spread = _correction(foresight, np.random.default_rng(seed))
-        few = float((_FEW_RUNS_SPREAD / judges) @ errors / max(float(errors.sum()), np.finfo(float).tiny))
+        calibration_count = model.calibration_count(target.name)
+        errors = ape * small_sample_inflation(calibration_count) * weights
+        ratio, spread = _correction(forecasts, np.random.default_rng(seed))
+        few = float((_SMALL_SAMPLE_SPREAD / calibration_count) @ errors / max(float(errors.sum()),
+            np.finfo(float).tiny))
         half = np.exp(Z90 * np.linalg.norm([spread, _MODEL_SPREAD, few]))
         error = ratio * float(errors.sum() / weights.sum())
         # Where errors prove smaller than expected, so does the noise that is a part of them.
@@ -99,13 +100,13 @@ def estimate_accuracy(model: GridModel, unmeasured: BoolArray, weight: FloatArra
     return estimates
 
 
-def _correction(foresight: Foresight, rng: np.random.Generator) -> tuple[float, float]:
+def _correction(forecasts: Forecasts, rng: np.random.Generator) -> tuple[float, float]:
     """Σ|error| / Σ expected |error| over runs, each counted once, and the spread of its logarithm."""
-    _, of_run, counts = np.unique(foresight.runs, return_inverse=True, return_counts=True)
-    observed = np.bincount(of_run, foresight.ape) / counts
-    expected = np.bincount(of_run, foresight.expected) / counts
+    _, of_run, counts = np.unique(forecasts.runs, return_inverse=True, return_counts=True)
+    observed = np.bincount(of_run, forecasts.ape) / counts
+    expected = np.bincount(of_run, forecasts.expected) / counts
     draws = rng.integers(len(counts), size=(_BOOTSTRAPS, len(counts)))
-    believed = _BELIEVED_RUNS * float(expected.mean())
-    ratios = (observed[draws].sum(axis=1) + believed) / (expected[draws].sum(axis=1) + believed)
-    ratio = float((observed.sum() + believed) / (expected.sum() + believed))
+    prior = _PRIOR_RUNS * float(expected.mean())
+    ratios = (observed[draws].sum(axis=1) + prior) / (expected[draws].sum(axis=1) + prior)
+    ratio = float((observed.sum() + prior) / (expected.sum() + prior))
     return max(ratio, 1e-6), float(np.std(np.log(np.maximum(ratios, 1e-6))))

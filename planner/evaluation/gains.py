@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from planner.ledger.observations import Observations
 from planner.space.types import Status
-from planner.surrogates.cost import Sweep
+from planner.tables.recorded_grid import Sweep
 
 __all__ = ["Gain", "Gains", "gains"]
 
@@ -32,16 +32,16 @@ class Gains:
     estimated: bool
 
 
-def gains(seen: Observations, plain: Sweep, longest: Sweep | None) -> Gains:
+def gains(observations: Observations, plain: Sweep, longest: Sweep | None) -> Gains:
     """The gains so far, every overhead of the study counted: starts, warm-ups, repeats, failures, planning."""
-    seconds = sum(run.measurement.cost.seconds + run.planner_s for run in seen.runs)
-    runs = sum(run.measurement.status is not Status.INTERRUPTED for run in seen.runs)
+    seconds = sum(run.measurement.cost.seconds + run.planner_s for run in observations.runs)
+    runs = sum(run.measurement.status is not Status.INTERRUPTED for run in observations.runs)
     return Gains(
-        len(seen.grid) / runs if runs else float("nan"),
+        len(observations.grid) / runs if runs else float("nan"),
         _ratio(plain.seconds, seconds),
-        _ratio(plain.cost, seen.spent),
-        _ratio(longest.cost, seen.spent) if longest else None,
-        not seen.known.all(),
+        _ratio(plain.cost, observations.spent),
+        _ratio(longest.cost, observations.spent) if longest else None,
+        not observations.known.all(),
     )
 
 

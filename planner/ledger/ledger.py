@@ -31,7 +31,7 @@ from planner.ledger.storage import (
 )
 from planner.ledger.worker import is_alive, this_worker
 from planner.space.grid import Grid
-from planner.space.metrics import is_gain
+from planner.space.metrics import higher_is_better
 from planner.space.types import Axis, Cost, Measurement, Point, Role, Status, StudyError
 
 __all__ = ["Ledger"]
@@ -143,15 +143,15 @@ class Ledger:
 
     def observations(self, grid: Grid) -> Observations:
         """All runs that were not discarded, in order, as the planner sees them; others' runs are pending."""
-        seen = Observations(grid, self.targets)
-        self._take_in(seen)
-        return seen
+        observations = Observations(grid, self.targets)
+        self._take_in(observations)
+        return observations
 
-    def refresh(self, seen: Observations, before: optuna.Trial | None = None) -> None:
+    def refresh(self, observations: Observations, before: optuna.Trial | None = None) -> None:
         """Take in what other processes have finished since, and what they are measuring: with `before`, only
         what they began earlier than that trial. Closes the trials of processes that are no more."""
         self._close_interrupted()
-        self._take_in(seen, None if before is None else before.number)
+        self._take_in(observations, None if before is None else before.number)
 
     @property
     def discarded(self) -> dict[int, str]:
@@ -167,18 +167,18 @@ class Ledger:
             raise StudyError(f"run {number}: is discarded already; nothing to do")
         self.study.set_user_attr(_DISCARDED, {**{str(n): w for n, w in self.discarded.items()}, str(number): why})
 
-    def _take_in(self, seen: Observations, before: int | None = None) -> None:
-        taken = {run.number for run in seen.runs} | set(self.discarded)
-        seen.pending.clear()
+    def _take_in(self, observations: Observations, before: int | None = None) -> None:
+        taken = {run.number for run in observations.runs} | set(self.discarded)
+        observations.pending.clear()
         for trial in self.study.get_trials(deepcopy=False):
             if trial.number in taken:
                 continue
             if "measurement" in trial.user_attrs and trial.state.is_finished():
-                seen.add(_run(trial), elsewhere=True)
+                observations.add(_run(trial), elsewhere=True)
             elif trial.state is TrialState.RUNNING and (before is None or trial.number < before):
-                row = seen.grid.find(trial.params)
+                row = observations.grid.find(trial.params)
                 if row is not None:
-                    seen.pending.add(row)
+                    observations.pending.add(row)
 
     def _enqueued(self, point: Point, claim: Mapping[str, Any]) -> optuna.Trial | None:
         """Take over the first trial that a person enqueued, `point` where it leaves an axis open."""
@@ -269,7 +269,7 @@ class _Given(optuna.samplers.BaseSampler):
 
 
 def _direction(target: str) -> optuna.study.StudyDirection:
-    return optuna.study.StudyDirection.MAXIMIZE if is_gain(target) else optuna.study.StudyDirection.MINIMIZE
+    return optuna.study.StudyDirection.MAXIMIZE if higher_is_better(target) else optuna.study.StudyDirection.MINIMIZE
 
 
 def _check_resumable(

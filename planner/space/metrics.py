@@ -5,14 +5,14 @@ from __future__ import annotations
 import re
 from typing import Final
 
-__all__ = ["is_first", "is_gain", "is_step"]
+__all__ = ["higher_is_better", "is_first", "is_step"]
 
 _RATES: Final = re.compile(
     r"throughput|goodput|(^|_)(qps|rps|tps)($|_)|(tok|token|tokens|req|requests|samples)_s($|_)"
     r"|_per_(s|sec|second|joule|wh|kwh|dollar|gpu_hour)($|_)")
 
 
-def is_gain(metric: str) -> bool:
+def higher_is_better(metric: str) -> bool:
     """Whether more of the metric is better: a rate of work, by vLLM's names or as people name their own."""
     return bool(_RATES.search(metric.lower()))
 

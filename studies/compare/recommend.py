@@ -28,16 +28,16 @@ from rich.console import Console
 from rich.table import Table
 from threadpoolctl import threadpool_limits
 
-from planner.acquisition.stopping import Limits
+from planner.analysis.recommendation.recommend import Question, Recommendation, recommend
+from planner.campaign.loop import Loop, Observer
+from planner.campaign.setup import StudySetup, open_setup
+from planner.campaign.stopping import Limits
 from planner.ledger.observations import Observations, Run
-from planner.loop import Loop, Observer
-from planner.reporting.recommendation.recommend import Question, Recommendation, recommend
-from planner.simulation.simulate import Memory, check, full_cost, stage, true_values
-from planner.simulation.strategies import make_strategy
-from planner.space.metrics import is_gain
+from planner.simulation.simulate import Memory, Replay, stage
+from planner.space.metrics import higher_is_better
 from planner.space.slo import Condition
 from planner.space.types import BoolArray, FloatArray
-from planner.study import Study, open_study
+from planner.strategies.registry import make_strategy
 
 
 @dataclass(frozen=True)
@@ -60,30 +60,29 @@ class _Costs(Observer):
     def __init__(self) -> None:
         self.spent: list[float] = []
 
-    def finished(self, run: Run, seen: Observations) -> None:
-        self.spent.append(seen.spent)
+    def finished(self, run: Run, observations: Observations) -> None:
+        self.spent.append(observations.spent)
 
 
 def answers(path: Path, seed: int, shares: list[float], quantiles: list[float], confidence: float) -> list[Answer]:
     """Play one study with one seed, and ask at each share of the full cost."""
-    study = open_study(path)
-    check(study, ["sweepwise"])
-    full = full_cost(study)
-    runner, context = stage(study, "sweepwise", seed)
-    seen, costs = Observations(study.grid, study.targets), _Costs()
+    study = open_setup(path)
+    replay = Replay(study.recorded(), study.targets)
+    full = replay.full_cost
+    runner, context = stage(replay, "sweepwise", seed)
+    observations, costs = Observations(study.grid, study.targets), _Costs()
     strategy = make_strategy("sweepwise", context)
-    Loop(runner, strategy, Memory(), seen, Limits(cost=max(shares) * full), seed, costs, clock=None).run()
-    truth = {target: true_values(study, target) for target in study.targets}
-    devices = np.array([context.accelerators(study.grid.point(row)) for row in range(len(study.grid))])
+    Loop(runner, strategy, Memory(), observations, Limits(cost=max(shares) * full), seed, costs, clock=None).run()
+    truth = {target: replay.recorded.truth(target) for target in study.targets}
     found = []
     with threadpool_limits(limits=1):
         for share in shares:
-            state = seen.prefix(int(np.searchsorted(costs.spent, share * full, side="right")))
+            state = observations.prefix(int(np.searchsorted(costs.spent, share * full, side="right")))
             if not state.measured.any():
                 continue
-            belief = make_strategy("sweepwise", context).believe(state)
+            posterior = make_strategy("sweepwise", context).posterior(state)
             for question in _questions(study, truth, quantiles, confidence):
-                answer = recommend(question, belief, state, devices)
+                answer = recommend(question, posterior, state, context.accelerators)
                 found.append(_scored(answer, truth, study.name, seed, share, len(state.runs)))
     return found
 
@@ -102,20 +101,20 @@ def _scored(
 
 
 def _questions(
-    study: Study, truth: dict[str, FloatArray], quantiles: list[float], confidence: float
+    study: StudySetup, truth: dict[str, FloatArray], quantiles: list[float], confidence: float
 ) -> Iterator[Question]:
     """Every set of bounds that some point meets in truth."""
-    objective = next((target for target in study.targets if is_gain(target)), study.targets[0])
+    objective = next((target for target in study.targets if higher_is_better(target)), study.targets[0])
     others = [target for target in study.targets if target != objective]
     sets = [[target] for target in others] + ([others] if len(others) > 1 else [])
     for metrics in sets:
         for at in itertools.product(quantiles, repeat=len(metrics)):
             conditions = []
             for metric, quantile in zip(metrics, at, strict=True):
-                upper = not is_gain(metric)
+                upper = not higher_is_better(metric)
                 bound = float(np.nanquantile(truth[metric], quantile if upper else 1 - quantile))
                 conditions.append(Condition(metric, bound, upper))
-            question = Question(objective, is_gain(objective), tuple(conditions), confidence)
+            question = Question(objective, higher_is_better(objective), tuple(conditions), confidence)
             if _meets(question, truth).any():
                 yield question
 

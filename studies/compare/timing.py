@@ -18,12 +18,12 @@ from collections.abc import Callable
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from planner.acquisition.adaptive import AdaptiveStrategy
-from planner.acquisition.strategy import Strategy, StrategyContext
 from planner.ledger.observations import Observations, Run
-from planner.simulation.botorch_qnipv import BotorchQnipv
 from planner.space.grid import Grid, full_grid
 from planner.space.types import Axis, Cost, Measurement, Point, Reading, Role, Scale, Scope, Status
+from planner.strategies.adaptive import AdaptiveStrategy
+from planner.strategies.botorch_qnipv import BotorchQnipv
+from planner.strategies.strategy import Strategy, StrategyContext
 
 _GROWTH = 1.12
 
@@ -51,18 +51,19 @@ def _latency(point: Point, rng: np.random.Generator) -> float:
     return (0.01 + prefill + o * step) * float(np.exp(0.05 * rng.standard_normal()))
 
 
-def _measure(seen: Observations, rows: np.ndarray, rng: np.random.Generator) -> None:
+def _measure(observations: Observations, rows: np.ndarray, rng: np.random.Generator) -> None:
     for row in rows:
-        point = seen.grid.point(int(row))
+        point = observations.grid.point(int(row))
         seconds = _latency(point, rng)
         reading = Reading(point, {"latency_s": (seconds,)}, seconds)
-        seen.add(Run(len(seen.runs), point, Measurement(Status.OK, Cost(measure_s=seconds), (reading,))))
+        observations.add(Run(len(observations.runs), point, Measurement(Status.OK, Cost(measure_s=seconds),
+            (reading,))))
 
 
-def _look(strategy: Strategy, seen: Observations) -> float:
+def _checkpoint(strategy: Strategy, observations: Observations) -> float:
     """Seconds of a refit, the prediction of the whole grid, and a new batch."""
     began = time.perf_counter()
-    strategy.propose(seen)
+    strategy.propose(observations)
     return time.perf_counter() - began
 
 
@@ -80,14 +81,14 @@ def _round(make: Callable[[StrategyContext], Strategy], grid: Grid, runs: int, s
     """Seconds of a cold and of a warm look."""
     rng = np.random.default_rng(seed)
     rows = rng.permutation(len(grid))[: round(runs * _GROWTH)]
-    seen = Observations(grid, ("latency_s",))
-    strategy = make(StrategyContext(grid, ("latency_s",), None, lambda _: 1.0, seed))
-    _measure(seen, rows[:runs], rng)
-    cold = _look(strategy, seen)
-    _measure(seen, rows[runs:], rng)
+    observations = Observations(grid, ("latency_s",))
+    strategy = make(StrategyContext(grid, ("latency_s",), None, np.ones(len(grid)), seed))
+    _measure(observations, rows[:runs], rng)
+    cold = _checkpoint(strategy, observations)
+    _measure(observations, rows[runs:], rng)
     if isinstance(strategy, AdaptiveStrategy | BotorchQnipv):
         strategy._queue = []  # a batch is done
-    return cold, _look(strategy, seen)
+    return cold, _checkpoint(strategy, observations)
 
 
 def main() -> None:
@@ -109,11 +110,11 @@ def main() -> None:
                 times[name].append(_round(make, grid, asked.runs, seed))
     print(f"{len(grid):,} points of {asked.models} models, {asked.runs} runs, {asked.rounds} rounds; "
           "median [range], seconds")
-    for i, look in enumerate(("cold", "warm")):
+    for i, checkpoint in enumerate(("cold", "warm")):
         for name, seconds in times.items():
             own = [s[i] for s in seconds]
             ratios = [s[i] / o[i] for s, o in zip(seconds, times["sweepwise"], strict=True)]
-            print(f"{look}  {name:14s} {statistics.median(own):6.2f} [{min(own):.2f}-{max(own):.2f}]"
+            print(f"{checkpoint}  {name:14s} {statistics.median(own):6.2f} [{min(own):.2f}-{max(own):.2f}]"
                   f"  × ours {statistics.median(ratios):5.1f} [{min(ratios):.1f}-{max(ratios):.1f}]"
                   f"  a run of the batch: {statistics.median(own) / batch:.3f}")
 

@@ -15,8 +15,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+from planner.campaign.setup import open_setup
 from planner.space.types import Proposal, Value
-from planner.study import open_study
 from runners.vllm_offline import engine_environment
 
 STUDY = Path(__file__).parent.parent / "quickstart.yaml"
@@ -49,7 +49,7 @@ def main(rounds: int) -> None:
     text = STUDY.read_text().replace("repeats: 3", f"repeats: {ITERATIONS}").replace("warmup: 1", f"warmup: {WARMUPS}")
     # vLLM's benchmark draws token ids below 10,000: the little model needs a vocabulary that holds them.
     vocabulary = '{"vocab_size": 16384}'
-    study = open_study(STUDY, text=text.replace("load_format:", f"hf_overrides: {vocabulary}\n  load_format:"))
+    study = open_setup(STUDY, text=text.replace("load_format:", f"hf_overrides: {vocabulary}\n  load_format:"))
     model = STUDY.parent / "models/llama-tiny"
     settings = ["--load-format=dummy", "--skip-tokenizer-init", "--enforce-eager", "--dtype=bfloat16",
                 f"--hf-overrides={vocabulary}", "--max-num-batched-tokens=16384", "--max-model-len=640",

@@ -296,7 +296,7 @@ def test_a_measured_value_lies_in_its_own_interval(small: Any, answer: Call, swe
 
 def test_evaluate_against_the_table_it_replays(small: Any, sweepwise: Call, answer: Call, tmp_path: Path) -> None:
     sweepwise("run", small.study, "--quiet")
-    verdict = answer("evaluate", small.study, "--truth", small.table)
+    evaluation = answer("evaluate", small.study, "--truth", small.table)
     table = answer("predict", small.study)
     rows = small.points(*AXES)
     errors = []
@@ -304,14 +304,14 @@ def test_evaluate_against_the_table_it_replays(small: Any, sweepwise: Call, answ
         mine = rows[tuple(row[a] for a in AXES)]
         if row["source"] == "predicted" and mine[0]["status"] == "ok":
             errors.append(abs(row["latency_s"] / (sum(r["latency_s"] for r in mine) / len(mine)) - 1))
-    score = verdict["targets"]["latency_s"]
-    assert verdict["kind"] == "truth" and score["points"] == len(errors)
+    score = evaluation["targets"]["latency_s"]
+    assert evaluation["kind"] == "truth" and score["points"] == len(errors)
     assert score["accuracy"] == pytest.approx(1 - sum(errors) / len(errors), rel=1e-9)
     assert score["max_ape"] == pytest.approx(max(errors), rel=1e-9)
     full = sum((sum(r["cost_s"] for r in mine) / len(mine) + 0.05) * mine[0]["n_gpus"] for mine in rows.values()) + 6.0
     state = answer("status", small.study)
-    assert verdict["gains"]["resource"]["value"] == pytest.approx(full / state["cost_s"], rel=1e-9)
-    assert not verdict["gains"]["estimated"]
+    assert evaluation["gains"]["resource"]["value"] == pytest.approx(full / state["cost_s"], rel=1e-9)
+    assert not evaluation["gains"]["estimated"]
     other = tmp_path / "other.csv"
     other.write_text(small.table.read_text() + "\n")
     refused(sweepwise("evaluate", small.study, "--truth", other), "another fingerprint", "--allow-other-fingerprint")
@@ -330,18 +330,18 @@ def test_evaluate_reads_its_table_as_the_study_does(small: Any, sweepwise: Call,
     small.write([line for pair in zip(rows, wrong, strict=True) for line in pair])
     small.edit(runner={"where": "mode == 'timed'", "status": "state"})
     sweepwise("run", small.study, "--quiet")
-    verdict = answer("evaluate", small.study, "--truth", small.table)
-    assert verdict["targets"]["latency_s"]["accuracy"] > 0.5
+    evaluation = answer("evaluate", small.study, "--truth", small.table)
+    assert evaluation["targets"]["latency_s"]["accuracy"] > 0.5
     failed = sum(group[0]["state"] != "ok" for group in (
         [r for r in rows if all(r[a] == p[a] for a in AXES)] for p in rows[::2]))
     known = answer("status", small.study)
-    assert verdict["targets"]["latency_s"]["points"] == 48 - failed - known["points_measured"]
+    assert evaluation["targets"]["latency_s"]["points"] == 48 - failed - known["points_measured"]
 
 
 def test_an_audit_measures_new_points_and_keeps_them_apart(small: Any, sweepwise: Call, answer: Call) -> None:
     sweepwise("run", small.study, "--quiet")
     before, state = finished(small), answer("status", small.study)
-    verdict = answer("evaluate", small.study, "--audit", 6, "--seed", 5)
+    evaluation = answer("evaluate", small.study, "--audit", 6, "--seed", 5)
     assert finished(small) == before and answer("status", small.study) == state
     storage = yaml.safe_load(small.study.read_text())["study"]["storage"]
     audit = optuna.load_study(study_name="grid (audit)", storage=storage)
@@ -350,12 +350,12 @@ def test_an_audit_measures_new_points_and_keeps_them_apart(small: Any, sweepwise
     assert len(audited) == len(set(audited)) == 6 + len(controls) and 2 <= len(controls) <= 3
     ok = [t for t in audit.get_trials()
           if t.state is TrialState.COMPLETE and tuple(sorted(t.params.items())) not in controls]
-    assert verdict["kind"] == "audit" and verdict["targets"]["latency_s"]["points"] == len(ok) > 0
+    assert evaluation["kind"] == "audit" and evaluation["targets"]["latency_s"]["points"] == len(ok) > 0
     table = {tuple(row[a] for a in AXES): row for row in answer("predict", small.study)}
     errors = [abs(table[tuple(t.params[a] for a in AXES)]["latency_s"] / t.values[0] - 1) for t in ok]
-    assert verdict["targets"]["latency_s"]["accuracy"] == pytest.approx(1 - sum(errors) / len(errors), rel=1e-6)
-    low, high = verdict["targets"]["latency_s"]["interval90"]
-    assert low <= verdict["targets"]["latency_s"]["accuracy"] <= high
+    assert evaluation["targets"]["latency_s"]["accuracy"] == pytest.approx(1 - sum(errors) / len(errors), rel=1e-6)
+    low, high = evaluation["targets"]["latency_s"]["interval90"]
+    assert low <= evaluation["targets"]["latency_s"]["accuracy"] <= high
     answer("evaluate", small.study, "--audit", 6, "--seed", 6)
     later = optuna.load_study(study_name="grid (audit)", storage=storage).get_trials()
     assert [t.params for t in later[len(audited):]] != [t.params for t in later[:len(audited)]]
@@ -371,9 +371,10 @@ def test_an_audit_on_a_machine_that_has_slowed_down_says_so(
     small.write([{**row, "latency_s": row["latency_s"] and 0.4 * factor} for row in small.rows])
     shown = sweepwise("evaluate", small.study, "--audit", 6, "--json", tmp_path / "verdict.json")
     assert ("no longer as it was" in shown.out) == warned
-    verdict = json.loads((tmp_path / "verdict.json").read_text())["targets"]["latency_s"]
-    assert verdict["drift"]["low"] == verdict["drift"]["high"] == verdict["drift"]["ratio"] == pytest.approx(factor)
-    assert (verdict["accuracy"] < 0.6) == warned
+    evaluation = json.loads((tmp_path / "verdict.json").read_text())["targets"]["latency_s"]
+    drift = evaluation["drift"]
+    assert drift["low"] == drift["high"] == drift["ratio"] == pytest.approx(factor)
+    assert (evaluation["accuracy"] < 0.6) == warned
 
 
 @pytest.mark.parametrize("ending", ["csv", "parquet"])
@@ -393,8 +394,8 @@ def test_an_export_is_a_recorded_grid(
             assert sorted(there["latency_s"]) == sorted(row["latency_s"] for row in mine)  # every digit
         else:
             assert list(there["status"]) == ["out of memory"] and there["latency_s"].isna().all()
-    verdict = answer("evaluate", small.study, "--truth", path)  # the same set-up, so the same fingerprint
-    assert verdict["targets"]["latency_s"]["points"] == 0
+    evaluation = answer("evaluate", small.study, "--truth", path)  # the same set-up, so the same fingerprint
+    assert evaluation["targets"]["latency_s"]["points"] == 0
     refused(sweepwise("export", small.study, "-o", path, "--metrics", "latency"), "--metrics", "latency_s")
     replay = yaml.safe_load(small.study.read_text())
     replay["study"]["name"], replay["stop"] = "replayed", {"trials": 99}

@@ -14,11 +14,11 @@ import pandas as pd
 import pytest
 import yaml
 
+from planner.campaign.setup import open_setup
 from planner.ledger.ledger import Ledger
-from planner.study import open_study
 
 Call = Callable[..., Any]
-DATA = Path(__file__).parents[1] / "data/exchange"
+DATA = Path(__file__).parents[1] / "data/importers"
 
 
 def serving(folder: Path, **changes: Any) -> Path:
@@ -197,10 +197,11 @@ def test_fmworks_names_find_the_axes(tmp_path: Path, answer: Call, sweepwise: Ca
     said = answer("import", study, DATA / "fmwork.log", "--map", "ttft_ms=batch_ttft_ms", "--map",
                   "latency_s=e2el_ms / 1000")
     assert said["runs"] == 2
-    subject = open_study(study)
-    seen = subject.ledger().observations(subject.grid)
-    assert seen.grid.column("bb")[seen.measured].tolist() == [1, 1]
-    at = dict(zip(seen.grid.column("oo")[seen.measured], seen.column("latency_s")[seen.measured], strict=True))
+    subject = open_setup(study)
+    observations = subject.ledger().observations(subject.grid)
+    assert observations.grid.column("bb")[observations.measured].tolist() == [1, 1]
+    at = dict(zip(observations.grid.column("oo")[observations.measured],
+                  observations.column("latency_s")[observations.measured], strict=True))
     assert at == pytest.approx({1: 0.027379, 128: 0.917445}, rel=1e-4)
 
 
@@ -217,9 +218,9 @@ def test_an_export_comes_back_as_it_was(
     sweepwise("export", small.study, "-o", path)
     other = f"sqlite:///{tmp_path / 'other.db'}"
     answer("import", small.study, path, "--storage", other)
-    study = open_study(small.study)
+    study = open_setup(small.study)
     before = study.ledger().observations(study.grid)
-    after = open_study(small.study, storage=other).ledger().observations(study.grid)
+    after = open_setup(small.study, storage=other).ledger().observations(study.grid)
     assert before.failures and before.failures == after.failures
     for name in ("measured", "failed", "run_of", "seconds"):
         np.testing.assert_array_equal(getattr(before, name), getattr(after, name), err_msg=name)

@@ -54,7 +54,7 @@ def test_regret_and_rank() -> None:
 
 def test_balanced_accuracy_of_failures() -> None:
     failed = np.array([True, True, False, False, False])
-    success = np.array([0.1, 0.9, 0.8, 0.7, 0.0])
+    feasibility = np.array([0.1, 0.9, 0.8, 0.7, 0.0])
     known = np.array([False, False, False, False, True])
-    assert balanced_accuracy(success, failed, known) == pytest.approx((0.5 + 1.0) / 2)
-    assert np.isnan(balanced_accuracy(success, np.zeros(5, dtype=bool), known))
+    assert balanced_accuracy(feasibility, failed, known) == pytest.approx((0.5 + 1.0) / 2)
+    assert np.isnan(balanced_accuracy(feasibility, np.zeros(5, dtype=bool), known))

@@ -11,9 +11,9 @@ from scipy.stats import norm
 from planner.evaluation.accuracy import Score, score
 from planner.evaluation.estimate import Estimate, estimate_accuracy
 from planner.ledger.observations import Observations, Run
+from planner.models.grid_model import Forecasts, GridModel, expected_ape
 from planner.space.grid import Grid, full_grid
 from planner.space.types import Axis, Cost, Measurement, Reading, Role, Scale, Scope, Status
-from planner.surrogates.model import Foresight, GridModel, expected_ape
 
 
 def _grid() -> Grid:
@@ -29,20 +29,21 @@ def _truth(grid: Grid, rng: np.random.Generator, noise: float) -> np.ndarray:
 
 
 def _study(grid: Grid, truth: np.ndarray, rows: np.ndarray) -> Observations:
-    seen = Observations(grid, ("latency_ms",))
+    observations = Observations(grid, ("latency_ms",))
     for number, row in enumerate(rows):
         point = grid.point(int(row))
         reading = Reading(point, {"latency_ms": (float(truth[row]),)}, 1.0)
-        seen.add(Run(number, point, Measurement(Status.OK, Cost(measure_s=1.0), (reading,))))
-    return seen
+        observations.add(Run(number, point, Measurement(Status.OK, Cost(measure_s=1.0), (reading,))))
+    return observations
 
 
-def _estimated_and_true(truth: np.ndarray, seen: Observations) -> tuple[Estimate | None, Score]:
-    model = GridModel(seen.grid, None).fit(seen)
+def _estimated_and_true(truth: np.ndarray, observations: Observations) -> tuple[Estimate | None, Score]:
+    model = GridModel(observations.grid, None).fit(observations)
     prediction = model.predict()
     low, high = prediction.low["latency_ms"], prediction.high["latency_ms"]
-    found = score(truth, prediction.value["latency_ms"], (low, high), seen.column("latency_ms"), seen.known, False)
-    return estimate_accuracy(model, ~seen.known, np.ones(len(seen.grid)))["latency_ms"], found
+    found = score(truth, prediction.value["latency_ms"], (low, high), observations.column("latency_ms"),
+                  observations.known, False)
+    return estimate_accuracy(model, ~observations.known, np.ones(len(observations.grid)))["latency_ms"], found
 
 
 def test_expected_ape_is_that_of_draws() -> None:
@@ -59,8 +60,8 @@ def test_estimates_are_honest_over_seeds(runs: int, understated: float) -> None:
     for seed in range(12):
         rng = np.random.default_rng(seed)
         truth = _truth(grid, rng, 0.05)
-        seen = _study(grid, truth, rng.choice(len(grid), runs, replace=False))
-        estimate, found = _estimated_and_true(truth, seen)
+        observations = _study(grid, truth, rng.choice(len(grid), runs, replace=False))
+        estimate, found = _estimated_and_true(truth, observations)
         assert estimate is not None and estimate.low < estimate.estimated < estimate.high
         off.append(estimate.estimated - found.accuracy)
         inside.append(estimate.low <= found.accuracy <= estimate.high)
@@ -72,9 +73,9 @@ def test_estimates_are_honest_over_seeds(runs: int, understated: float) -> None:
 def test_three_runs_of_the_later_half_are_the_least_that_say_something(runs: int, known: bool) -> None:
     grid = _grid()
     rng = np.random.default_rng(0)
-    seen = _study(grid, _truth(grid, rng, 0.0), rng.choice(len(grid), runs, replace=False))
-    model = GridModel(grid, None).fit(seen)
-    assert (estimate_accuracy(model, ~seen.known, np.ones(len(grid)))["latency_ms"] is not None) == known
+    observations = _study(grid, _truth(grid, rng, 0.0), rng.choice(len(grid), runs, replace=False))
+    model = GridModel(grid, None).fit(observations)
+    assert (estimate_accuracy(model, ~observations.known, np.ones(len(grid)))["latency_ms"] is not None) == known
 
 
 def _told(ape: list[float], runs: list[int], expected: float = 0.1) -> tuple[float, float, float]:
@@ -82,13 +83,13 @@ def _told(ape: list[float], runs: list[int], expected: float = 0.1) -> tuple[flo
     readings of these runs with these errors."""
     grid = _grid()
     rng = np.random.default_rng(3)
-    seen = _study(grid, _truth(grid, rng, 0.05), rng.choice(len(grid), 24, replace=False))
-    model = GridModel(grid, None).fit(seen)
+    observations = _study(grid, _truth(grid, rng, 0.05), rng.choice(len(grid), 24, replace=False))
+    model = GridModel(grid, None).fit(observations)
     n = len(ape)
-    model.foresight_ = {"latency_ms": Foresight(np.array(ape), np.full(n, expected), np.ones(n), np.array(runs))}
-    estimate = estimate_accuracy(model, ~seen.known, np.ones(len(grid)))["latency_ms"]
+    model.forecasts_ = {"latency_ms": Forecasts(np.array(ape), np.full(n, expected), np.ones(n), np.array(runs))}
+    estimate = estimate_accuracy(model, ~observations.known, np.ones(len(grid)))["latency_ms"]
     assert estimate is not None
-    std = model.predict().std["latency_ms"][~seen.known]
+    std = model.predict().std["latency_ms"][~observations.known]
     usual = float(np.mean(np.exp(std**2 / 2) * (norm.cdf(std) - norm.cdf(-std))))
     return (1 - estimate.estimated) / usual, (1 - estimate.high) / usual, (1 - estimate.low) / usual
 
@@ -132,8 +133,8 @@ def test_models_never_run_are_judged_by_how_many_were(started: int) -> None:
         level, slope = rng.normal(0, 0.7, 12), rng.normal(0.6, 0.2, 12)
         truth = np.exp(level[model_of] + slope[model_of] * batch + 0.4 * inputs + rng.normal(0, 0.02, len(grid)))
         rows = np.flatnonzero(np.isin(model_of, rng.permutation(12)[:started]) & (rng.random(len(grid)) < 0.6))
-        seen = _study(grid, truth, rng.permutation(rows))
-        estimate, found = _estimated_and_true(truth, seen)
+        observations = _study(grid, truth, rng.permutation(rows))
+        estimate, found = _estimated_and_true(truth, observations)
         assert estimate is not None
         held.append(estimate.low <= found.accuracy <= estimate.high)
         covered.append(found.coverage90)
@@ -145,8 +146,9 @@ def test_one_reading_of_every_model_is_judged_by_readings_as_ever() -> None:
                       Axis("batch_size", tuple(range(1, 21)), scale=Scale.LOG, roles=(Role.BATCH,))])
     truth = np.exp(0.5 * np.log(grid.size_column(Role.BATCH)) + grid.codes[:, 0])
     rows = np.array([*range(0, 20, 2), 30])
-    assert set(GridModel(grid, None).fit(_study(grid, truth, rows)).judges("latency_ms")) == {6.0}  # the later half
-    only = GridModel(grid, None).fit(_study(grid, truth, rows[:-1])).judges("latency_ms")
+    assert set(GridModel(grid, None).fit(_study(grid, truth,
+                                                rows)).calibration_count("latency_ms")) == {6.0}  # the later half
+    only = GridModel(grid, None).fit(_study(grid, truth, rows[:-1])).calibration_count("latency_ms")
     assert set(only[:20]) == {5.0} and set(only[20:]) == {1.0}
 
 
@@ -156,7 +158,8 @@ def test_a_point_new_on_two_axes_is_judged_by_the_fewer_whatever_their_order(tur
     grid = full_grid(axes[::-1] if turned else axes)
     known = [row for row in range(24) if grid.point(row)["a"] != "r" and grid.point(row)["b"] != "h"]
     model = GridModel(grid, None).fit(_study(grid, np.exp(0.1 * np.arange(24.0)), np.array(known)))
-    of = {(p["a"], p["b"]): n for p, n in zip(map(grid.point, range(24)), model.judges("latency_ms"), strict=True)}
+    of = {(p["a"], p["b"]): n for p, n in zip(map(grid.point, range(24)), model.calibration_count("latency_ms"),
+                                              strict=True)}
     assert (of["p", "a"], of["r", "a"], of["p", "h"], of["r", "h"]) == (7.0, 2.0, 7.0, 2.0)
 
 
@@ -166,19 +169,20 @@ def test_a_category_that_only_fails_does_not_hold_up_the_rest() -> None:
                       Axis("batch_size", tuple(range(1, 41)), scale=Scale.LOG, roles=(Role.BATCH,))])
     rng = np.random.default_rng(0)
     truth = np.exp(0.5 * np.log(grid.size_column(Role.BATCH)) + 0.3 * grid.codes[:, 0] + rng.normal(0, 0.02, len(grid)))
-    seen = _study(grid, truth, rng.permutation(np.arange(0, 80, 2)))
+    observations = _study(grid, truth, rng.permutation(np.arange(0, 80, 2)))
     for number, row in enumerate((80, 95, 110)):
-        seen.add(Run(40 + number, grid.point(row), Measurement(Status.FAILED, Cost(measure_s=1.0))))
-    success = np.where(grid.codes[:, 0] < 2, 1.0, 0.01)
-    estimate = estimate_accuracy(GridModel(grid, None).fit(seen), ~seen.known, success)["latency_ms"]
+        observations.add(Run(40 + number, grid.point(row), Measurement(Status.FAILED, Cost(measure_s=1.0))))
+    feasibility = np.where(grid.codes[:, 0] < 2, 1.0, 0.01)
+    estimate = estimate_accuracy(GridModel(grid, None).fit(observations), ~observations.known,
+                                 feasibility)["latency_ms"]
     assert estimate is not None and estimate.low > 0.9
 
 
 def test_where_nothing_is_left_to_predict_nothing_can_be_wrong() -> None:
     grid = _grid()
     rng = np.random.default_rng(0)
-    seen = _study(grid, _truth(grid, rng, 0.0), rng.choice(len(grid), 9, replace=False))
-    model = GridModel(grid, None).fit(seen)
+    observations = _study(grid, _truth(grid, rng, 0.0), rng.choice(len(grid), 9, replace=False))
+    model = GridModel(grid, None).fit(observations)
     none = estimate_accuracy(model, np.zeros(len(grid), dtype=bool), np.ones(len(grid)))["latency_ms"]
     assert none is not None and (none.low, none.estimated, none.high) == (1, 1, 1)
 
@@ -187,9 +191,9 @@ def test_where_nothing_is_left_to_predict_nothing_can_be_wrong() -> None:
 def test_likely_is_two_cases_of_three(error: float, wider: float, goal: float) -> None:
     """The logarithm of the error is normal about the estimate, and 5 % lie beyond the interval's wide end."""
     estimate = Estimate(1 - error, 1 - error * wider, 1 - error / wider)
-    chance = norm.cdf(np.log((1 - goal) / error) / (np.log(wider) / norm.ppf(0.95)))
-    if abs(chance - 2 / 3) > 1e-3:
-        assert estimate.is_likely(goal) == (chance > 2 / 3)
+    probability = norm.cdf(np.log((1 - goal) / error) / (np.log(wider) / norm.ppf(0.95)))
+    if abs(probability - 2 / 3) > 1e-3:
+        assert estimate.is_likely(goal) == (probability > 2 / 3)
 
 
 def test_what_noise_forbids_by_hand() -> None:
@@ -204,11 +208,11 @@ def test_what_noise_forbids_by_hand() -> None:
 def test_points_that_cannot_run_do_not_count() -> None:
     grid = _grid()
     rng = np.random.default_rng(3)
-    seen = _study(grid, _truth(grid, rng, 0.05), rng.choice(len(grid), 24, replace=False))
-    model = GridModel(grid, None).fit(seen)
+    observations = _study(grid, _truth(grid, rng, 0.05), rng.choice(len(grid), 24, replace=False))
+    model = GridModel(grid, None).fit(observations)
     std = model.predict().std["latency_ms"]
     easy = np.where(std < np.median(std), 1.0, 0.0)
-    everywhere = estimate_accuracy(model, ~seen.known, np.ones(len(grid)))["latency_ms"]
-    there = estimate_accuracy(model, ~seen.known, easy)["latency_ms"]
+    everywhere = estimate_accuracy(model, ~observations.known, np.ones(len(grid)))["latency_ms"]
+    there = estimate_accuracy(model, ~observations.known, easy)["latency_ms"]
     assert everywhere is not None and there is not None
     assert there.estimated > everywhere.estimated

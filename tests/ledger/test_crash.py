@@ -19,14 +19,14 @@ import sqlalchemy
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
-from planner.acquisition.stopping import Limits
-from planner.acquisition.strategy import StrategyContext
+from planner.campaign.loop import Loop
+from planner.campaign.stopping import Limits
 from planner.ledger.ledger import Ledger
 from planner.ledger.observations import Observations
-from planner.loop import Loop
-from planner.simulation.strategies import make_strategy
 from planner.space.grid import full_grid
 from planner.space.types import Axis, Cost, Measurement, Proposal, Reading, Role, Scale, Scope, Status
+from planner.strategies.registry import make_strategy
+from planner.strategies.strategy import StrategyContext
 
 Trials = list[FrozenTrial]
 WRITES = ("create_new_study", "delete_study", "set_study_user_attr", "set_study_system_attr", "create_new_trial",
@@ -149,10 +149,10 @@ def campaign(url: str, models: tuple[str, ...] = ("a",)) -> Observations:
     space = axes(models)
     grid, runner = full_grid(space), Instant()
     ledger = Ledger.create_or_resume(url, "study", space, ("latency_ms",), f"models {models}", {"engine": "1"})
-    seen = ledger.observations(grid)
-    strategy = make_strategy("full", StrategyContext(grid, ("latency_ms",), "output_len", runner.accelerators))
-    assert Loop(runner, strategy, ledger, seen, Limits()).run() == "grid"  # type: ignore[arg-type]
-    return seen
+    observations = ledger.observations(grid)
+    strategy = make_strategy("full", StrategyContext(grid, ("latency_ms",), "output_len", np.ones(len(grid))))
+    assert Loop(runner, strategy, ledger, observations, Limits()).run() == "grid"  # type: ignore[arg-type]
+    return observations
 
 
 @pytest.fixture
@@ -189,19 +189,19 @@ def live(killing: dict[str, int], writes: int | None, url: str, models: tuple[st
     return campaign(url, models)
 
 
-def check_whole(url: str, models: tuple[str, ...], seen: Observations) -> None:
+def check_whole(url: str, models: tuple[str, ...], observations: Observations) -> None:
     """Every point has its one outcome, and what Optuna reads agrees with what the planner saw."""
     assert optuna.get_all_study_names(url) == ["study"]
     study = optuna.load_study(study_name="study", storage=url)
     assert study.user_attrs["fingerprint"] == {"engine": "1"}
     assert study.user_attrs["study_file"] == f"models {models}" and study.metric_names == ["latency_ms"]
-    assert seen.known.all() and seen.failed.sum() == 2 * len(models)
+    assert observations.known.all() and observations.failed.sum() == 2 * len(models)
     finished = [t for t in study.get_trials() if status_of(t) != "interrupted"]
     assert not study.get_trials(states=(TrialState.RUNNING, TrialState.WAITING))
     # One long run measures the short point too; of the batch that fails, both lengths are tried.
     assert Counter(tuple(t.params.values()) for t in finished) == Counter(
         (model, length, batch) for model in models for length, batch in ((8, 1), (8, 4), (1, 4)))
-    assert len(seen.runs) - seen.finished <= 1
+    assert len(observations.runs) - observations.finished <= 1
     for trial in finished:
         if trial.params["batch_size"] == 4:
             assert trial.state is TrialState.FAIL and trial.values is None
@@ -239,15 +239,15 @@ def test_a_kill_before_any_write_of_a_growing_study(tmp_path: Path, killing: dic
             live(killing, moment, url, ("b", "a"))
         with contextlib.suppress(Killed):
             live(killing, moment % 7, url, ("b", "a"))
-        seen = live(killing, None, url, ("b", "a"))
-        kept = [run.measurement for run in seen.runs][: len(first.runs)]
+        observations = live(killing, None, url, ("b", "a"))
+        kept = [run.measurement for run in observations.runs][: len(first.runs)]
         assert kept == [run.measurement for run in first.runs]
-        check_grown(url, seen)
+        check_grown(url, observations)
 
 
-def check_grown(url: str, seen: Observations) -> None:
-    interrupted = len(seen.runs) - seen.finished
+def check_grown(url: str, observations: Observations) -> None:
+    interrupted = len(observations.runs) - observations.finished
     assert interrupted <= 2
-    trimmed = Observations(seen.grid, seen.targets, [
-        run for run in seen.runs if run.measurement.status is not Status.INTERRUPTED])
+    trimmed = Observations(observations.grid, observations.targets, [
+        run for run in observations.runs if run.measurement.status is not Status.INTERRUPTED])
     check_whole(url, ("b", "a"), trimmed)

@@ -120,8 +120,8 @@ def test_a_failed_run_is_a_reason_and_never_a_number(tmp_path: Path) -> None:
     (trial,) = load(tmp_path).get_trials()
     assert trial.state is TrialState.FAIL and trial.values is None and not trial.intermediate_values
     assert trial.user_attrs["reason"] == "out of memory"
-    seen = ledger.observations(full_grid(AXES))
-    assert (seen.finished, seen.failures, seen.spent) == (1, 1, 3.0)
+    observations = ledger.observations(full_grid(AXES))
+    assert (observations.finished, observations.failures, observations.spent) == (1, 1, 3.0)
 
 
 def test_a_target_that_is_undefined_at_the_point_prunes_the_trial_and_keeps_the_rest(tmp_path: Path) -> None:
@@ -130,10 +130,10 @@ def test_a_target_that_is_undefined_at_the_point_prunes_the_trial_and_keeps_the_
     record(ledger, at)
     (trial,) = load(tmp_path).get_trials()
     assert trial.state is TrialState.PRUNED and trial.values is None
-    seen = ledger.observations(full_grid(AXES))
-    row = seen.grid.find(at)
-    assert seen.measured[row] and not seen.failed[row] and seen.failures == 0
-    assert seen.column("latency_ms")[row] == 8.5 and not seen.repeats("tpot_ms")
+    observations = ledger.observations(full_grid(AXES))
+    row = observations.grid.find(at)
+    assert observations.measured[row] and not observations.failed[row] and observations.failures == 0
+    assert observations.column("latency_ms")[row] == 8.5 and not observations.repeats("tpot_ms")
 
 
 def test_one_target_gets_its_trajectory_as_intermediate_values(tmp_path: Path) -> None:
@@ -212,9 +212,9 @@ def test_more_values_on_an_axis_continue_the_study(tmp_path: Path, axes: tuple[A
     assert dict(load(tmp_path).user_attrs) == attributes and load(tmp_path).metric_names == ["latency_ms"]
     assert optuna.get_all_study_names(storage(tmp_path)) == ["study"]
     grid = full_grid(axes)
-    seen = ledger.observations(grid)
-    assert [run.number for run in seen.runs] == [1, 2, 3]
-    assert set(map(int, seen.measured.nonzero()[0])) == {grid.find(point("b", 16)), grid.find(point("b", 1))}
+    observations = ledger.observations(grid)
+    assert [run.number for run in observations.runs] == [1, 2, 3]
+    assert set(map(int, observations.measured.nonzero()[0])) == {grid.find(point("b", 16)), grid.find(point("b", 1))}
     new = {axis.name: axis.values[-1] for axis in axes} | {"model": axes[0].values[0]}
     number = record(ledger, new, measured(new))
     assert load(tmp_path).get_trials()[number].params == new
@@ -279,10 +279,10 @@ def test_a_discarded_run_stays_and_its_points_are_free(tmp_path: Path) -> None:
     ledger.discard(number, "the fan stood still")
     assert snapshot(tmp_path) == before
     again = open_ledger(tmp_path)
-    seen = again.observations(grid)
+    observations = again.observations(grid)
     assert again.discarded == {number: "the fan stood still"}
-    assert [run.number for run in seen.runs] == [kept] and seen.known.sum() == 1
-    assert seen.spent == measured(point()).cost.accelerator_seconds
+    assert [run.number for run in observations.runs] == [kept] and observations.known.sum() == 1
+    assert observations.spent == measured(point()).cost.accelerator_seconds
     with pytest.raises(StudyError, match="discarded already"):
         again.discard(number, "again")
     for wrong in (-1, 2):
@@ -296,9 +296,10 @@ def test_a_discarded_run_stays_and_its_points_are_free(tmp_path: Path) -> None:
 def test_a_running_trial_of_a_living_process_is_left_alone(tmp_path: Path) -> None:
     trial, at = open_ledger(tmp_path).begin(point(), 0)
     other = open_ledger(tmp_path)
-    seen = other.observations(full_grid(AXES))
+    observations = other.observations(full_grid(AXES))
     assert load(tmp_path).get_trials()[trial.number].state is TrialState.RUNNING
-    assert seen.pending == {seen.grid.find(at)} and not seen.known.any() and not seen.runs
+    assert observations.pending == {observations.grid.find(at)}
+    assert not observations.known.any() and not observations.runs
 
 
 @pytest.mark.parametrize("worker", ["", "{host}|{pid}|1", "dead"])
@@ -307,11 +308,11 @@ def test_a_running_trial_of_a_dead_process_is_closed_as_interrupted(tmp_path: Pa
     host, pid, _ = this_worker().split("|")
     trial, at = open_ledger(tmp_path).begin(point(), 0)
     trial.set_user_attr("worker", dead_worker() if worker == "dead" else worker.format(host=host, pid=pid))
-    seen = open_ledger(tmp_path).observations(full_grid(AXES))
+    observations = open_ledger(tmp_path).observations(full_grid(AXES))
     (closed,) = load(tmp_path).get_trials()
     assert closed.state is TrialState.FAIL and closed.user_attrs["measurement"]["status"] == "interrupted"
-    assert (seen.finished, seen.failures, len(seen.runs)) == (0, 0, 1)
-    assert not seen.pending and not seen.known[seen.grid.find(at)]
+    assert (observations.finished, observations.failures, len(observations.runs)) == (0, 0, 1)
+    assert not observations.pending and not observations.known[observations.grid.find(at)]
 
 
 @pytest.mark.parametrize("targets", [("latency_ms",), ("latency_ms", "throughput"), ("latency_ms", "tpot_ms")])
@@ -324,9 +325,9 @@ def test_a_measurement_that_was_stored_but_not_told_is_completed(tmp_path: Path,
     trial, _ = ledger.begin(at, 0)
     trial.set_user_attr("measurement", measurement.to_json())
     trial.set_user_attr("worker", dead_worker())
-    seen = open_ledger(tmp_path, targets=targets).observations(full_grid(AXES))
+    observations = open_ledger(tmp_path, targets=targets).observations(full_grid(AXES))
     (completed,) = load(tmp_path).get_trials()
-    assert [run.measurement for run in seen.runs] == [measurement] and seen.measured.sum() == 2
+    assert [run.measurement for run in observations.runs] == [measurement] and observations.measured.sum() == 2
     # As it would have been without the kill.
     (tmp_path / "straight").mkdir()
     straight = open_ledger(tmp_path / "straight", targets=targets)
@@ -361,15 +362,15 @@ def test_a_process_that_goes_on_has_no_engine_until_it_runs_one(tmp_path: Path) 
     """Whether the runs of the record are its own of yesterday, or another's of this moment."""
     grid, ledger = full_grid(AXES), open_ledger(tmp_path)
     record(ledger, point("a"))
-    seen = ledger.observations(grid)
-    assert seen.finished == 1 and seen.current_engine is None
+    observations = ledger.observations(grid)
+    assert observations.finished == 1 and observations.current_engine is None
     trial, at = ledger.begin(point("b"), 0)
-    seen.add(ledger.finish(trial, measured(at)))
+    observations.add(ledger.finish(trial, measured(at)))
     own = grid.engine[grid.find(point("b"))]
-    assert seen.current_engine == own
+    assert observations.current_engine == own
     record(open_ledger(tmp_path), point("a", batch_size=4))
-    ledger.refresh(seen)
-    assert seen.finished == 3 and seen.current_engine == own
+    ledger.refresh(observations)
+    assert observations.finished == 3 and observations.current_engine == own
 
 
 def test_an_enqueued_point_comes_first(tmp_path: Path) -> None:

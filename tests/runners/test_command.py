@@ -18,7 +18,7 @@ from pydantic import ValidationError
 
 from planner.space.fingerprint_id import environment_id
 from planner.space.types import Axis, Measurement, Proposal, RunnerContext, RunnerError, Status, StudyError, Value
-from planner.testing import check_runner
+from planner.testing.runner import check_runner
 from runners.command import CommandRunner
 from runners.command_text import OutputError, Template, parse_metrics
 

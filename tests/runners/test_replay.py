@@ -10,7 +10,7 @@ import pytest
 
 from planner.space.fingerprint_id import environment_id
 from planner.space.types import Axis, Measurement, Point, Proposal, RunnerContext, Scope, Status, StudyError
-from planner.testing import check_runner
+from planner.testing.runner import check_runner
 from runners.replay import ReplayRunner
 
 TABLE = """tp,batch,y,seconds,status

@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from planner.reporting.simulation import SimulationProgress, simulation_table
-from planner.reporting.simulation_file import SimulationFile
 from planner.simulation import simulate as simulation
+from planner.simulation.simulation_file import SimulationFile
 from planner.space.types import StudyError
+from planner.views.simulation import SimulationProgress, simulation_table
 
 SMALL = {"models": ("small",), "inputs": (128,), "outputs": (16, 64), "batches": (1, 2, 4, 8), "repeats": 1}
 HEADER = {"version": "1", "study": "s", "study_sha256": "a", "table_sha256": "b",

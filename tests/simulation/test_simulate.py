@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from planner.acquisition.stopping import Limits
-from planner.acquisition.strategy import StrategyContext
+from planner.campaign.loop import Loop
+from planner.campaign.setup import StudySetup, open_setup
+from planner.campaign.stopping import Limits
 from planner.ledger.observations import Observations, Run
-from planner.loop import Loop
-from planner.simulation.simulate import full_cost, simulate_each, simulate_one
-from planner.simulation.strategies import STRATEGIES, make_strategy
-from planner.study import Study, open_study
+from planner.simulation.simulate import Replay, simulate_each, simulate_one
+from planner.strategies.registry import STRATEGIES, make_strategy
+from planner.strategies.strategy import StrategyContext
 
 AXES = ("model", "input_len", "output_len", "batch_size")
 AT = {"cost_fraction", "measured", "accuracy", "median_ape", "p95_ape", "accuracy_all", "coverage90",
@@ -40,19 +40,23 @@ class Memory:
     def finish(self, trial: Any, measurement: Any, planner_s: float = 0.0) -> Run:
         return Run(len(self.points) - 1, trial, measurement, planner_s)
 
-    def refresh(self, seen: Observations, before: Any = None) -> None:
+    def refresh(self, observations: Observations, before: Any = None) -> None:
         pass
 
     def abandon(self, trial: Any, reason: str) -> None:
         raise AssertionError("nobody else is there")
 
 
-def play(study: Study, name: str, limits: Limits, seed: int = 0) -> tuple[list[dict[str, Any]], Observations, Any]:
+def play(study: StudySetup, name: str, limits: Limits, seed: int = 0) -> tuple[list[dict[str, Any]], Observations, Any]:
     """A strategy over a recorded grid: its runs, what it saw, what it believes."""
-    make = StrategyContext(study.grid, study.targets, study.runner.trajectory_axis, study.runner.accelerators, seed)
-    memory, seen, strategy = Memory(), Observations(study.grid, study.targets), make_strategy(name, make)
-    Loop(study.runner, strategy, memory, seen, limits, seed, clock=None).run()
-    return memory.points, seen, strategy.believe(seen)
+    make = StrategyContext(study.grid, study.targets, study.runner.trajectory_axis, study.accelerators, seed)
+    memory, observations, strategy = Memory(), Observations(study.grid, study.targets), make_strategy(name, make)
+    Loop(study.runner, strategy, memory, observations, limits, seed, clock=None).run()
+    return memory.points, observations, strategy.posterior(observations)
+
+
+def replay_of(study: StudySetup) -> Replay:
+    return Replay(study.recorded(), study.targets)
 
 
 def hand_cost(rows: list[dict[str, Any]], repeats: int = 1, overhead: float = 0.05, start: float = 2.0) -> float:
@@ -73,7 +77,7 @@ def test_the_full_cost_by_hand(recorded: Callable[..., Any], repeats: int) -> No
     """Failures, devices, overheads, starts and repeats; five repeats of a table that has two are two."""
     grid = recorded(runner={"repeats": repeats})
     assert any(row["status"] != "ok" for row in grid.rows)
-    assert full_cost(open_study(grid.study)) == pytest.approx(hand_cost(grid.rows, repeats), rel=1e-12)
+    assert replay_of(open_setup(grid.study)).full_cost == pytest.approx(hand_cost(grid.rows, repeats), rel=1e-12)
 
 
 @pytest.mark.parametrize("trajectory", [None, "output_len"])
@@ -81,20 +85,21 @@ def test_the_plain_sweep_costs_its_full_cost(recorded: Callable[..., Any], traje
     """Played run by run, two repeats of two: what the loop is charged is what was computed beforehand."""
     runner = {"repeats": 2, **({"trajectory": trajectory, "repeat": "repeat"} if trajectory else {})}
     grid = recorded(models=("small",), inputs=(128, 2048), batches=(1, 4, 64), runner=runner)
-    study = open_study(grid.study)
-    _, seen, _ = play(study, "full", Limits())
-    assert seen.known.all()
-    assert full_cost(study) == pytest.approx(hand_cost(grid.rows, 2), rel=1e-12)
+    study = open_setup(grid.study)
+    _, observations, _ = play(study, "full", Limits())
+    assert observations.known.all()
+    assert replay_of(study).full_cost == pytest.approx(hand_cost(grid.rows, 2), rel=1e-12)
     charged: dict[tuple[Any, ...], float] = {}
     for row in grid.rows:
         charged[tuple(row[a] for a in AXES)] = charged.get(tuple(row[a] for a in AXES), 0.0) + row["cost_s"]
-    ran = [tuple(run.point[a] for a in AXES) for run in seen.runs]
+    ran = [tuple(run.point[a] for a in AXES) for run in observations.runs]
     assert len(ran) == len(set(ran))
-    assert seen.spent == pytest.approx(2.0 + sum(charged[point] + 0.05 for point in ran), rel=1e-12)
+    assert observations.spent == pytest.approx(2.0 + sum(charged[point] + 0.05 for point in ran), rel=1e-12)
     if trajectory is None:
-        assert sorted(ran) == sorted(charged) and seen.spent == pytest.approx(full_cost(study), rel=1e-12)
+        assert sorted(ran) == sorted(charged) and observations.spent == pytest.approx(replay_of(study).full_cost,
+            rel=1e-12)
     else:
-        assert len(ran) < len(charged) and seen.spent < full_cost(study)
+        assert len(ran) < len(charged) and observations.spent < replay_of(study).full_cost
 
 
 def check_form(result: dict[str, Any], shares: list[float], targets: tuple[str, ...]) -> None:
@@ -116,11 +121,11 @@ def check_form(result: dict[str, Any], shares: list[float], targets: tuple[str, 
             assert set(run["stop"]) >= STOP and run["stop"]["reason"] == "accuracy"
 
 
-def flat(value: Any, path: str = "") -> dict[str, Any]:
+def length_independent(value: Any, path: str = "") -> dict[str, Any]:
     """Every leaf by its path, text as a part of it; null as NaN."""
     if isinstance(value, dict | list):
         items = value.items() if isinstance(value, dict) else enumerate(value)
-        return {name: leaf for key, part in items for name, leaf in flat(part, f"{path}/{key}").items()}
+        return {name: leaf for key, part in items for name, leaf in length_independent(part, f"{path}/{key}").items()}
     return {f"{path}={value}" if isinstance(value, str) else path: math.nan if value is None or isinstance(value, str)
             else value}
 
@@ -150,7 +155,7 @@ def test_the_json_of_the_command(recorded: Callable[..., Any], answer: Callable[
         del run["planner_s"]
     assert again == result
     # A process of several has one thread for its linear algebra, which sums in another order.
-    assert flat(parallel) == pytest.approx(flat(result), rel=1e-9, nan_ok=True)
+    assert length_independent(parallel) == pytest.approx(length_independent(result), rel=1e-9, nan_ok=True)
     assert "NaN" not in (tmp_path / "answer.json").read_text() and not list(tmp_path.glob("*.db"))
 
 
@@ -173,19 +178,20 @@ def test_what_cannot_be_simulated_is_said(
 def test_entries_by_hand(recorded: Callable[..., Any], name: str) -> None:
     """Each entry is scored again from the runs themselves, with none of the simulation's own bookkeeping."""
     grid = recorded(inputs=(128, 2048), outputs=(16, 256), batches=(1, 2, 3, 8, 64))
-    study, shares = open_study(grid.study), [0.05, 0.2, 0.4]
-    (result,) = simulate_one(study, name, 1, shares, 0.95)
-    points, seen, _ = play(open_study(grid.study, seed=1), name, Limits(cost=0.4 * full_cost(study)), seed=1)
-    costs = np.cumsum([run.measurement.cost.accelerator_seconds for run in seen.runs])
+    study, shares = open_setup(grid.study), [0.05, 0.2, 0.4]
+    (result,) = simulate_one(replay_of(study), name, 1, shares, 0.95)
+    points, observations, _ = play(open_setup(grid.study, seed=1), name, Limits(cost=0.4 * replay_of(study).full_cost),
+                                   seed=1)
+    costs = np.cumsum([run.measurement.cost.accelerator_seconds for run in observations.runs])
     truth = {key: median(row["latency_s"] for row in rows) for key, rows in grid.points(*AXES).items()
              if rows[0]["status"] == "ok"}
     for share, entry in zip(shares, result["at"], strict=True):
-        runs = int(np.sum(costs <= share * full_cost(study)))
-        assert entry["cost_actual"] == pytest.approx(costs[runs - 1] / full_cost(study), rel=1e-12)
-        prefix = seen.prefix(runs)
+        runs = int(np.sum(costs <= share * replay_of(study).full_cost))
+        assert entry["cost_actual"] == pytest.approx(costs[runs - 1] / replay_of(study).full_cost, rel=1e-12)
+        prefix = observations.prefix(runs)
         assert entry["measured"] == prefix.measured.sum() and entry["runs"] == runs
-        make = StrategyContext(study.grid, study.targets, None, study.runner.accelerators, 1)
-        value = make_strategy(name, make).believe(prefix).prediction.value["latency_s"]
+        make = StrategyContext(study.grid, study.targets, None, study.accelerators, 1)
+        value = make_strategy(name, make).posterior(prefix).prediction.value["latency_s"]
         errors = [abs(value[row] / truth[key] - 1) for row, key in enumerate(
             tuple(study.grid.point(row)[a] for a in AXES) for row in range(len(study.grid)))
             if key in truth and not prefix.known[row]]
@@ -194,21 +200,21 @@ def test_entries_by_hand(recorded: Callable[..., Any], name: str) -> None:
         else:
             assert entry["accuracy"] == pytest.approx(1 - np.mean(errors), rel=1e-9)
             assert entry["median_ape"] == pytest.approx(np.median(errors), rel=1e-9)
-    assert len(points) == len(seen.runs)
+    assert len(points) == len(observations.runs)
 
 
 def test_powers_of_two_by_hand(recorded: Callable[..., Any]) -> None:
     """Single runs at the powers of two, straight lines between them, everywhere."""
     grid = recorded(inputs=(128, 512), outputs=(16, 64), batches=(1, 2, 3, 4, 6, 8), repeats=1,
                     runner={"trajectory": "output_len"})
-    study = open_study(grid.study)
-    (result,) = simulate_one(study, "powers_of_two", 0, [1.0], 0.95)
+    study = open_setup(grid.study)
+    (result,) = simulate_one(replay_of(study), "powers_of_two", 0, [1.0], 0.95)
     (entry,) = result["at"]
     truth = {key: rows[0] for key, rows in grid.points(*AXES).items()}
     measured = [key for key in truth if key[3] in (1, 2, 4, 8)]
     assert entry["measured"] == entry["runs"] == len(measured) == 2 * 2 * 2 * 4
     cost = sum((truth[key]["cost_s"] + 0.05) * truth[key]["n_gpus"] for key in measured) + 2.0 * (1 + 2)
-    assert entry["cost_actual"] * full_cost(study) == pytest.approx(cost, rel=1e-12)
+    assert entry["cost_actual"] * replay_of(study).full_cost == pytest.approx(cost, rel=1e-12)
     errors = []
     for (model, n_in, n_out, batch), row in truth.items():
         if batch in (3, 6):
@@ -216,12 +222,12 @@ def test_powers_of_two_by_hand(recorded: Callable[..., Any]) -> None:
             errors.append(abs((low + high) / 2 / row["latency_s"] - 1))
     assert len(errors) == 16
     assert entry["accuracy"] == pytest.approx(1 - np.mean(errors), rel=1e-12)
-    (with_trajectories,) = simulate_one(study, "powers_of_two_trajectories", 0, [1.0], 0.95)
+    (with_trajectories,) = simulate_one(replay_of(study), "powers_of_two_trajectories", 0, [1.0], 0.95)
     (other,) = with_trajectories["at"]
     assert (other["runs"], other["measured"]) == (2 * 2 * 4, 2 * 2 * 2 * 4)
     long = [key for key in measured if key[2] == 64]
     cost = sum((truth[key]["cost_s"] + 0.05) * truth[key]["n_gpus"] for key in long) + 2.0 * (1 + 2)
-    assert other["cost_actual"] * full_cost(study) == pytest.approx(cost, rel=1e-12)
+    assert other["cost_actual"] * replay_of(study).full_cost == pytest.approx(cost, rel=1e-12)
     assert other["accuracy"] == pytest.approx(entry["accuracy"], rel=1e-12)
 
 
@@ -229,7 +235,7 @@ def test_powers_of_two_by_hand(recorded: Callable[..., Any]) -> None:
 def test_no_strategy_sees_the_truth(recorded: Callable[..., Any], name: str) -> None:
     """Poison every point that was never measured: nothing that was proposed or predicted may change."""
     grid = recorded(inputs=(128, 2048), batches=(1, 2, 4, 8, 16, 64), repeats=1)
-    points, seen, belief = play(open_study(grid.study), name, Limits(trials=16))
+    points, observations, posterior = play(open_setup(grid.study), name, Limits(trials=16))
     known = {tuple(point[a] for a in AXES) for point in points}
     rng, poisoned = np.random.default_rng(7), []
     for row in grid.rows:
@@ -238,21 +244,22 @@ def test_no_strategy_sees_the_truth(recorded: Callable[..., Any], name: str) -> 
         poisoned.append(row if clean else {**row, **nonsense, "status": rng.choice(["ok", "out of memory"])})
     assert sum(a != b for a, b in zip(poisoned, grid.rows, strict=True)) == len(grid.rows) - len(points) > 40
     grid.write(poisoned)
-    points_again, seen_again, belief_again = play(open_study(grid.study), name, Limits(trials=16))
+    points_again, seen_again, belief_again = play(open_setup(grid.study), name, Limits(trials=16))
     assert points_again == points
-    np.testing.assert_array_equal(seen_again.column("latency_s"), seen.column("latency_s"))
-    for one, other in ((belief.prediction.value, belief_again.prediction.value),
-                       (belief.prediction.low, belief_again.prediction.low)):
+    np.testing.assert_array_equal(seen_again.column("latency_s"), observations.column("latency_s"))
+    for one, other in ((posterior.prediction.value, belief_again.prediction.value),
+                       (posterior.prediction.low, belief_again.prediction.low)):
         np.testing.assert_array_equal(one["latency_s"], other["latency_s"])
-    np.testing.assert_array_equal(belief.success, belief_again.success)
-    assert belief.accuracy == belief_again.accuracy and belief.plain == belief_again.plain
+    np.testing.assert_array_equal(posterior.feasibility, belief_again.feasibility)
+    assert posterior.accuracy == belief_again.accuracy and posterior.plain == belief_again.plain
 
 
 def test_sweepwise_beats_random_at_equal_cost(recorded: Callable[..., Any]) -> None:
-    study = open_study(recorded().study)
+    study = open_setup(recorded().study)
     tasks = [(name, seed) for name in ("sweepwise", "random") for seed in range(4)]
     errors: dict[str, list[list[float]]] = {"sweepwise": [], "random": []}
-    for (run,) in sorted(simulate_each(study, tasks, [0.05, 0.12], 0.95, 2), key=lambda runs: runs[0]["seed"]):
+    for (run,) in sorted(simulate_each(replay_of(study), tasks, [0.05, 0.12], 0.95, 2),
+                         key=lambda runs: runs[0]["seed"]):
         # Nothing measured for this money yet is as good as predicting nothing at all.
         errors[run["strategy"]].append([1 - (entry["accuracy"] or 0.0) for entry in run["at"]])
     ours, theirs = np.array(errors["sweepwise"]), np.array(errors["random"])
@@ -266,7 +273,7 @@ def test_a_table_of_failures_alone_costs_and_says_nothing(recorded: Callable[...
     grid = recorded(models=("small",), inputs=(128,), outputs=(16,), batches=(1, 2, 4, 8, 16, 24), repeats=1)
     rows = [row if row["batch_size"] == 24 else {**row, "status": "broken", "latency_s": ""} for row in grid.rows]
     grid.write(rows)
-    (result,) = simulate_one(open_study(grid.study), "random", 0, [0.5, 1.0], 0.9)
+    (result,) = simulate_one(replay_of(open_setup(grid.study)), "random", 0, [0.5, 1.0], 0.9)
     assert result["at"][-1]["runs"] == 6 and result["at"][-1]["measured"] == 1
     assert math.isnan(result["at"][-1]["accuracy"])  # nothing is left to be right or wrong about
     assert json.loads(json.dumps(result["at"][0])) is not None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from planner.space.metrics import is_first, is_gain, is_step
+from planner.space.metrics import higher_is_better, is_first, is_step
 
 
 @pytest.mark.parametrize("name", [
@@ -12,7 +12,7 @@ from planner.space.metrics import is_first, is_gain, is_step
     "tokens_per_s_per_gpu", "tokens_per_joule", "mean_total_token_throughput", "req_s", "TPS",
 ])
 def test_more_of_a_rate_is_better(name: str) -> None:
-    assert is_gain(name)
+    assert higher_is_better(name)
 
 
 @pytest.mark.parametrize("name", [
@@ -20,7 +20,7 @@ def test_more_of_a_rate_is_better(name: str) -> None:
     "gpu_memory_gb", "tokens", "cost_per_request",
 ])
 def test_less_of_anything_else_is(name: str) -> None:
-    assert not is_gain(name)
+    assert not higher_is_better(name)
 
 
 def test_which_token_a_metric_is_about() -> None:

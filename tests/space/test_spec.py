@@ -12,10 +12,10 @@ import yaml
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
+from planner.campaign.setup import open_setup
 from planner.space.grid import Grid, full_grid
 from planner.space.spec import AxisSpec, CostLimit, StudySpec, parse_spec, read_spec, validate_model
 from planner.space.types import Role, Scale, Scope, StudyError
-from planner.study import open_study
 
 GOOD: dict[str, Any] = {
     "study": {"name": "small", "storage": "sqlite:///small.db"},
@@ -444,7 +444,7 @@ def test_any_mutant_is_opened_or_refused(tmp_path: Path, data: Any) -> None:
     """The whole way: axes, grid, constraints and the runner's own settings too. Nothing is written."""
     text = yaml.safe_dump(data)
     try:
-        study = open_study(tmp_path / "study.yaml", text=text)
+        study = open_setup(tmp_path / "study.yaml", text=text)
     except StudyError as error:
         assert len(str(error).splitlines()) == 1 and str(error).isprintable()
     else:

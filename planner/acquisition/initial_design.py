@@ -1,0 +1,113 @@
+"""The first runs, before anything is known: spread out, and cheap ones first.
+
+Each next point maximises distance to those chosen × (cost proxy)^−0.38. Plain max-min distance spends 2 % of a grid's
+whole cost on its far, dear corner at once. Proxy: √(input · output · batch · parameters) · √accelerators, from the
+axes' roles; without roles every point counts as equally dear.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from planner.space.grid import Grid
+from planner.space.types import BoolArray, Features, FloatArray, IntArray, Role, Scale
+
+__all__ = ["by_engine", "cost_proxy", "initial_design", "initial_size"]
+
+# How strongly cheap points are preferred: 0 spreads blindly, 1/2 starves the dear corner where runs are few.
+_COST_EXPONENT = 0.38
+_RUNS_A_SIZE = 3
+_CANDIDATES = 20_000
+
+
+def initial_size(grid: Grid, trajectory: str | None) -> int:
+    """Runs of the initial design: three for each size that is swept, to see it bend, and one for each value of a
+    category, to see its level. A trajectory sweeps its own axis in every run. How many points the grid has does not
+    matter: what else there is to learn of it, the belief that these runs give finds out better than spreading does."""
+    return min(_wanted(grid, trajectory), len(_candidates(grid, trajectory)))
+
+
+def initial_design(grid: Grid, trajectory: str | None, seed: int) -> IntArray:
+    """Rows of the initial design, points of one engine together so that each starts once."""
+    rng = np.random.default_rng(seed)
+    rows = _candidates(grid, trajectory)
+    if len(rows) > _CANDIDATES:
+        rows = np.sort(rng.choice(rows, _CANDIDATES, replace=False))
+    cheapness = cost_proxy(grid)[rows] ** -_COST_EXPONENT
+    features = grid.features[rows]
+    # The very first run tells little wherever it is: a dear one would be money lost.
+    cheap = cheapness ** (1 / _COST_EXPONENT)
+    chosen = [int(rng.choice(len(rows), p=cheap / cheap.sum()))]
+    distance = _distance(features, chosen[0])
+    size = initial_size(grid, trajectory)
+    while len(chosen) < size:
+        allowed = _unseen(features.category, chosen, size - len(chosen))
+        chosen.append(int(np.argmax(np.where(allowed, distance * cheapness, -1.0))))
+        distance = np.minimum(distance, _distance(features, chosen[-1]))
+    picked = rows[chosen]
+    return np.array(by_engine(picked, grid.engine[picked]), dtype=np.int64)
+
+
+def by_engine(rows: IntArray, engines: IntArray, running: int | None = None) -> list[int]:
+    """Rows in an order that starts each engine at most once: the running one's first, the others as they first appear,
+    each engine's rows in the order given. engines: (n,) the engine configuration of each row."""
+    order = {int(engine): i for i, engine in reversed(list(enumerate(engines)))}
+    if running is not None and running in order:
+        order[running] = -1
+    return [int(row) for _, row in sorted(zip(engines, rows, strict=True), key=lambda pair: order[int(pair[0])])]
+
+
+def _wanted(grid: Grid, trajectory: str | None) -> int:
+    runs = sum(
+        len(axis.values) if axis.scale is Scale.CATEGORY else _RUNS_A_SIZE
+        for axis in grid.axes if len(axis.values) > 1 and axis.name != trajectory
+    )
+    return max(runs, 1)
+
+
+def _candidates(grid: Grid, trajectory: str | None) -> IntArray:
+    """Where runs are read as trajectories, those to a quarter of their axis: long enough to tell how latency grows with
+    each token, for little more than the price of the first token. Any, where a grid with gaps has too few of these, and
+    of a category that has none of these."""
+    if trajectory is None:
+        return np.arange(len(grid))
+    codes = grid.codes[:, grid.position(trajectory)]
+    # The shortest output may be of one token, which tells nothing of the time between tokens.
+    quarter = codes == min(max(len(grid.axis(trajectory).values) // 4, 1), codes.max())
+    if quarter.sum() < _wanted(grid, trajectory):
+        return np.arange(len(grid))
+    elsewhere = [~np.isin(column, column[quarter]) for column in grid.features.category.T]
+    return np.flatnonzero(np.any([quarter, *elsewhere], axis=0))
+
+
+def _unseen(category: IntArray, chosen: list[int], left: int) -> BoolArray:
+    """Which rows may come next, (n,): all of them, until the runs `left` are just enough for the values of a category
+    that have none; then only rows with such a value, on as many axes as there are. Without prices, distance alone
+    prefers far corners to them."""
+    helps = np.zeros(len(category), dtype=np.int64)
+    for column in category.T:
+        unseen = ~np.isin(column, column[chosen])
+        if len(np.unique(column[unseen])) >= left:
+            helps += unseen
+    allowed: BoolArray = helps == helps.max()
+    return allowed
+
+
+def cost_proxy(grid: Grid) -> FloatArray:
+    """A price known before the first run, (N,), of no particular unit."""
+    product = np.ones(len(grid))
+    for role in (Role.INPUT_TOKENS, Role.OUTPUT_TOKENS, Role.BATCH, Role.CONCURRENCY, Role.ACCELERATORS):
+        product *= grid.size_column(role)
+    model = grid.by_role(Role.MODEL)
+    if model is not None and model.scale is Scale.CATEGORY and "params_b" in model.descriptors:
+        product *= np.array(model.descriptors["params_b"])[grid.codes[:, grid.position(model.name)]]
+    proxy: FloatArray = np.sqrt(np.maximum(product, 1e-12))
+    return proxy
+
+
+def _distance(features: Features, i: int) -> FloatArray:
+    """Euclidean in the standardised sizes; another category is as far as one standard deviation and a half."""
+    squares = ((features.numeric - features.numeric[i]) ** 2).sum(axis=1)
+    squares += 2.25 * (features.category != features.category[i]).sum(axis=1)
+    distance: FloatArray = np.sqrt(squares)
+    return distance

@@ -1,0 +1,210 @@
+"""What a study's predictions were worth: against a measured grid, or against random points measured now."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from planner.campaign.audit import Drift, measure
+from planner.evaluation.accuracy import Score, balanced_accuracy, score
+from planner.evaluation.estimate import Estimate
+from planner.evaluation.gains import Gains, gains
+from planner.ledger.observations import Observations
+from planner.space.metrics import higher_is_better
+from planner.space.types import BoolArray, FloatArray, IntArray, StudyError
+from planner.strategies.strategy import Posterior
+from planner.tables.load import read_measured
+from planner.tables.recorded_grid import Sweep
+from planner.tables.table_file import read_table_file
+
+if TYPE_CHECKING:
+    from planner.campaign.setup import StudySetup
+    from planner.tables.recorded import RecordedTable
+
+__all__ = ["EvaluationReport", "against_audit", "against_truth", "truth_values"]
+
+_BOOTSTRAPS = 2000
+
+
+@dataclass(frozen=True, eq=False)
+class EvaluationReport:
+    """Scores and estimates by target, and the gains.
+
+    kind: "truth" or "audit". interval: 90 % interval of the accuracy, by bootstrap over the audited points; absent
+    against a whole grid. noise: mean |repeat − median| / median of the truth. failures: balanced accuracy.
+    drift: what the study's own points came out as in the audit. failed: audited points that could not run: no accuracy
+    counts them.
+    """
+
+    kind: str
+    scores: Mapping[str, Score]
+    estimates: Mapping[str, Estimate | None]
+    gains: Gains
+    interval: Mapping[str, tuple[float, float]]
+    noise: Mapping[str, float]
+    failures: float
+    drift: Mapping[str, Drift] = field(default_factory=dict)
+    failed: int = 0
+
+    def to_json(self) -> dict[str, Any]:
+        """As `evaluate --json` writes it."""
+        targets = {
+            target: {
+                **asdict(result),
+                "estimated": asdict(e) if (e := self.estimates.get(target)) else None,
+                "interval90": self.interval.get(target), "truth_noise": self.noise.get(target),
+                "drift": asdict(d) if (d := self.drift.get(target)) else None,
+            }
+            for target, result in self.scores.items()
+        }
+        return {"kind": self.kind, "targets": targets, "gains": asdict(self.gains),
+                "failed": self.failed, "failure_balanced_accuracy": self.failures}
+
+
+def against_truth(
+    study: StudySetup, observations: Observations, posterior: Posterior, path: Path, any_fingerprint: bool
+) -> EvaluationReport:
+    """Score against the measured grid in `path`. Raises StudyError where it was measured under another fingerprint."""
+    table = _truth_table(study, path)
+    if not any_fingerprint:
+        _check_fingerprint(study, observations, table, path)
+    rows, there = _match(study, table)
+    failed = np.zeros(len(study.grid), dtype=bool)
+    failed[there] = table.failed[rows[there]]
+    truth = {target: _scattered(table.truth(target), rows, there) for target in study.targets}
+    plain, longest, measured = _measured_sweeps(study, posterior, table, rows, there)
+    savings = gains(observations, plain, longest)
+    return EvaluationReport(
+        "truth", _scores(observations, posterior, truth), posterior.accuracy,
+        Gains(savings.experiments, savings.time, savings.resource, savings.longest, not measured), {},
+        {target: table.noise(target) for target in study.targets},
+        balanced_accuracy(posterior.feasibility[there], failed[there], observations.known[there]),
+        failed=int((failed & ~observations.known).sum()),
+    )
+
+
+def truth_values(study: StudySetup, path: Path) -> dict[str, FloatArray]:
+    """Each target as the measured grid in `path` has it, (N,); NaN where it failed there or is absent."""
+    table = _truth_table(study, path)
+    rows, there = _match(study, table)
+    return {target: _scattered(table.truth(target), rows, there) for target in study.targets}
+
+
+def against_audit(
+    study: StudySetup, observations: Observations, posterior: Posterior, count: int, seed: int
+) -> EvaluationReport:
+    """Measure `count` random points that no run of the study covered, each by itself, and score on those."""
+    audit = measure(study, observations, count, seed)
+    audited = audit.audited
+    truth = {target: audited.column(target) for target in study.targets}
+    rng = np.random.default_rng(seed)
+    interval = {}
+    for target in study.targets:
+        known = np.isfinite(truth[target])
+        ape = np.abs(posterior.prediction.value[target][known] / truth[target][known] - 1)
+        if len(ape) > 1:
+            means = ape[rng.integers(len(ape), size=(_BOOTSTRAPS, len(ape)))].mean(axis=1)
+            interval[target] = (1 - float(np.quantile(means, 0.95)), 1 - float(np.quantile(means, 0.05)))
+    # Points that this audit did not measure are neither right nor wrong: only audited ones are scored.
+    noise = {target: _noise(audited, target) for target in study.targets}
+    return EvaluationReport("audit", _scores(observations, posterior, truth), posterior.accuracy, gains(observations,
+        posterior.plain, posterior.longest),
+                   interval, noise, balanced_accuracy(posterior.feasibility, audited.failed,
+                                                      ~audited.known), audit.drift,
+                   int(audited.failed.sum()))
+
+
+def _scores(observations: Observations, posterior: Posterior, truth: Mapping[str, FloatArray]) -> dict[str, Score]:
+    prediction = posterior.prediction
+    return {
+        target: score(values, prediction.value[target], (prediction.low[target], prediction.high[target]),
+                      observations.column(target), observations.known, higher_is_better(target))
+        for target, values in truth.items()
+    }
+
+
+def _check_fingerprint(study: StudySetup, observations: Observations, table: RecordedTable, path: Path) -> None:
+    fingerprint = study.runner.fingerprint()
+    if fingerprint.get("table_sha256") == table.sha256:
+        return
+    recorded = read_table_file(path, str(path), "--truth").columns.get("environment")
+    there = {str(value) for value in recorded} if recorded is not None else set()
+    ours = {run.measurement.environment for run in observations.runs}
+    if not there or not there <= ours:
+        raise StudyError(f"--truth: {path} was measured under another fingerprint "
+                         f"({', '.join(sorted(there)) or 'none recorded'}, not {', '.join(sorted(ours))}); "
+                         "give one measured by this study's set-up, or add --allow-other-fingerprint")
+
+
+def _truth_table(study: StudySetup, path: Path) -> RecordedTable:
+    """The measured grid in `path`. The one that the study replays is read as the study reads it: its `where`, its
+    `status`, its costs."""
+    if not path.exists():
+        raise StudyError(f"--truth: there is no file {path}; name a CSV or Parquet table of measurements")
+    table = read_measured(path, {axis.name: axis.values for axis in study.grid.axes}, study.targets)
+    own = study.recorded_grid
+    return own.runner.table if own is not None and own.runner.table.sha256 == table.sha256 else table
+
+
+def _match(study: StudySetup, table: RecordedTable) -> tuple[IntArray, BoolArray]:
+    """For each grid row its number in the table, and whether it is there."""
+    rows = np.full(len(study.grid), -1, dtype=np.int64)
+    for row in range(len(study.grid)):
+        try:
+            rows[row] = table.find(study.grid.point(row))
+        except KeyError:
+            continue
+    if not (rows >= 0).any():
+        raise StudyError(f"--truth: {table.name} holds no point of this study's grid; give a table with its axes")
+    return rows, rows >= 0
+
+
+def _scattered(values: FloatArray, rows: IntArray, there: BoolArray) -> FloatArray:
+    result = np.full(len(rows), np.nan)
+    result[there] = values[rows[there]]
+    return result
+
+
+def _measured_sweeps(
+    study: StudySetup, posterior: Posterior, table: RecordedTable, rows: IntArray, there: BoolArray
+) -> tuple[Sweep, Sweep | None, bool]:
+    """Σ_G and the sweep of the longest runs from the table's own seconds where it has them for every point, else as the
+    study predicts them; and whether they are measured."""
+    starts = posterior.plain.starts_s, posterior.plain.starts_cost
+    own = study.recorded_grid
+    if own is not None and table is own.runner.table:
+        sweep_of_all = own.plain_sweep
+        seconds, devices = own.plain_seconds, own.accelerators
+        starts = sweep_of_all.starts_s, sweep_of_all.starts_cost
+    elif "seconds" not in table.metrics or not there.all():
+        return posterior.plain, posterior.longest, False
+    else:
+        seconds = table.truth("seconds")[rows]
+        devices = table.truth("accelerators")[rows] if "accelerators" in table.metrics else np.ones(len(rows))
+    if not np.isfinite(seconds).all():
+        return posterior.plain, posterior.longest, False
+
+    def sweep(of: IntArray) -> Sweep:
+        total, cost = float(seconds[of].sum()) + starts[0], float((seconds * devices)[of].sum()) + starts[1]
+        return Sweep((total,) * 3, (cost,) * 3, *starts)
+
+    axis = study.runner.trajectory_axis
+    longest = sweep(_longest(study, axis)) if posterior.longest and axis else None
+    return sweep(np.arange(len(rows))), longest, True
+
+
+def _longest(study: StudySetup, axis: str) -> IntArray:
+    """The grid rows with the largest value along the trajectory."""
+    codes, lines = study.grid.codes[:, study.grid.position(axis)], study.grid.lines(axis)
+    order = np.lexsort((codes, lines))
+    last: IntArray = order[np.append(np.diff(lines[order]) > 0, True)]
+    return last
+
+
+def _noise(audited: Observations, target: str) -> float:
+    spread = [np.mean(np.abs(np.array(r) / np.median(r) - 1)) for r in audited.repeats(target).values() if len(r) > 1]
+    return float(np.mean(spread)) if spread else float("nan")

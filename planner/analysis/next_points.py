@@ -1,0 +1,107 @@
+"""The points that we would measure next, as parameters of `vllm bench sweep serve`.
+
+The sweep runs every entry of --serve-params with every entry of --bench-params. So that it measures the points chosen
+and no others, each engine configuration has a pair of files: one entry of serve parameters, and its workloads.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from planner.acquisition.variance_reduction import choose_batch
+from planner.ledger.observations import Observations
+from planner.models.cost import CostModel
+from planner.models.feasibility import probability_of_feasibility
+from planner.models.grid_model import GridModel
+from planner.space.grid import Grid
+from planner.space.types import Axis, IntArray, Role, Scope, StudyError
+
+if TYPE_CHECKING:
+    from planner.strategies.strategy import Strategy, StrategyContext
+
+__all__ = ["SweepPair", "next_rows", "sweep_pairs", "write_pairs"]
+
+_BENCH: Final = {Role.INPUT_TOKENS: "random_input_len", Role.OUTPUT_TOKENS: "random_output_len",
+                 Role.CONCURRENCY: "max_concurrency", Role.RATE: "request_rate"}
+_SERVE: Final = {Role.ACCELERATORS: "tensor_parallel_size", Role.MODEL: "model"}
+
+
+@dataclass(frozen=True, slots=True)
+class SweepPair:
+    """One engine configuration: its serve parameters, and the bench parameters of each point on it."""
+
+    serve: Mapping[str, Any]
+    bench: tuple[Mapping[str, Any], ...]
+
+
+def next_rows(strategy: Strategy, context: StrategyContext, observations: Observations, most: int) -> list[int]:
+    """Up to `most` grid rows to measure next, in order. They become pending in `observations`.
+
+    What the strategy has planned already comes first (the initial design); the rest is chosen in one go, each for what
+    it tells beyond the others. Every point is a run of its own: vLLM's benchmark reads no trajectories.
+    """
+    rows: list[int] = []
+    while len(rows) < most and not strategy.is_due(observations):
+        row = strategy.propose(observations)
+        if row is None:
+            return rows
+        rows.append(row)
+        observations.pending.add(row)
+    rest = most - len(rows)
+    if rest and observations.measured.any():
+        model = GridModel(context.grid, context.trajectory).fit(observations)
+        cost = CostModel(context.grid, context.accelerators).fit(observations)
+        feasibility = probability_of_feasibility(context.grid, observations)
+        rng = np.random.default_rng([context.seed, len(observations.runs)])
+        chosen = choose_batch(model, cost, observations, feasibility, rest, rng)
+        observations.pending.update(chosen)
+        rows += chosen
+    return rows
+
+
+def sweep_pairs(grid: Grid, rows: list[int], names: Mapping[str, str]) -> list[SweepPair]:
+    """The points at `rows`, a pair for each engine configuration. names: axis → option, where the user says it.
+
+    Raises StudyError where vLLM's serving benchmark has no option for an axis.
+    """
+    options = {axis.name: names.get(axis.name) or _option(axis) for axis in grid.axes}
+    engine = [axis.name for axis in grid.axes if axis.scope is Scope.ENGINE]
+    engines: IntArray = grid.engine[rows]
+    pairs = []
+    for configuration in dict.fromkeys(engines.tolist()):
+        points = [grid.point(row) for row, own in zip(rows, engines, strict=True) if own == configuration]
+        pairs.append(SweepPair(
+            {options[name]: points[0][name] for name in engine},
+            tuple({options[name]: value for name, value in point.items() if name not in engine} for point in points)))
+    return pairs
+
+
+def _option(axis: Axis) -> str:
+    table = _SERVE if axis.scope is Scope.ENGINE else _BENCH
+    if axis.scope is Scope.WORKLOAD and Role.BATCH in axis.roles:
+        raise StudyError(f"space.axes.{axis.name}: vllm bench serve sends requests to a server and has no static "
+                         f"batches; say what stands for it with --map {axis.name}=max_concurrency, or use `run`")
+    return next((table[role] for role in axis.roles if role in table), axis.name)
+
+
+def write_pairs(pairs: list[SweepPair], folder: Path) -> list[tuple[Path, Path]]:
+    """The files serve-K.json and bench-K.json of each pair; refused where the folder holds any. Raises StudyError."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if any(folder.glob("serve-*.json")) or any(folder.glob("bench-*.json")):
+            raise StudyError(f"--output: {folder} holds parameter files of an earlier export; give another folder")
+        written = []
+        for number, pair in enumerate(pairs, 1):
+            paths = folder / f"serve-{number}.json", folder / f"bench-{number}.json"
+            paths[0].write_text(json.dumps([dict(pair.serve)], indent=1) + "\n", encoding="utf-8")
+            paths[1].write_text(json.dumps([dict(one) for one in pair.bench], indent=1) + "\n", encoding="utf-8")
+            written.append(paths)
+    except OSError as error:
+        raise StudyError(f"--output: cannot write into {folder} ({error.strerror}); give another folder") from error
+    return written

@@ -1,0 +1,103 @@
+"""Every grid point with what was measured or is predicted there."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from planner.ledger.observations import Observations
+from planner.space.types import Z90, BoolArray, FloatArray, StudyError, Value
+from planner.strategies.strategy import Posterior
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["answers", "parse_points", "prediction_table", "undefined"]
+
+
+def answers(posterior: Posterior, observations: Observations, target: str) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Value, low and high of a target at each point, (N,): what was measured where it was, else the prediction.
+
+    A measured value's interval is the spread of its median over repeats; without repeats, that of the model.
+    """
+    measured = observations.column(target)
+    prediction = posterior.prediction
+    value = np.where(np.isfinite(measured), measured, prediction.value[target])
+    low, high = prediction.low[target].copy(), prediction.high[target].copy()
+    noise = observations.repeat_noise(target)
+    for row, repeats in observations.repeats(target).items():
+        if np.isfinite(noise) and measured[row] > 0:
+            # The standard error of a median of n normal readings is about 1.2533 σ / √n.
+            half = Z90 * 1.2533 * noise / np.sqrt(len(repeats))
+            low[row], high[row] = measured[row] * np.exp(-half), measured[row] * np.exp(half)
+        elif np.isfinite(prediction.value[target][row]):
+            shift = measured[row] - prediction.value[target][row]
+            low[row], high[row] = low[row] + shift, high[row] + shift
+    value[observations.failed] = low[observations.failed] = high[observations.failed] = np.nan
+    nowhere = undefined(target, observations)
+    for array in (value, low, high):
+        array[nowhere] = np.nan
+    return value, low, high
+
+
+def undefined(metric: str, observations: Observations) -> BoolArray:
+    """Where the metric has no meaning, (N,): measured without it, or a time between tokens at one output token."""
+    nowhere: BoolArray = observations.measured & ~np.isfinite(observations.column(metric))
+    if {"tpot", "itl"} & set(metric.split("_")):
+        nowhere |= observations.grid.single_token
+    return nowhere
+
+
+def prediction_table(posterior: Posterior, observations: Observations) -> pd.DataFrame:
+    """One row a grid point: the axes, `source` (measured, failed or predicted), `probability_ok`, and for each
+    target its value and the ends of its 90 % interval."""
+    import pandas as pd
+
+    grid = observations.grid
+    columns: dict[str, Any] = {
+        axis.name: [axis.values[code] for code in grid.codes[:, i]] for i, axis in enumerate(grid.axes)
+    }
+    columns["source"] = np.where(observations.measured, "measured", np.where(observations.failed, "failed",
+        "predicted"))
+    columns["probability_ok"] = posterior.feasibility
+    for target in observations.targets:
+        value, low, high = answers(posterior, observations, target)
+        columns |= {target: value, f"{target}_low": low, f"{target}_high": high}
+    return pd.DataFrame(columns)
+
+
+def parse_points(texts: list[str], observations: Observations) -> list[int]:
+    """Grid rows of points written 'axis=value,axis=value'. Raises StudyError."""
+    return [_parse_point(text, observations) for text in texts]
+
+
+def _parse_point(text: str, observations: Observations) -> int:
+    parts = [part.partition("=") for part in text.split(",")]
+    given = {name.strip(): value.strip() for name, _, value in parts}
+    names = [axis.name for axis in observations.grid.axes]
+    for name in given:
+        if name not in names:
+            raise StudyError(f"--point: unknown axis '{name}'; use {', '.join(names)}")
+    point: dict[str, Value] = {}
+    for axis in observations.grid.axes:
+        if axis.name not in given and len(axis.values) > 1:
+            raise StudyError(f"--point: '{axis.name}' is missing; name every axis, as in {axis.name}={axis.values[0]}")
+        match = [value for value in axis.values if _same(value, given.get(axis.name, str(value)))]
+        if not match:
+            raise StudyError(f"--point: {axis.name}={given[axis.name]} is not on the axis; its values are "
+                             f"{', '.join(map(str, axis.values[:8]))}{' …' if len(axis.values) > 8 else ''}")
+        point[axis.name] = match[0]
+    row = observations.grid.find(point)
+    if row is None:
+        raise StudyError(f"--point: {text} is not in the grid (a constraint excludes it); choose another")
+    return row
+
+
+def _same(value: Value, text: str) -> bool:
+    if str(value) == text:
+        return True
+    try:
+        return not isinstance(value, str) and float(value) == float(text)
+    except ValueError:
+        return False

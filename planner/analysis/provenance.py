@@ -1,0 +1,70 @@
+"""Where a report's numbers come from, and how to have them again."""
+
+from __future__ import annotations
+
+import platform
+import re
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from planner.ledger.observations import Observations
+
+if TYPE_CHECKING:
+    from planner.campaign.setup import StudySetup
+
+__all__ = ["Provenance", "provenance_of", "without_passwords"]
+
+_PACKAGES: Final = ("sweepwise", "optuna", "numpy", "scikit-learn", "plotly")
+_PASSWORD = re.compile(r"(://[^/\s:@]*:)[^/\s@]+(@)")
+
+
+@dataclass(frozen=True, eq=False)
+class Provenance:
+    """What is needed to check a report. seeds: of the study's first run, where the record has it, and of the report."""
+
+    study_file: str
+    storage: str
+    fingerprint: Mapping[str, str]
+    environments: Sequence[str]
+    versions: Mapping[str, str]
+    planned_on: str
+    run_seed: int | None
+    seed: int
+    commands: Sequence[str]
+    written: str
+
+
+def provenance_of(
+    study: StudySetup, observations: Observations, record: Any, path: Path, arguments: Sequence[str]
+) -> Provenance:
+    """`record`: the Optuna study. `path`: the study file. `arguments`: those of this report, to repeat it."""
+    trials = record.get_trials(deepcopy=False)
+    run_seed = trials[0].user_attrs.get("seed") if trials else None
+    file = shlex.quote(str(path))
+    again = f"sweepwise run {file}" + (f" --seed {run_seed}" if run_seed else "")
+    return Provenance(
+        without_passwords(study.text), without_passwords(study.storage), dict(record.user_attrs.get("fingerprint", {})),
+        sorted({run.measurement.environment for run in observations.runs} - {""}),
+        {"python": platform.python_version(), **{name: _version(name) for name in _PACKAGES}},
+        f"{platform.system()} {platform.machine()}", run_seed, study.seed,
+        [f"sweepwise validate {file}", again,
+         without_passwords(shlex.join(["sweepwise", "report", *arguments]))],
+        datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+    )
+
+
+def without_passwords(text: str) -> str:
+    """A report is passed on: the password of a database address is not."""
+    return _PASSWORD.sub(r"\1***\2", text)
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "unknown"

@@ -1,0 +1,249 @@
+"""Which configuration to run: the best points that meet every condition with the probability asked for.
+
+The probability that a point meets a condition is that of a heavy-tailed distribution of the metric's logarithm, whose
+σ is that of the calibrated interval, or of the repeats where it was measured (`metric_posterior`). `joint` says what
+several conditions make of it; that is multiplied by the probability that the point can run at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from planner.analysis.metric_posterior import MetricPosterior, metric_posterior
+from planner.analysis.pareto import Figure, nondominated
+from planner.analysis.recommendation.saturation import Saturation, batch_axis, largest, saturation
+from planner.ledger.observations import Observations
+from planner.models.latency_model import batch_of
+from planner.space.metrics import higher_is_better
+from planner.space.slo import Condition
+from planner.space.types import Axis, BoolArray, FloatArray, IntArray, Role
+from planner.strategies.strategy import Posterior
+
+__all__ = ["Question", "Recommendation", "extra_metrics", "recommend"]
+
+_TOKENS = "output_throughput"
+_LIKELY = 0.5
+_HOPELESS = 1e-2
+_MILLION = 1e6
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is wanted. confidence: the least probability of meeting every condition.
+
+    per_accelerator: the objective is divided by the accelerators that a point occupies (multiplied, where less is
+    better).
+    """
+
+    objective: str
+    maximise: bool
+    conditions: tuple[Condition, ...] = ()
+    confidence: float = 0.9
+    per_accelerator: bool = False
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """Every metric that must be known, the objective first."""
+        return tuple(dict.fromkeys((self.objective, *(condition.metric for condition in self.conditions))))
+
+    @property
+    def objective_text(self) -> str:
+        """The objective in words."""
+        if not self.per_accelerator:
+            return self.objective
+        return f"{self.objective} {'per accelerator' if self.maximise else '× accelerators'}"
+
+
+@dataclass(frozen=True, eq=False)
+class Recommendation:
+    """The answer; arrays are (N,) over the grid, row numbers refer to it.
+
+    known: each metric by name. chances: of each condition. probability: of all of them and of running at all; 0 where
+    nothing can be said. score: what is maximised, NaN likewise. best: rows of at least the confidence, best first.
+    fronts: Pareto fronts by name. largest: a row of each line along `batch`, and that of the largest batch that
+    meets every condition. success: probability of running. accelerators: devices of each point. price: of an
+    accelerator-hour.
+    """
+
+    question: Question
+    known: Mapping[str, MetricPosterior]
+    probabilities: tuple[FloatArray, ...]
+    probability: FloatArray
+    score: FloatArray
+    best: IntArray
+    fronts: Mapping[str, IntArray]
+    batch: Axis | None
+    largest: tuple[tuple[int, int | None], ...]
+    saturation: tuple[Saturation, ...]
+    feasibility: FloatArray
+    accelerators: FloatArray
+    price: float | None = None
+
+    @property
+    def considered(self) -> int:
+        """Points whose objective and conditions are defined and which have not failed."""
+        return int(np.isfinite(self.score).sum())
+
+    @property
+    def measured(self) -> BoolArray:
+        """Where every metric of the question was measured, (N,)."""
+        measured: BoolArray = np.all([self.known[metric].measured for metric in self.question.metrics], axis=0)
+        return measured
+
+    @property
+    def winner(self) -> int | None:
+        """The best row, else the most probable one; None where nothing can be told."""
+        return int(self.best[0]) if len(self.best) else self.most_probable
+
+    @property
+    def most_probable(self) -> int | None:
+        """The row, of those likely to run, that most probably meets every condition, or comes nearest to it; None where
+        none can be told."""
+        if not self.considered:
+            return None
+        likely = np.isfinite(self.score) & (self.feasibility >= _LIKELY)
+        rows = np.flatnonzero(likely if likely.any() else np.isfinite(self.score))
+        hope = self.probability
+        if self.question.conditions and hope[rows].max() < _HOPELESS:
+            # Far out in the tail the most uncertain point is the likeliest: what is nearest to the bounds says more.
+            hope = np.min([self.known[c.metric].margin(c) for c in self.question.conditions], axis=0)
+        return int(rows[np.lexsort((-self.score[rows], -hope[rows]))[0]])
+
+    @property
+    def obstacle(self) -> Condition | None:
+        """The condition that is least likely where all of them together are most likely."""
+        row = self.most_probable
+        if row is None or not self.probabilities:
+            return None
+        return self.question.conditions[int(np.argmin([probability[row] for probability in self.probabilities]))]
+
+    def cost_per_million(self, row: int) -> tuple[float, float, float] | None:
+        """Money for a million output tokens at `row`: value and 90 % interval; None without a price or tokens/s."""
+        tokens = self.known.get(_TOKENS)
+        if tokens is None or self.price is None or not tokens.value[row] > 0:
+            return None
+        low, high = tokens.interval
+        a_second = self.price * self.accelerators[row] / 3600 * _MILLION
+        return (float(a_second / tokens.value[row]), float(a_second / high[row]),
+                float(a_second / low[row]) if low[row] > 0 else float("inf"))
+
+    def runner_up(self, winner: int) -> int | None:
+        """The unmeasured row, other than `winner`, that promises most beyond it: the expected improvement of the
+        objective (of its logarithm, where it has one) times the probability of meeting every condition."""
+        objective = self.known[self.question.objective]
+        sign = 1.0 if self.question.maximise else -1.0
+        middle = sign * objective.mean
+        if self.question.per_accelerator and objective.log:
+            middle = middle - np.log(self.accelerators)
+        gain = _improvement(middle - middle[winner], objective.std) * self.probability
+        open_rows = np.isfinite(self.score) & ~self.measured & np.isfinite(gain)
+        open_rows[winner] = False
+        if not open_rows.any():
+            return None
+        return int(np.argmax(np.where(open_rows, gain, -np.inf)))
+
+
+def recommend(
+    question: Question, posterior: Posterior, observations: Observations, accelerators: FloatArray,
+    price: float | None = None,
+) -> Recommendation:
+    """Answer from a belief about every metric of the question. accelerators: (N,)."""
+    grid = observations.grid
+    known = {metric: metric_posterior(metric, posterior, observations) for metric in observations.targets}
+    probabilities = tuple(known[condition.metric].probability(condition) for condition in question.conditions)
+    score = _score(question, known[question.objective], accelerators)
+    score[np.any([np.isnan(known[metric].mean) for metric in question.metrics], axis=0)] = np.nan
+    probability = np.where(np.isfinite(score), posterior.feasibility * joint(probabilities, len(grid)), 0.0)
+    good = np.flatnonzero(probability >= question.confidence)
+    best = good[np.lexsort((-probability[good], -score[good]))]
+    runs = np.isfinite(score) & (posterior.feasibility >= _LIKELY)
+    axis = batch_axis(grid)
+    throughput = _throughput(question, known)
+    return Recommendation(
+        question, known, probabilities, probability, score, best, _fronts(question, known, accelerators, observations,
+            runs), axis,
+        tuple(largest(grid, axis, runs, probability >= question.confidence)) if axis and question.conditions else (),
+        tuple(saturation(grid, axis, throughput, runs)) if axis and throughput else (),
+        posterior.feasibility, accelerators, price)
+
+
+def joint(probabilities: tuple[FloatArray, ...], points: int) -> FloatArray:
+    """Probability that all conditions hold, (points,): their product, as if errors were independent.
+
+    How errors correlate is not known: the smallest chance is an upper bound, 1 − Σ(1 − chance) a lower one. Replayed
+    over recorded grids with two conditions, where 0.9 and more was said all three agreed to 0.002 with each
+    other, and each with the truth to 0.03; at 0.3 the product was nearest to it (said 0.29, true 0.29 to 0.33).
+    """
+    together: FloatArray = np.prod(probabilities, axis=0) if probabilities else np.ones(points)
+    return together
+
+
+def extra_metrics(metrics: list[str]) -> tuple[str, ...]:
+    """Which of the measured `metrics` an answer shows though nobody asked: tokens a second, what a user sees of them,
+    and energy."""
+    shown = [metric for metric in (_TOKENS, "tpot_ms") if metric in metrics]
+    return (*shown, *(metric for metric in metrics if "energy" in metric.split("_") or "joules" in metric.split("_")))
+
+
+def _score(question: Question, objective: MetricPosterior, accelerators: FloatArray) -> FloatArray:
+    """What is maximised: the value that is known or predicted, (N,)."""
+    value = _asked(question, np.exp(objective.mean) if objective.log else objective.mean.copy(), accelerators)
+    return value if question.maximise else -value
+
+
+def _improvement(margin: FloatArray, std: FloatArray) -> FloatArray:
+    """E[max(0, ahead + std·z)], z standard normal."""
+    from scipy.special import ndtr
+
+    z = margin / np.maximum(std, 1e-12)
+    improvement: FloatArray = margin * ndtr(z) + std * np.exp(-z**2 / 2) / np.sqrt(2 * np.pi)
+    return improvement
+
+
+def _throughput(question: Question, known: Mapping[str, MetricPosterior]) -> MetricPosterior | None:
+    if higher_is_better(question.objective):
+        return known[question.objective]
+    return next((known[metric] for metric in known if higher_is_better(metric)), None)
+
+
+def _fronts(
+    question: Question, known: Mapping[str, MetricPosterior], accelerators: FloatArray, observations: Observations,
+    runs: BoolArray,
+) -> dict[str, IntArray]:
+    """The objective against each condition's metric, and throughput an accelerator against tokens/s a user."""
+    objective = Figure(
+        question.objective_text, _asked(question, known[question.objective].value, accelerators), question.maximise)
+    pairs = {}
+    for condition in question.conditions:
+        if condition.metric != question.objective:
+            metric = known[condition.metric]
+            pairs[f"{objective.name} against {metric.name}"] = (
+                objective, Figure(metric.name, metric.value, not condition.is_upper))
+    tokens = known.get(_TOKENS)
+    if tokens is not None:
+        user = _per_user(known, tokens, observations)
+        an_accelerator = Figure(f"{_TOKENS} per accelerator", tokens.value / accelerators, True)
+        if user is not None:
+            pairs[f"{an_accelerator.name} against {user.name}"] = (an_accelerator, user)
+    return {name: nondominated(*pair, runs) for name, pair in pairs.items()}
+
+
+def _asked(question: Question, value: FloatArray, accelerators: FloatArray) -> FloatArray:
+    """The objective as it was asked for: of the whole engine, or of each accelerator."""
+    if not question.per_accelerator:
+        return value
+    return value / accelerators if question.maximise else value * accelerators
+
+
+def _per_user(
+    known: Mapping[str, MetricPosterior], tokens: MetricPosterior, observations: Observations
+) -> Figure | None:
+    """Tokens a second that one user sees: 1/tpot, else the throughput shared by the requests of the batch."""
+    if "tpot_ms" in known:
+        return Figure("tokens/s per user", 1000 / known["tpot_ms"].value, True)
+    if observations.grid.by_role(Role.BATCH) is None:
+        return None
+    return Figure("tokens/s per user", tokens.value / batch_of(observations.grid), True)

@@ -1,0 +1,82 @@
+"""What a larger batch still brings, along each line of the grid that differs by the batch alone.
+
+Notation: T throughput; b batch; c the gain by which a doubling must pay, as log2(1 + share).
+A line is *saturated* from the smallest b on at which every larger b' has T(b') < T(b)·(1 + share)^log2(b'/b): that is
+where log T − c·log b is largest. Where that is the largest batch of the grid, no saturation is seen.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from planner.analysis.metric_posterior import MetricPosterior
+from planner.space.grid import Grid
+from planner.space.types import Axis, BoolArray, FloatArray, IntArray, Role, Scale
+
+__all__ = ["SHARE", "Saturation", "batch_axis", "largest", "saturation"]
+
+SHARE = 0.02
+_LEAST_BATCHES = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Saturation:
+    """Grid rows at which a line is saturated: as predicted, at the earliest and at the latest that the 90 % intervals
+    allow; None where that is not within the grid. `start` is a row of the line."""
+
+    start: int
+    row: int | None
+    earliest: int | None
+    latest: int | None
+
+
+def batch_axis(grid: Grid) -> Axis | None:
+    """The axis that loads the engine: batch, else concurrency, else rate; None where none has several numbers."""
+    for role in (Role.BATCH, Role.CONCURRENCY, Role.RATE):
+        axis = grid.by_role(role)
+        if axis is not None and axis.scale is not Scale.CATEGORY and len(axis.values) > 1:
+            return axis
+    return None
+
+
+def _lines(grid: Grid, axis: Axis, among: BoolArray) -> list[IntArray]:
+    """The rows of each line along `axis`, ascending by its value, without those that are not `among`."""
+    codes, lines = grid.codes[:, grid.position(axis.name)], grid.lines(axis.name)
+    order = np.lexsort((codes, lines))
+    order = order[among[order]]
+    ends = np.flatnonzero(np.diff(lines[order])) + 1
+    return [rows for rows in np.split(order, ends) if len(rows)]
+
+
+def largest(grid: Grid, axis: Axis, runs: BoolArray, meets: BoolArray) -> list[tuple[int, int | None]]:
+    """For each line along `axis` with a point that runs: a row of it, and the row of the largest value that `meets`."""
+    found: list[tuple[int, int | None]] = []
+    for rows in _lines(grid, axis, runs):
+        good = rows[meets[rows]]
+        found.append((int(rows[0]), int(good[-1]) if len(good) else None))
+    return found
+
+
+def saturation(grid: Grid, axis: Axis, throughput: MetricPosterior, runs: BoolArray) -> list[Saturation]:
+    """Where each line along `axis` is saturated; lines of too few batches say nothing."""
+    size = np.asarray(grid.column(axis.name), dtype=float)
+    low, high = throughput.interval
+    usable = runs & np.isfinite(throughput.value) & (low > 0) & (size > 0)
+    found = []
+    for rows in _lines(grid, axis, usable):
+        if len(rows) < _LEAST_BATCHES:
+            continue
+        owed = np.log2(1 + SHARE) * np.log(size[rows])
+        value, least, most = (np.log(array[rows]) - owed for array in (throughput.value, low, high))
+        found.append(Saturation(int(rows[0]), _first(rows, value, value), _first(rows, most, least),
+                                _first(rows, least, most)))
+    return found
+
+
+def _first(rows: IntArray, own: FloatArray, later: FloatArray) -> int | None:
+    """The first row whose `own` is at least every `later` after it; None where only the last one's is."""
+    after = np.maximum.accumulate(later[::-1])[::-1][1:]
+    good = np.flatnonzero(own[:-1] >= after)
+    return int(rows[good[0]]) if len(good) else None

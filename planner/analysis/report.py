@@ -1,0 +1,172 @@
+"""All that a report says of a study, as data: the page, the Markdown and the JSON are only forms of it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from planner.analysis.baselines import Curve, curve_of, play
+from planner.analysis.checkpoints import Checkpoint, checkpoints
+from planner.analysis.evaluation_report import EvaluationReport, against_truth, truth_values
+from planner.analysis.provenance import Provenance
+from planner.analysis.rates import Rates, rates_of, sources
+from planner.analysis.spending import Spending, spending_of
+from planner.evaluation.gains import Gains, gains
+from planner.ledger.observations import Observations
+from planner.simulation.simulate import Replay
+from planner.space.types import FloatArray
+from planner.strategies.strategy import Posterior
+
+if TYPE_CHECKING:
+    from planner.campaign.setup import StudySetup
+
+__all__ = ["Accuracy", "Report", "ReportOptions", "report_of"]
+
+
+@dataclass(frozen=True, slots=True)
+class ReportOptions:
+    """What the caller asks for. truth: a measured grid; a replayed study has its own."""
+
+    truth: Path | None = None
+    any_fingerprint: bool = False
+    baselines: bool = True
+    curves: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Accuracy:
+    """How accurate one target is on the points not measured. kind: "true", "estimated", or None where neither can be
+    told. low, high: the estimate's 90 % interval."""
+
+    target: str
+    kind: str | None
+    value: float | None
+    estimated: float | None
+    low: float | None
+    high: float | None
+    ceiling: float | None
+
+
+@dataclass(frozen=True, eq=False)
+class Report:
+    """Everything. rates: or in a line why there are none. notes: what was left out, and why."""
+
+    study: StudySetup
+    observations: Observations
+    posterior: Posterior
+    evaluation: EvaluationReport | None
+    savings: Gains
+    checkpoints: Sequence[Checkpoint]
+    rates: Rates | str
+    curves: Sequence[Curve]
+    provenance: Provenance
+    stopped: str | None
+    notes: Sequence[str] = field(default_factory=list)
+
+    @property
+    def accuracies(self) -> list[Accuracy]:
+        """By target, in the study's order."""
+        return [self._accuracy(target) for target in self.study.targets]
+
+    @property
+    def worst(self) -> Accuracy | None:
+        """The least accurate target: the headline. None where one target's accuracy cannot be told."""
+        told = self.accuracies
+        if any(one.value is None for one in told):
+            return None
+        return min(told, key=lambda one: one.value if one.value is not None else math.inf)
+
+    @property
+    def plain(self) -> tuple[float, float, float]:
+        """Accelerator-seconds of the plain sweep, and its 90 % interval (equal to it where it was measured)."""
+        gain, spent = self.savings.resource, self.observations.spent
+        return gain.value * spent, gain.low * spent, gain.high * spent
+
+    @property
+    def spending(self) -> Spending:
+        """Where the time went."""
+        return spending_of(self.observations)
+
+    def money(self, seconds: float) -> float | None:
+        """What accelerator-seconds cost, where the study names a price."""
+        price = self.study.spec.price
+        return None if price is None else seconds / 3600 * price.per_accelerator_hour
+
+    def _accuracy(self, target: str) -> Accuracy:
+        estimate = self.posterior.accuracy.get(target)
+        if estimate is not None and self.observations.known.all():
+            estimate = None  # nothing is left to be accurate about
+        ends = (estimate.estimated, estimate.low, estimate.high, estimate.ceiling) if estimate else (None,) * 4
+        found = self.evaluation.scores.get(target) if self.evaluation else None
+        if found is not None and math.isfinite(found.accuracy):
+            return Accuracy(target, "true", found.accuracy, *ends)
+        return Accuracy(target, "estimated" if estimate else None, ends[0], *ends)
+
+    def to_json(self) -> dict[str, Any]:
+        """The headline numbers, as `report --json` writes them."""
+        value, low, high = self.plain
+        worst = self.worst
+        return {
+            "study": self.study.name, "grid_points": len(self.observations.grid),
+            "points_measured": int(self.observations.measured.sum()), "runs": self.observations.finished,
+            "failed": self.observations.failures,
+            "cost_s": self.observations.spent, "cost_money": self.money(self.observations.spent),
+            "plain_sweep_s": {"value": value, "low": low, "high": high, "estimated": self.savings.estimated},
+            "experiments_gain": self.savings.experiments, "time_gain": _gain(self.savings.time),
+            "resource_gain": _gain(self.savings.resource),
+            "accuracy": {one.target: {key: getattr(one, key) for key in
+                                      ("kind", "value", "estimated", "low", "high", "ceiling")}
+                         for one in self.accuracies},
+            "worst_target": worst.target if worst else None, "stopped": self.stopped, "notes": list(self.notes),
+        }
+
+
+def report_of(study: StudySetup, observations: Observations, posterior: Posterior, provenance: Provenance,
+              stopped: str | None,
+              options: ReportOptions) -> Report:
+    """Put a report together. Raises StudyError where the truth cannot be used."""
+    path = options.truth or (Path(study.directory, study.settings.table) if study.recorded_grid else None)
+    evaluation = None
+    if path is not None and not observations.known.all():
+        evaluation = against_truth(study, observations, posterior, path, options.any_fingerprint)
+    savings = evaluation.gains if evaluation else gains(observations, posterior.plain, posterior.longest)
+    taken = checkpoints(study, observations, posterior) if options.curves else []
+    curves, notes = _curves(study, observations, taken, path if evaluation else None, options)
+    return Report(study, observations, posterior, evaluation, savings, taken, _rates(study, observations, posterior),
+                  curves, provenance, stopped, notes)
+
+
+def _curves(
+    study: StudySetup, observations: Observations, taken: Sequence[Checkpoint], path: Path | None,
+    options: ReportOptions,
+) -> tuple[list[Curve], list[str]]:
+    """Ours against truth, and its rivals where the grid is a recorded one."""
+    if path is None or not taken:
+        return [], []
+    truth: Mapping[str, FloatArray] = truth_values(study, path)
+    curves = [curve_of(taken, truth)]
+    if not options.baselines:
+        return curves, ["other strategies: left out, as --no-rivals asks"]
+    if study.recorded_grid is None:
+        return curves, ["other strategies: left out; only on a study that replays a recorded grid can they be played"]
+    baselines, notes = play(Replay(study.recorded_grid, study.targets), observations.spent, truth)
+    return curves + baselines, notes
+
+
+def _rates(study: StudySetup, observations: Observations, posterior: Posterior) -> Rates | str:
+    """From the targets, and from what else was measured: that is believed apart, to leave the targets as they are."""
+    names = tuple(dict.fromkeys((*study.targets, *sources(observations.metrics))))
+    if names != observations.targets and sources(study.targets) != sources(names):
+        observations = Observations(study.grid, names, observations.runs)
+        posterior = study.posterior(observations)
+    try:
+        return rates_of(study.accelerators, observations, posterior)
+    except KeyError:  # a recorded grid knows its own points' devices only
+        return "the accelerators of some points are not known"
+
+
+def _gain(gain: Any) -> dict[str, float]:
+    return {"value": gain.value, "low": gain.low, "high": gain.high}

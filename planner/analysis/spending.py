@@ -1,0 +1,57 @@
+"""Where a study spent its time, and which of its runs failed, read off the record."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from planner.ledger.observations import Observations, Run
+from planner.space.types import FloatArray, Status
+
+__all__ = ["Spending", "cost_after", "failures", "spending_of"]
+
+
+@dataclass(frozen=True, slots=True)
+class Spending:
+    """Accelerator-seconds by what they went to; runs that failed or were interrupted are counted apart, whole but for
+    the engine starts and the planning before them."""
+
+    starts: float
+    warmup: float
+    measuring: float
+    lost: float
+    planning: float
+
+    @property
+    def total(self) -> float:
+        """All of it: `Observations.spent`."""
+        return self.starts + self.warmup + self.measuring + self.lost + self.planning
+
+
+def spending_of(observations: Observations) -> Spending:
+    """The whole record's."""
+    starts = warmup = measuring = lost = planning = 0.0
+    for run in observations.runs:
+        cost = run.measurement.cost
+        starts += cost.start_s * cost.accelerators
+        planning += run.planner_s * cost.accelerators
+        if run.measurement.status is Status.OK:
+            warmup += cost.warmup_s * cost.accelerators
+            measuring += cost.measure_s * cost.accelerators
+        else:
+            lost += (cost.warmup_s + cost.measure_s) * cost.accelerators
+    return Spending(starts, warmup, measuring, lost, planning)
+
+
+def cost_after(observations: Observations) -> FloatArray:
+    """Accelerator-seconds spent after each run, planning included, in order."""
+    each = [(run.measurement.cost.seconds + run.planner_s) * run.measurement.cost.accelerators
+            for run in observations.runs]
+    total: FloatArray = np.cumsum(np.array(each, dtype=float))
+    return total
+
+
+def failures(observations: Observations) -> list[Run]:
+    """The runs that failed, in order."""
+    return [run for run in observations.runs if run.measurement.status is Status.FAILED]

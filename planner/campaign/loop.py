@@ -1,0 +1,168 @@
+"""Ask, measure, record, tell. The only owner of the budget.
+
+The loop knows neither what measures nor where the record lies: a simulation plays the same loop over a recorded grid.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TypeVar
+
+from threadpoolctl import threadpool_limits
+
+from planner.campaign.stopping import AccuracyRule, Limits
+from planner.ledger.observations import Observations, Run
+from planner.space.types import Cost, Measurement, Point, Proposal, Status
+from planner.strategies.strategy import Posterior, Strategy, cover
+
+__all__ = ["Loop", "Measurer", "Observer", "Recorder"]
+
+T = TypeVar("T")
+
+
+class Measurer(Protocol):
+    """The half of a Runner (planner.space.types) that the loop needs."""
+
+    @property
+    def trajectory_axis(self) -> str | None:
+        """The axis whose smaller values a run measures too, or None."""
+        ...
+
+    def measure(self, proposal: Proposal) -> Measurement:
+        """Execute one run."""
+        ...
+
+
+class Recorder(Protocol[T]):
+    """Keeps the runs. `begin` is written before a run starts, `finish` when it has ended."""
+
+    def begin(self, point: Point, seed: int) -> tuple[T, Point]:
+        """Open a record for a run. The point may be another than asked for: one that a person enqueued."""
+        ...
+
+    def finish(self, trial: T, measurement: Measurement, planner_s: float = 0.0) -> Run:
+        """Close it with what the run gave."""
+        ...
+
+    def abandon(self, trial: T, reason: str) -> None:
+        """Close it without a run."""
+        ...
+
+    def refresh(self, observations: Observations, before: T | None = None) -> None:
+        """Bring runs and pending rows of `observations` up to what other processes have done; with `before`, only what
+        they began earlier than that record is pending."""
+        ...
+
+
+class Observer:
+    """Is told what happens. Every method may be overridden; none may raise or take long."""
+
+    def started(self, point: Point, observations: Observations) -> None:
+        """A run begins."""
+
+    def finished(self, run: Run, observations: Observations) -> None:
+        """A run ended, and is in `observations`."""
+
+    def checkpoint(self, posterior: Posterior, observations: Observations) -> None:
+        """The belief was looked at anew."""
+
+
+@dataclass
+class Loop:
+    """One campaign. Build it, `run` it once.
+
+    clock: seconds, for the time that the accelerators wait for the planner; None charges none (simulations).
+    stop_requested: asked before each run; true ends the loop with the reason "interrupted".
+    reached: the study was stopped by its accuracy before, and is resumed.
+    """
+
+    runner: Measurer
+    strategy: Strategy
+    recorder: Recorder[Any]
+    observations: Observations
+    limits: Limits
+    seed: int = 0
+    observer: Observer = field(default_factory=Observer)
+    clock: Callable[[], float] | None = time.perf_counter
+    stop_requested: Callable[[], bool] = lambda: False
+    reached: bool = False
+    posterior: Posterior | None = None
+
+    def run(self) -> str:
+        """Run until something ends it; the reason is "accuracy", "noise", "cost", "trials", "grid", "failures" or
+        "interrupted"."""
+        # The planner's matrices are small: a second BLAS thread slows them, and steals a core from what is measured.
+        with threadpool_limits(limits=1):
+            return self._run()
+
+    def _run(self) -> str:
+        rule = AccuracyRule(self.limits.accuracy, self.reached) if self.limits.accuracy is not None else None
+        waiting_since = self.clock() if self.clock else 0.0
+        resumed = len(self.observations.runs)  # whoever runs again after failures means to try again
+        while True:
+            if self.stop_requested():
+                return "interrupted"
+            if self._nothing_works(len(self.observations.runs) - resumed):
+                return "failures"
+            self._catch_up()
+            if self._wants_belief() and self.strategy.is_due(self.observations) and (reason := self._checkpoint(rule)):
+                return reason
+            row = self.strategy.propose(self.observations)
+            if row is None:
+                return "grid"
+            if reason := self._limit(row):
+                return reason
+            planner_s = self.clock() - waiting_since if self.clock else 0.0
+            self._measure(row, planner_s)
+            waiting_since = self.clock() if self.clock else 0.0
+
+    def _nothing_works(self, runs: int) -> bool:
+        most = self.limits.failures
+        return most is not None and runs >= most and not self.observations.measured.any()
+
+    def _wants_belief(self) -> bool:
+        return self.limits.accuracy is not None or self.limits.share is not None
+
+    def _checkpoint(self, rule: AccuracyRule | None) -> str | None:
+        self.posterior = self.strategy.posterior(self.observations)
+        self.observer.checkpoint(self.posterior, self.observations)
+        return rule.checkpoint(self.posterior.accuracy) if rule is not None else None
+
+    def _limit(self, row: int) -> str | None:
+        plain_cost = self.posterior.plain.cost[0] if self.posterior else None
+        return self.limits.reached(self.observations, self.strategy.price(row, self.observations), plain_cost)
+
+    def _catch_up(self, before: Any = None) -> None:
+        self.recorder.refresh(self.observations, before)
+        if axis := self.runner.trajectory_axis:
+            for row in list(self.observations.pending):
+                self.observations.pending.update(self.observations.grid.shorter(axis, row).tolist())
+
+    def _measure(self, row: int, planner_s: float) -> None:
+        seed = self.seed + len(self.observations.runs)
+        asked = self.observations.grid.point(row)
+        handle, point = self.recorder.begin(asked, seed)
+        if point == asked:
+            # Two processes may choose the same point at the same moment; the record says which was first.
+            self._catch_up(before=handle)
+            if self.observations.known[row] or row in self.observations.pending:
+                self.recorder.abandon(handle, "another process was first at this point")
+                return
+        self.observer.started(point, self.observations)
+        measurement = self._outcome(point, seed)
+        run = self.recorder.finish(handle, measurement, planner_s)
+        self.observations.add(run)
+        self.observer.finished(run, self.observations)
+
+    def _outcome(self, point: Point, seed: int) -> Measurement:
+        grid = self.observations.grid
+        row = grid.find(point)
+        if row is None:
+            return Measurement(Status.FAILED, Cost(), reason="the enqueued point is not in the grid")
+        rows = cover(grid, self.runner.trajectory_axis, row, self.observations)
+        try:
+            return self.runner.measure(Proposal(point, tuple(grid.point(int(r)) for r in rows), seed))
+        except KeyboardInterrupt:
+            return Measurement(Status.INTERRUPTED, Cost(), reason="stopped by hand in the middle of the run")

@@ -1,0 +1,152 @@
+"""SweepSampler: sweepwise's strategy as an ordinary Optuna sampler, for a user's own objective."""
+
+from __future__ import annotations
+
+import threading
+import warnings
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import optuna
+from optuna.distributions import BaseDistribution
+from optuna.trial import FrozenTrial, TrialState
+
+from planner.ledger.observations import Observations, Run
+from planner.space.grid import Grid
+from planner.space.types import Cost, Measurement, Point, Reading, Status, Value
+from planner.strategies.adaptive import AdaptiveStrategy
+from planner.strategies.strategy import Strategy, StrategyContext
+
+__all__ = ["SweepSampler"]
+
+
+class SweepSampler(optuna.samplers.BaseSampler):
+    """Proposes the grid points that tell most about the whole grid for each second they take.
+
+    ::
+
+        grid = full_grid([Axis("batch_size", (1, 2, 4, 8), scale=Scale.LOG)])
+        study = optuna.create_study(sampler=SweepSampler(grid, seed=0))
+        study.optimize(objective, n_trials=20)
+
+    The objective suggests each axis by its name, by any suggest method whose range holds the axis' values. Every
+    objective value is a quantity to learn, not to minimise. A trial's duration is its cost, a failed trial a point
+    that cannot run. Once the whole grid is measured, points are drawn at random and a warning says so.
+
+    Parameters
+    ----------
+    space : the grid.
+    seed : of everything random.
+    strategy : how points are chosen; sweepwise's own by default.
+    accelerators : devices that a trial at a point occupies; one by default.
+    """
+
+    def __init__(
+        self, space: Grid, *, seed: int = 0, strategy: Callable[[StrategyContext], Strategy] = AdaptiveStrategy,
+        accelerators: Callable[[Point], float] | None = None,
+    ) -> None:
+        self.grid = space
+        self._seed = seed
+        self._make = strategy
+        # Of each point, (N,): asked for once.
+        self._devices = np.ones(len(space)) if accelerators is None else np.array(
+            [accelerators(space.point(row)) for row in range(len(space))], dtype=np.float64)
+        self._constant = {axis.name: axis.values[0] for axis in space.axes if len(axis.values) == 1}
+        self._lock = threading.Lock()
+        self._forget()
+
+    def _forget(self) -> None:
+        self._study: tuple[optuna.storages.BaseStorage, int] | None = None
+        self._strategy: Strategy | None = None
+        self._observations: Observations | None = None
+        self._taken: set[int] = set()
+        self._points: dict[int, Mapping[str, Value]] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the lock, and without what the study's storage has anyway."""
+        return {**vars(self), "_lock": None, "_study": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._lock = threading.Lock()
+
+    def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        """None: every parameter is answered by `sample_independent`, whatever its distribution."""
+        return {}
+
+    def sample_relative(
+        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        """Nothing; see `infer_relative_search_space`."""
+        return {}
+
+    def sample_independent(
+        self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
+        """The chosen point's value on the axis `param_name`. Raises ValueError where the objective's range
+        does not hold it, or the name is no axis."""
+        with self._lock:
+            self._enter(study)
+            point = self._points.get(trial._trial_id)
+            if point is None:
+                point = self._points[trial._trial_id] = self._choose(study)
+        if param_name not in point:
+            raise ValueError(f"{param_name}: is no axis of the space; suggest only {', '.join(point)}")
+        value = point[param_name]
+        if not param_distribution._contains(param_distribution.to_internal_repr(value)):
+            raise ValueError(f"{param_name}: {value!r} is outside {param_distribution}; suggest the axis' values")
+        return value
+
+    def _enter(self, study: optuna.Study) -> None:
+        """Begin anew if it is another study than before."""
+        present = (study._storage, study._study_id)
+        if self._observations is not None and self._study == present:
+            return
+        self._forget()
+        self._study = present
+        names = study.metric_names or [f"value_{i}" for i in range(len(study.directions))]
+        self._observations = Observations(self.grid, tuple(names))
+
+    def _choose(self, study: optuna.Study) -> Mapping[str, Value]:
+        observations = self._observe(study)
+        if self._strategy is None:
+            context = StrategyContext(
+                self.grid, observations.targets, None, self._devices, self._seed)
+            self._strategy = self._make(context)
+        row = self._strategy.propose(observations)
+        if row is None:
+            warnings.warn("SweepSampler: every grid point is measured or under way; drawing at random", stacklevel=2)
+            row = int(np.random.default_rng([self._seed, len(observations.runs)]).integers(len(self.grid)))
+        return self.grid.point(row)
+
+    def _observe(self, study: optuna.Study) -> Observations:
+        """Take in the trials that have finished since the last look."""
+        assert self._observations is not None
+        pending = []
+        for trial in study.get_trials(deepcopy=False):
+            if not trial.state.is_finished():
+                pending.append(self._point(trial))
+            elif trial.number not in self._taken:
+                self._taken.add(trial.number)
+                self._observations.add(self._run(trial))
+                self._points.pop(trial._trial_id, None)
+        self._observations.pending = {row for row in map(self.grid.find, pending) if row is not None}
+        return self._observations
+
+    def _point(self, trial: FrozenTrial) -> Mapping[str, Value]:
+        """Where a trial is: what it suggested, what it will be given if it has not asked yet, what cannot differ."""
+        enqueued = trial.system_attrs.get("fixed_params", {})
+        return {**self._constant, **self._points.get(trial._trial_id, {}), **enqueued, **trial.params}
+
+    def _run(self, trial: FrozenTrial) -> Run:
+        assert self._observations is not None
+        seconds = trial.duration.total_seconds() if trial.duration else 0.0
+        point = self._point(trial)
+        row = self.grid.find(point)
+        cost = Cost(measure_s=seconds, accelerators=1.0 if row is None else float(self._devices[row]))
+        if trial.state is not TrialState.COMPLETE or trial.values is None:
+            return Run(trial.number, point, Measurement(Status.FAILED, cost, reason="the trial failed"))
+        metrics = {name: (value,) for name, value in zip(self._observations.targets, trial.values, strict=True)}
+        readings = (Reading(point, metrics, max(seconds, 1e-6)),)
+        return Run(trial.number, point, Measurement(Status.OK, cost, readings))

@@ -1,0 +1,189 @@
+"""A study file made ready: spec, grid, runner and strategy, put together for the commands."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from planner.space.descriptors import describe_models
+from planner.space.expressions import parse
+from planner.space.grid import Grid, full_grid, grid_of_rows
+from planner.space.plugins import runner_class
+from planner.space.runner_hints import accelerators_of
+from planner.space.spec import StudySpec, check_storage, parse_spec, read_spec, validate_model
+from planner.space.types import Axis, FloatArray, Runner, RunnerContext, StudyError
+from planner.tables.recorded_grid import GridSource, RecordedGrid, RecordedRunner
+
+if TYPE_CHECKING:
+    from planner.campaign.stopping import Limits
+    from planner.ledger.ledger import Ledger
+    from planner.ledger.observations import Observations
+    from planner.strategies.strategy import Posterior, Strategy
+
+__all__ = ["StudySetup", "open_setup"]
+
+_DEFAULT_ACCURACY = 0.95
+
+
+@dataclass(frozen=True)
+class StudySetup:
+    """Everything that a command needs of one study. Build it with `open_setup`; nothing is started or written."""
+
+    spec: StudySpec
+    text: str
+    directory: Path
+    name: str
+    storage: str
+    seed: int
+    settings: Any
+    grid: Grid
+    context: RunnerContext
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """The metrics to predict."""
+        return tuple(self.spec.targets)
+
+    @cached_property
+    def runner(self) -> Runner:
+        """The runner, built on first use. Raises StudyError where its settings are wrong."""
+        return runner_class(self.spec.runner.kind)(self.settings, self.context)
+
+    @cached_property
+    def accelerators(self) -> FloatArray:
+        """Devices that a run of each grid point occupies, (N,)."""
+        if self.recorded_grid is not None:
+            return self.recorded_grid.accelerators
+        return accelerators_of(self.runner, self.grid)
+
+    @cached_property
+    def recorded_grid(self) -> RecordedGrid | None:
+        """The recording of the grid, where the runner replays one."""
+        return RecordedGrid(self.grid, self.runner) if isinstance(self.runner, RecordedRunner) else None
+
+    def recorded(self) -> RecordedGrid:
+        """The recording, which must be there. Raises StudyError."""
+        if self.recorded_grid is None:
+            raise StudyError("runner.kind: simulate needs a recorded grid; use `kind: replay`")
+        return self.recorded_grid
+
+    def strategy(self, name: str) -> Strategy:
+        """A new strategy by name. Raises StudyError."""
+        from planner.strategies.registry import make_strategy, uses_trajectories
+        from planner.strategies.strategy import StrategyContext
+
+        trajectory = self.runner.trajectory_axis if uses_trajectories(name) else None
+        context = StrategyContext(self.grid, self.targets, trajectory, self.accelerators, self.seed)
+        return make_strategy(name, context)
+
+    @property
+    def clock(self) -> Callable[[], float] | None:
+        """What charges the planner's seconds; nothing does in a replay, whose costs are those of another day."""
+        return time.perf_counter if self.recorded_grid is None else None
+
+    def posterior(self, observations: Observations, strategy: str = "sweepwise") -> Posterior:
+        """What a strategy, begun anew, makes of what was measured: at least one point. Raises StudyError."""
+        from threadpoolctl import threadpool_limits
+
+        # The matrices are small: on many threads, others at work beside us, they take up to forty times as long.
+        with threadpool_limits(limits=1):
+            return self.strategy(strategy).posterior(observations)
+
+    def ledger(self) -> Ledger:
+        """The record, which must exist. Raises StudyError."""
+        from planner.ledger.ledger import Ledger
+
+        _hush_optuna()
+        return Ledger.existing(self.storage, self.name, self.grid.axes, self.targets)
+
+    def create_or_resume(self) -> Ledger:
+        """The record, begun where there is none; refused where the fingerprint differs. Raises StudyError."""
+        from planner.ledger.ledger import Ledger
+
+        _hush_optuna()
+        return Ledger.create_or_resume(
+            self.storage, self.name, self.grid.axes, self.targets, self.text, self.runner.fingerprint())
+
+    def create_for_import(self) -> Ledger:
+        """The record, begun where there is none, of a study that measures nothing now: no runner is asked what it would
+        measure with, and the first run sets the fingerprint. Raises StudyError."""
+        from planner.ledger.ledger import Ledger
+
+        _hush_optuna()
+        return Ledger.create_or_resume(self.storage, self.name, self.grid.axes, self.targets, self.text, None)
+
+    def limits(self) -> Limits:
+        """When to stop."""
+        from planner.campaign.stopping import NOTHING_WORKS, Limits
+
+        stop = self.spec.stop
+        accuracy = stop.accuracy
+        if stop.cost is None and stop.trials is None and accuracy is None:
+            accuracy = _DEFAULT_ACCURACY
+        budget = stop.cost_limit
+        cost = share = None
+        if budget is not None and budget.kind == "share":
+            share = budget.amount
+        elif budget is not None:
+            cost = budget.amount
+            if budget.kind == "money" and self.spec.price is not None:
+                cost = budget.amount / self.spec.price.per_accelerator_hour * 3600
+        return Limits(accuracy, cost, share, stop.trials, NOTHING_WORKS)
+
+
+def open_setup(
+    path: Path, storage: str | None = None, name: str | None = None, seed: int = 0, text: str | None = None
+) -> StudySetup:
+    """Read and check a study file. `storage` and `name` override the file's. Raises StudyError."""
+    if storage is not None:
+        try:
+            check_storage(storage)
+        except ValueError as error:
+            raise StudyError(f"--storage: '{storage}' {error}") from error
+    spec, text = read_spec(path) if text is None else (parse_spec(text, str(path)), text)
+    directory = path.resolve().parent
+    kind = runner_class(spec.runner.kind)
+    settings = validate_model(kind.Config, spec.runner.settings, "runner")
+    grid = _grid(spec, directory, kind, settings, seed)
+    context = RunnerContext(grid.axes, tuple(spec.targets), directory, seed)
+    study = StudySetup(
+        spec, text, directory, name or spec.study.name or path.stem, storage or spec.study.storage, seed,
+        settings, grid, context,
+    )
+    _ = study.runner  # its settings are checked now, not after the first run
+    return study
+
+
+def _grid(spec: StudySpec, directory: Path, kind: type[Runner], settings: Any, seed: int) -> Grid:
+    constraints = [
+        parse(text, spec.space.axes, f"space.constraints[{i}]") for i, text in enumerate(spec.space.constraints)
+    ]
+    if not (isinstance(kind, type) and issubclass(kind, GridSource)):
+        axes = [_axis(spec, name, directory) for name in spec.space.axes]
+        return full_grid(axes, constraints)
+    given = tuple(
+        axis.resolve(name) if axis.values or axis.range else Axis(name, (), axis.scope)
+        for name, axis in spec.space.axes.items()
+    )
+    table = kind.recorded(settings, RunnerContext(given, tuple(spec.targets), directory, seed))
+    axes = [_axis(spec, name, directory, list(table.axis_values(name))) for name in spec.space.axes]
+    return grid_of_rows(axes, table.points(), constraints)
+
+
+def _axis(spec: StudySpec, name: str, directory: Path, values: list[Any] | None = None) -> Axis:
+    given = spec.space.axes[name]
+    if values is not None:
+        # The table has the last word on values: those that it has no row of are not in the grid.
+        given = given.model_copy(update={"values": None, "range": None})
+    return describe_models(given.resolve(name, values), directory)
+
+
+def _hush_optuna() -> None:
+    """What is created, we say ourselves."""
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)

@@ -1,0 +1,83 @@
+"""The best point measured before it is believed: of thousands of predictions the best one is also the luckiest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from planner.ledger.observations import Observations
+from planner.space.types import FloatArray, Status
+from planner.strategies.strategy import Posterior, Strategy
+
+__all__ = ["Answer", "Verifier"]
+
+_ROUNDS = 5
+_WORTH_A_RUN = 0.5
+
+
+class Answer(Protocol):
+    """What a recommendation (planner.analysis.recommendation) says that decides what to measure. Rows are the
+    grid's."""
+
+    @property
+    def winner(self) -> int | None:
+        """The best row, else the most probable one; None where nothing can be told."""
+        ...
+
+    @property
+    def probability(self) -> FloatArray:
+        """Probability that each point meets every condition, (N,)."""
+        ...
+
+    def runner_up(self, winner: int) -> int | None:
+        """The unmeasured row, other than `winner`, that promises most beyond it; None where there is none."""
+        ...
+
+
+class Verifier:
+    """A strategy for the loop: measures the winner and its closest rival, asks anew, and ends once the winner is
+    measured, after a few rounds, or where a run was stopped by hand.
+
+    Where no point meets the conditions with the probability asked for, the most probable one takes the winner's
+    place, if it is as likely as not.
+    """
+
+    def __init__(self, make: Callable[[], Strategy], ask: Callable[[Posterior, Observations], Answer]) -> None:
+        self._make = make
+        self._ask = ask
+        self._pricing = make()
+        self._rounds = _ROUNDS
+        self._queue: list[int] = []
+
+    def propose(self, observations: Observations) -> int | None:
+        """The next row to measure."""
+        if observations.runs and observations.runs[-1].measurement.status is Status.INTERRUPTED:
+            return None
+        if not self._open(observations) and self._rounds:
+            self._rounds -= 1
+            self._queue = self._next(observations)
+        ready = self._open(observations)
+        return ready[0] if ready else None
+
+    def posterior(self, observations: Observations) -> Posterior:
+        """That of the study's own strategy, begun anew: whoever asks again later must get the same answer."""
+        return self._make().posterior(observations)
+
+    def is_due(self, observations: Observations) -> bool:
+        """Never: nothing but the winner ends it."""
+        return False
+
+    def price(self, row: int, observations: Observations) -> float:
+        """That of the study's own strategy."""
+        return self._pricing.price(row, observations)
+
+    def _open(self, observations: Observations) -> list[int]:
+        return [row for row in self._queue if not observations.known[row] and row not in observations.pending]
+
+    def _next(self, observations: Observations) -> list[int]:
+        answer = self._ask(self.posterior(observations), observations)
+        winner = answer.winner
+        if winner is None or observations.known[winner] or answer.probability[winner] < _WORTH_A_RUN:
+            return []
+        runner_up = answer.runner_up(winner)
+        return [winner] if runner_up is None else [winner, runner_up]

@@ -1,0 +1,70 @@
+"""Any CSV or Parquet file: every column may be an axis or a metric, by its own name or by the user's --map.
+
+A file of `sweepwise export` is known by its columns and comes back as it was: runs, repeats, failures, costs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from planner.importers.rows import Provenance, Row, scalar
+from planner.space.types import StudyError, Value
+from planner.tables.table_file import TableFile, read_table_file
+
+__all__ = ["RESERVED", "read"]
+
+RESERVED: Final = ("seconds", "start_s", "accelerators", "status", "run")
+"""What --map may name beside axes and metrics: the price of a row, and how it ended."""
+_EXPORTED: Final = frozenset({"repeat", "status", "seconds", "accelerators", "environment", "run"})
+_NO_METRIC: Final = _EXPORTED | {"start_s"}
+
+
+def read(path: Path, name: str, renames: Mapping[str, str]) -> list[Row]:
+    """A row for each row of the table. renames: the user's --map, of which only `RESERVED` concern the reader."""
+    table = read_table_file(path, name, name)
+    exported = set(table.columns) >= _EXPORTED
+    chosen = {what: renames.get(what, what if exported and what in table.columns else "") for what in RESERVED}
+    for what, column in chosen.items():
+        if column:
+            table.column(column, f"--map {what}")
+    columns = {column: values.tolist() for column, values in table.columns.items()}
+    return [_row(table, i, {column: cells[i] for column, cells in columns.items()}, chosen, exported)
+            for i in range(len(table.lines))]
+
+
+def _row(table: TableFile, i: int, cells: Mapping[str, Any], chosen: Mapping[str, str], exported: bool) -> Row:
+    place = f"{table.line_word} {table.lines[i]}"
+    provenance = Provenance(table.name, table.sha256, "table", place,
+                            identity=hashlib.sha256(f"{table.sha256} {place}".encode()).hexdigest())
+    aside = {column for column in chosen.values() if column} | (_NO_METRIC if exported else frozenset())
+    fields = {column: value for column, cell in cells.items() if (value := _field(cell)) is not None}
+    metrics = {column: (float(cell),) for column, cell in cells.items()
+               if isinstance(cell, float) and not math.isnan(cell) and column not in aside}
+    for column, (value,) in metrics.items():
+        if not math.isfinite(value):
+            raise StudyError(f"{provenance.where}: {column} is {value}, which no measurement gives; mend the table")
+    status = str(cells[chosen["status"]]) if chosen["status"] else "ok"
+    return Row(
+        fields, {} if status != "ok" else metrics, _price(cells, chosen["seconds"], provenance), provenance,
+        whole=exported, start_s=_price(cells, chosen["start_s"], provenance),
+        accelerators=_price(cells, chosen["accelerators"], provenance) or None,
+        failure="" if status == "ok" else status, run=str(cells[chosen["run"]]) if chosen["run"] else "",
+        notes=() if chosen["seconds"] else ("no column says what a row cost (--map seconds=COLUMN)",))
+
+
+def _field(cell: Any) -> Value | None:
+    """A cell as an axis may hold it: whole numbers as such, text as it stands."""
+    return cell if isinstance(cell, str) else scalar(cell)
+
+
+def _price(cells: Mapping[str, Any], column: str, provenance: Provenance) -> float:
+    if not column:
+        return 0.0
+    cell = cells[column]
+    if not isinstance(cell, float) or math.isinf(cell) or cell < 0:
+        raise StudyError(f"{provenance.where}: {column} is {str(cell)[:40]}, not a number from 0; mend the table")
+    return 0.0 if math.isnan(cell) else cell

@@ -1,0 +1,70 @@
+"""The folder of a `vllm bench sweep serve` experiment: run=N.json in a folder a combination, beside failures.
+
+Each run holds what `vllm bench serve` writes and the parameters of its combination. The runs of a combination are
+repeats of one measurement; warmup.json is none, summary.json and summary.csv say the same once more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from planner.importers.rows import (
+    Provenance,
+    Row,
+    content_identity,
+    parse_json,
+    read_bytes,
+    scalar,
+    section,
+)
+from planner.importers.vllm_bench import row_of
+from planner.space.types import StudyError, Value
+from planner.tables.table_file import one_line
+
+__all__ = ["is_sweep", "read"]
+
+
+def is_sweep(path: Path) -> bool:
+    """Whether a sweep's results lie in the folder or below."""
+    return path.is_dir() and bool(_files(path))
+
+
+def read(path: Path, name: str, known: Mapping[str, Value]) -> list[Row]:
+    """Rows of the experiment in `path`, or of several below it."""
+    rows = []
+    for file in _files(path):
+        data, digest = read_bytes(file)
+        inside = str(file.relative_to(path))
+        provenance = Provenance(f"{name}/{inside}", digest, "vllm-sweep", "result 1")
+        record = parse_json(data, provenance.file)
+        failed = file.name.endswith("failure.json")
+        row = _failure(record, provenance, known) if failed else row_of(record, provenance, known)
+        if row is not None:
+            rows.append(replace(row, run=str(file.parent)))
+    if not rows:
+        raise StudyError(f"{name}: holds no run=N.json of a vllm bench sweep; name the experiment's folder")
+    return rows
+
+
+def _files(path: Path) -> list[Path]:
+    return sorted([*path.rglob("run=*.json"), *path.rglob("SERVE-*-failure.json")])
+
+
+def _failure(record: object, provenance: Provenance, known: Mapping[str, Value]) -> Row | None:
+    """A run, or a server's start, that --continue-on-error noted. A server that failed says nothing of points."""
+    if not isinstance(record, dict) or "error" not in record:
+        raise StudyError(f"{provenance.where}: is no failure that vllm bench sweep noted; leave the file out")
+    if "bench_overrides" not in record:
+        return None
+    given = {**section(record, "serve_overrides", provenance.where),
+             **section(record, "bench_overrides", provenance.where)}
+    kept = {key.replace("-", "_"): scalar(value) for key, value in given.items() if key != "_benchmark_name"}
+    fields = {key: value for key, value in kept.items() if value is not None} | dict(known)
+    for length in ("input_len", "output_len"):
+        if f"random_{length}" in fields:
+            fields.setdefault(length, fields[f"random_{length}"])
+    reason = f"vllm bench serve ended with {one_line(str(record.get('error_type', 'an error')))[:60]}"
+    return Row(fields, {}, 0.0, replace(provenance, identity=content_identity(record)), failure=reason,
+               notes=("what a failed run cost is not in the file",))

@@ -1,0 +1,281 @@
+"""An exact Gaussian process with learned, strongly believed-in hyper-parameters.
+
+Notation
+--------
+n, m        data rows; rows to predict
+y           (n,) the quantity as given (sweepwise: the logarithm of a metric), in its own units
+z           (n,) (y − centre)/scale; hyper-parameters live in these units
+N           (n, n) noise: s_noise² + known² on the diagonal, s_run² between readings of one run
+K           (n, n) covariance of z, k(X, X) + N
+L, α        lower Cholesky factor of K; K⁻¹z
+θ           logarithms of the hyper-parameters (kernels.py)
+
+Hyper-parameters maximise log p(z | X, θ) + log p(θ) (maximum a posteriori), by L-BFGS-B with analytic
+gradients. With few points the priors decide: plain maximum likelihood takes a chance fit for the truth.
+
+Sources: Rasmussen & Williams (2006), algorithm 2.1 and eq. 5.9; predicting each reading from those before it, Dawid,
+J. R. Statist. Soc. A 147 (1984), "the prequential approach".
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from typing import Self
+
+import numpy as np
+from scipy.linalg import cho_solve, solve_triangular
+from scipy.optimize import Bounds, minimize
+from scipy.stats import norm
+
+from planner.models.kernels import (
+    ALL_TERMS,
+    CategoryTerm,
+    HierarchicalKernel,
+    Hyperparameters,
+    Pairs,
+    Priors,
+    inverse_of_factor,
+    representative_rows,
+    safe_cholesky,
+)
+from planner.space.types import Features, FloatArray, IntArray
+
+__all__ = ["GaussianProcess"]
+
+# y is a logarithm: a metric that moved by less than this over the data has not shown how much it can move.
+_LEAST_SCALE = 0.1
+# θ stays within so many prior standard deviations: beyond, only overflow is to be found.
+_BOUND_WIDTHS = 4.0
+# Entries of a prediction's cross-covariance held at once: 8 MiB a matrix, kind to caches.
+_CHUNK_ENTRIES = 1_000_000
+_LEAST_VARIANCE = 1e-12
+
+
+class GaussianProcess:
+    """Exact Gaussian process (planner.space.types.Surrogate).
+
+    Parameters
+    ----------
+    priors : beliefs about the hyper-parameters.
+    linear_only : numeric columns that enter the linear parts alone (a physics column, say).
+    category_terms : what a category may have of its own: "offset", "slope", "residual".
+    warm_start : a second `fit` starts from what the first learned. Use one object for one quantity.
+    refit_growth : with `warm_start`, hyper-parameters are learned again only once the data has grown by this
+        share, or y has visibly moved; in between a `fit` only factorises.
+    starts : optimisations of a cold fit, the first from the priors' medians.
+    max_hyper_points : hyper-parameters are learned on at most so many rows.
+    max_points : predictions use at most so many rows.
+    seed : of the random half of a subset, and of starts beyond the second.
+
+    Rows beyond a maximum are dropped in favour of a subset, half farthest-point, half uniform at random: the
+    first half leaves no region out, the second keeps close neighbours, which tell noise from roughness.
+    A subset is sound (it ignores data, it invents none) and its intervals stay honest.
+
+    Learned: `hyperparameters_` (scaled units), `noise_` and `scale_`, `centre_` (y's units), `log_posterior_`
+    of the rows in use, `rows_` their indices.
+    """
+
+    noise_: float
+    hyperparameters_: Hyperparameters
+    log_posterior_: float
+    centre_: float
+    scale_: float
+    rows_: IntArray
+    _kernel: HierarchicalKernel
+    _theta: FloatArray
+    _learned_rows: int
+    _cold_rows: int
+
+    def __init__(
+        self,
+        *,
+        priors: Priors | None = None,
+        linear_only: tuple[int, ...] = (),
+        category_terms: tuple[CategoryTerm, ...] = ALL_TERMS,
+        warm_start: bool = True,
+        refit_growth: float = 0.12,
+        starts: int = 2,
+        max_hyper_points: int = 500,
+        max_points: int = 2000,
+        seed: int = 0,
+    ) -> None:
+        self.priors = priors
+        self.linear_only = linear_only
+        self.category_terms = category_terms
+        self.warm_start = warm_start
+        self.refit_growth = refit_growth
+        self.starts = starts
+        self.max_hyper_points = max_hyper_points
+        self.max_points = max_points
+        self.seed = seed
+
+    def fit(
+        self, features: Features, y: FloatArray, noise: FloatArray | None = None, groups: IntArray | None = None
+    ) -> Self:
+        """Learn from n ≥ 1 rows. `groups` (n,): equal where readings share a run, and with it some noise.
+
+        y and `noise` (known standard deviations, 0 where unknown) are (n,) in the same units. Raises
+        ValueError for shapes that disagree and for values that are not finite.
+        """
+        y, noise = _checked(features, y, noise, groups)
+        kernel = HierarchicalKernel(
+            features.numeric.shape[1], features.category.shape[1], self.linear_only, self.category_terms,
+            groups is not None,
+        )
+        warm = self.warm_start and hasattr(self, "_theta") and self._kernel.shape == kernel.shape
+        self._kernel, self._features, self._y, self._noise = kernel, features, y, noise
+        self._groups = None if groups is None else np.asarray(groups)
+        if not (warm and self._still_good(y)):
+            # the optimum found long ago may be a poor one by now: doubled data deserves fresh starts
+            fresh = not warm or len(y) >= 2 * self._cold_rows
+            self.centre_, self.scale_ = float(np.mean(y)), _scale(y)
+            self._theta = self._learn(self._theta if warm else None, fresh)
+            self._learned_rows = len(y)
+            self._cold_rows = len(y) if fresh else self._cold_rows
+        self._factorise()
+        return self
+
+    def predict(self, features: Features) -> tuple[FloatArray, FloatArray]:
+        """Mean and standard deviation of the noise-free quantity, each (m,), in y's units."""
+        mean, variance = np.empty(len(features)), np.empty(len(features))
+        step = max(1, _CHUNK_ENTRIES // len(self.rows_))
+        for start in range(0, len(features), step):
+            part = slice(start, start + step)
+            mean[part], variance[part] = self._posterior(features[part])
+        return self.centre_ + self.scale_ * mean, self.scale_ * np.sqrt(variance)
+
+    def covariance(self, a: Features, b: Features) -> FloatArray:
+        """Posterior covariance of the noise-free quantity, (n_a, n_b), in y's units squared."""
+        prior = self._kernel.matrix(self.hyperparameters_, self._kernel.pairs(a, b))
+        posterior: FloatArray = self.scale_**2 * (prior - self._cross(a)[1].T @ self._cross(b)[1])
+        return posterior
+
+    def given(self, rows: IntArray) -> Self:
+        """What this would believe had it been given only `rows`, one or more, of its data; hyper-parameters held."""
+        other = copy.copy(self)
+        other._features, other._y, other._noise = self._features[rows], self._y[rows], self._noise[rows]
+        other._groups = None if self._groups is None else self._groups[rows]
+        other._factorise()
+        return other
+
+    def one_step_ahead(self, runs: IntArray, features: Features | None = None) -> tuple[FloatArray, FloatArray]:
+        """Predict each row's noisy y from the rows of earlier runs alone, hyper-parameters held.
+
+        runs: (n,) run of each row given to `fit`, numbers ascending in time. features: n rows in place of those given
+        to `fit`. Returns mean and standard deviation, each (n,), in y's units, NaN for rows beyond the maximum of
+        points; the deviation includes the row's own noise.
+
+        With rows in order of time, y is L u for independent standard normal u (Rasmussen & Williams, eq. A.12): what
+        earlier runs say of block g is z_g − L_gg u_g, with covariance L_gg L_gg'. One factorisation tells them all.
+        """
+        order = self.rows_[np.argsort(runs[self.rows_], kind="stable")]
+        pairs, z = self._scaled(order, features)
+        L = safe_cholesky(self._kernel.matrix(self.hyperparameters_, pairs))
+        u = solve_triangular(L, z, lower=True, check_finite=False)
+        same = np.tril(np.equal.outer(runs[order], runs[order]))
+        mean, std = np.full(len(runs), np.nan), np.full(len(runs), np.nan)
+        own = np.where(same, L, 0.0)
+        mean[order] = self.centre_ + self.scale_ * (z - own @ u)
+        std[order] = self.scale_ * np.sqrt(np.maximum((own**2).sum(axis=1), _LEAST_VARIANCE))
+        return mean, std
+
+    def _still_good(self, y: FloatArray) -> bool:
+        """Whether hyper-parameters may be kept: little new data, and y where it was."""
+        grown = not self._learned_rows <= len(y) < (1 + self.refit_growth) * self._learned_rows
+        moved = abs(float(np.mean(y)) - self.centre_) > 0.25 * self.scale_
+        return not (grown or moved or not 0.8 < _scale(y) / self.scale_ < 1.25)
+
+    def _learn(self, previous: FloatArray | None, fresh: bool) -> FloatArray:
+        """θ of the highest posterior among the starts."""
+        kernel, active = self._kernel, self._kernel.active
+        mean, sd = kernel.prior(self.priors or Priors())
+        rows = representative_rows(self._features, self.max_hyper_points, self.seed)
+        pairs, z = self._scaled(rows)
+        starts = [] if previous is None else [previous]
+        starts += kernel.starts(self.priors or Priors(), self.starts, self.seed) if fresh else []
+
+        def objective(free: FloatArray) -> tuple[float, FloatArray]:
+            theta = mean.copy()
+            theta[active] = free
+            value, gradient = _log_likelihood(kernel, theta, pairs, z)
+            away = (free - mean[active]) / sd[active]
+            return 0.5 * float(away @ away) - value, away / sd[active] - gradient[active]
+
+        reach = _BOUND_WIDTHS * sd[active]
+        bounds = Bounds(mean[active] - reach, mean[active] + reach)
+        found = [minimize(objective, start[active], jac=True, method="L-BFGS-B", bounds=bounds,
+                          options={"maxiter": 100, "ftol": 1e-7, "gtol": 1e-3}) for start in starts]
+        best = min(found, key=lambda result: float(result.fun))
+        theta = mean.copy()
+        theta[active] = best.x
+        return theta
+
+    def _scaled(self, rows: IntArray, features: Features | None = None) -> tuple[Pairs, FloatArray]:
+        """Data rows as the kernel wants them, with their noise, and their z."""
+        features = self._features if features is None else features
+        runs = None if self._groups is None else self._groups[rows]
+        pairs = self._kernel.data_pairs(features[rows], (self._noise[rows] / self.scale_) ** 2, runs)
+        return pairs, (self._y[rows] - self.centre_) / self.scale_
+
+    def _factorise(self) -> None:
+        """Everything that prediction needs, from θ and the data."""
+        kernel, h = self._kernel, self._kernel.unpack(self._theta)
+        self.hyperparameters_ = h
+        self.rows_ = representative_rows(self._features, self.max_points, self.seed)
+        self._data = self._features[self.rows_]
+        pairs, z = self._scaled(self.rows_)
+        self._L = safe_cholesky(kernel.matrix(h, pairs))
+        self._alpha: FloatArray = cho_solve((self._L, True), z)
+        usual = float(np.sqrt(np.mean(self._noise**2)))
+        self.noise_ = math.hypot(self.scale_ * h.noise, self.scale_ * h.run_noise, usual)
+        mean, sd = (moment[kernel.active] for moment in kernel.prior(self.priors or Priors()))
+        log_prior = float(norm.logpdf(self._theta[kernel.active], mean, sd).sum())
+        self.log_posterior_ = _gaussian_log_density(self._L, self._alpha, z) + log_prior
+
+    def _cross(self, features: Features) -> tuple[FloatArray, FloatArray]:
+        """k(X, features) and L⁻¹ k(X, features), (n, m) each."""
+        cross = self._kernel.matrix(self.hyperparameters_, self._kernel.pairs(self._data, features))
+        return cross, solve_triangular(self._L, cross, lower=True, check_finite=False)
+
+    def _posterior(self, features: Features) -> tuple[FloatArray, FloatArray]:
+        """Mean and variance (m,), in scaled units."""
+        cross, whitened = self._cross(features)
+        prior = self._kernel.diagonal(self.hyperparameters_, features)
+        variance = prior - np.einsum("ij,ij->j", whitened, whitened)
+        return self._alpha @ cross, np.maximum(variance, _LEAST_VARIANCE)
+
+
+def _checked(
+    features: Features, y: FloatArray, noise: FloatArray | None, groups: IntArray | None
+) -> tuple[FloatArray, FloatArray]:
+    """y and noise as finite float arrays of shape (n,), n ≥ 1."""
+    y = np.asarray(y, dtype=np.float64)
+    noise = np.zeros_like(y) if noise is None else np.asarray(noise, dtype=np.float64)
+    shapes = {y.shape, noise.shape, (len(features),)} | ({np.shape(groups)} if groups is not None else set())
+    if len(shapes) > 1 or not len(y):
+        raise ValueError(f"features, y, noise and groups must have the same n ≥ 1 rows, not {shapes}")
+    if not (np.isfinite(y).all() and np.isfinite(noise).all() and np.isfinite(features.numeric).all()):
+        raise ValueError("features, y and noise must be finite")
+    return y, noise
+
+
+def _scale(y: FloatArray) -> float:
+    """The unit of y: its standard deviation; 1 while fewer than three values tell nothing of it."""
+    return max(float(np.std(y, ddof=1)), _LEAST_SCALE) if len(y) > 2 else 1.0
+
+
+def _gaussian_log_density(L: FloatArray, alpha: FloatArray, z: FloatArray) -> float:
+    return float(-0.5 * z @ alpha - np.log(np.diag(L)).sum() - 0.5 * len(z) * math.log(2 * math.pi))
+
+
+def _log_likelihood(
+    kernel: HierarchicalKernel, theta: FloatArray, pairs: Pairs, z: FloatArray
+) -> tuple[float, FloatArray]:
+    """log p(z | X, θ) and its gradient by θ, (p,) (Rasmussen & Williams, eq. 5.9)."""
+    h = kernel.unpack(theta)
+    K, matern, slope = kernel.matrix_and_slope(h, pairs)
+    L = safe_cholesky(K)
+    alpha = cho_solve((L, True), z, check_finite=False)
+    W = np.outer(alpha, alpha) - inverse_of_factor(L)
+    return _gaussian_log_density(L, alpha, z), 0.5 * kernel.contract(h, pairs, matern, slope, W)

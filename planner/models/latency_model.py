@@ -1,0 +1,144 @@
+"""A roofline-like law of latency, fitted to what was measured, as one more input of a surrogate.
+
+Notation (all per grid point, from the roles of the axes; 1 where no axis plays a role)
+--------
+i, o, b, n   input tokens, output tokens, batch (or concurrency), accelerators
+P            parameters of the model, in billions
+c            mean context of a decode step, i + o/2
+t            latency ≈ Σ_k w_k φ_k, w ≥ 0
+
+Terms φ: launch overhead 1; weights read P/n; per-request work b; prefill compute b·i·P/n and attention b·i²·√P/n;
+cache reads b·c/n and compute b·P/n of a decode step; for a latency that covers the whole output, the decode terms times
+o; for the mean over the o − 1 steps after the first token, what the first of them costs more, shared by all: divided by
+o − 1. Weights minimise the squared relative error (non-negative least squares), so that small latencies count as much
+as large ones. The law knows what logarithms of cheap points cannot show: that overhead gives way to work.
+
+One more term where prompts prefill in chunks (chunked_prefill.py), times P/n: for a first token, the tokens prefilled
+until the median request has its own; for the steps after it, those prefilled meanwhile, divided by o − 1. The size of a
+chunk is the one that fits best, and none where no size makes the law visibly better: a term that only bends it a little
+makes it look surer than it is.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+import numpy as np
+from scipy.optimize import nnls
+
+from planner.models.chunked_prefill import chunk_sizes, tokens_until_median, tokens_while_median_decodes
+from planner.space.grid import Grid
+from planner.space.types import FloatArray, IntArray, Role, Scale
+
+__all__ = ["Covers", "LatencyModel", "batch_of"]
+
+Covers: TypeAlias = Literal["output", "first", "step"]
+
+# Pulls weights that the data does not settle towards zero; relative to columns of unit length.
+_RIDGE = 1e-2
+# What a size of chunks must take off the law's root mean square error, of logarithms, to be believed: where a batch
+# outgrows a step, times are off by factors.
+_VISIBLE = 0.05
+
+
+class LatencyModel:
+    """The law over one grid.
+
+    covers: what the latency is of: the whole output, its first token, or a step after it. flat: it does not depend on
+    the output's length.
+    """
+
+    def __init__(self, grid: Grid, covers: Covers, length_independent: bool) -> None:
+        self._terms = _distinct(_terms(grid, covers, length_independent))
+        self._chunked = [] if length_independent and covers == "step" else _chunked(grid, covers)
+
+    @property
+    def is_trivial(self) -> bool:
+        """Whether no axis plays a role: the law then knows nothing."""
+        return len(self._terms[0]) < 2
+
+    def fit(self, rows: IntArray, latency: FloatArray) -> FloatArray:
+        """The logarithm of the fitted law at every grid point, (N,). latency: (n,) above 0, at `rows`."""
+        terms, weights = self._terms, _weights(self._terms[rows], latency)
+        least = _error(self._terms[rows] @ weights, latency) - _VISIBLE
+        for term in self._chunked:
+            if term[rows].any():
+                wider = np.column_stack([self._terms[rows], term[rows]])
+                found = _weights(wider, latency)
+                if (error := _error(wider @ found, latency)) < least:
+                    least, terms, weights = error, np.column_stack([self._terms, term]), found
+        return _logarithm(terms @ weights, latency)
+
+
+def batch_of(grid: Grid) -> FloatArray:
+    """Requests at once at each point, (N,)."""
+    batch: FloatArray = grid.size_column(Role.BATCH) * grid.size_column(Role.CONCURRENCY)
+    return batch
+
+
+def _weights(terms: FloatArray, latency: FloatArray) -> FloatArray:
+    """w ≥ 0, (K,), of terms (n, K)."""
+    relative = terms / latency[:, None]
+    length = np.linalg.norm(relative, axis=0)
+    length[length == 0] = 1.0
+    X = np.vstack([relative / length, _RIDGE * np.eye(len(length))])
+    y = np.concatenate([np.ones(len(latency)), np.zeros(len(length))])
+    weights: FloatArray = nnls(X, y)[0] / length
+    return weights
+
+
+def _logarithm(predicted: FloatArray, latency: FloatArray) -> FloatArray:
+    """Of a law that may be 0 where no term with a weight says anything."""
+    logarithm: FloatArray = np.log(np.maximum(predicted, 1e-12 * latency.min()))
+    return logarithm
+
+
+def _error(predicted: FloatArray, latency: FloatArray) -> float:
+    """Root mean square error of the law's logarithm, both (n,)."""
+    return float(np.sqrt(np.mean((_logarithm(predicted, latency) - np.log(latency)) ** 2)))
+
+
+def _terms(grid: Grid, covers: Covers, length_independent: bool) -> list[FloatArray]:
+    """The terms of every engine, (N,) each."""
+    i, b = grid.size_column(Role.INPUT_TOKENS), batch_of(grid)
+    n, P = grid.size_column(Role.ACCELERATORS), _parameters(grid)
+    o = np.ones(len(grid)) if length_independent else grid.size_column(Role.OUTPUT_TOKENS)
+    step = [np.ones(len(grid)), P / n, b, b * P / n, b * (i + o / 2) / n]
+    first = [b * i, b * i * P / n, b * i**2 * np.sqrt(P) / n]
+    terms = [*step, *first]
+    if covers == "output":
+        terms += [o * term for term in step]
+    elif covers == "step" and not length_independent:
+        terms += [term / np.maximum(o - 1, 1) for term in (*step[:3], first[1])]
+    return terms
+
+
+def _chunked(grid: Grid, covers: Covers) -> list[FloatArray]:
+    """The term of a prefill in chunks, (N,), for each size that they may have."""
+    i, b = grid.size_column(Role.INPUT_TOKENS), batch_of(grid)
+    work = _parameters(grid) / grid.size_column(Role.ACCELERATORS)
+    steps = np.maximum(grid.size_column(Role.OUTPUT_TOKENS) - 1, 1)
+    match covers:
+        case "output":
+            return []
+        case "first":
+            return [tokens_until_median(b, i, C) * work for C in chunk_sizes(grid)]
+        case "step":
+            return [tokens_while_median_decodes(b, i, steps, C) * work / steps for C in chunk_sizes(grid)]
+
+
+def _distinct(terms: list[FloatArray]) -> FloatArray:
+    """(N, K): the terms that differ over the grid, and the constant."""
+    kept: list[FloatArray] = []
+    for term in terms:
+        if not any(np.allclose(term / term.mean(), other / other.mean(), rtol=1e-6) for other in kept):
+            kept.append(term)
+    return np.column_stack(kept)
+
+
+def _parameters(grid: Grid) -> FloatArray:
+    for position, axis in enumerate(grid.axes):
+        if axis.scale is Scale.CATEGORY and "params_b" in axis.descriptors:
+            sizes: FloatArray = np.array(axis.descriptors["params_b"])[grid.codes[:, position]]
+            return np.maximum(sizes, 1e-6)
+    return np.ones(len(grid))

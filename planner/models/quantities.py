@@ -1,0 +1,238 @@
+"""What the surrogates learn, and how the targets follow from it.
+
+Latency is modelled by its smooth parts, e2el(o) = first + (o − 1)·step, where first is the time until every request
+has its first token and step the mean time between tokens after it; throughputs follow from e2el by definition. So a
+run of 16 tokens tells about one of 1,024, and no target contradicts another. Any other target is learned as it is.
+
+Notation: N grid points; o output_len; quantities and targets are handled as logarithms of metrics (metrics that are
+zero or negative somewhere as they are).
+"""
+
+from __future__ import annotations
+
+import operator
+import statistics
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Final
+
+import numpy as np
+from scipy.stats import chi2
+
+from planner.ledger.observations import Observations
+from planner.space.types import FloatArray, IntArray, Role
+
+__all__ = ["Data", "Quantity", "Target", "data_of", "merged", "targets_of"]
+
+_E2EL, _FIRST = "e2el_ms", "batch_ttft_ms"
+# The spread usual among all points counts, in a point's own, as so many repeats.
+_USUAL_WEIGHT = 4.0
+# Numerators of vLLM's throughputs over a static batch: tokens or requests that e2el seconds bring.
+_PER_BATCH: Final[Mapping[str, Callable[[FloatArray, FloatArray, FloatArray], FloatArray]]] = {
+    "output_throughput": lambda batch, _, outputs: batch * outputs,
+    "total_token_throughput": lambda batch, inputs, outputs: batch * (inputs + outputs),
+    "request_throughput": lambda batch, *_: batch,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Quantity:
+    """Something one surrogate learns. `length_independent`: it does not depend on the trajectory axis."""
+
+    name: str
+    length_independent: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Data:
+    """Readings of a quantity: grid rows (n,), values (n,), the run that gave each (n,), and the standard deviation that
+    repeats give it (n,), 0 where no point was repeated."""
+
+    rows: IntArray
+    values: FloatArray
+    runs: IntArray
+    noise: FloatArray
+
+
+@dataclass(frozen=True, eq=False)
+class Target:
+    """How a target follows from quantities.
+
+    Direct: the one quantity is the target (its logarithm where `log`).
+    Derived: log target = offset + sign · log(first + steps · step), offset and steps of shape (N,).
+    """
+
+    name: str
+    quantities: tuple[Quantity, ...]
+    log: bool = True
+    offset: FloatArray | None = None
+    sign: float = 1.0
+    steps: FloatArray | None = None
+
+    def combine(
+        self, means: Mapping[str, FloatArray], stds: Mapping[str, FloatArray], noises: Mapping[str, float],
+        rows: IntArray | slice = slice(None),
+    ) -> tuple[FloatArray, FloatArray]:
+        """Mean and standard deviation of the target from those of its quantities, to first order.
+
+        noises: the part of each standard deviation that is measurement noise. It is taken to be shared by the parts of
+        one run, a slow moment being slow for all tokens; the rest of the errors are independent.
+        """
+        if self.offset is None or self.steps is None:
+            name = self.quantities[0].name
+            return means[name], stds[name]
+        first, step = (q.name for q in self.quantities)
+        # An output of one token has no steps: whatever is known of them, or is not, it follows from the first.
+        one = self.steps[rows] == 0
+        means = {first: means[first], step: np.where(one, means[first], means[step])}
+        stds = {first: stds[first], step: np.where(one, 0.0, stds[step])}
+        shares = self.shares(means, rows)
+        with np.errstate(invalid="ignore"):  # NaN where a part is unknown: so is the whole
+            total = np.logaddexp(means[first], np.log(np.maximum(self.steps[rows], 1e-300)) + means[step])
+        variance = sum((share * stds[name]) ** 2 for name, share in shares.items())
+        both = 2 * shares[first] * noises[first] * shares[step] * noises[step]
+        return self.offset[rows] + self.sign * total, np.sqrt(variance + both)
+
+    def shares(self, means: Mapping[str, FloatArray], rows: IntArray | slice = slice(None)) -> dict[str, FloatArray]:
+        """∂ log target / ∂ quantity, absolute: what an error of each quantity does to the target."""
+        if self.steps is None:
+            name = self.quantities[0].name
+            return {name: np.ones_like(means[name])}
+        first, step = (q.name for q in self.quantities)
+        ratio = self.steps[rows] * np.exp(np.clip(means[step] - means[first], -50, 50))
+        return {first: 1 / (1 + ratio), step: ratio / (1 + ratio)}
+
+
+def targets_of(observations: Observations, trajectory: str | None) -> list[Target]:
+    """How each target of the study follows from what has been measured."""
+    return [_derived(name, observations) or _direct(name, observations, trajectory) for name in observations.targets]
+
+
+def merged(targets: list[Target], observations: Observations, lines: IntArray | None) -> list[Target]:
+    """The targets with one quantity in place of several that have the same readings: where a batch decodes together,
+    its first token is every request's first token, and one surrogate serves for both."""
+    kept: list[tuple[Quantity, Data]] = []
+
+    def canonical(quantity: Quantity) -> Quantity:
+        data = data_of(quantity, observations, lines)
+        for other, known in kept:
+            if other.length_independent == quantity.length_independent and np.array_equal(known.rows,
+                data.rows) and np.allclose(
+                    known.values, data.values, rtol=0, atol=1e-4):
+                return other
+        kept.append((quantity, data))
+        return quantity
+
+    return [replace(target, quantities=tuple(map(canonical, target.quantities))) for target in targets]
+
+
+def data_of(quantity: Quantity, observations: Observations, lines: IntArray | None) -> Data:
+    """The readings of a quantity, logarithms; one a line where the quantity is flat."""
+    values = _column(quantity.name, observations)
+    rows = np.flatnonzero(np.isfinite(values))
+    if quantity.length_independent and lines is not None:
+        rows = rows[np.unique(lines[rows], return_index=True)[1]]
+    return Data(rows, values[rows], observations.run_of[rows], _repeat_noise(quantity.name, observations, rows))
+
+
+def _direct(name: str, observations: Observations, trajectory: str | None) -> Target:
+    values = observations.column(name)
+    log = bool(np.all(values[np.isfinite(values)] > 0))
+    length_independent = trajectory is not None and _is_length_independent(values, observations)
+    return Target(name, (Quantity(f"log {name}" if log else name, length_independent),), log)
+
+
+def _derived(name: str, observations: Observations) -> Target | None:
+    grid = observations.grid
+    if not {_E2EL, _FIRST} <= set(observations.metrics) or grid.by_role(Role.OUTPUT_TOKENS) is None:
+        return None
+    outputs = grid.size_column(Role.OUTPUT_TOKENS)
+    parts = (Quantity("log first", True), Quantity("log step", False))
+    if name == _E2EL:
+        return Target(name, parts, True, np.zeros(len(grid)), 1.0, outputs - 1)
+    if name not in _PER_BATCH:
+        return None
+    tokens = _PER_BATCH[name](grid.size_column(Role.BATCH), grid.size_column(Role.INPUT_TOKENS), outputs)
+    ratio = observations.column(name) * observations.column(_E2EL) / (1000 * tokens)
+    # The definition must hold on what was measured: a fixed batch that is no axis, say, breaks it.
+    known = ratio[np.isfinite(ratio)]
+    if not len(known) or np.abs(known - 1).max() > 0.01:
+        return None
+    return Target(name, parts, True, np.log(1000 * tokens), -1.0, outputs - 1)
+
+
+def _repeat_noise(name: str, observations: Observations, rows: IntArray) -> FloatArray:
+    """Standard deviation of the median of the repeats at each of `rows`, (n,).
+
+    Three repeats tell little of their own spread: it is drawn towards that of all points. What differs between runs,
+    and not within one, is no part of it.
+    """
+    squares, freedom, counts = np.zeros(len(rows)), np.zeros(len(rows)), np.ones(len(rows))
+    for i, repeats in enumerate(_repeats(name, observations, int(row)) for row in rows):
+        if len(repeats) > 1 and np.isfinite(repeats).all():
+            squares[i], freedom[i], counts[i] = np.var(repeats) * len(repeats), len(repeats) - 1, len(repeats)
+    if not freedom.any():
+        return squares
+    # The median point's: where one run in ten stumbles, the mean would call every point as noisy as those.
+    several = freedom > 0
+    usual = float(np.median(squares[several] / chi2.median(freedom[several])))
+    variance = (squares + _USUAL_WEIGHT * usual) / (freedom + _USUAL_WEIGHT)
+    # The median of normal readings varies by π/2 as much as their mean.
+    noise: FloatArray = np.sqrt(np.where(counts > 2, np.pi / 2, 1.0) * variance / counts)
+    return noise
+
+
+def _repeats(name: str, observations: Observations, row: int) -> FloatArray:
+    """The quantity in each repeat at a row."""
+
+    def of(metric: str) -> FloatArray:
+        return np.array(observations.repeats(metric).get(row, ()))
+
+    with np.errstate(divide="ignore", invalid="ignore"):
+        match name.split(" ", 1):
+            case ["log", "first"]:
+                return np.log(of(_FIRST))
+            case ["log", "step"]:
+                total, first = of(_E2EL), of(_FIRST)
+                return np.log(total - first) if len(total) == len(first) else np.empty(0)
+            case ["log", metric]:
+                return np.log(of(metric))
+    return of(name)
+
+
+def _column(name: str, observations: Observations) -> FloatArray:
+    match name.split(" ", 1):
+        case ["log", "first"]:
+            return np.log(observations.column(_FIRST))
+        case ["log", "step"]:
+            outputs = observations.grid.size_column(Role.OUTPUT_TOKENS)
+            with np.errstate(divide="ignore", invalid="ignore"):
+                step = _decoding(observations) / (outputs - 1)
+                return np.where((outputs > 1) & (step > 0), np.log(step), np.nan)
+        case ["log", metric]:
+            return np.log(observations.column(metric))
+    return observations.column(name)
+
+
+def _decoding(observations: Observations) -> FloatArray:
+    """Milliseconds from the first token to the last, (N,): the median of each repeat's own, as that of tpot is."""
+    totals, firsts = observations.repeats(_E2EL), observations.repeats(_FIRST)
+    result = np.full(len(observations.grid), np.nan)
+    for row, total in totals.items():
+        if len(first := firsts.get(row, ())) == len(total):
+            result[row] = statistics.median(map(operator.sub, total, first))
+        elif first:
+            result[row] = statistics.median(total) - statistics.median(first)
+    return result
+
+
+def _is_length_independent(values: FloatArray, observations: Observations) -> bool:
+    """Whether every run with several readings gave one and the same value for all of them."""
+    rows = np.flatnonzero(np.isfinite(values))
+    runs, counts = np.unique(observations.run_of[rows], return_counts=True)
+    several = rows[np.isin(observations.run_of[rows], runs[counts > 1])]
+    if not len(several):
+        return False
+    order = several[np.argsort(observations.run_of[several], kind="stable")]
+    same_run = observations.run_of[order][1:] == observations.run_of[order][:-1]
+    return bool(np.all(values[order][1:][same_run] == values[order][:-1][same_run]))

@@ -1,0 +1,91 @@
+"""What `simulate --json` writes: whole after every simulation, so that an equal call goes on where one ended.
+
+Contract: the file is at every moment as it was or as it will be, never in between (it is written beside, then renamed);
+what it holds is only ever added to; a simulation of another study, table or scoring is refused, never mixed in.
+One process at a time writes to a file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Final
+
+from planner.simulation.simulate import Replay, Task
+from planner.space.text import as_json
+from planner.space.types import StudyError
+
+__all__ = ["SimulationFile", "header"]
+
+# What must be equal for two runs to be of one simulation, and how to say so.
+_IDENTITY: Final = {"version": "version of sweepwise", "study_sha256": "study file", "table_sha256": "table",
+                    "options": "--at-cost or --stop-accuracy"}
+
+
+def header(name: str, study_file: str, replay: Replay, shares: Sequence[float], stop_accuracy: float) -> dict[str, Any]:
+    """What tells one simulation from another, and the size of its grid. study_file: its text."""
+    return {
+        "version": version("sweepwise"), "study": name,
+        "study_sha256": hashlib.sha256(study_file.encode()).hexdigest(),
+        "table_sha256": replay.recorded.runner.table.sha256,
+        "options": {"at_cost": list(shares), "stop_accuracy": stop_accuracy},
+        "grid_points": len(replay.recorded.grid), "full_cost": replay.full_cost,
+    }
+
+
+class SimulationFile:
+    """The runs of one simulation.
+
+    path: None keeps them in memory. tasks: those asked for now; the file may hold more, and keeps them.
+    Raises StudyError where the file holds another simulation.
+    """
+
+    def __init__(self, path: Path | None, header: dict[str, Any], tasks: Sequence[Task]) -> None:
+        self.path = path
+        self.tasks = tasks
+        self._header = as_json(header)
+        self._runs: dict[Task, list[dict[str, Any]]] = {}
+        for run in self._read():
+            self._runs.setdefault((run["strategy"], run["seed"]), []).append(run)
+
+    @property
+    def missing(self) -> list[Task]:
+        """The tasks that are not done yet."""
+        return [task for task in self.tasks if task not in self._runs]
+
+    def add(self, runs: list[dict[str, Any]]) -> None:
+        """Keep what one simulation gave: its entry for each target."""
+        self._runs[runs[0]["strategy"], runs[0]["seed"]] = as_json(runs)
+        if self.path is None:
+            return
+        beside = self.path.with_name(self.path.name + ".partial")
+        all_runs = self._answer(dict.fromkeys([*self.tasks, *self._runs]))
+        try:
+            beside.write_text(json.dumps(all_runs, indent=1) + "\n", encoding="utf-8")
+            beside.replace(self.path)
+        except OSError as error:
+            raise StudyError(f"--json: cannot write {self.path} ({error.strerror}); give another path") from error
+
+    def answer(self) -> dict[str, Any]:
+        """The form of `simulate --json`, with the runs of the tasks as far as they are done."""
+        return self._answer(self.tasks)
+
+    def _answer(self, tasks: Iterable[Task]) -> dict[str, Any]:
+        return {**self._header, "runs": [run for task in tasks for run in self._runs.get(task, [])]}
+
+    def _read(self) -> list[dict[str, Any]]:
+        if self.path is None or not self.path.exists():
+            return []
+        try:
+            held = json.loads(self.path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            held = None
+        if not (isinstance(held, dict) and isinstance(held.get("runs"), list)):
+            return []  # another command's answer, which every --json overwrites
+        if differs := [said for key, said in _IDENTITY.items() if self._header[key] != held.get(key)]:
+            raise StudyError(f"--json: {self.path} holds a simulation with another {differs[0]}; give another file, or "
+                             "delete that one to begin anew")
+        return list(held["runs"])

@@ -1,0 +1,73 @@
+"""What a runner may say beyond its contract: each a protocol of its own, none needed.
+
+All take the grid's points as columns: axis name → its values at all points, (N,).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol, TypeAlias, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from planner.space.grid import Grid
+from planner.space.types import FloatArray, Runner
+
+__all__ = ["Columns", "CountsAccelerators", "EstimatesCost", "NamesMetrics", "accelerators_of", "columns_of",
+           "estimated_seconds", "metrics_of"]
+
+Columns: TypeAlias = Mapping[str, NDArray[Any]]
+
+
+@runtime_checkable
+class CountsAccelerators(Protocol):
+    """A runner that counts the devices of all points at once."""
+
+    def accelerators_at(self, columns: Columns) -> FloatArray:
+        """`Runner.accelerators` of each point, (N,). Raises StudyError as that does."""
+        ...
+
+
+@runtime_checkable
+class NamesMetrics(Protocol):
+    """A runner that knows beforehand which metrics its runs give."""
+
+    def metrics(self) -> frozenset[str] | None:
+        """Every metric that a run may give; None where that is known only once one has run."""
+        ...
+
+
+@runtime_checkable
+class EstimatesCost(Protocol):
+    """A runner that can say, before any run, what one would take."""
+
+    def estimate_cost(self, columns: Columns) -> FloatArray | None:
+        """Seconds of a run at each point, engine start apart, (N,), above 0; only their ratios matter until runs have
+        been made. None where it cannot tell."""
+        ...
+
+
+def columns_of(grid: Grid) -> Columns:
+    """The points of a grid as columns."""
+    return {axis.name: grid.column(axis.name) for axis in grid.axes}
+
+
+def accelerators_of(runner: Runner, grid: Grid) -> FloatArray:
+    """Devices that a run of each grid point occupies, (N,)."""
+    if isinstance(runner, CountsAccelerators):
+        return np.asarray(runner.accelerators_at(columns_of(grid)), dtype=np.float64)
+    return np.array([runner.accelerators(grid.point(row)) for row in range(len(grid))], dtype=np.float64)
+
+
+def metrics_of(runner: Runner) -> frozenset[str] | None:
+    """The metrics that the runner's runs may give; None where it does not know, or does not say."""
+    return runner.metrics() if isinstance(runner, NamesMetrics) else None
+
+
+def estimated_seconds(runner: Runner, grid: Grid) -> FloatArray | None:
+    """Seconds of a run of each grid point as the runner estimates them, (N,); None where it does not."""
+    if not isinstance(runner, EstimatesCost):
+        return None
+    seconds = runner.estimate_cost(columns_of(grid))
+    return None if seconds is None else np.asarray(seconds, dtype=np.float64)

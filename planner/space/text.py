@@ -1,0 +1,45 @@
+"""Numbers, durations and points as a person reads them, and numbers as JSON has them."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from planner.space.types import Point
+
+__all__ = ["as_json", "duration", "percent", "point_text"]
+
+
+def duration(seconds: float) -> str:
+    """Seconds as a person says them: 8.3 s, 4 min 10 s, 2 h 05 min."""
+    if not math.isfinite(seconds):
+        return "unknown"
+    if seconds < 100:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 100:
+        return f"{minutes} min {rest:02d} s"
+    return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def percent(share: float) -> str:
+    """0.9512 → 95.1 %. An accuracy below 0, errors larger than the values, needs no digits."""
+    if share < 0:
+        return "below 0 %"
+    return f"{share * 100:.1f} %" if math.isfinite(share) else "–"
+
+
+def point_text(point: Point) -> str:
+    """A point on one line."""
+    return "  ".join(f"{name}={value}" for name, value in point.items())
+
+
+def as_json(value: Any) -> Any:
+    """Numbers as JSON has them: NaN and infinities become null."""
+    if isinstance(value, dict):
+        return {key: as_json(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [as_json(part) for part in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

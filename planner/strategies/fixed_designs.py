@@ -1,0 +1,162 @@
+"""Rivals that fix their runs beforehand, whatever these give: random, Latin hypercube, powers of two, all of them."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from scipy.stats import qmc
+
+from planner.ledger.observations import Observations
+from planner.models.cost import CostModel
+from planner.models.ensemble import SingleRegressor
+from planner.models.feasibility import probability_of_feasibility
+from planner.models.forest import RandomForest
+from planner.models.grid_model import GridModel, Prediction
+from planner.models.interpolation import interpolate
+from planner.space.grid import Grid
+from planner.space.types import Features, IntArray, Role, StudyError
+from planner.strategies.strategy import Posterior, StrategyContext, posterior_of, sweeps
+
+__all__ = ["FixedDesign", "GridPosterior", "PowersOfTwo", "forest_model", "full_design", "latin_hypercube",
+           "lhs_design",
+           "random_design", "random_forest_design"]
+
+_CHECKPOINT_SHARE = 0.125
+_LHS_POINTS = 512
+
+
+class GridPosterior:
+    """The half of a strategy that predicts, with `GridModel` and `CostModel`; who proposes is a subclass' matter."""
+
+    def __init__(self, context: StrategyContext, model: GridModel | None = None) -> None:
+        self.context = context
+        self._model = model or GridModel(context.grid, context.trajectory)
+        self._cost = CostModel(context.grid, context.accelerators)
+        self._next_checkpoint = 0
+
+    def posterior(self, observations: Observations) -> Posterior:
+        """The model's prediction of the rest."""
+        self._model.fit(observations)
+        self._cost.fit(observations)
+        return posterior_of(self._model, self._cost, observations, self.context.trajectory)
+
+    def is_due(self, observations: Observations) -> bool:
+        """Once the runs have grown by an eighth since the last look."""
+        due = observations.measured.any() and len(observations.runs) >= self._next_checkpoint
+        if due:
+            self._next_checkpoint = len(observations.runs) + max(1,
+                                                                 math.ceil(_CHECKPOINT_SHARE * len(observations.runs)))
+        return bool(due)
+
+    def price(self, row: int, observations: Observations) -> float:
+        """Rivals that choose without a look at prices do not learn them."""
+        return 0.0
+
+
+class FixedDesign(GridPosterior):
+    """Runs a list of rows in order."""
+
+    def __init__(self, context: StrategyContext, rows: IntArray, model: GridModel | None = None) -> None:
+        super().__init__(context, model)
+        self._rows = [int(row) for row in rows]
+        self._next = 0
+
+    def propose(self, observations: Observations) -> int | None:
+        """The first row of the list that is neither known nor pending."""
+        while self._next < len(self._rows) and observations.known[self._rows[self._next]]:
+            self._next += 1
+        # A pending row is not passed for good: the process that has it may die.
+        rest = (self._rows[i] for i in range(self._next, len(self._rows)))
+        return next((row for row in rest if not observations.known[row] and row not in observations.pending), None)
+
+
+class PowersOfTwo(FixedDesign):
+    """FMwork's rule: the batch axis at powers of two, every other axis whole, straight lines in between."""
+
+    def __init__(self, context: StrategyContext) -> None:
+        self._axis = _batch_axis(context.grid)
+        sizes = np.asarray(context.grid.column(self._axis), dtype=float)
+        powers = np.log2(np.maximum(sizes, 1))
+        rows = np.flatnonzero((sizes >= 1) & (powers == np.round(powers)))
+        if context.trajectory:
+            # With trajectories the longest run of each line measures the others.
+            position = context.grid.position(context.trajectory)
+            rows = rows[np.argsort(-context.grid.codes[rows, position], kind="stable")]
+        order = np.argsort(context.grid.engine[rows], kind="stable")
+        super().__init__(context, rows[order])
+
+    def is_due(self, observations: Observations) -> bool:
+        """Never: this rule has no estimate of its accuracy."""
+        return False
+
+    def posterior(self, observations: Observations) -> Posterior:
+        """Interpolations."""
+        values = {target: interpolate(observations, target, self._axis) for target in self.context.targets}
+        nothing = {target: np.full(len(observations.grid), np.nan) for target in values}
+        self._cost.fit(observations)
+        return Posterior(
+            Prediction(values, nothing, nothing, nothing), dict.fromkeys(values),
+            probability_of_feasibility(observations.grid, observations), *sweeps(self._cost, self.context.trajectory),
+        )
+
+
+def random_design(context: StrategyContext) -> FixedDesign:
+    """Every point once, in random order."""
+    return FixedDesign(context, _shuffled(context))
+
+
+def random_forest_design(context: StrategyContext) -> FixedDesign:
+    """Random points, predicted by a forest."""
+    return FixedDesign(context, _shuffled(context), forest_model(context))
+
+
+def forest_model(context: StrategyContext) -> GridModel:
+    """A grid model whose learners are forests."""
+
+    def make(features: Features) -> SingleRegressor:
+        return SingleRegressor(features, RandomForest(seed=context.seed))
+
+    return GridModel(context.grid, context.trajectory, make)
+
+
+def full_design(context: StrategyContext) -> FixedDesign:
+    """Every point, one start an engine; the longest runs first, since they measure the shorter points.
+
+    Otherwise in random order, so that a machine that drifts over hours puts no slope along an axis.
+    """
+    grid = context.grid
+    keys = [_shuffled(context), grid.engine]
+    if context.trajectory:
+        keys.insert(1, -grid.codes[:, grid.position(context.trajectory)])
+    return FixedDesign(context, np.lexsort(keys))
+
+
+def lhs_design(context: StrategyContext) -> FixedDesign:
+    """A Latin hypercube, then the rest at random."""
+    rng = np.random.default_rng(context.seed)
+    design = latin_hypercube(context.grid, _LHS_POINTS, rng)
+    rest = rng.permutation(len(context.grid))
+    return FixedDesign(context, np.concatenate([design, rest[~np.isin(rest, design)]]))
+
+
+def latin_hypercube(grid: Grid, count: int, rng: np.random.Generator) -> IntArray:
+    """Up to `count` distinct rows: Latin hypercube samples, each moved to the nearest grid point."""
+    sizes = np.array([len(axis.values) for axis in grid.axes])
+    unit = (grid.codes + 0.5) / sizes
+    design: dict[int, None] = {}
+    for sample in qmc.LatinHypercube(d=len(sizes), rng=rng).random(min(len(grid), count)):
+        design.setdefault(int(np.argmin(((unit - sample) ** 2).sum(axis=1))))
+    return np.array(list(design), dtype=np.int64)
+
+
+def _shuffled(context: StrategyContext) -> IntArray:
+    return np.random.default_rng(context.seed).permutation(len(context.grid)).astype(np.int64)
+
+
+def _batch_axis(grid: Grid) -> str:
+    for role in (Role.BATCH, Role.CONCURRENCY):
+        axis = grid.by_role(role)
+        if axis is not None:
+            return axis.name
+    raise StudyError("strategy powers_of_two: needs a batch axis; give one `role: batch` or `role: concurrency`")

@@ -1,0 +1,61 @@
+"""The least certain point for its price: what `choose_batch` would be if it looked at each candidate alone.
+
+Notation as in planner.acquisition.variance_reduction; gain(c) = Σ_q w_q(c) k_q(c, c) (uncertainty sampling, D. MacKay,
+Neural Computation 4, 1992), where that module sums k_q(u, c)² over the unmeasured grid.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from planner.acquisition.variance_reduction import sample
+from planner.ledger.observations import Observations
+from planner.models.cost import CostModel
+from planner.models.grid_model import GridModel
+from planner.space.types import FloatArray
+from planner.strategies.greedy_batch import Candidates, choose_greedily
+
+__all__ = ["choose_uncertain"]
+
+_CANDIDATES = 600
+
+
+@dataclass(eq=False)
+class _Variance:
+    """Posterior covariance (n, n) of one quantity, and its weight at each candidate (n,)."""
+
+    covariance: FloatArray
+    weights: FloatArray
+    noise: float
+
+    def of_each(self) -> FloatArray:
+        utility: FloatArray = self.weights * np.maximum(np.diagonal(self.covariance), 0.0)
+        return utility
+
+    def choose(self, c: int) -> None:
+        column = self.covariance[:, c]
+        noisy = max(float(column[c]), 0.0) + self.noise**2 + 1e-12
+        self.covariance = self.covariance - np.outer(column / noisy, column)
+
+
+def choose_uncertain(
+    model: GridModel, cost: CostModel, observations: Observations, feasibility: FloatArray, size: int,
+    rng: np.random.Generator,
+) -> list[int]:
+    """A Chooser (planner.acquisition.variance_reduction): up to `size` grid rows to run next.
+
+    feasibility: probability that each point can run, (N,).
+    """
+    rows = sample(observations.open_rows, _CANDIDATES, rng)
+    if not len(rows):
+        return []
+    weights, variances = model.weights(rows), []
+    for name, regressor in model.regressors_.items():
+        covariance = regressor.covariance(rows, rows) if name in weights else None
+        if covariance is not None:
+            variances.append(_Variance(covariance, weights[name], regressor.noise_))
+    start = cost.start_seconds()[rows] * cost.devices[rows]
+    candidates = Candidates(rows, model.grid.engine[rows], cost.price(rows), start, feasibility[rows])
+    return choose_greedily(candidates, variances, size, observations.current_engine)

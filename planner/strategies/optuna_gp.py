@@ -1,0 +1,83 @@
+"""The rival `optuna_gp`: Optuna's GPSampler proposes, our own grid model predicts.
+
+GPSampler optimises: it looks for the best values of the targets (all of them, by expected hypervolume improvement,
+where there are several), which is another aim than to know the whole grid; it is what a user of Optuna has at hand.
+A run is a trial, a failed run a failed trial. What it asks for is moved to the nearest point not yet measured.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from planner.ledger.observations import Observations
+from planner.space.metrics import higher_is_better
+from planner.space.types import FloatArray, Status
+from planner.strategies.fixed_designs import GridPosterior
+from planner.strategies.strategy import StrategyContext
+from planner.strategies.unit_cube import unit_cube
+
+__all__ = ["OptunaGp"]
+
+
+class OptunaGp(GridPosterior):
+    """See the module. A study is made anew from the runs each time, so that the same runs give the same answer."""
+
+    def __init__(self, context: StrategyContext) -> None:
+        super().__init__(context)
+        self._cube = unit_cube(context.grid)
+        self._sizes = [f"x{i}" for i in range(self._cube.numeric.shape[1])]
+        self._categories = [f"c{i}" for i in range(len(self._cube.levels))]
+        self._space: dict[str, BaseDistribution] = {
+            **{name: FloatDistribution(0, 1) for name in self._sizes},
+            **{name: CategoricalDistribution(range(levels))
+               for name, levels in zip(self._categories, self._cube.levels, strict=True)},
+        }
+
+    def propose(self, observations: Observations) -> int | None:
+        """The open row nearest to what the sampler asks for; another category is as far as an axis' other end."""
+        rows = observations.open_rows
+        if not len(rows):
+            return None
+        wish = self._wish(observations)
+        numeric = np.array([wish[name] for name in self._sizes], dtype=float)
+        category = np.array([wish[name] for name in self._categories], dtype=int)
+        distance = ((self._cube.numeric[rows] - numeric) ** 2).sum(axis=1)
+        return int(rows[np.argmin(distance + (self._cube.category[rows] != category).sum(axis=1))])
+
+    def _wish(self, observations: Observations) -> dict[str, float]:
+        seed = int(np.random.default_rng([self.context.seed, len(observations.runs)]).integers(2**31))
+        directions = [StudyDirection.MAXIMIZE if higher_is_better(target) else StudyDirection.MINIMIZE
+                      for target in self.context.targets]
+        values = np.column_stack([observations.column(target) for target in self.context.targets])
+        with _hushed():
+            study = optuna.create_study(directions=directions, sampler=optuna.samplers.GPSampler(seed=seed))
+            study.add_trials([self._trial(row, run.measurement.status is Status.OK, values[row])
+                              for run in observations.runs if (row := observations.grid.find(run.point)) is not None])
+            wish: dict[str, float] = study.ask(self._space).params
+        return wish
+
+    def _trial(self, row: int, ran: bool, values: FloatArray) -> FrozenTrial:
+        params = {**dict(zip(self._sizes, self._cube.numeric[row].tolist(), strict=True)),
+                  **dict(zip(self._categories, self._cube.category[row].tolist(), strict=True))}
+        # Optuna has no trial with some of its values: one whose target is undefined at its point does not count.
+        if ran and np.isfinite(values).all():
+            return create_trial(params=params, distributions=self._space, values=values.tolist())
+        return create_trial(state=TrialState.FAIL, params=params, distributions=self._space)
+
+
+@contextmanager
+def _hushed() -> Iterator[None]:
+    """Without Optuna's remarks on studies created and packages that would be faster."""
+    before = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    try:
+        yield
+    finally:
+        optuna.logging.set_verbosity(before)

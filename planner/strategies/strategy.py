@@ -1,0 +1,108 @@
+"""The contract of a strategy: it chooses the next run and predicts the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from planner.evaluation.estimate import Estimate, estimate_accuracy
+from planner.ledger.observations import Observations
+from planner.models.cost import CostModel
+from planner.models.feasibility import probability_of_feasibility
+from planner.models.grid_model import GridModel, Prediction
+from planner.space.grid import Grid
+from planner.space.types import FloatArray, IntArray
+from planner.tables.recorded_grid import Sweep
+
+__all__ = ["Posterior", "Strategy", "StrategyContext", "cover", "posterior_of", "sweeps"]
+
+
+@dataclass(frozen=True, eq=False)
+class StrategyContext:
+    """What a strategy may know before anything is measured.
+
+    trajectory: the axis along which a run also measures every smaller value, or None.
+    accelerators: devices that a run of each point occupies, (N,).
+    """
+
+    grid: Grid
+    targets: tuple[str, ...]
+    trajectory: str | None
+    accelerators: FloatArray
+    seed: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Posterior:
+    """What a strategy makes of what was measured.
+
+    accuracy: estimated accuracy by target, None where it cannot be told.
+    success: probability that each point can run, (N,).
+    plain: the plain sweep, every point a run of its own; longest: the smartest full sweep, where a run measures
+    every shorter point too, None where runs do not.
+    """
+
+    prediction: Prediction
+    accuracy: Mapping[str, Estimate | None]
+    feasibility: FloatArray
+    plain: Sweep
+    longest: Sweep | None = None
+
+
+class Strategy(Protocol):
+    """Chooses points and predicts the others.
+
+    Contract: `propose` returns the grid row to run next, one that is neither known nor pending, or None where
+    its design is finished or nothing is left; it may be asked again after a failure. `posterior` needs at least one
+    measured point and changes nothing that `propose` decides. Both see the truth only through `observations`, and give
+    the same answers for the same seed and the same runs.
+    """
+
+    def propose(self, observations: Observations) -> int | None:
+        """The next row."""
+        ...
+
+    def posterior(self, observations: Observations) -> Posterior:
+        """Predictions for the whole grid."""
+        ...
+
+    def is_due(self, observations: Observations) -> bool:
+        """Whether `posterior` is worth its time now: the strategy is about to learn anew, or has seen much more."""
+        ...
+
+    def price(self, row: int, observations: Observations) -> float:
+        """Accelerator-seconds that a run at `row` is expected to cost, engine start included; 0 where unknown."""
+        ...
+
+
+def cover(grid: Grid, trajectory: str | None, row: int, observations: Observations) -> IntArray:
+    """The rows that a run at `row` measures: itself and, along the trajectory, every smaller one not yet known."""
+    if trajectory is None:
+        return np.array([row])
+    smaller = grid.shorter(trajectory, row)
+    return np.append(smaller[~observations.known[smaller]], row)
+
+
+def posterior_of(model: GridModel, cost: CostModel, observations: Observations, trajectory: str | None) -> Posterior:
+    """What a model and a cost model, both fitted to `observations`, make of it."""
+    feasibility = probability_of_feasibility(observations.grid, observations)
+    accuracy = estimate_accuracy(model, ~observations.known, feasibility)
+    return Posterior(model.predict(), accuracy, feasibility, *sweeps(cost, trajectory, feasibility))
+
+
+def sweeps(
+    cost: CostModel, trajectory: str | None, feasibility: FloatArray | None = None
+) -> tuple[Sweep, Sweep | None]:
+    """The plain sweep, and the sweep of the longest runs alone where there are trajectories.
+
+    success: probability that each point can run, (N,); every one does where it is not given."""
+    grid = cost.grid
+    if trajectory is None:
+        return cost.sweep(feasibility=feasibility), None
+    codes, lines = grid.codes[:, grid.position(trajectory)], grid.lines(trajectory)
+    order = np.lexsort((-codes, lines))
+    longest = order[np.unique(lines[order], return_index=True)[1]]
+    return cost.sweep(feasibility=feasibility), cost.sweep(longest, feasibility)

@@ -1,0 +1,112 @@
+"""A recorded table matched to a study's grid, once, and priced; and the contract of a runner that replays one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Protocol, Self, runtime_checkable
+
+import numpy as np
+
+from planner.space.grid import Grid
+from planner.space.types import FloatArray, IntArray, Runner, RunnerContext
+from planner.tables.load import TableSettings
+from planner.tables.recorded import RecordedTable
+
+__all__ = ["GridSource", "RecordedGrid", "RecordedRunner", "Sweep"]
+
+
+@runtime_checkable
+class GridSource(Protocol):
+    """A class of runners whose grid is a recorded table: the points that have a row, and no others."""
+
+    @classmethod
+    def recorded(cls, config: Any, context: RunnerContext) -> RecordedTable:
+        """The table that the settings name; an axis of no values takes the table's. Raises StudyError."""
+        ...
+
+
+@runtime_checkable
+class RecordedRunner(Runner, Protocol):
+    """A runner that replays a recorded table: the truth is known, and costs are those of another day.
+
+    Contract: that of `Runner`; `recorded` gives the table before the runner is built; `table` never changes;
+    `reseeded` shares the table and forgets the engine.
+    """
+
+    @classmethod
+    def recorded(cls, config: Any, context: RunnerContext) -> RecordedTable:
+        """See GridSource."""
+        ...
+
+    @property
+    def table(self) -> RecordedTable:
+        """What is replayed: the truth, for simulations and evaluations only."""
+        ...
+
+    @property
+    def settings(self) -> TableSettings:
+        """What of the table is used, and what a run of it costs."""
+        ...
+
+    def reseeded(self, seed: int) -> Self:
+        """The same recording, drawn from with another seed."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """Wall seconds and accelerator-seconds of a sweep: predicted, and the ends of a 90 % interval (equal to it where
+    the sweep was measured).
+
+    starts_s, starts_cost: the part of them that starting engines takes.
+    """
+
+    seconds: tuple[float, ...]
+    cost: tuple[float, ...]
+    starts_s: float = 0.0
+    starts_cost: float = 0.0
+
+
+@dataclass(frozen=True, eq=False)
+class RecordedGrid:
+    """The recording of a grid's points. Arrays are (N,) over the grid."""
+
+    grid: Grid
+    runner: RecordedRunner
+
+    @cached_property
+    def rows(self) -> IntArray:
+        """The number of each grid point in the table."""
+        table = self.runner.table
+        return np.array([table.find(self.grid.point(row)) for row in range(len(self.grid))], dtype=np.int64)
+
+    @property
+    def accelerators(self) -> FloatArray:
+        """Devices that a run of each point occupied."""
+        devices: FloatArray = self.runner.table.accelerators[self.rows]
+        return devices
+
+    @cached_property
+    def plain_seconds(self) -> FloatArray:
+        """Seconds of a run of each point alone, its repeats and overhead included, engine start apart; failed points
+        too."""
+        table, settings = self.runner.table, self.runner.settings
+        # A run takes as many rows as there are, where there are fewer than repeats.
+        repeats = np.minimum(np.bincount(table.point, minlength=len(table))[self.rows], settings.repeats)
+        seconds: FloatArray = table.plain_seconds[self.rows] * repeats + settings.run_overhead_s
+        return seconds
+
+    @cached_property
+    def plain_sweep(self) -> Sweep:
+        """Every point a run of its own, and one start of each engine configuration, as measured."""
+        start, devices, seconds = self.runner.settings.engine_start_s, self.accelerators, self.plain_seconds
+        first = np.unique(self.grid.engine, return_index=True)[1]
+        starts_s, starts_cost = start * len(first), float(start * devices[first].sum())
+        return Sweep((float(seconds.sum()) + starts_s,) * 3, (float((seconds * devices).sum()) + starts_cost,) * 3,
+                     starts_s, starts_cost)
+
+    def truth(self, metric: str) -> FloatArray:
+        """A metric at each point: NaN where the point failed or it is undefined. Raises KeyError."""
+        values: FloatArray = self.runner.table.truth(metric)[self.rows]
+        return values

@@ -1,0 +1,46 @@
+"""A report as Markdown for a pull request: words and tables, no pictures."""
+
+from __future__ import annotations
+
+import re
+
+from planner.analysis.report import Report
+from planner.views.page.words import Table, headline, paragraphs, tables
+
+__all__ = ["markdown"]
+
+_SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~&!])")
+
+
+def markdown(report: Report) -> str:
+    """The summary, the four figures, and the tables that a reviewer asks for."""
+    found, said = tables(report), paragraphs(report)
+    parts = [f"## {_text(report.study.name)}: sweepwise report", _text(said["summary"]),
+             _table(Table(("", "", ""), [(one.label, one.value, "; ".join(one.notes)) for one in headline(report)]))]
+    titles = {"accuracy": "Accuracy on the points not measured", "gains": "Gain over the plain sweep",
+              "spending": "Where the time went", "failures": "Runs that failed"}
+    for name, title in titles.items():
+        if found[name].rows:
+            parts += [f"### {title}", _table(found[name])]
+    if report.provenance.fingerprint:
+        parts += ["### Measured under", _table(found["fingerprint"])]
+    versions = ", ".join(f"{name} {number}" for name, number in found["versions"].rows)
+    parts += ["### Reproduce this", _code("\n".join(report.provenance.commands)), f"With {_text(versions)}."]
+    return "\n\n".join(parts) + "\n"
+
+
+def _table(table: Table) -> str:
+    lines = [table.head, ["---"] * len(table.head), *table.rows]
+    written = (" | ".join(cell if cell == "---" else _text(cell) for cell in line) for line in lines)
+    return "\n".join(f"| {line} |" for line in written)
+
+
+def _text(text: str) -> str:
+    """What a person wrote, as text: no markup of theirs, no line breaks."""
+    return _SPECIAL.sub(r"\\\1", " ".join(text.split()))
+
+
+def _code(text: str) -> str:
+    """A block that its text cannot end."""
+    fence = "`" * max(3, 1 + max((len(run) for run in re.findall("`+", text)), default=0))
+    return f"{fence}console\n{text}\n{fence}"

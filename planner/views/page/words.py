@@ -1,0 +1,200 @@
+"""A report in words and tables, the same for a page and for Markdown."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from planner.analysis.report import Accuracy, Report
+from planner.analysis.spending import failures
+from planner.space.text import duration, percent, point_text
+from planner.views.terminal import never_run
+
+__all__ = ["Large", "Table", "headline", "paragraphs", "spending_parts", "tables"]
+
+_MOST_REASONS: Final = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Large:
+    """One of the four figures at the top."""
+
+    label: str
+    value: str
+    notes: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Rows of text under headings."""
+
+    head: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
+def headline(report: Report) -> list[Large]:
+    """What was asked, what it cost, what it would have cost, how accurate the rest is."""
+    observations = report.observations
+    failed = f", {observations.failures:,} of them failed" if observations.failures else ""
+    money = report.money(observations.spent)
+    return [
+        Large("asked for", f"{len(observations.grid):,} points", [_asked(report)]),
+        Large("spent", duration(observations.spent), [
+            f"{observations.finished:,} runs{failed}; {int(observations.measured.sum()):,} points measured",
+            *([f"${money:,.2f} at the price given"] if money is not None else [])]),
+        Large("the plain sweep", duration(report.plain[0]), _plain_notes(report)),
+        _accuracy(report),
+    ]
+
+
+def paragraphs(report: Report) -> dict[str, str]:
+    """Sentences by where they stand."""
+    rates = report.rates
+    beyond = int((~report.observations.known & (report.posterior.feasibility < 0.5)).sum())
+    return {
+        "summary": _summary(report),
+        "tradeoff": f"Left out: {rates}." if isinstance(rates, str) else f"{rates.how}.",
+        "failing": f"{beyond:,} points that no run has tried are expected to fail (probability above one half).",
+        "curve": _curve(report),
+        "kind": "true" if any(one.kind == "true" for one in report.accuracies) else "estimated",
+    }
+
+
+def tables(report: Report) -> dict[str, Table]:
+    """By name; a table without rows has nothing to say."""
+    return {
+        "accuracy": _accuracy_table(report), "gains": _gains_table(report), "failures": _failure_table(report),
+        "spending": Table(("spent on", "accelerator time", "share"), [
+            (name, duration(seconds), percent(seconds / report.spending.total)) for name, seconds in
+            spending_parts(report)]),
+        "fingerprint": Table(("key", "value"), sorted(report.provenance.fingerprint.items())),
+        "versions": Table(("package", "version"), list(report.provenance.versions.items())),
+    }
+
+
+def spending_parts(report: Report) -> list[tuple[str, float]]:
+    """What time went to, without the kinds that took none."""
+    spent = report.spending
+    parts = [("measuring", spent.measuring), ("engine starts", spent.starts), ("warm-up and overhead", spent.warmup),
+             ("failed runs", spent.lost), ("planning", spent.planning)]
+    return [(name, seconds) for name, seconds in parts if seconds > 0]
+
+
+def _asked(report: Report) -> str:
+    stop = report.study.spec.stop
+    cost = stop.cost_limit
+    limits = [f"{percent(stop.accuracy)} accuracy"] if stop.accuracy is not None else []
+    if cost is not None and cost.kind == "share":
+        limits.append(f"{cost.amount * 100:g} % of the sweep's cost")
+    elif cost is not None:
+        limits.append(f"${cost.amount:g}" if cost.kind == "money" else duration(cost.amount))
+    limits += [f"{stop.trials:,} runs"] if stop.trials is not None else []
+    return "until " + ", or ".join(limits) if limits else "until 95.0 % accuracy"
+
+
+def _plain_notes(report: Report) -> list[str]:
+    _, low, high = report.plain
+    gain = report.savings.resource
+    if not report.savings.estimated:
+        return [f"as measured; {gain.value:.1f}× what was spent"]
+    return [f"estimated: {gain.value:.1f}× what was spent", f"90 % interval {duration(low)} to {duration(high)}"]
+
+
+def _accuracy(report: Report) -> Large:
+    if report.observations.known.all():
+        return Large("accuracy of the rest", "–", ["every point was measured; nothing is predicted"])
+    worst = report.worst
+    if worst is None or worst.value is None:
+        missing = ", ".join(one.target for one in report.accuracies if one.value is None)
+        return Large("accuracy of the rest", "unknown", [f"too few runs to estimate it for {missing}"])
+    several = f", the least accurate of {len(report.accuracies)} targets" if len(report.accuracies) > 1 else ""
+    notes = [f"{worst.target}{several}", *_interval(worst)]
+    return Large(f"{worst.kind} accuracy of the rest", percent(worst.value), notes)
+
+
+def _interval(one: Accuracy) -> list[str]:
+    if one.estimated is None or one.low is None or one.high is None:
+        return ["no estimate without truth: too few runs"]
+    ends = f"90 % interval {percent(one.low)} to {percent(one.high)}"
+    return [ends] if one.kind == "estimated" else [f"estimated without truth: {percent(one.estimated)}, {ends}"]
+
+
+def _how_known(one: Accuracy) -> str:
+    if one.kind == "true" or one.low is None or one.high is None:
+        return "true: checked against a measured grid"
+    return f"estimated; 90 % interval {percent(one.low)} to {percent(one.high)}"
+
+
+def _summary(report: Report) -> str:
+    observations, gain = report.observations, report.savings.resource
+    said = [f"{observations.finished:,} runs measured {int(observations.measured.sum()):,} of "
+            f"{len(observations.grid):,} grid points in "
+            f"{duration(observations.spent)} of accelerator time."]
+    how = "measured" if not report.savings.estimated else (
+        f"estimated; 90 % interval {duration(report.plain[1])} to {duration(report.plain[2])}")
+    said.append(f"Measuring every point by itself costs {duration(report.plain[0])} ({how}), "
+                f"{gain.value:.1f} times as much.")
+    worst = report.worst
+    if worst is not None and worst.value is not None and not observations.known.all():
+        said.append(f"Its predictions of the other points are {percent(worst.value)} accurate for {worst.target}"
+                    f"{', the least accurate target' if len(report.accuracies) > 1 else ''} ({_how_known(worst)}).")
+    if unknown := never_run(observations):
+        said.append(f"{unknown[0].upper()}{unknown[1:]}.")
+    return " ".join(said)
+
+
+def _curve(report: Report) -> str:
+    said = "Accuracy of the least accurate target on the points not yet measured, over what had been spent."
+    if any(curve.strategy != "sweepwise" for curve in report.curves):
+        said += (" Other strategies are played on the recorded grid: random and Latin hypercube points with our model, "
+                 "two seeds each; powers of two of the batch axis with straight lines between them.")
+    return said
+
+
+def _accuracy_table(report: Report) -> Table:
+    head = ["target", "estimated accuracy", "90 % interval", "noise allows"]
+    scores = report.evaluation.scores if report.evaluation else {}
+    if scores:
+        head += ["true accuracy", "median error", "95 % of errors below", "inside 90 % interval"]
+    rows = []
+    for one in report.accuracies:
+        row = [one.target, *([percent(one.estimated), f"{percent(one.low)} to {percent(one.high)}",
+                              f"about {percent(one.ceiling)}"]
+                             if one.estimated is not None and one.low is not None and one.high is not None
+                             and one.ceiling is not None else ["–", "too few runs", "–"])]
+        if one.target in scores:
+            found = scores[one.target]
+            row += [percent(number) for number in
+                    (found.accuracy, found.median_ape, found.p95_ape, found.coverage90)]
+        rows.append(row)
+    return Table(head, [] if report.observations.known.all() else rows)
+
+
+def _gains_table(report: Report) -> Table:
+    found = report.savings
+    label = "estimated" if found.estimated else "measured"
+    rows = [("experiments_gain", f"{found.experiments:.1f}×", "points for each run")]
+    for name, gain in (("time_gain", found.time), ("resource_gain", found.resource),
+                       ("over longest runs only", found.longest)):
+        if gain is not None:
+            ends = f"estimated, 90 % interval {gain.low:.1f} to {gain.high:.1f}" if gain.low != gain.high else label
+            rows.append((name, f"{gain.value:.1f}×", ends))
+    return Table(("meta-metric", "gain", "how it is known"), rows)
+
+
+def _failure_table(report: Report) -> Table:
+    failed = failures(report.observations)
+    counts = Counter(run.measurement.reason or "no reason given" for run in failed)
+    first = {run.measurement.reason or "no reason given": run for run in reversed(failed)}
+    rows = [(reason, f"{count:,}", point_text(first[reason].point), duration(float(np.sum([
+        run.measurement.cost.accelerator_seconds for run in failed
+        if (run.measurement.reason or "no reason given") == reason]))))
+        for reason, count in counts.most_common(_MOST_REASONS)]
+    if len(counts) > _MOST_REASONS:
+        rest = sum(counts.values()) - sum(count for _, count in counts.most_common(_MOST_REASONS))
+        rows.append((f"{len(counts) - _MOST_REASONS} other reasons", f"{rest:,}", "", ""))
+    return Table(("reason", "runs", "for example at", "cost"), rows)

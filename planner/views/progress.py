@@ -1,0 +1,166 @@
+"""The live view of a running study."""
+
+from __future__ import annotations
+
+import math
+import time
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.panel import Panel
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from planner.campaign.loop import Observer
+from planner.campaign.stopping import Limits
+from planner.evaluation.estimate import Estimate
+from planner.ledger.observations import Observations, Run
+from planner.space.text import duration, percent, point_text
+from planner.space.types import Point, Status
+from planner.strategies.strategy import Posterior
+
+__all__ = ["Progress"]
+
+
+class Progress(Observer):
+    """A live view in a terminal; a plain line for each look elsewhere. Use it as a context manager."""
+
+    def __init__(self, console: Console, limits: Limits, grid_points: int, quiet: bool = False) -> None:
+        self._console = console
+        self._limits = limits
+        self._grid_points = grid_points
+        self._quiet = quiet
+        self._live: Live | None = None
+        self._point: Point | None = None
+        self._posterior: Posterior | None = None
+        self._observations: Observations | None = None
+        self._checkpoints: list[tuple[float, float]] = []
+        self._notes: list[str] = []
+        self._began = time.monotonic()
+
+    def __enter__(self) -> Progress:
+        if self._console.is_terminal and not self._quiet:
+            self._live = Live(get_renderable=self._view, console=self._console, refresh_per_second=4)
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._live is not None:
+            self._live.stop()
+
+    def note(self, text: str) -> None:
+        """Say something beside the figures."""
+        self._notes = [text]
+        if self._live is None and not self._quiet:
+            self._console.print(text, soft_wrap=True)
+
+    def started(self, point: Point, observations: Observations) -> None:
+        """Shows what is being measured."""
+        self._point, self._observations = point, observations
+
+    def finished(self, run: Run, observations: Observations) -> None:
+        """Counts the run; a failed one is said at once."""
+        self._point, self._observations = None, observations
+        if run.measurement.status is Status.FAILED:
+            self.note(f"run {run.number} failed: {run.measurement.reason[:160]}")
+        elif self._live is None and not self._quiet:
+            self._console.print(self._line(run, observations), soft_wrap=True)
+
+    def checkpoint(self, posterior: Posterior, observations: Observations) -> None:
+        """Shows the estimated accuracy."""
+        self._posterior, self._observations = posterior, observations
+        worst = _worst(posterior)
+        if worst is not None:
+            self._checkpoints.append((observations.spent, 1 - worst.low))
+        if self._live is None and not self._quiet:
+            parts = [f"{t} {percent(e.estimated)}" for t, e in posterior.accuracy.items() if e is not None]
+            if parts:
+                self._console.print(f"estimated accuracy: {', '.join(parts)}", soft_wrap=True)
+
+    def _line(self, run: Run, observations: Observations) -> str:
+        cost = run.measurement.cost
+        start = f" (engine start {duration(cost.start_s)})" if cost.start_s else ""
+        return (f"run {run.number}: {point_text(run.point)} · {duration(cost.seconds)}{start} · "
+                f"{observations.measured.sum()} of {self._grid_points} points · {duration(observations.spent)} spent")
+
+    def _view(self) -> RenderableType:
+        observations = self._observations
+        if observations is None:
+            return Panel("starting …", title="sweepwise", title_align="left")
+        rows: list[RenderableType] = [self._figures(observations), *self._bars(observations)]
+        doing = point_text(self._point) if self._point else "planning"
+        rows.append(Text(f"measuring  {doing}", overflow="ellipsis", no_wrap=True))
+        rows += [Text(note, style="yellow", overflow="ellipsis", no_wrap=True) for note in self._notes]
+        return Panel(Group(*rows), title="sweepwise", title_align="left", subtitle="Ctrl-C stops after the run in hand",
+                     subtitle_align="left")
+
+    def _figures(self, observations: Observations) -> Text:
+        failed = f" ({observations.failures} failed)" if observations.failures else ""
+        share = observations.measured.sum() / self._grid_points
+        return Text(
+            f"{observations.finished} runs{failed} · {observations.measured.sum()} of "
+            f"{self._grid_points} points measured "
+            f"({percent(share)}) · running for {duration(time.monotonic() - self._began)} · "
+            f"time left {self._time_left(observations)}"
+        )
+
+    def _bars(self, observations: Observations) -> list[RenderableType]:
+        grid = Table.grid(padding=(0, 2))
+        ceiling = self._limits.ceiling(self._posterior.plain.cost[0] if self._posterior else None)
+        if ceiling:
+            grid.add_row("cost", ProgressBar(ceiling, min(observations.spent, ceiling), width=30),
+                         f"{duration(observations.spent)} of {duration(ceiling)}")
+        else:
+            grid.add_row("cost", "", duration(observations.spent))
+        if self._limits.trials:
+            grid.add_row("runs", ProgressBar(self._limits.trials, observations.finished, width=30),
+                         f"{observations.finished} of {self._limits.trials}")
+        for target, estimate in (self._posterior.accuracy if self._posterior else {}).items():
+            if estimate is None:
+                grid.add_row(target, "", "too few runs to estimate")
+                continue
+            grid.add_row(
+                target, ProgressBar(1.0, max(0.0, estimate.estimated), width=30),
+                f"estimated {percent(estimate.estimated)} ({percent(estimate.low)} … {percent(estimate.high)})"
+                + self._wanted(estimate))
+        return [grid]
+
+    def _wanted(self, estimate: Estimate) -> str:
+        goal = self._limits.accuracy
+        if goal is None:
+            return ""
+        noise = f"; noise allows about {percent(estimate.ceiling)}" if estimate.forbids(goal) else ""
+        return f", asked for {percent(goal)}{noise}"
+
+    def _time_left(self, observations: Observations) -> str:
+        """From the budget, or from how the error has been falling (error ∝ cost^−α between looks)."""
+        elapsed = time.monotonic() - self._began
+        if observations.spent <= 0 or elapsed <= 0:
+            return "unknown yet"
+        left = [cost for cost in (self._cost_to_budget(observations),
+                                  self._cost_to_accuracy(observations)) if cost is not None]
+        return f"about {duration(max(0.0, min(left)))}" if left else "unknown yet"
+
+    def _cost_to_budget(self, observations: Observations) -> float | None:
+        ceiling = self._limits.ceiling(self._posterior.plain.cost[0] if self._posterior else None)
+        left = [] if ceiling is None else [ceiling - observations.spent]
+        if self._limits.trials and observations.finished:
+            left.append((self._limits.trials - observations.finished) * observations.spent / observations.finished)
+        return min(left) if left else None
+
+    def _cost_to_accuracy(self, observations: Observations) -> float | None:
+        if self._limits.accuracy is None or len(self._checkpoints) < 2:
+            return None
+        (cost0, error0), (cost1, error1) = self._checkpoints[max(0, len(self._checkpoints) - 5)], self._checkpoints[-1]
+        if error1 <= 1 - self._limits.accuracy:
+            return 0.0
+        if cost1 <= cost0 or error1 >= error0:
+            return None
+        slope = math.log(error0 / error1) / math.log(cost1 / cost0)
+        return float(cost1 * (error1 / (1 - self._limits.accuracy)) ** (1 / slope) - observations.spent)
+
+
+def _worst(posterior: Posterior) -> Estimate | None:
+    known = [estimate for estimate in posterior.accuracy.values() if estimate is not None]
+    return min(known, key=lambda e: e.low, default=None)

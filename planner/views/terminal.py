@@ -1,0 +1,167 @@
+"""What a person sees: the progress of a run, and tables that say one thing each."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Hashable, Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from planner.evaluation.estimate import Estimate
+from planner.evaluation.gains import Gain, Gains
+from planner.ledger.observations import Observations
+from planner.space.text import duration, percent, point_text
+from planner.views.listing import Listing
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from planner.analysis.evaluation_report import EvaluationReport
+
+__all__ = ["accuracy_table", "evaluation_table", "frame_table", "gains_table", "never_run", "runs_table"]
+
+_DRIFT = 0.05  # of log(now / then) at the median control: more than repeats differ by
+
+
+def accuracy_table(estimates: dict[str, Estimate | None]) -> Table:
+    """Estimated accuracy of each target, labelled as such."""
+    table = Table(title="Estimated accuracy on the points not measured", title_justify="left", box=None)
+    for column in ("target", "estimated", "90 % interval", "noise allows"):
+        table.add_column(column, justify="left" if column == "target" else "right")
+    for target, estimate in estimates.items():
+        if estimate is None:
+            table.add_row(target, "–", "too few runs", "")
+        else:
+            table.add_row(target, percent(estimate.estimated), f"{percent(estimate.low)} … {percent(estimate.high)}",
+                          f"about {percent(estimate.ceiling)}")
+    return table
+
+
+def never_run(observations: Observations) -> str:
+    """Which categories nothing is known of, in words; empty where each has been measured."""
+    grid = observations.grid
+    parts = []
+    for name, values in observations.never_run().items():
+        total = len(np.unique(grid.codes[:, grid.position(name)]))
+        parts.append(f"{len(values)} of {total} values of {name}, such as {values[0]}")
+    return f"no run has succeeded yet at {' and at '.join(parts)}: little can be said of them" if parts else ""
+
+
+def gains_table(gains: Gains, spent: float, plain: float) -> Table:
+    """The bargain: what was saved against measuring every point by itself."""
+    label = "estimated" if gains.estimated else "measured"
+    table = Table(title=f"Gain over the plain sweep ({label})", title_justify="left", box=None)
+    for column in ("meta-metric", "gain", "90 % interval"):
+        table.add_column(column, justify="left" if column == "meta-metric" else "right")
+    table.add_row("experiments_gain", f"{gains.experiments:.1f}×", "")
+    table.add_row("time_gain", *_gain(gains.time))
+    table.add_row("resource_gain", *_gain(gains.resource))
+    if gains.longest is not None:
+        table.add_row("… over longest runs only", *_gain(gains.longest))
+    table.caption = f"spent {duration(spent)} of accelerator time; the plain sweep: {duration(plain)} ({label})"
+    table.caption_justify = "left"
+    return table
+
+
+def _gain(gain: Gain) -> tuple[str, str]:
+    return f"{gain.value:.1f}×", f"{gain.low:.1f} … {gain.high:.1f}" if gain.low != gain.high else ""
+
+
+def runs_table(observations: Observations, discarded: dict[int, str]) -> Table:
+    """Every run: what, how it ended, what it cost. Discarded ones are named below."""
+    table = Table(box=None, title="Runs", title_justify="left")
+    for column in ("run", "point", "status", "points", "cost"):
+        table.add_column(column, overflow="fold")
+    for run in observations.runs:
+        measurement = run.measurement
+        reason = f": {measurement.reason}" if measurement.reason else ""
+        table.add_row(str(run.number), point_text(run.point), measurement.status.value + reason,
+                      str(len(measurement.readings)), duration(measurement.cost.accelerator_seconds))
+    if discarded:
+        table.caption = "discarded: " + ", ".join(f"{number} ({why})" for number, why in sorted(discarded.items()))
+        table.caption_justify = "left"
+    return table
+
+
+def evaluation_table(evaluation: EvaluationReport) -> RenderableType:
+    """What the predictions were worth, beside what was estimated; a column for each target."""
+    how = "audited points, measured now" if evaluation.kind == "audit" else "points that no run covered"
+    table = Listing(f"True accuracy on the {how}", ["", *evaluation.scores], [""])
+    for name, cell in _MEASURES.items():
+        cells = [cell(evaluation, target) for target in evaluation.scores]
+        if any(cells):  # of a whole grid there is no control
+            table.add_row(name, *cells)
+    label = "estimated" if evaluation.gains.estimated else "measured"
+    table.caption = (f"experiments_gain {evaluation.gains.experiments:.1f}×   "
+                     f"time_gain {evaluation.gains.time.value:.1f}×   "
+                     f"resource_gain {evaluation.gains.resource.value:.1f}× ({label})")
+    failed = [f"{evaluation.failed:,} more could not run; no accuracy counts them"] if evaluation.failed else []
+    return Group(table, *failed, *(_control_lines(evaluation) if evaluation.kind == "audit" else []))
+
+
+def _accuracy(evaluation: EvaluationReport, target: str) -> str:
+    ends, value = evaluation.interval.get(target), percent(evaluation.scores[target].accuracy)
+    return f"{value} ({percent(ends[0])} … {percent(ends[1])})" if ends else value
+
+
+def _estimated(evaluation: EvaluationReport, target: str) -> str:
+    estimate = evaluation.estimates.get(target)
+    return percent(estimate.estimated) if estimate else "–"
+
+
+def _drifted(evaluation: EvaluationReport, target: str) -> str:
+    drift = evaluation.drift.get(target)
+    return f"{drift.ratio:.2f}× ({drift.low:.2f} … {drift.high:.2f})" if drift else ""
+
+
+_MEASURES: Final[Mapping[str, Callable[[EvaluationReport, str], str]]] = {
+    "points": lambda evaluation, target: f"{evaluation.scores[target].points:,}",
+    "accuracy": _accuracy,
+    "estimated was": _estimated,
+    "median error": lambda evaluation, target: percent(evaluation.scores[target].median_ape),
+    "inside their interval": lambda evaluation, target: percent(evaluation.scores[target].coverage90),
+    "noise of truth": lambda evaluation, target: percent(evaluation.noise.get(target, math.nan)),
+    "controls: now / then": _drifted,
+}
+
+
+def _control_lines(evaluation: EvaluationReport) -> list[RenderableType]:
+    """What the controls of an audit are, and a warning where the machine is no longer that of the study."""
+    if not evaluation.drift:
+        return ["control: none; the study ran no point on the engines that were audited"]
+    count = max(drift.controls for drift in evaluation.drift.values())
+    lines: list[RenderableType] = [f"in brackets 90 % intervals; controls: {count} of the study's own points, measured "
+                                   "again (smallest … largest)"]
+    if any(abs(math.log(drift.ratio)) > _DRIFT for drift in evaluation.drift.values()):
+        lines.append(Text("the machine is no longer as it was during the study: the errors above include that; "
+                          "audit again when it is as quiet as then", style="yellow"))
+    return lines
+
+
+def frame_table(frame: pd.DataFrame) -> Listing:
+    """A few rows of predictions, each value with its interval behind it."""
+    targets = [name for name in frame.columns if f"{name}_low" in frame.columns and f"{name}_high" in frame.columns]
+    ends = {f"{name}_{end}" for name in targets for end in ("low", "high")}
+    columns = [name for name in frame.columns if name not in ends]
+    table = Listing("In brackets 90 % intervals", columns, ["model", "source"])
+    for row in frame.to_dict(orient="records"):
+        table.add_row(*(_cell(row, name, targets) for name in columns))
+    return table
+
+
+def _cell(row: dict[Hashable, Any], name: str, targets: list[str]) -> str:
+    value = row[name]
+    if name == "probability_ok":
+        return percent(value)
+    if not isinstance(value, float):
+        return str(value)
+    if not math.isfinite(value):
+        return "–"
+    low, high = row.get(f"{name}_low"), row.get(f"{name}_high")
+    return f"{value:.4g} ({low:.4g} … {high:.4g})" if name in targets else f"{value:.4g}"
+
+

@@ -1,0 +1,7 @@
+"""Fixtures of analysis: a study that has run, and a browser."""
+
+from __future__ import annotations
+
+from tests.played import browser, ran
+
+__all__ = ["browser", "ran"]

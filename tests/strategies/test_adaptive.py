@@ -1,0 +1,152 @@
+"""Our own strategy around its choice of a batch: the first design, what starts may cost, what may be replaced."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from planner.acquisition.initial_design import initial_design
+from planner.acquisition.variance_reduction import choose_batch
+from planner.ledger.observations import Observations, Run
+from planner.models.cost import CostModel
+from planner.models.grid_model import GridModel
+from planner.space.grid import full_grid
+from planner.space.types import Axis, Cost, Measurement, Reading, Scale, Scope, Status
+from planner.strategies.adaptive import AdaptiveStrategy
+from planner.strategies.strategy import StrategyContext
+
+GRID = full_grid([Axis("model", ("a", "b", "c"), Scope.ENGINE, Scale.CATEGORY), Axis("x", tuple(range(20)))])
+CONTEXT = StrategyContext(GRID, ("y_s",), None, np.full(len(GRID), 2.0))
+FIRST = np.array([3, 9, 15, 25, 35, 41, 55])  # three runs on a, two on b, two on c
+
+
+class Spy:
+    """Chooses the open rows from the end, and keeps what it was asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[Any, ...]] = []
+
+    def __call__(self, *asked: Any) -> list[int]:
+        self.asked.append(asked)
+        observations, size = asked[2], asked[4]
+        return [int(row) for row in np.flatnonzero(~observations.known)[::-1][:size]]
+
+
+class Machine:
+    """Runs of one second on two devices; a change of the engine takes start_s more. Rows of `fails` fail."""
+
+    def __init__(self, start_s: float, fails: tuple[int, ...] = ()) -> None:
+        self.start_s, self.fails, self.observations, self.engine = start_s, fails, Observations(GRID, ("y_s",)), -1
+
+    def run(self, row: int, elsewhere: bool = False) -> None:
+        start = self.start_s if GRID.engine[row] != self.engine else 0.0
+        self.engine = int(GRID.engine[row])
+        point, cost = GRID.point(row), Cost(start, 0.0, 1.0, 2.0)
+        if row in self.fails:
+            self.engine = -1
+            measurement = Measurement(Status.FAILED, cost, reason="no")
+        else:
+            measurement = Measurement(Status.OK, cost, (Reading(point, {"y_s": (2.0 + row % 20,)}, 1.0),))
+        self.observations.add(Run(len(self.observations.runs), point, measurement), elsewhere=elsewhere)
+
+    def play(self, strategy: AdaptiveStrategy, runs: int) -> list[int]:
+        order = []
+        for _ in range(runs):
+            row = strategy.propose(self.observations)
+            assert row is not None
+            assert strategy.propose(self.observations) == row
+            order.append(row)
+            self.run(row)
+        return order
+
+
+@pytest.mark.parametrize(("start_s", "first_runs"), [
+    (0.0, 7),
+    (1.5, 7),  # two starts are left, 3 s, for 6 s, 5 s and 4 s of runs; then one for 3 s, for 2 s
+    (2.4, 3),  # when a is done, 4.8 s would be paid for 4 s of runs
+    (10.0, 3),
+])
+def test_the_first_design_is_given_up_where_its_starts_cost_more_than_its_runs(start_s: float, first_runs: int) -> None:
+    """What runs goes on; the rest of the design is left to the first batch."""
+    spy = Spy()
+    machine, strategy = Machine(start_s), AdaptiveStrategy(CONTEXT, initial=FIRST, choose=spy)
+    assert machine.play(strategy, first_runs) == FIRST[:first_runs].tolist() and not spy.asked
+    assert strategy.is_due(machine.observations)
+    assert machine.play(strategy, 4) == [59, 58, 57, 56] and len(spy.asked) == 1
+
+
+def test_the_rule_is_about_the_first_design_alone() -> None:
+    """A batch that was chosen with starts in mind is run to its end."""
+    machine = Machine(100.0)
+    strategy = AdaptiveStrategy(CONTEXT, initial=FIRST[:1], choose=lambda *_: [30, 31, 50, 10])
+    assert machine.play(strategy, 5) == [3, 30, 31, 50, 10]
+
+
+def test_before_anything_worked_the_first_design_goes_on() -> None:
+    """A start of 100 s was seen and paid; but no run has told yet what runs cost."""
+    machine = Machine(100.0, fails=(3, 9))
+    strategy = AdaptiveStrategy(CONTEXT, initial=FIRST, choose=Spy())
+    assert machine.play(strategy, 3) == [3, 9, 15]
+    assert strategy.propose(machine.observations) == 59  # 15 worked, and nothing else of the design was on its engine
+
+
+def test_after_a_failure_every_start_is_to_be_paid() -> None:
+    """The failed run has taken its engine with it: two more runs of one second are not worth its 10 seconds."""
+    machine, spy = Machine(10.0, fails=(9,)), Spy()
+    strategy = AdaptiveStrategy(CONTEXT, initial=FIRST, choose=spy)
+    assert machine.play(strategy, 2) == [3, 9]
+    assert strategy.propose(machine.observations) == 59 and len(spy.asked) == 1
+
+
+@pytest.mark.parametrize("runs", [5, 7, 50])
+def test_what_the_choice_is_told(runs: int) -> None:
+    """Models fitted to all that was seen, chances of success, an eighth of the runs (4 at least), and chance of its
+    own for each batch."""
+    machine, spy = Machine(0.0, fails=(7,)), Spy()
+    for row in range(runs):
+        machine.run(row)
+    model, cost = GridModel(GRID, None), CostModel(GRID, CONTEXT.accelerators)
+    strategy = AdaptiveStrategy(CONTEXT, model=model, cost=cost, initial=np.array([], dtype=int), choose=spy)
+    assert strategy.propose(machine.observations) == 59
+    given_model, given_cost, observations, feasibility, size, rng = spy.asked[0]
+    assert given_model is model and given_cost is cost and observations is machine.observations
+    assert model.observations_ is machine.observations and cost.price(np.array([59]))[0] == pytest.approx(2.0, rel=0.05)
+    assert feasibility.shape == (60,) and size == {5: 4, 7: 4, 50: 6}[runs]
+    draws = {float(rng.random())}
+    for seed in (0, 1):
+        other = Spy()
+        AdaptiveStrategy(StrategyContext(GRID, ("y_s",), None, np.full(len(GRID), 2.0), seed), initial=FIRST[:0],
+                         choose=other).propose(machine.observations)
+        draws.add(float(other.asked[0][5].random()))
+    assert len(draws) == 2  # the same again for the same seed and runs, another for another seed
+
+
+def test_given_nothing_it_is_ours() -> None:
+    ours = AdaptiveStrategy(CONTEXT)
+    given = AdaptiveStrategy(CONTEXT, model=GridModel(GRID, None), cost=CostModel(GRID, CONTEXT.accelerators),
+                             initial=initial_design(GRID, None, 0), choose=choose_batch)
+    assert Machine(3.0).play(ours, 25) == Machine(3.0).play(given, 25)
+
+
+def test_a_price_holds_the_engine_start_where_one_is_needed() -> None:
+    machine, strategy = Machine(30.0), AdaptiveStrategy(CONTEXT)
+    assert strategy.price(3, machine.observations) == 0.0  # nothing is known yet
+    for row in (20, 3, 9):
+        machine.run(row)
+    here, there = strategy.price(10, machine.observations), strategy.price(30, machine.observations)
+    assert here == pytest.approx(2.0, rel=0.05) and there == pytest.approx(2 * 30 + 2.0, rel=0.05)
+    machine.run(22, elsewhere=True)  # by another process, on an engine of its own
+    assert strategy.price(10, machine.observations) == pytest.approx(here, rel=0.05)
+    assert strategy.price(30, machine.observations) == pytest.approx(there, rel=0.05)
+
+
+def test_a_process_that_goes_on_pays_a_start_wherever_it_goes() -> None:
+    """It has no engine yet, though the last run of the record was on a."""
+    machine = Machine(30.0)
+    for row in (20, 3, 9):
+        machine.run(row, elsewhere=True)
+    strategy = AdaptiveStrategy(CONTEXT)
+    for row in (10, 30, 50):
+        assert strategy.price(row, machine.observations) == pytest.approx(2 * 30 + 2.0, rel=0.05)
