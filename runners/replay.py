@@ -28,8 +28,9 @@ from planner.space.types import (
     Status,
     Value,
 )
-from planner.tables.load import TableSettings, load_table
+from planner.tables.load import load_table
 from planner.tables.recorded import RecordedTable
+from planner.tables.settings import TableSettings
 
 __all__ = ["ReplayRunner"]
 
@@ -65,7 +66,7 @@ class ReplayRunner:
     def recorded(cls, config: TableSettings, context: RunnerContext) -> RecordedTable:
         """The grid that the settings name; an axis of no values takes the table's. Raises StudyError."""
         axes = {axis.name: axis.values or None for axis in context.axes}
-        return load_table(config, context.directory, axes, context.targets)
+        return load_table(config, context.directory, axes, context.metrics or context.targets)
 
     @property
     def table(self) -> RecordedTable:

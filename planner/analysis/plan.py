@@ -48,7 +48,7 @@ def plan_of(study: StudySetup, observations: Observations | None, run_s: float, 
     seconds, start, basis = _seconds(study, observations, run_s, start_s)
     starts = float((start * devices[first]).sum())
     full = float((seconds * devices).sum()) + starts
-    design = initial_design(grid, runner.trajectory_axis, seed=0)
+    design = initial_design(grid, runner.trajectory_axis, 0, study.prices)
     limits = study.limits()
     budget = limits.ceiling(full)
     adaptive = (full - starts) * np.array(_ADAPTIVE_SHARE) + starts
@@ -74,7 +74,7 @@ def _seconds(
         cost = CostModel(study.grid, study.accelerators).fit(observations)
         return cost.seconds(), float(np.median(cost.start_seconds())), (
             f"{observations.finished} runs made so far (estimated)")
-    proxy = cost_proxy(study.grid)
+    proxy = cost_proxy(study.grid) if study.prices is None else study.prices / study.accelerators
     assumed = f"assumed: a middling run {duration(run_s)}, an engine start {duration(start_s)} (--run-s, --start-s)"
     return proxy / np.median(proxy) * run_s, start_s, assumed
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from planner.ledger.observations import Observations
-from planner.space.types import Z90, BoolArray, FloatArray, StudyError, Value
+from planner.space.types import Z90, BoolArray, FloatArray, Kind, StudyError, Value
 from planner.strategies.strategy import Posterior
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def answers(posterior: Posterior, observations: Observations, target: str) -> tu
 def undefined(metric: str, observations: Observations) -> BoolArray:
     """Where the metric has no meaning, (N,): measured without it, or a time between tokens at one output token."""
     nowhere: BoolArray = observations.measured & ~np.isfinite(observations.column(metric))
-    if {"tpot", "itl"} & set(metric.split("_")):
+    if observations.metric(metric).kind is Kind.STEP:
         nowhere |= observations.grid.single_token
     return nowhere
 

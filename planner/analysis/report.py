@@ -152,7 +152,7 @@ def _curves(
         return curves, ["other strategies: left out, as --no-rivals asks"]
     if study.recorded_grid is None:
         return curves, ["other strategies: left out; only on a study that replays a recorded grid can they be played"]
-    baselines, notes = play(Replay(study.recorded_grid, study.targets), observations.spent, truth)
+    baselines, notes = play(Replay(study.recorded_grid, study.metrics), observations.spent, truth)
     return curves + baselines, notes
 
 
@@ -160,7 +160,7 @@ def _rates(study: StudySetup, observations: Observations, posterior: Posterior) 
     """From the targets, and from what else was measured: that is believed apart, to leave the targets as they are."""
     names = tuple(dict.fromkeys((*study.targets, *sources(observations.metrics))))
     if names != observations.targets and sources(study.targets) != sources(names):
-        observations = Observations(study.grid, names, observations.runs)
+        observations = observations.with_targets(names)
         posterior = study.posterior(observations)
     try:
         return rates_of(study.accelerators, observations, posterior)

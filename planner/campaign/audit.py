@@ -59,9 +59,9 @@ def measure(study: StudySetup, observations: Observations, count: int, seed: int
     rows = rng.permutation(rows)  # a control somewhere among the others: both see the same machine
     rows = rows[np.argsort(study.grid.engine[rows], kind="stable")]
     ledger = Ledger.create_or_resume(
-        study.storage, f"{study.name} (audit)", study.grid.axes, study.targets, study.text,
+        study.storage, f"{study.name} (audit)", study.grid.axes, study.metrics, study.text,
         study.runner.fingerprint())
-    audited, controls = Observations(study.grid, study.targets), Observations(study.grid, study.targets)
+    audited, controls = Observations(study.grid, study.metrics), Observations(study.grid, study.metrics)
     try:
         for number, row in enumerate(rows):
             trial, point = ledger.begin(study.grid.point(int(row)), seed + number)

@@ -12,6 +12,7 @@ from typing import Any, Protocol, TypeVar
 
 from threadpoolctl import threadpool_limits
 
+from planner.campaign.readings import check_gives_targets, learnable
 from planner.campaign.stopping import AccuracyRule, Limits
 from planner.ledger.observations import Observations, Run
 from planner.space.types import Cost, Measurement, Point, Proposal, Status
@@ -92,7 +93,7 @@ class Loop:
 
     def run(self) -> str:
         """Run until something ends it; the reason is "accuracy", "noise", "cost", "trials", "grid", "failures" or
-        "interrupted"."""
+        "interrupted". Raises StudyError where runs turn out not to give a target, RunnerError as the runner does."""
         # The planner's matrices are small: a second BLAS thread slows them, and steals a core from what is measured.
         with threadpool_limits(limits=1):
             return self._run()
@@ -151,10 +152,11 @@ class Loop:
                 self.recorder.abandon(handle, "another process was first at this point")
                 return
         self.observer.started(point, self.observations)
-        measurement = self._outcome(point, seed)
+        measurement = learnable(self._outcome(point, seed), point, self.observations)
         run = self.recorder.finish(handle, measurement, planner_s)
         self.observations.add(run)
         self.observer.finished(run, self.observations)
+        check_gives_targets(run, self.observations)
 
     def _outcome(self, point: Point, seed: int) -> Measurement:
         grid = self.observations.grid

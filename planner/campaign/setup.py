@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Any
 from planner.space.descriptors import describe_models
 from planner.space.expressions import parse
 from planner.space.grid import Grid, full_grid, grid_of_rows
+from planner.space.metrics import check_given
 from planner.space.plugins import runner_class
-from planner.space.runner_hints import accelerators_of
+from planner.space.runner_hints import accelerators_of, estimated_seconds, metrics_of
+from planner.space.slo import parse_condition
 from planner.space.spec import StudySpec, check_storage, parse_spec, read_spec, validate_model
-from planner.space.types import Axis, FloatArray, Runner, RunnerContext, StudyError
+from planner.space.types import Axis, FloatArray, Metric, Runner, RunnerContext, StudyError
 from planner.tables.recorded_grid import GridSource, RecordedGrid, RecordedRunner
 
 if TYPE_CHECKING:
@@ -46,7 +48,12 @@ class StudySetup:
     @property
     def targets(self) -> tuple[str, ...]:
         """The metrics to predict."""
-        return tuple(self.spec.targets)
+        return tuple(metric.name for metric in self.metrics)
+
+    @property
+    def metrics(self) -> tuple[Metric, ...]:
+        """The targets as the study file describes them."""
+        return self.spec.metrics
 
     @cached_property
     def runner(self) -> Runner:
@@ -59,6 +66,13 @@ class StudySetup:
         if self.recorded_grid is not None:
             return self.recorded_grid.accelerators
         return accelerators_of(self.runner, self.grid)
+
+    @cached_property
+    def prices(self) -> FloatArray | None:
+        """Accelerator-seconds of a run of each point as the runner estimates them before any run, (N,); None where it
+        does not."""
+        seconds = estimated_seconds(self.runner, self.grid)
+        return None if seconds is None else seconds * self.accelerators
 
     @cached_property
     def recorded_grid(self) -> RecordedGrid | None:
@@ -77,7 +91,8 @@ class StudySetup:
         from planner.strategies.strategy import StrategyContext
 
         trajectory = self.runner.trajectory_axis if uses_trajectories(name) else None
-        context = StrategyContext(self.grid, self.targets, trajectory, self.accelerators, self.seed)
+        context = StrategyContext(
+            self.grid, self.targets, trajectory, self.accelerators, self.seed, self.prices)
         return make_strategy(name, context)
 
     @property
@@ -98,7 +113,7 @@ class StudySetup:
         from planner.ledger.ledger import Ledger
 
         _hush_optuna()
-        return Ledger.existing(self.storage, self.name, self.grid.axes, self.targets)
+        return Ledger.existing(self.storage, self.name, self.grid.axes, self.metrics)
 
     def create_or_resume(self) -> Ledger:
         """The record, begun where there is none; refused where the fingerprint differs. Raises StudyError."""
@@ -106,7 +121,7 @@ class StudySetup:
 
         _hush_optuna()
         return Ledger.create_or_resume(
-            self.storage, self.name, self.grid.axes, self.targets, self.text, self.runner.fingerprint())
+            self.storage, self.name, self.grid.axes, self.metrics, self.text, self.runner.fingerprint())
 
     def create_for_import(self) -> Ledger:
         """The record, begun where there is none, of a study that measures nothing now: no runner is asked what it would
@@ -114,7 +129,7 @@ class StudySetup:
         from planner.ledger.ledger import Ledger
 
         _hush_optuna()
-        return Ledger.create_or_resume(self.storage, self.name, self.grid.axes, self.targets, self.text, None)
+        return Ledger.create_or_resume(self.storage, self.name, self.grid.axes, self.metrics, self.text, None)
 
     def limits(self) -> Limits:
         """When to stop."""
@@ -149,13 +164,30 @@ def open_setup(
     kind = runner_class(spec.runner.kind)
     settings = validate_model(kind.Config, spec.runner.settings, "runner")
     grid = _grid(spec, directory, kind, settings, seed)
-    context = RunnerContext(grid.axes, tuple(spec.targets), directory, seed)
+    context = _context(spec, grid.axes, directory, seed)
     study = StudySetup(
         spec, text, directory, name or spec.study.name or path.stem, storage or spec.study.storage, seed,
         settings, grid, context,
     )
-    _ = study.runner  # its settings are checked now, not after the first run
+    _check_metrics(study)
     return study
+
+
+def _check_metrics(study: StudySetup) -> None:
+    """Raises StudyError where the runner, whose settings are checked now too, gives no such metric."""
+    given = metrics_of(study.runner)
+    if given is None:
+        return
+    source = f"the runner '{study.spec.runner.kind}'"
+    if problem := check_given(study.targets, given, source):
+        raise StudyError(f"targets: {problem}")
+    for i, text in enumerate(study.spec.slo):
+        if problem := check_given([parse_condition(text, f"slo[{i}]").metric], given, source):
+            raise StudyError(f"slo[{i}]: {problem}")
+
+
+def _context(spec: StudySpec, axes: tuple[Axis, ...], directory: Path, seed: int) -> RunnerContext:
+    return RunnerContext(axes, tuple(metric.name for metric in spec.metrics), directory, seed, spec.metrics)
 
 
 def _grid(spec: StudySpec, directory: Path, kind: type[Runner], settings: Any, seed: int) -> Grid:
@@ -169,7 +201,7 @@ def _grid(spec: StudySpec, directory: Path, kind: type[Runner], settings: Any, s
         axis.resolve(name) if axis.values or axis.range else Axis(name, (), axis.scope)
         for name, axis in spec.space.axes.items()
     )
-    table = kind.recorded(settings, RunnerContext(given, tuple(spec.targets), directory, seed))
+    table = kind.recorded(settings, _context(spec, given, directory, seed))
     axes = [_axis(spec, name, directory, list(table.axis_values(name))) for name in spec.space.axes]
     return grid_of_rows(axes, table.points(), constraints)
 

@@ -22,9 +22,8 @@ from planner.cli.app import (
     write_json,
 )
 from planner.cli.record import load_posterior, read_study
-from planner.space.metrics import higher_is_better
 from planner.space.slo import parse_condition
-from planner.space.types import StudyError
+from planner.space.types import Direction, StudyError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -126,9 +125,10 @@ def _question(
         raise StudyError("--minimize: stands beside --maximize; name one objective, and bound others by --slo")
     if not 0 < confidence < 1:
         raise StudyError(f"--confidence: {confidence:g} is no probability between 0 and 1; 0.9 is usual")
-    objective = maximize or minimize or next((target for target in study.targets if higher_is_better(target)), None)
+    objective = maximize or minimize or next(
+        (metric.name for metric in study.metrics if metric.direction is Direction.MAXIMIZE), None)
     if objective is None:
-        raise StudyError("--maximize: the study has no throughput among its targets; name what to maximize or minimize")
+        raise StudyError("--maximize: of no target it is said that more is better; name what to maximize or minimize")
     given = [(text, "--slo") for text in slo] if slo else [(t, f"slo[{i}]") for i, t in enumerate(study.spec.slo)]
     conditions = tuple(dict.fromkeys(parse_condition(text, key) for text, key in given))
     return Question(objective, minimize is None, conditions, confidence, per_accelerator)
@@ -158,11 +158,10 @@ def _verified(
     from planner.campaign.loop import Loop
     from planner.campaign.stopping import Limits
     from planner.campaign.verify import Verifier
-    from planner.ledger.observations import Observations
     from planner.space.types import Status
 
     ledger = study.create_or_resume()
-    observations = Observations(study.grid, observations.targets, ledger.observations(study.grid).runs)
+    observations = ledger.observations(study.grid).with_targets(observations.targets)
     strategy = Verifier(lambda: study.strategy("sweepwise"),
                         lambda posterior, now: _answer(study, question, devices, posterior, now))
     try:

@@ -154,7 +154,7 @@ def _export_next(
         raise StudyError(f"--output: {folder} is no folder; vllm-sweep writes a pair of files for each engine "
                          "configuration, so name a folder")
     grid = subject.grid
-    observations = subject.ledger().observations(grid) if _exists(subject) else Observations(grid, subject.targets)
+    observations = subject.ledger().observations(grid) if _exists(subject) else Observations(grid, subject.metrics)
     context = StrategyContext(grid, subject.targets, None, subject.accelerators, subject.seed)
     sweep_pairs(grid, [0], names)  # an axis that vLLM has no option for is told before anything is fitted
     rows = next_rows(subject.strategy("sweepwise"), context, observations, most)

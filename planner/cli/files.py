@@ -45,6 +45,7 @@ def validate(
 ) -> None:
     """Check a study file, its table and its runner's settings; nothing is started or written."""
     from planner.campaign.setup import open_setup
+    from planner.space.metrics import said
 
     if schema:
         described = _schema()
@@ -55,9 +56,15 @@ def validate(
     if study is None:
         raise StudyError("STUDY: is missing; name a study file, or ask for --schema")
     opened = open_setup(study, storage)
-    write_json(json_file, {"valid": True, "grid_points": len(opened.grid), "targets": list(opened.targets)})
-    console(quiet).print(f"{study}: valid, {len(opened.grid):,} grid points, "
-                         f"targets {', '.join(opened.targets)}", soft_wrap=True)
+    write_json(json_file, {"valid": True, "grid_points": len(opened.grid), "targets": list(opened.targets),
+                           "metrics": [metric.to_json() for metric in opened.metrics]})
+    out = console(quiet)
+    out.print(f"{study}: valid, {len(opened.grid):,} grid points, targets {', '.join(opened.targets)}", soft_wrap=True)
+    for metric in opened.metrics:
+        out.print(f"  {metric.name}: {said(metric)}", soft_wrap=True)
+    if unsaid := [metric.name for metric in opened.metrics if metric.direction is None]:
+        out.print(f"say which way {' and '.join(unsaid)} is better where you mean to recommend or compare, as in "
+                  f"{{metric: {unsaid[0]}, direction: maximize}}", soft_wrap=True)
 
 
 @app.command()

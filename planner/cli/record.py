@@ -37,7 +37,6 @@ def load_posterior(study: StudySetup, path: Path, also: Iterable[str] = ()) -> t
 
     Raises StudyError where nothing is measured yet, or where no run gave a metric of `also`.
     """
-    from planner.ledger.observations import Observations
     from planner.space.expressions import suggestion
 
     observations = study.ledger().observations(study.grid)
@@ -48,7 +47,7 @@ def load_posterior(study: StudySetup, path: Path, also: Iterable[str] = ()) -> t
             raise StudyError(f"study '{study.name}': no run gave '{metric}'{suggestion(metric, observations.metrics)}")
     wanted = tuple(dict.fromkeys((*study.targets, *also)))
     if wanted != observations.targets:
-        observations = Observations(study.grid, wanted, observations.runs)
+        observations = observations.with_targets(wanted)
     return observations, study.posterior(observations)
 
 

@@ -43,7 +43,7 @@ def simulate(
     if not 0 <= stop_accuracy <= 1:
         raise StudyError(f"--stop-accuracy: {stop_accuracy} is out of range; it lies between 0 and 1")
     shares = _shares(at_cost)
-    replay = Replay(opened.recorded(), opened.targets)
+    replay = Replay(opened.recorded(), opened.metrics)
     check_names(names, "--strategies")
     for name in names:
         opened.strategy(name)  # refused before any is played

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from planner.space.types import BoolArray, FloatArray
+from planner.space.types import BoolArray, FloatArray, Metric
 
 __all__ = ["Score", "balanced_accuracy", "score"]
 
@@ -37,7 +37,7 @@ class Score:
 
 def score(
     truth: FloatArray, value: FloatArray, interval: tuple[FloatArray, FloatArray], measured: FloatArray,
-    known: BoolArray, higher_is_better: bool,
+    known: BoolArray, metric: Metric,
 ) -> Score:
     """Score one target; all arrays (N,).
 
@@ -45,13 +45,14 @@ def score(
     NaN elsewhere. known: covered by a run of the study, well or not.
     """
     answer = np.where(np.isfinite(measured), measured, value)
-    there = np.isfinite(truth) & (truth != 0)
+    there = np.isfinite(truth) & ((truth != 0) | (not metric.is_relative))
     u = there & ~known
-    ape = np.abs(value[u] - truth[u]) / np.abs(truth[u])
+    unit = np.abs(truth) if metric.is_relative else np.ones(len(truth))
+    ape = np.abs(value[u] - truth[u]) / unit[u]
     # One point that nothing was said about makes the accuracy undefined: leaving it out would flatter.
     said = len(ape) > 0 and bool(np.isfinite(ape).all())
     median, p95, largest = np.quantile(ape, [0.5, 0.95, 1.0]) if said else (np.nan, np.nan, np.nan)
-    ape_all = np.abs(answer[there] - truth[there]) / np.abs(truth[there])
+    ape_all = np.abs(answer[there] - truth[there]) / unit[there]
     low, high = interval
     bounded = u & np.isfinite(low) & np.isfinite(high)
     inside = (low[bounded] <= truth[bounded]) & (truth[bounded] <= high[bounded])
@@ -60,7 +61,7 @@ def score(
         1 - float(ape_all.mean()) if len(ape_all) else np.nan,
         float(inside.mean()) if bounded.any() else np.nan,
         _spearman(value[u], truth[u]) if said else np.nan,
-        _regret(truth[there], answer[there], higher_is_better),
+        _regret(truth[there], answer[there], metric),
     )
 
 
@@ -81,9 +82,9 @@ def _spearman(a: FloatArray, b: FloatArray) -> float:
     return float(spearmanr(a, b).statistic)
 
 
-def _regret(truth: FloatArray, answer: FloatArray, higher_is_better: bool) -> float:
-    if not len(truth) or not np.isfinite(answer).all():
+def _regret(truth: FloatArray, answer: FloatArray, metric: Metric) -> float:
+    if not len(truth) or not np.isfinite(answer).all() or metric.direction is None:
         return float("nan")
-    chosen = truth[np.argmax(answer) if higher_is_better else np.argmin(answer)]
-    best = truth.max() if higher_is_better else truth.min()
-    return float(abs(chosen - best) / abs(best))
+    chosen = truth[np.argmax(answer) if metric.higher_is_better else np.argmin(answer)]
+    best = truth.max() if metric.higher_is_better else truth.min()
+    return float(abs(chosen - best) / abs(best)) if best else float("nan")

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from planner.models.grid_model import Forecasts, GridModel, expected_ape, small_sample_inflation
+from planner.models.grid_model import Forecasts, GridModel, small_sample_inflation
 from planner.space.types import Z90, BoolArray, FloatArray
 
 __all__ = ["Estimate", "estimate_accuracy"]
@@ -72,7 +72,6 @@ def estimate_accuracy(model: GridModel, unmeasured: BoolArray, weight: FloatArra
                       ) -> Mapping[str, Estimate | None]:
     """Estimated accuracy of each target over the `unmeasured` points (N,), each weighted by the probability
     (N,) that it can run. None where too few runs have been made to say anything."""
-    prediction = model.predict()
     weights = np.where(unmeasured, weight, 0.0)
     estimates: dict[str, Estimate | None] = {}
     for target in model.targets_:
@@ -84,11 +83,8 @@ def estimate_accuracy(model: GridModel, unmeasured: BoolArray, weight: FloatArra
         if not weights.any():
             estimates[target.name] = Estimate(1.0, 1.0, 1.0)  # nothing is left to predict
             continue
-        std = prediction.std[target.name]
-        value = np.abs(prediction.value[target.name])
-        ape = expected_ape(std) if target.log else std * np.sqrt(2 / np.pi) / np.maximum(value, 1e-12)
         calibration_count = model.calibration_count(target.name)
-        errors = ape * small_sample_inflation(calibration_count) * weights
+        errors = model.expected_error(target) * small_sample_inflation(calibration_count) * weights
         ratio, spread = _correction(forecasts, np.random.default_rng(seed))
         few = float((_SMALL_SAMPLE_SPREAD / calibration_count) @ errors / max(float(errors.sum()),
             np.finfo(float).tiny))

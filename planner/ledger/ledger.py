@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import statistics
 import warnings
-from collections.abc import Container, Mapping
+from collections.abc import Container, Mapping, Sequence
 from typing import Any, Final
 
 import optuna
@@ -20,6 +20,7 @@ from optuna.trial import FrozenTrial, TrialState
 from planner.ledger.constraints import CONSTRAINTS_KEY, conditions_of, violations
 from planner.ledger.fingerprint import differences
 from planner.ledger.observations import Observations, Run
+from planner.ledger.settled import METRICS_KEY, settled_metrics
 from planner.ledger.storage import (
     distributions,
     finish_rebuild,
@@ -31,8 +32,8 @@ from planner.ledger.storage import (
 )
 from planner.ledger.worker import is_alive, this_worker
 from planner.space.grid import Grid
-from planner.space.metrics import higher_is_better
-from planner.space.types import Axis, Cost, Measurement, Point, Role, Status, StudyError
+from planner.space.metrics import metric_named
+from planner.space.types import Axis, Cost, Direction, Measurement, Metric, Point, Role, Status, StudyError
 
 __all__ = ["Ledger"]
 
@@ -42,16 +43,20 @@ _DISCARDED: Final = "discarded"
 class Ledger:
     """One study's record. Build it with `create_or_resume` (writes) or `existing` (reads, discards)."""
 
-    def __init__(self, study: optuna.Study, axes: tuple[Axis, ...], targets: tuple[str, ...]) -> None:
+    def __init__(self, study: optuna.Study, axes: tuple[Axis, ...], targets: Sequence[str | Metric]) -> None:
         self.study = study
         self.axes = axes
-        self.targets = targets
+        self.metrics = settled_metrics(study, targets)
+        self.targets = tuple(metric.name for metric in self.metrics)
         self._distributions = distributions(axes, recorded_distributions(study))
         self._slo = conditions_of(study.user_attrs.get("study_file", ""))
 
     @classmethod
-    def existing(cls, storage: str, name: str, axes: tuple[Axis, ...], targets: tuple[str, ...]) -> Ledger:
-        """Open a study that must be there. Raises StudyError."""
+    def existing(cls, storage: str, name: str, axes: tuple[Axis, ...], targets: Sequence[str | Metric]) -> Ledger:
+        """The record of a study that must be there. targets: names, or metrics as the study file describes them.
+
+        Raises StudyError.
+        """
         opened = open_storage(storage, must_exist=True)
         try:
             return cls(load_whole(opened, name), axes, targets)
@@ -60,7 +65,7 @@ class Ledger:
 
     @classmethod
     def create_or_resume(
-        cls, storage: str, name: str, axes: tuple[Axis, ...], targets: tuple[str, ...],
+        cls, storage: str, name: str, axes: tuple[Axis, ...], targets: Sequence[str | Metric],
         study_file: str, fingerprint: Mapping[str, str] | None,
     ) -> Ledger:
         """Create the study, or go on with it where targets and fingerprint are the same. Raises StudyError.
@@ -69,19 +74,22 @@ class Ledger:
         """
         opened = open_storage(storage)
         finish_rebuild(opened, name)
-        directions = [_direction(target) for target in targets]
+        metrics = [metric_named(target) if isinstance(target, str) else target for target in targets]
+        names = [metric.name for metric in metrics]
         study = optuna.create_study(
-            storage=opened, study_name=name, directions=directions, load_if_exists=True,
+            storage=opened, study_name=name, directions=[_direction(metric) for metric in metrics], load_if_exists=True,
             sampler=optuna.samplers.RandomSampler(),
         )
         recorded = study.user_attrs
         if "targets" in recorded:
-            _check_resumable(name, recorded, targets, fingerprint)
+            _check_resumable(name, recorded, names, fingerprint)
         if "fingerprint" not in recorded:
-            study.set_user_attr("targets", list(targets))
+            study.set_user_attr("targets", names)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-                study.set_metric_names(list(targets))
+                study.set_metric_names(names)
+        if METRICS_KEY not in recorded:
+            study.set_user_attr(METRICS_KEY, [metric.to_json() for metric in settled_metrics(study, metrics)])
         if recorded.get("study_file") != study_file:
             study.set_user_attr("study_file", study_file)
         # Models that joined the axis join the fingerprint.
@@ -143,7 +151,7 @@ class Ledger:
 
     def observations(self, grid: Grid) -> Observations:
         """All runs that were not discarded, in order, as the planner sees them; others' runs are pending."""
-        observations = Observations(grid, self.targets)
+        observations = Observations(grid, self.metrics)
         self._take_in(observations)
         return observations
 
@@ -268,15 +276,17 @@ class _Given(optuna.samplers.BaseSampler):
         return self._point[param_name]
 
 
-def _direction(target: str) -> optuna.study.StudyDirection:
-    return optuna.study.StudyDirection.MAXIMIZE if higher_is_better(target) else optuna.study.StudyDirection.MINIMIZE
+def _direction(metric: Metric) -> optuna.study.StudyDirection:
+    """Optuna wants one of every value; nothing of ours goes by it."""
+    maximize = metric.direction is Direction.MAXIMIZE
+    return optuna.study.StudyDirection.MAXIMIZE if maximize else optuna.study.StudyDirection.MINIMIZE
 
 
 def _check_resumable(
-    name: str, recorded: Mapping[str, Any], targets: tuple[str, ...], fingerprint: Mapping[str, str] | None
+    name: str, recorded: Mapping[str, Any], targets: list[str], fingerprint: Mapping[str, str] | None
 ) -> None:
     mend = "give the new study another name (study.name or --name)"
-    if recorded.get("targets") != list(targets):
+    if recorded.get("targets") != targets:
         raise StudyError(f"targets: study '{name}' was begun for {', '.join(recorded['targets'])}; {mend}")
     if fingerprint is None or "fingerprint" not in recorded:
         return

@@ -7,13 +7,26 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
 
 from planner.space.grid import Grid
-from planner.space.types import BoolArray, FloatArray, IntArray, Measurement, Point, Reading, Scale, Status, Value
+from planner.space.metrics import metric_named
+from planner.space.types import (
+    BoolArray,
+    FloatArray,
+    IntArray,
+    Measurement,
+    Metric,
+    Point,
+    Reading,
+    Scale,
+    Status,
+    Transform,
+    Value,
+)
 
 __all__ = ["Observations", "Run"]
 
@@ -34,12 +47,16 @@ class Run:
 class Observations:
     """Runs in the order in which they were made. Grows only by `add`; a column read earlier never changes.
 
-    A reading whose point is not in the grid (an axis that was narrowed since) is in `runs`, and in no column.
+    A reading whose point is not in the grid (an axis that was narrowed since) is in `runs`, and in no column. A value
+    of a target that its transform does not take is in `runs` alone, too.
+
+    targets: names, or metrics as the study describes them.
     """
 
-    def __init__(self, grid: Grid, targets: tuple[str, ...], runs: Iterable[Run] = ()) -> None:
+    def __init__(self, grid: Grid, targets: Iterable[str | Metric], runs: Iterable[Run] = ()) -> None:
         self.grid = grid
-        self.targets = targets
+        self._described = tuple(metric_named(target) if isinstance(target, str) else target for target in targets)
+        self.targets = tuple(metric.name for metric in self._described)
         self.runs: list[Run] = []
         self.pending: set[int] = set()
         self.measured = np.zeros(len(grid), dtype=bool)
@@ -79,6 +96,8 @@ class Observations:
         self.run_of[row] = position
         self.seconds[row] = reading.seconds
         for metric, repeats in reading.metrics.items():
+            if metric in self.targets and not all(map(self.metric(metric).takes, repeats)):
+                continue
             known = self._repeats.setdefault(metric, {})
             known[row] = known.get(row, ()) + tuple(repeats)
             if metric not in self._columns:
@@ -87,7 +106,23 @@ class Observations:
 
     def prefix(self, runs: int) -> Self:
         """The observations as they stood after the first `runs` runs."""
-        return type(self)(self.grid, self.targets, self.runs[:runs])
+        return type(self)(self.grid, self._described, self.runs[:runs])
+
+    def with_targets(self, targets: Iterable[str]) -> Self:
+        """The same runs, asked for other targets; those that the study describes keep what it says of them."""
+        wanted = {name: self.metric(name) for name in targets}
+        return type(self)(self.grid, wanted.values(), self.runs)
+
+    def metric(self, name: str) -> Metric:
+        """What is known of a metric: as the study describes it, else by its name. One that is no target is learned as
+        it is where it has been zero or negative."""
+        found = next((metric for metric in self._described if metric.name == name), None)
+        if found is not None:
+            return found
+        known = metric_named(name)
+        values = self.column(name)
+        positive = bool(np.all(values[np.isfinite(values)] > 0))
+        return known if positive or known.transform is not Transform.LOG else replace(known, transform=Transform.LINEAR)
 
     @property
     def known(self) -> BoolArray:

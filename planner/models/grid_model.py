@@ -8,27 +8,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
-from scipy.special import ndtr
 
 from planner.ledger.observations import Observations
 from planner.models.ensemble import Ensemble, Regressor
 from planner.models.latency_model import Covers, LatencyModel, batch_of
 from planner.models.quantities import Data, Quantity, Target, data_of, merged, targets_of
+from planner.models.transforms import back, expected_error, forward, reported_error
 from planner.space.grid import Grid
-from planner.space.metrics import higher_is_better, is_first, is_step
-from planner.space.types import Z90, BoolArray, Features, FloatArray, IntArray, Role, Scale
+from planner.space.types import Z90, BoolArray, Features, FloatArray, IntArray, Kind, Role, Scale, Transform
 
-__all__ = ["Forecasts", "GridModel", "Prediction", "expected_ape", "small_sample_inflation"]
+__all__ = ["Forecasts", "GridModel", "Prediction", "small_sample_inflation"]
 
 _SMALL_SAMPLE_INFLATION = 5.0
 _LARGEST_Z = 4.0
-# Beyond an error of e² the mean of a log-normal is all tail.
-_LARGEST_SPREAD = 2.0
-_MEAN_ABSOLUTE = float(np.sqrt(2 / np.pi))
 # The prior belief that σ is right counts as so many runs.
 _CALIBRATION_WEIGHT = 8.0
+# What the latency model is of, by the kind of a metric; any other is taken for a whole latency.
+_COVERS: Final[Mapping[Kind, Covers]] = {Kind.FIRST: "first", Kind.STEP: "step"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,7 +108,7 @@ class GridModel:
         """Whether a run at each point measures the quantity, (N,): one token has no time between tokens."""
         single = self.grid.single_token
         # Where every output is one token, whatever is called a time per token there is measured by every run.
-        if single.all() or not is_step(quantity.name.partition(" ")[2]):
+        if single.all() or quantity.kind is not Kind.STEP:
             return np.ones(len(self.grid), dtype=bool)
         return np.logical_not(single)
 
@@ -121,9 +120,9 @@ class GridModel:
             few = small_sample_inflation(self.calibration_count(target.name))
             few = few / small_sample_inflation(self._forecast_runs(target.name))
             width = Z90 * sigma * self.calibration(target.name) * few
-            back = np.exp if target.log else np.asarray
-            value[target.name], std[target.name] = back(mean), sigma
-            low[target.name], high[target.name] = back(mean - width), back(mean + width)
+            value[target.name], std[target.name] = back(target.transform, mean), sigma
+            low[target.name] = back(target.transform, mean - width)
+            high[target.name] = back(target.transform, mean + width)
         return Prediction(value, low, high, std)
 
     def calibration(self, target: str) -> float:
@@ -157,8 +156,11 @@ class GridModel:
         value = self._combined[target][0]
         noises = {name: np.full(len(self.grid), noise) for name, noise in self._noises.items()}
         noise = found.combine(self._means, noises, self._noises)[1]
-        ape = expected_ape(noise) if found.log else noise * _MEAN_ABSOLUTE / np.maximum(np.abs(value), 1e-12)
-        return 1 - float(np.nanmean(ape))
+        return 1 - float(np.nanmean(expected_error(found.transform, value, noise)))
+
+    def expected_error(self, target: Target) -> FloatArray:
+        """What the model expects to be wrong by at each point, (N,), as errors are reported."""
+        return expected_error(target.transform, *self._combined[target.name])
 
     def _predict_quantities(self) -> tuple[dict[str, FloatArray], dict[str, FloatArray]]:
         means, stds = {}, {}
@@ -174,20 +176,19 @@ class GridModel:
     def _features(self, quantity: Quantity) -> Features:
         if quantity.length_independent:
             return self._length_independent_features
-        return self.grid.step_features if is_step(quantity.name.partition(" ")[2]) else self.grid.features
+        return self.grid.step_features if quantity.kind is Kind.STEP else self.grid.features
 
     def _latency_model(self, quantity: Quantity, data: Data) -> FloatArray | None:
         """The logarithm of the quantity as a latency law has it at every point; None where none can be fitted."""
-        scale, _, metric = quantity.name.partition(" ")
-        if scale != "log":
+        if quantity.transform is not Transform.LOG:
             return None
         if quantity.name not in self._latency_models:
-            covers: Covers = "first" if is_first(metric) else "step" if is_step(metric) else "output"
+            covers = _COVERS.get(quantity.kind, "output")
             self._latency_models[quantity.name] = LatencyModel(self.grid, covers, quantity.length_independent)
         latency_model = self._latency_models[quantity.name]
         if latency_model.is_trivial:
             return None
-        if not higher_is_better(metric):
+        if quantity.kind is not Kind.THROUGHPUT:
             return latency_model.fit(data.rows, np.exp(data.values))
         # A throughput is work over latency; work in requests × output tokens, to a constant.
         work = np.log(batch_of(self.grid) * self.grid.size_column(Role.OUTPUT_TOKENS))
@@ -203,14 +204,11 @@ class GridModel:
         mean, std = target.combine(means, stds, self._noises, rows)
         known = np.isfinite(mean) & np.isfinite(std)
         rows, mean, std = rows[known], mean[known], std[known]
-        truth = np.log(actual[rows]) if target.log else actual[rows]
-        error = mean - truth
-        if target.log:
-            ape, expected = np.abs(np.expm1(error)), expected_ape(std)
-        else:
-            scale = np.maximum(np.abs(truth), 1e-12)
-            ape, expected = np.abs(error) / scale, std * _MEAN_ABSOLUTE / scale
-        return Forecasts(ape, expected, error / std, self.observations_.run_of[rows])
+        truth = forward(target.transform, actual[rows])
+        # Where the scale is linear, an error is a share of what was measured; elsewhere of what was predicted.
+        middle = truth if target.transform is Transform.LINEAR else mean
+        return Forecasts(reported_error(target.transform, mean, truth), expected_error(target.transform, middle, std),
+                         (mean - truth) / std, self.observations_.run_of[rows])
 
     def _one_step_ahead(self, quantity: Quantity) -> tuple[FloatArray, FloatArray]:
         """Mean and σ at every grid row that a later reading covers, from the runs before; NaN elsewhere, (N,)."""
@@ -236,10 +234,3 @@ def small_sample_inflation(runs: FloatArray | int) -> FloatArray:
     """The factor on errors that so few runs could not show, () or of the shape of `runs`: the model learned from the
     runs that judge it, and knows neither σ nor how the grid bends where they have not been."""
     return 1 + _SMALL_SAMPLE_INFLATION / np.maximum(np.asarray(runs, dtype=np.float64), 1.0)
-
-
-def expected_ape(std: FloatArray) -> FloatArray:
-    """E|e^z − 1| for z ~ N(0, std²): the absolute percentage error of a median whose log is off by z."""
-    std = np.minimum(std, _LARGEST_SPREAD)
-    expected: FloatArray = np.exp(std**2 / 2) * (2 * ndtr(std) - 1)
-    return expected

@@ -16,7 +16,7 @@ def interpolate(observations: Observations, target: str, axis: str) -> FloatArra
     A line with one measured point has its value throughout; NaN on a line with none.
     """
     grid = observations.grid
-    lines, x, y = grid.lines(axis), np.asarray(grid.column(axis), dtype=float), observations.column(target)
+    lines, x, y = grid.lines(axis), grid.numbers(axis), observations.column(target)
     result = np.full(len(grid), np.nan)
     order = np.lexsort((x, lines))
     for rows in np.split(order, np.flatnonzero(np.diff(lines[order])) + 1):

@@ -4,8 +4,8 @@ Latency is modelled by its smooth parts, e2el(o) = first + (o − 1)·step, wher
 has its first token and step the mean time between tokens after it; throughputs follow from e2el by definition. So a
 run of 16 tokens tells about one of 1,024, and no target contradicts another. Any other target is learned as it is.
 
-Notation: N grid points; o output_len; quantities and targets are handled as logarithms of metrics (metrics that are
-zero or negative somewhere as they are).
+Notation: N grid points; o output_len; quantities and targets are handled on the scale on which they are learned
+(transforms.py): as logarithms, unless the study says otherwise.
 """
 
 from __future__ import annotations
@@ -20,9 +20,10 @@ import numpy as np
 from scipy.stats import chi2
 
 from planner.ledger.observations import Observations
-from planner.space.types import FloatArray, IntArray, Role
+from planner.models.transforms import forward
+from planner.space.types import FloatArray, IntArray, Kind, Role, Transform
 
-__all__ = ["Data", "Quantity", "Target", "data_of", "merged", "targets_of"]
+__all__ = ["FIRST_TOKEN", "LATER_TOKENS", "Data", "Quantity", "Target", "data_of", "merged", "targets_of"]
 
 _E2EL, _FIRST = "e2el_ms", "batch_ttft_ms"
 # The spread usual among all points counts, in a point's own, as so many repeats.
@@ -37,10 +38,21 @@ _PER_BATCH: Final[Mapping[str, Callable[[FloatArray, FloatArray, FloatArray], Fl
 
 @dataclass(frozen=True, slots=True)
 class Quantity:
-    """Something one surrogate learns. `length_independent`: it does not depend on the trajectory axis."""
+    """Something one regressor learns. name: a metric's, or of a part of a latency one that no metric can have.
+
+    length_independent: it does not depend on the trajectory axis.
+    """
 
     name: str
+    kind: Kind
+    transform: Transform
     length_independent: bool
+
+
+FIRST_TOKEN: Final = Quantity("first token of the batch", Kind.FIRST, Transform.LOG, True)
+"""Time until every request of a batch has its first token."""
+LATER_TOKENS: Final = Quantity("later tokens of the batch", Kind.STEP, Transform.LOG, False)
+"""Mean time between tokens after it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,13 +70,13 @@ class Data:
 class Target:
     """How a target follows from quantities.
 
-    Direct: the one quantity is the target (its logarithm where `log`).
+    Direct: the one quantity is the target.
     Derived: log target = offset + sign · log(first + steps · step), offset and steps of shape (N,).
     """
 
     name: str
     quantities: tuple[Quantity, ...]
-    log: bool = True
+    transform: Transform = Transform.LOG
     offset: FloatArray | None = None
     sign: float = 1.0
     steps: FloatArray | None = None
@@ -127,29 +139,30 @@ def merged(targets: list[Target], observations: Observations, lines: IntArray | 
 
 
 def data_of(quantity: Quantity, observations: Observations, lines: IntArray | None) -> Data:
-    """The readings of a quantity, logarithms; one a line where the quantity is flat."""
-    values = _column(quantity.name, observations)
+    """The readings of a quantity, transformed; one a line where it is independent of the output's length."""
+    values = _column(quantity, observations)
     rows = np.flatnonzero(np.isfinite(values))
     if quantity.length_independent and lines is not None:
         rows = rows[np.unique(lines[rows], return_index=True)[1]]
-    return Data(rows, values[rows], observations.run_of[rows], _repeat_noise(quantity.name, observations, rows))
+    return Data(rows, values[rows], observations.run_of[rows], _repeat_noise(quantity, observations, rows))
 
 
 def _direct(name: str, observations: Observations, trajectory: str | None) -> Target:
-    values = observations.column(name)
-    log = bool(np.all(values[np.isfinite(values)] > 0))
-    length_independent = trajectory is not None and _is_length_independent(values, observations)
-    return Target(name, (Quantity(f"log {name}" if log else name, length_independent),), log)
+    metric = observations.metric(name)
+    length_independent = trajectory is not None and _is_length_independent(observations.column(name), observations)
+    return Target(name, (Quantity(name, metric.kind, metric.transform, length_independent),), metric.transform)
 
 
 def _derived(name: str, observations: Observations) -> Target | None:
     grid = observations.grid
     if not {_E2EL, _FIRST} <= set(observations.metrics) or grid.by_role(Role.OUTPUT_TOKENS) is None:
         return None
+    if name in observations.targets and observations.metric(name).transform is not Transform.LOG:
+        return None
     outputs = grid.size_column(Role.OUTPUT_TOKENS)
-    parts = (Quantity("log first", True), Quantity("log step", False))
+    parts = (FIRST_TOKEN, LATER_TOKENS)
     if name == _E2EL:
-        return Target(name, parts, True, np.zeros(len(grid)), 1.0, outputs - 1)
+        return Target(name, parts, Transform.LOG, np.zeros(len(grid)), 1.0, outputs - 1)
     if name not in _PER_BATCH:
         return None
     tokens = _PER_BATCH[name](grid.size_column(Role.BATCH), grid.size_column(Role.INPUT_TOKENS), outputs)
@@ -158,17 +171,17 @@ def _derived(name: str, observations: Observations) -> Target | None:
     known = ratio[np.isfinite(ratio)]
     if not len(known) or np.abs(known - 1).max() > 0.01:
         return None
-    return Target(name, parts, True, np.log(1000 * tokens), -1.0, outputs - 1)
+    return Target(name, parts, Transform.LOG, np.log(1000 * tokens), -1.0, outputs - 1)
 
 
-def _repeat_noise(name: str, observations: Observations, rows: IntArray) -> FloatArray:
+def _repeat_noise(quantity: Quantity, observations: Observations, rows: IntArray) -> FloatArray:
     """Standard deviation of the median of the repeats at each of `rows`, (n,).
 
     Three repeats tell little of their own spread: it is drawn towards that of all points. What differs between runs,
     and not within one, is no part of it.
     """
     squares, freedom, counts = np.zeros(len(rows)), np.zeros(len(rows)), np.ones(len(rows))
-    for i, repeats in enumerate(_repeats(name, observations, int(row)) for row in rows):
+    for i, repeats in enumerate(_repeats(quantity, observations, int(row)) for row in rows):
         if len(repeats) > 1 and np.isfinite(repeats).all():
             squares[i], freedom[i], counts[i] = np.var(repeats) * len(repeats), len(repeats) - 1, len(repeats)
     if not freedom.any():
@@ -182,36 +195,28 @@ def _repeat_noise(name: str, observations: Observations, rows: IntArray) -> Floa
     return noise
 
 
-def _repeats(name: str, observations: Observations, row: int) -> FloatArray:
+def _repeats(quantity: Quantity, observations: Observations, row: int) -> FloatArray:
     """The quantity in each repeat at a row."""
 
     def of(metric: str) -> FloatArray:
         return np.array(observations.repeats(metric).get(row, ()))
 
-    with np.errstate(divide="ignore", invalid="ignore"):
-        match name.split(" ", 1):
-            case ["log", "first"]:
-                return np.log(of(_FIRST))
-            case ["log", "step"]:
-                total, first = of(_E2EL), of(_FIRST)
-                return np.log(total - first) if len(total) == len(first) else np.empty(0)
-            case ["log", metric]:
-                return np.log(of(metric))
-    return of(name)
+    if quantity.name == FIRST_TOKEN.name:
+        return forward(Transform.LOG, of(_FIRST))
+    if quantity.name == LATER_TOKENS.name:
+        total, first = of(_E2EL), of(_FIRST)
+        return forward(Transform.LOG, total - first) if len(total) == len(first) else np.empty(0)
+    return forward(quantity.transform, of(quantity.name))
 
 
-def _column(name: str, observations: Observations) -> FloatArray:
-    match name.split(" ", 1):
-        case ["log", "first"]:
-            return np.log(observations.column(_FIRST))
-        case ["log", "step"]:
-            outputs = observations.grid.size_column(Role.OUTPUT_TOKENS)
-            with np.errstate(divide="ignore", invalid="ignore"):
-                step = _decoding(observations) / (outputs - 1)
-                return np.where((outputs > 1) & (step > 0), np.log(step), np.nan)
-        case ["log", metric]:
-            return np.log(observations.column(metric))
-    return observations.column(name)
+def _column(quantity: Quantity, observations: Observations) -> FloatArray:
+    """The quantity at each point, (N,)."""
+    if quantity.name == FIRST_TOKEN.name:
+        return forward(Transform.LOG, observations.column(_FIRST))
+    if quantity.name == LATER_TOKENS.name:
+        outputs = observations.grid.size_column(Role.OUTPUT_TOKENS)
+        return forward(Transform.LOG, _decoding(observations) / np.where(outputs > 1, outputs - 1, np.nan))
+    return forward(quantity.transform, observations.column(quantity.name))
 
 
 def _decoding(observations: Observations) -> FloatArray:

@@ -17,8 +17,7 @@ from planner.campaign.stopping import AccuracyRule, Limits
 from planner.evaluation.accuracy import score
 from planner.evaluation.estimate import Estimate
 from planner.ledger.observations import Observations, Run
-from planner.space.metrics import higher_is_better
-from planner.space.types import Measurement, Point, Proposal
+from planner.space.types import Measurement, Metric, Point, Proposal
 from planner.strategies.registry import make_strategy, uses_trajectories
 from planner.strategies.strategy import Posterior, Strategy, StrategyContext
 from planner.tables.recorded_grid import RecordedGrid
@@ -36,7 +35,12 @@ class Replay:
     """What is played: a recorded grid, and the metrics to predict."""
 
     recorded: RecordedGrid
-    targets: tuple[str, ...]
+    metrics: tuple[Metric, ...]
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """The metrics' names."""
+        return tuple(metric.name for metric in self.metrics)
 
     @property
     def full_cost(self) -> float:
@@ -152,7 +156,7 @@ def simulate_one(
     runner, make = stage(replay, name, seed)
     timed = _Timed(make_strategy(name, make))
     watch = _Watch(timed, AccuracyRule(stop_accuracy))
-    observations = Observations(replay.recorded.grid, replay.targets)
+    observations = Observations(replay.recorded.grid, replay.metrics)
     Loop(runner, timed, Memory(), observations, Limits(cost=max(shares) * full), seed, watch, clock=None).run()
     states = [_state_at(watch.costs, share * full) for share in shares]
     scored = {state: _score(replay, make_strategy(name, make),
@@ -186,7 +190,7 @@ def _scores(replay: Replay, posterior: Posterior, observations: Observations) ->
         truth = replay.recorded.truth(target)
         prediction = posterior.prediction
         found = score(truth, prediction.value[target], (prediction.low[target], prediction.high[target]),
-                      observations.column(target), observations.known, higher_is_better(target))
+                      observations.column(target), observations.known, observations.metric(target))
         estimate = posterior.accuracy.get(target)
         result[target] = {
             "accuracy": found.accuracy, "median_ape": found.median_ape, "p95_ape": found.p95_ape,

@@ -65,6 +65,8 @@ class AxisSpec(StrictModel):
         if values is None:
             raise StudyError(f"{key}: has no values; add `values: [...]` or `range: [first, last]`")
         roles = _roles(name, self.role)
+        if Role.RATE in roles:  # vLLM's own word for all requests at once
+            values = [math.inf if value == "inf" else value for value in values]
         scale = self.scale or (Scale.CATEGORY if _has_text(values) else Scale.LINEAR)
         _check_values(key, values, scale, roles)
         if scale is not Scale.CATEGORY:
@@ -95,7 +97,10 @@ def _check_values(key: str, values: list[Any], scale: Scale, roles: tuple[Role, 
             raise StudyError(f"{key}.values: {value!r} stands twice; list each value once")
         seen.add(value)
         if isinstance(value, float) and not math.isfinite(value):
-            raise StudyError(f"{key}.values: {value!r} is not a finite number; leave it out")
+            if value == math.inf and Role.RATE in roles:
+                continue
+            raise StudyError(f"{key}.values: {value!r} is not a finite number; leave it out (only a rate may be "
+                             "inf)")
         if isinstance(value, str | bool):
             if scale is not Scale.CATEGORY:
                 raise StudyError(f"{key}.values: {value!r} is not a number; mend it or add `scale: category`")

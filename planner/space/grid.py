@@ -87,7 +87,14 @@ class Grid:
         axis = self.by_role(role)
         if axis is None or any(isinstance(value, str) for value in axis.values):
             return np.ones(len(self))
-        return np.asarray(self.column(axis.name), dtype=float)
+        return self.numbers(axis.name)
+
+    def numbers(self, name: str) -> FloatArray:
+        """The numbers of one axis at all points, (N,), finite: an infinite rate (all requests at once) stands at twice
+        the largest finite one."""
+        numbers = np.asarray(self.column(name), dtype=np.float64)
+        finite = numbers[np.isfinite(numbers)]
+        return np.where(np.isfinite(numbers), numbers, 2 * finite.max() if len(finite) else 1.0)
 
     @cached_property
     def single_token(self) -> BoolArray:
@@ -121,7 +128,7 @@ class Grid:
         columns = list(more)
         for axis in self.axes:
             if axis.scale is not Scale.CATEGORY and axis.name != omitted:
-                columns.append(_encode(self.column(axis.name), axis.scale))
+                columns.append(_encode(self.numbers(axis.name), axis.scale))
             for numbers in axis.descriptors.values():
                 scale = Scale.LOG if min(numbers) >= 0 else Scale.LINEAR
                 columns.append(_encode(np.array(numbers)[self.codes[:, self.position(axis.name)]], scale))

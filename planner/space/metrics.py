@@ -1,27 +1,84 @@
-"""What a metric's name tells of it."""
+"""Known metrics: vLLM's names, and those of a whole request's latency that other tools use.
+
+A name is known as a whole or it is not: nothing is read off a word in it. Statistics of a distribution (`p99_ttft_ms`)
+are what the distribution is, but for its spread, which may be zero and so is learned as it is.
+"""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Final
 
-__all__ = ["higher_is_better", "is_first", "is_step"]
+from planner.space.expressions import suggestion
+from planner.space.types import Direction, Kind, Metric, Transform
 
-_RATES: Final = re.compile(
-    r"throughput|goodput|(^|_)(qps|rps|tps)($|_)|(tok|token|tokens|req|requests|samples)_s($|_)"
-    r"|_per_(s|sec|second|joule|wh|kwh|dollar|gpu_hour)($|_)")
+__all__ = ["KNOWN", "check_given", "described", "metric_named", "refusal", "said"]
 
-
-def higher_is_better(metric: str) -> bool:
-    """Whether more of the metric is better: a rate of work, by vLLM's names or as people name their own."""
-    return bool(_RATES.search(metric.lower()))
+_STATISTIC: Final = re.compile(r"(mean|median|std|p[0-9]+(?:\.[0-9]+)?)_(\w+)")
 
 
-def is_first(metric: str) -> bool:
-    """Whether the metric is about an output's first token."""
-    return "first" in (words := metric.split("_")) or "ttft" in words
+def _latency(name: str, kind: Kind, unit: str = "ms") -> Metric:
+    return Metric(name, unit, Direction.MINIMIZE, kind)
 
 
-def is_step(metric: str) -> bool:
-    """Whether the metric is about a token after the first, or the mean over them."""
-    return bool({"step", "tpot", "itl"} & set(metric.split("_")))
+def _rate(name: str, of: str) -> Metric:
+    return Metric(name, f"{of}/s", Direction.MAXIMIZE, Kind.THROUGHPUT)
+
+
+_DISTRIBUTIONS: Final = (
+    _latency("ttft_ms", Kind.FIRST), _latency("tpot_ms", Kind.STEP), _latency("itl_ms", Kind.STEP),
+    _latency("e2el_ms", Kind.WHOLE))
+KNOWN: Final[Mapping[str, Metric]] = {metric.name: metric for metric in (
+    *_DISTRIBUTIONS, _latency("batch_ttft_ms", Kind.FIRST),
+    _rate("request_throughput", "requests"), _rate("request_goodput", "requests"),
+    _rate("output_throughput", "tokens"), _rate("total_token_throughput", "tokens"),
+    _latency("e2el_s", Kind.WHOLE, "s"), _latency("latency_s", Kind.WHOLE, "s"), _latency("latency_ms", Kind.WHOLE),
+    _latency("request_latency_ms", Kind.WHOLE))}
+"""By name; statistics of distributions are known besides (`metric_named`)."""
+
+
+def metric_named(name: str) -> Metric:
+    """What is known of the metric called `name`; without unit and direction, of kind `other`, where nothing is."""
+    if name in KNOWN:
+        return KNOWN[name]
+    parts = _STATISTIC.fullmatch(name)
+    of = next((metric for metric in _DISTRIBUTIONS if parts and metric.name == parts[2]), None)
+    if parts is None or of is None:
+        return Metric(name)
+    return replace(of, name=name, transform=Transform.LINEAR if parts[1] == "std" else of.transform)
+
+
+def described(name: str, metrics: Iterable[Metric]) -> Metric:
+    """The metric called `name` as `metrics` describe it, else what is known of it."""
+    return next((metric for metric in metrics if metric.name == name), None) or metric_named(name)
+
+
+def said(metric: Metric) -> str:
+    """What is taken for granted of a metric, in words."""
+    better = {None: "direction unknown", Direction.MAXIMIZE: "more is better", Direction.MINIMIZE: "less is better"}
+    kinds = {Kind.FIRST: "first token", Kind.STEP: "each later token", Kind.WHOLE: "whole request or batch",
+             Kind.THROUGHPUT: "throughput", Kind.SHARE: "share", Kind.OTHER: "no special kind"}
+    learned = {Transform.LOG: "learned as a logarithm", Transform.LINEAR: "learned as it is",
+               Transform.LOGIT: "learned as a logit"}
+    parts = [metric.unit, better[metric.direction], kinds[metric.kind], learned[metric.transform]]
+    return ", ".join(part for part in parts if part)
+
+
+def refusal(metric: Metric, value: float) -> str:
+    """Why a value of a metric cannot be learned, and the mend."""
+    if metric.transform is Transform.LOGIT:
+        return (f"{metric.name} is {value:g}, and a share lies between 0 and 1; give it so, or write {{metric: "
+                f"{metric.name}, kind: other}} in a new study")
+    return (f"{metric.name} is {value:g}, which has no logarithm; where that is no mistake, write {{metric: "
+            f"{metric.name}, transform: linear}} in a new study")
+
+
+def check_given(names: Sequence[str], given: Iterable[str], source: str) -> str | None:
+    """What to say of the first of `names` that is not among `given`, what `source` gives; None where all are."""
+    given = set(given)
+    for name in names:
+        if name not in given:
+            return f"{source} gives no '{name}'{suggestion(name, given)}"
+    return None

@@ -12,16 +12,21 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from planner.space.axis_spec import AxisSpec
 from planner.space.expressions import FUNCTIONS, parse
+from planner.space.metrics import metric_named
 from planner.space.slo import parse_condition
-from planner.space.types import StudyError
+from planner.space.types import Direction, Kind, Metric, StudyError, Transform
 from planner.space.validation import Number, StrictModel, Whole, load_yaml, validate_model
 
-__all__ = ["AxisSpec", "CostLimit", "PriceSpec", "RunnerSpec", "SpaceSpec", "StopSpec", "StudySpec", "check_storage",
+__all__ = ["AxisSpec", "CostLimit", "PriceSpec", "RunnerSpec", "SpaceSpec", "StopSpec", "StudySpec", "TargetSpec",
+           "check_storage",
            "parse_spec", "read_spec", "validate_model"]
 
 _ADDRESS: Final = r"^[a-z0-9+]+://."
 _COST = re.compile(r"^\s*(\$?)\s*(\d+(?:\.\d*)?|\.\d+)\s*(s|m|min|h|d|%)?\s*$")
 _COST_MEND: Final = "cannot read the cost; write it like '2h', '45m', '90s', '5%' or '$20'"
+_USUAL_DIRECTION: Final = {
+    Kind.FIRST: Direction.MINIMIZE, Kind.STEP: Direction.MINIMIZE, Kind.WHOLE: Direction.MINIMIZE,
+    Kind.THROUGHPUT: Direction.MAXIMIZE}
 _UNITS: Final = {None: 1.0, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 
 
@@ -136,14 +141,38 @@ class PriceSpec(StrictModel):
     per_accelerator_hour: Number = Field(gt=0, allow_inf_nan=False)
 
 
+class TargetSpec(StrictModel):
+    """A target of which more is said than its name."""
+
+    metric: str
+    """The metric's name."""
+    direction: Direction | None = None
+    """maximize where more is better, minimize where less is."""
+    kind: Kind | None = None
+    """first (token), step (a token after it), whole (request), throughput, share (between 0 and 1), or other."""
+    unit: str | None = Field(default=None, max_length=40)
+    """As people write it."""
+    transform: Transform | None = None
+    """How it is learned: log (the default), linear where it can be zero or negative, logit for a share."""
+
+    def resolve(self) -> Metric:
+        """The metric: what is said here, and else what is known of its name."""
+        known = metric_named(self.metric)
+        kind = self.kind or known.kind
+        usual = _USUAL_DIRECTION.get(kind) if self.kind else known.direction
+        return Metric(
+            self.metric, known.unit if self.unit is None else self.unit, self.direction or usual, kind,
+            self.transform or (Transform.LOGIT if kind is Kind.SHARE else known.transform))
+
+
 class StudySpec(StrictModel):
     """A whole study file."""
 
     study: StudySection = Field(default_factory=StudySection)
     space: SpaceSpec
     runner: RunnerSpec
-    targets: list[str] = Field(min_length=1)
-    """The metrics to predict, in vLLM's names."""
+    targets: list[str | TargetSpec] = Field(min_length=1)
+    """The metrics to predict, in vLLM's names, or with what their names do not say."""
     stop: StopSpec = Field(default_factory=lambda: StopSpec(accuracy=0.95))
     price: PriceSpec | None = None
     slo: list[str] = Field(default_factory=list)
@@ -151,13 +180,19 @@ class StudySpec(StrictModel):
 
     @field_validator("targets")
     @classmethod
-    def _targets(cls, targets: list[str]) -> list[str]:
-        for name in targets:
+    def _targets(cls, targets: list[str | TargetSpec]) -> list[str | TargetSpec]:
+        names = [_name_of(target) for target in targets]
+        for name in names:
             if not re.fullmatch(r"[A-Za-z_]\w*", name):
                 raise ValueError(f"'{name}' cannot name a metric; use vLLM's names, such as ttft_ms")
-            if targets.count(name) > 1:
+            if names.count(name) > 1:
                 raise ValueError(f"'{name}' stands twice; name each target once")
         return targets
+
+    @property
+    def metrics(self) -> tuple[Metric, ...]:
+        """The targets, with what is said and known of each."""
+        return tuple(metric_named(target) if isinstance(target, str) else target.resolve() for target in self.targets)
 
     @model_validator(mode="after")
     def _conditions(self) -> Self:
@@ -167,7 +202,7 @@ class StudySpec(StrictModel):
                 raise StudyError(f"{condition.key}: '{text}' names no axis; name one or delete it")
             if not condition.is_condition:
                 raise StudyError(f"{condition.key}: '{text}' is not a condition; compare something, as in 'a <= 8'")
-        for name in self.targets:
+        for name in map(_name_of, self.targets):
             if name in self.space.axes:
                 raise StudyError(f"targets: '{name}' is an axis; name a metric")
         for i, text in enumerate(self.slo):
@@ -175,6 +210,10 @@ class StudySpec(StrictModel):
         if self.stop.cost_limit and self.stop.cost_limit.kind == "money" and self.price is None:
             raise StudyError("stop.cost: money needs a price; add `price: {per_accelerator_hour: ...}`")
         return self
+
+
+def _name_of(target: str | TargetSpec) -> str:
+    return target if isinstance(target, str) else target.metric
 
 
 def read_spec(path: Path) -> tuple[StudySpec, str]:

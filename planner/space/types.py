@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 __all__ = [
-    "Z90", "Axis", "BoolArray", "Cost", "Features", "FloatArray", "IntArray", "Measurement", "Point", "Proposal",
-    "Reading", "Role", "Runner", "RunnerContext", "RunnerError", "Scale", "Scope", "Status", "StudyError",
-    "Surrogate", "Value",
+    "Z90", "Axis", "BoolArray", "Cost", "Direction", "Features", "FloatArray", "IntArray", "Kind", "Measurement",
+    "Metric", "Point", "Proposal", "Reading", "Role", "Runner", "RunnerContext", "RunnerError", "Scale", "Scope",
+    "Status", "StudyError", "Surrogate", "Transform", "Value",
 ]
 
 Value: TypeAlias = str | int | float | bool
@@ -83,6 +83,78 @@ class Status(StrEnum):
     OK = "ok"
     FAILED = "failed"
     INTERRUPTED = "interrupted"
+
+
+class Direction(StrEnum):
+    """Which way a metric is better."""
+
+    MAXIMIZE = "maximize"
+    MINIMIZE = "minimize"
+
+
+class Kind(StrEnum):
+    """What a metric is of: the first token, a token after it, a whole request or batch, work for each second, a share
+    between 0 and 1, or anything else."""
+
+    FIRST = "first"
+    STEP = "step"
+    WHOLE = "whole"
+    THROUGHPUT = "throughput"
+    SHARE = "share"
+    OTHER = "other"
+
+
+class Transform(StrEnum):
+    """How a metric is learned: its logarithm, as it is, or the logit of a share."""
+
+    LOG = "log"
+    LINEAR = "linear"
+    LOGIT = "logit"
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """What is known of a metric. Known names have theirs (planner.space.metrics); of any other, a study file says it.
+
+    unit: as people write it, empty where nobody said. direction: None where nobody said which way is better.
+    """
+
+    name: str
+    unit: str = ""
+    direction: Direction | None = None
+    kind: Kind = Kind.OTHER
+    transform: Transform = Transform.LOG
+
+    @property
+    def higher_is_better(self) -> bool:
+        """Whether more of it is better. Raises StudyError where nobody said."""
+        if self.direction is None:
+            raise StudyError(f"targets: nobody said which way '{self.name}' is better; write {{metric: {self.name}, "
+                             "direction: maximize}, or minimize")
+        return self.direction is Direction.MAXIMIZE
+
+    @property
+    def is_relative(self) -> bool:
+        """Whether an error is a share of the true value; that of a share is the difference itself."""
+        return self.kind is not Kind.SHARE
+
+    def takes(self, value: float) -> bool:
+        """Whether the transform is defined at `value`."""
+        if self.transform is Transform.LOG:
+            return value > 0
+        return self.transform is Transform.LINEAR or 0 <= value <= 1
+
+    def to_json(self) -> dict[str, str | None]:
+        """The form in which the ledger keeps it; `from_json` is its inverse."""
+        return {"name": self.name, "unit": self.unit, "direction": self.direction and self.direction.value,
+                "kind": self.kind.value, "transform": self.transform.value}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Metric:
+        """Read back what `to_json` wrote."""
+        direction = data["direction"]
+        return cls(data["name"], data["unit"], Direction(direction) if direction else None, Kind(data["kind"]),
+                   Transform(data["transform"]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,12 +265,16 @@ class Measurement:
 
 @dataclass(frozen=True, slots=True)
 class RunnerContext:
-    """What a runner may know of the study: its axes, its targets, where its file lies, its seed."""
+    """What a runner may know of the study: its axes, its targets, where its file lies, its seed.
+
+    metrics: the targets as the study describes them; empty where all have their usual meaning.
+    """
 
     axes: tuple[Axis, ...]
     targets: tuple[str, ...]
     directory: Path
     seed: int = 0
+    metrics: tuple[Metric, ...] = ()
 
 
 @runtime_checkable

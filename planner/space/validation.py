@@ -54,7 +54,9 @@ def validate_model(model: type[M], data: Any, prefix: str) -> M:
 
 def _message(error: ValidationError, model: type[BaseModel], data: Any, prefix: str) -> str:
     # An error deep inside a union says more than the union's other members; unknown keys say most.
-    first = min(error.errors(), key=lambda e: (e["type"] != "extra_forbidden", -len(_keys(e["loc"], data))))
+    first = min(error.errors(), key=lambda e: (
+        e["type"] != "extra_forbidden", e["type"] == "string_type" and isinstance(e["input"], dict),
+        -len(_keys(e["loc"], data))))
     names = [str(part) for part in _keys(first["loc"], data)]
     if first["type"] == "missing":
         names.append(str(first["loc"][-1]))

@@ -31,7 +31,8 @@ class AdaptiveStrategy:
         initial: IntArray | None = None, choose: Chooser = choose_batch,
     ) -> None:
         self.context = context
-        first = initial_design(context.grid, context.trajectory, context.seed) if initial is None else initial
+        first = initial_design(
+            context.grid, context.trajectory, context.seed, context.prices) if initial is None else initial
         self._queue = [int(row) for row in first]
         self._is_initial = True
         self._model = model or GridModel(context.grid, context.trajectory)

@@ -76,7 +76,7 @@ class PowersOfTwo(FixedDesign):
 
     def __init__(self, context: StrategyContext) -> None:
         self._axis = _batch_axis(context.grid)
-        sizes = np.asarray(context.grid.column(self._axis), dtype=float)
+        sizes = context.grid.numbers(self._axis)
         powers = np.log2(np.maximum(sizes, 1))
         rows = np.flatnonzero((sizes >= 1) & (powers == np.round(powers)))
         if context.trajectory:

@@ -17,8 +17,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from planner.ledger.observations import Observations
-from planner.space.metrics import higher_is_better
-from planner.space.types import FloatArray, Status
+from planner.space.types import Direction, FloatArray, Status
 from planner.strategies.fixed_designs import GridPosterior
 from planner.strategies.strategy import StrategyContext
 from planner.strategies.unit_cube import unit_cube
@@ -53,7 +52,8 @@ class OptunaGp(GridPosterior):
 
     def _wish(self, observations: Observations) -> dict[str, float]:
         seed = int(np.random.default_rng([self.context.seed, len(observations.runs)]).integers(2**31))
-        directions = [StudyDirection.MAXIMIZE if higher_is_better(target) else StudyDirection.MINIMIZE
+        directions = [StudyDirection.MAXIMIZE if observations.metric(target).direction is Direction.MAXIMIZE
+                      else StudyDirection.MINIMIZE
                       for target in self.context.targets]
         values = np.column_stack([observations.column(target) for target in self.context.targets])
         with _hushed():

@@ -26,6 +26,7 @@ class StrategyContext:
 
     trajectory: the axis along which a run also measures every smaller value, or None.
     accelerators: devices that a run of each point occupies, (N,).
+    prices: accelerator-seconds of a run of each point as the runner estimates them, (N,); None where it does not.
     """
 
     grid: Grid
@@ -33,6 +34,7 @@ class StrategyContext:
     trajectory: str | None
     accelerators: FloatArray
     seed: int = 0
+    prices: FloatArray | None = None
 
 
 @dataclass(frozen=True, eq=False)

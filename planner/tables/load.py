@@ -7,17 +7,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from planner.space.expressions import parse, suggestion
-from planner.space.types import FloatArray, IntArray, StudyError, Value
+from planner.space.metrics import metric_named, refusal
+from planner.space.types import FloatArray, IntArray, Metric, StudyError, Value
 from planner.tables.recorded import BoolArray, RecordedTable, is_undefined
+from planner.tables.settings import TableSettings
 from planner.tables.table_file import TableFile, one_line, read_table_file, to_numbers
 
 __all__ = ["RecordedTable", "TableSettings", "load_table", "read_measured"]
@@ -25,56 +26,19 @@ __all__ = ["RecordedTable", "TableSettings", "load_table", "read_measured"]
 _OK: Final = "ok"
 
 
-def _amount(value: Any) -> str | float:
-    if isinstance(value, str) and value.strip():
-        return one_line(value)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
-        raise ValueError("give a column, a number from 0, or an expression over columns")
-    return float(value)
-
-
-Amount = Annotated[str | float, BeforeValidator(_amount)]
-Text = Annotated[str, AfterValidator(one_line), Field(min_length=1)]
-
-
-class TableSettings(BaseModel):
-    """The keys of a replay runner: which file, and what its rows cost."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True)
-
-    table: str = Field(min_length=1)
-    """CSV or Parquet, relative to the study file."""
-    cost_s: Amount
-    """Seconds that a row's run took: a column, a number or an expression over columns."""
-    accelerators: Amount = 1.0
-    """Devices that it occupied: a column, a number or an expression."""
-    failed_cost_s: Amount | None = None
-    """Seconds that a failed row's run took; as cost_s where absent."""
-    engine_start_s: float = Field(default=0.0, ge=0, allow_inf_nan=False)
-    """Seconds, charged for each change of an engine-scope axis."""
-    run_overhead_s: float = Field(default=0.0, ge=0, allow_inf_nan=False)
-    """Seconds, charged for each run."""
-    status: Text | None = None
-    """Column that says 'ok' where a row has metrics, and else why it has none."""
-    where: Text | None = None
-    """Condition over columns; only rows that meet it are used."""
-    repeat: Text | None = None
-    """Column that names the reading to which a row belongs."""
-    trajectory: Text | None = None
-    """Axis of which a run measures every smaller value too, for the price of the largest."""
-    repeats: int = Field(default=1, ge=1)
-    """Rows that a run takes, all if a point has fewer."""
-
-
 def load_table(settings: TableSettings, directory: Path, axes: Mapping[str, Sequence[Value] | None],
-               targets: Iterable[str], key: str = "runner.{}") -> RecordedTable:
+               targets: Iterable[str | Metric], key: str = "runner.{}") -> RecordedTable:
     """Read and check a recorded grid.
 
-    axes: the given values of each axis, None (or empty) for all in the table. key: how error messages call a
-    setting. Raises StudyError, one line that names the key and the mend.
+    axes: the given values of each axis, None (or empty) for all in the table. targets: names, or metrics, whose values
+    must then suit their transforms. key: how error messages call a setting. Raises StudyError, one line that names the
+    key and the mend.
     """
     file = read_table_file(directory / settings.table, settings.table, key.format("table"))
-    return _Loader(file, settings, key).load(axes, tuple(targets))
+    given = tuple(targets)
+    described = {target.name: target for target in given if isinstance(target, Metric)}
+    names = tuple(target.name if isinstance(target, Metric) else target for target in given)
+    return _Loader(file, settings, key, described=described).load(axes, names)
 
 
 def read_measured(path: Path, axes: Mapping[str, Sequence[Value] | None], targets: Iterable[str], *,
@@ -100,6 +64,7 @@ class _Loader:
     settings: TableSettings
     key: str
     allow_undefined: bool = False
+    described: Mapping[str, Metric] = field(default_factory=dict)
 
     def load(self, axes: Mapping[str, Sequence[Value] | None], targets: Sequence[str]) -> RecordedTable:
         self._check_names(axes, targets)
@@ -166,7 +131,7 @@ class _Loader:
         """The distinct values among `rows`, and the code of each row, (R,)."""
         column = self.file.columns[name][rows]
         text = column.dtype.kind == "O"
-        bad = np.array([cell is None for cell in column]) if text else ~np.isfinite(column.astype(float))
+        bad = np.array([cell is None for cell in column]) if text else np.isnan(column.astype(float))
         if bad.any():
             where = self.file.where(int(rows[np.argmax(bad)]))
             raise StudyError(f"space.axes.{name}: {where} has no value for '{name}'; mend the row or leave it out "
@@ -179,7 +144,7 @@ class _Loader:
         distinct, codes = np.unique(column, return_inverse=True)
         # The whole column decides, so that a value is an int or a float whichever rows are in use.
         whole = column.dtype.kind == "f" and _whole(self.file.columns[name])
-        values = tuple(int(value) for value in distinct) if whole else tuple(distinct.tolist())
+        values = tuple(int(value) if whole and math.isfinite(value) else value for value in distinct.tolist())
         return values, codes.astype(np.int64)
 
     def _statuses(self, rows: IntArray) -> tuple[BoolArray, tuple[str, ...]]:
@@ -204,15 +169,23 @@ class _Loader:
             values = to_numbers(column[rows])
             undefined = ~np.isfinite(values)
             bad = undefined & ok & (name in targets and not self.allow_undefined)
-            if bad.any() and not is_undefined(name, bad, axes, codes):
+            metric = self.described.get(name) or metric_named(name)
+            if bad.any() and not is_undefined(metric, bad, axes, codes):
                 where = self.file.where(int(rows[np.argmax(bad)]))
                 mend = "its status" if self.settings.status else "the failed rows in a `status` column"
                 raise StudyError(f"targets: {where} is ok but has no number in column '{name}'; mend the row or "
                                  f"mark {mend}")
             values = np.where(undefined | ~ok, np.nan, values)
+            if name in self.described:
+                self._check_values(metric, values, rows)
             if name in targets or not np.isnan(values).all():
                 metrics[name] = values
         return metrics
+
+    def _check_values(self, metric: Metric, values: FloatArray, rows: IntArray) -> None:
+        for row, value in zip(rows.tolist(), values.tolist(), strict=True):
+            if not math.isnan(value) and not metric.takes(value):
+                raise StudyError(f"targets: {self.file.where(row)}: {refusal(metric, value)}")
 
     def _costs(self, rows: IntArray, ok: BoolArray) -> FloatArray:
         cost = self._numbers("cost_s", rows)

@@ -16,7 +16,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from planner.space.types import FloatArray, IntArray, Point, Value
+from planner.space.types import FloatArray, IntArray, Kind, Metric, Point, Value
 
 __all__ = ["BoolArray", "RecordedTable", "is_undefined"]
 
@@ -105,12 +105,11 @@ class RecordedTable:
         return np.argsort(self.point, kind="stable"), np.concatenate([[0], np.cumsum(counts)])
 
 
-def is_undefined(metric: str, where: BoolArray, axes: Mapping[str, tuple[Value, ...]], codes: IntArray) -> bool:
+def is_undefined(metric: Metric, where: BoolArray, axes: Mapping[str, tuple[Value, ...]], codes: IntArray) -> bool:
     """Whether the metric is undefined at the rows `where` (R,), and not forgotten: times between tokens, at an axis
     value of 1 (one output token). codes: (R, A) of the rows."""
-    between_tokens = {"tpot", "itl"} & set(metric.split("_"))
     at_one = [codes[:, i] == values.index(1) for i, values in enumerate(axes.values()) if 1 in values]
-    return bool(between_tokens) and any(bool(at[where].all()) for at in at_one)
+    return metric.kind is Kind.STEP and any(bool(at[where].all()) for at in at_one)
 
 
 def _medians(values: FloatArray, group: IntArray, n: int) -> FloatArray:

@@ -10,8 +10,8 @@ import numpy as np
 
 from planner.space.grid import Grid
 from planner.space.types import FloatArray, IntArray, Runner, RunnerContext
-from planner.tables.load import TableSettings
 from planner.tables.recorded import RecordedTable
+from planner.tables.settings import TableSettings
 
 __all__ = ["GridSource", "RecordedGrid", "RecordedRunner", "Sweep"]
 

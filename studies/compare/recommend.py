@@ -34,7 +34,6 @@ from planner.campaign.setup import StudySetup, open_setup
 from planner.campaign.stopping import Limits
 from planner.ledger.observations import Observations, Run
 from planner.simulation.simulate import Memory, Replay, stage
-from planner.space.metrics import higher_is_better
 from planner.space.slo import Condition
 from planner.space.types import BoolArray, FloatArray
 from planner.strategies.registry import make_strategy
@@ -67,10 +66,10 @@ class _Costs(Observer):
 def answers(path: Path, seed: int, shares: list[float], quantiles: list[float], confidence: float) -> list[Answer]:
     """Play one study with one seed, and ask at each share of the full cost."""
     study = open_setup(path)
-    replay = Replay(study.recorded(), study.targets)
+    replay = Replay(study.recorded(), study.metrics)
     full = replay.full_cost
     runner, context = stage(replay, "sweepwise", seed)
-    observations, costs = Observations(study.grid, study.targets), _Costs()
+    observations, costs = Observations(study.grid, study.metrics), _Costs()
     strategy = make_strategy("sweepwise", context)
     Loop(runner, strategy, Memory(), observations, Limits(cost=max(shares) * full), seed, costs, clock=None).run()
     truth = {target: replay.recorded.truth(target) for target in study.targets}
@@ -104,17 +103,18 @@ def _questions(
     study: StudySetup, truth: dict[str, FloatArray], quantiles: list[float], confidence: float
 ) -> Iterator[Question]:
     """Every set of bounds that some point meets in truth."""
-    objective = next((target for target in study.targets if higher_is_better(target)), study.targets[0])
+    better = {metric.name: metric.higher_is_better for metric in study.metrics}
+    objective = next((target for target in study.targets if better[target]), study.targets[0])
     others = [target for target in study.targets if target != objective]
     sets = [[target] for target in others] + ([others] if len(others) > 1 else [])
     for metrics in sets:
         for at in itertools.product(quantiles, repeat=len(metrics)):
             conditions = []
             for metric, quantile in zip(metrics, at, strict=True):
-                upper = not higher_is_better(metric)
+                upper = not better[metric]
                 bound = float(np.nanquantile(truth[metric], quantile if upper else 1 - quantile))
                 conditions.append(Condition(metric, bound, upper))
-            question = Question(objective, higher_is_better(objective), tuple(conditions), confidence)
+            question = Question(objective, better[objective], tuple(conditions), confidence)
             if _meets(question, truth).any():
                 yield question
 

@@ -6,13 +6,15 @@ import numpy as np
 import pytest
 
 from planner.evaluation.accuracy import balanced_accuracy, score
+from planner.space.types import Direction, Kind, Metric
 
 TRUTH = np.array([10.0, 20.0, 40.0, 80.0, np.nan])
 KNOWN = np.array([True, False, False, False, False])
 
 
 def _score(value: list[float], measured: list[float], low: list[float], high: list[float], more: bool = False):
-    return score(TRUTH, np.array(value), (np.array(low), np.array(high)), np.array(measured), KNOWN, more)
+    return score(TRUTH, np.array(value), (np.array(low), np.array(high)), np.array(measured), KNOWN,
+                 Metric("y", direction=Direction.MAXIMIZE if more else Direction.MINIMIZE))
 
 
 NAN = float("nan")
@@ -50,6 +52,21 @@ def test_regret_and_rank() -> None:
     assert wrong.top1_regret == pytest.approx(0.5)
     less = _score([10, 5, 90, 30, 1], [10, NAN, NAN, NAN, NAN], [0] * 5, [100] * 5)
     assert less.top1_regret == pytest.approx(1.0)
+
+
+def test_where_nobody_said_which_way_is_better_there_is_no_regret() -> None:
+    unknown = score(TRUTH, TRUTH, (TRUTH, TRUTH), TRUTH, KNOWN, Metric("y"))
+    assert np.isnan(unknown.top1_regret) and unknown.accuracy == 1
+
+
+def test_the_error_of_a_share_is_the_difference_itself() -> None:
+    """0.02 where 0.04 is true is off by two points, not by half; a share of zero counts, too."""
+    truth, value = np.array([0.04, 0.0, 0.9]), np.array([0.02, 0.01, 0.9])
+    known = np.zeros(3, dtype=bool)
+    as_share = score(truth, value, (value, value), truth * NAN, known, Metric("accuracy", kind=Kind.SHARE))
+    assert as_share.points == 3 and as_share.accuracy == pytest.approx(1 - 0.03 / 3)
+    as_number = score(truth, value, (value, value), truth * NAN, known, Metric("accuracy"))
+    assert as_number.points == 2 and as_number.accuracy == pytest.approx(1 - 0.5 / 2)
 
 
 def test_balanced_accuracy_of_failures() -> None:

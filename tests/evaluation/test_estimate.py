@@ -11,9 +11,10 @@ from scipy.stats import norm
 from planner.evaluation.accuracy import Score, score
 from planner.evaluation.estimate import Estimate, estimate_accuracy
 from planner.ledger.observations import Observations, Run
-from planner.models.grid_model import Forecasts, GridModel, expected_ape
+from planner.models.grid_model import Forecasts, GridModel
+from planner.models.transforms import expected_error
 from planner.space.grid import Grid, full_grid
-from planner.space.types import Axis, Cost, Measurement, Reading, Role, Scale, Scope, Status
+from planner.space.types import Axis, Cost, Measurement, Reading, Role, Scale, Scope, Status, Transform
 
 
 def _grid() -> Grid:
@@ -42,14 +43,15 @@ def _estimated_and_true(truth: np.ndarray, observations: Observations) -> tuple[
     prediction = model.predict()
     low, high = prediction.low["latency_ms"], prediction.high["latency_ms"]
     found = score(truth, prediction.value["latency_ms"], (low, high), observations.column("latency_ms"),
-                  observations.known, False)
+                  observations.known, observations.metric("latency_ms"))
     return estimate_accuracy(model, ~observations.known, np.ones(len(observations.grid)))["latency_ms"], found
 
 
 def test_expected_ape_is_that_of_draws() -> None:
     z = np.random.default_rng(0).standard_normal(400_000)
     for std in (0.01, 0.1, 0.5):
-        assert expected_ape(np.array([std]))[0] == pytest.approx(np.mean(np.abs(np.expm1(std * z))), rel=0.01)
+        assert expected_error(Transform.LOG, np.zeros(1),
+                              np.array([std]))[0] == pytest.approx(np.mean(np.abs(np.expm1(std * z))), rel=0.01)
 
 
 @pytest.mark.parametrize(("runs", "understated"), [(24, 0.04), (72, 0.02)])

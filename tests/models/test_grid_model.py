@@ -10,11 +10,24 @@ import pytest
 from planner.ledger.observations import Observations, Run
 from planner.models.ensemble import Ensemble
 from planner.models.gp import GaussianProcess
-from planner.models.grid_model import Forecasts, GridModel, expected_ape
+from planner.models.grid_model import Forecasts, GridModel
 from planner.models.kernels import ALL_TERMS, HierarchicalKernel, Priors
-from planner.models.quantities import targets_of
+from planner.models.quantities import FIRST_TOKEN, LATER_TOKENS, targets_of
+from planner.models.transforms import expected_error
 from planner.space.grid import Grid, full_grid
-from planner.space.types import Axis, Cost, Features, FloatArray, Measurement, Reading, Role, Scale, Status
+from planner.space.types import (
+    Axis,
+    Cost,
+    Features,
+    FloatArray,
+    Measurement,
+    Metric,
+    Reading,
+    Role,
+    Scale,
+    Status,
+    Transform,
+)
 
 OUTPUTS = (1, 2, 4, 8, 16, 32, 64, 128)
 TARGETS = ("ttft_ms", "tpot_ms", "e2el_ms", "output_throughput", "total_token_throughput", "request_throughput")
@@ -164,10 +177,10 @@ class Witness(Ensemble):
         return told, np.where(np.isfinite(told), 0.1, np.nan)
 
 
-@pytest.mark.parametrize("sign", [1.0, -1.0])  # negative somewhere: no logarithm
+@pytest.mark.parametrize("sign", [1.0, -1.0])  # negative: learned as it is
 def test_foresight_by_hand(sign: float) -> None:
     grid = full_grid([Axis("x", tuple(range(12)))])
-    observations = Observations(grid, ("y",))
+    observations = Observations(grid, (Metric("y", transform=Transform.LOG if sign > 0 else Transform.LINEAR),))
     values = [sign * (4.0 + row) for row in range(8)]
     for number, value in enumerate(values):
         point = grid.point(11 - number)
@@ -177,7 +190,7 @@ def test_foresight_by_hand(sign: float) -> None:
     assert sorted(found.runs) == [4, 5, 6, 7]
     if sign > 0:
         np.testing.assert_allclose(found.ape, np.abs(np.exp(2.0) / truth - 1))
-        np.testing.assert_allclose(found.expected, expected_ape(np.array([0.1]))[0])
+        np.testing.assert_allclose(found.expected, expected_error(Transform.LOG, np.zeros(1), np.array([0.1]))[0])
         np.testing.assert_allclose(found.z, (2 - np.log(truth)) / 0.1)
     else:
         np.testing.assert_allclose(found.ape, np.abs((2 - truth) / truth))
@@ -197,8 +210,8 @@ def test_what_each_learner_is_told() -> None:
         observations.add(Run(run.number + 5, run.point, Measurement(Status.OK, Cost(measure_s=1.0), readings)))
     model = GridModel(grid, "output_len", Witness).fit(observations)
     told = {name: regressor.given for name, regressor in model.regressors_.items()}  # type: ignore[attr-defined]
-    assert set(told) == {"log first", "log step"}
-    for name, shared, readings in (("log first", False, 1), ("log step", True, 4)):
+    assert set(told) == {FIRST_TOKEN.name, LATER_TOKENS.name}
+    for name, shared, readings in ((FIRST_TOKEN.name, False, 1), (LATER_TOKENS.name, True, 4)):
         rows, y, runs, noise, run_effect = told[name]
         assert run_effect is shared
         assert sorted(runs) == sorted(np.repeat(np.arange(14), readings))  # positions, not trial numbers
@@ -259,7 +272,8 @@ def test_the_ceiling_is_what_noise_leaves_to_a_perfect_prediction() -> None:
     for noise, abs_error in ((0.1, 0.02), (0.0, 0.01)):
         found = [GridModel(observations.grid, None).fit(observations).ceiling("y_s") for observations in (
             _of_the_prior(seed, noise) for seed in range(6))]
-        assert np.mean(found) == pytest.approx(1 - expected_ape(np.array([noise]))[0], abs=abs_error)
+        assert np.mean(found) == pytest.approx(1 - expected_error(Transform.LOG, np.zeros(1), np.array([noise]))[0],
+                                               abs=abs_error)
 
 
 @pytest.mark.parametrize("target", ["ttft_ms", "e2el_ms", "output_throughput"])
@@ -268,7 +282,8 @@ def test_the_ceiling_of_a_derived_target(target: str) -> None:
     grid = _grid()
     model = GridModel(grid, "output_len").fit(_observations(grid, 32, noise=0.05))
     model._noises = dict.fromkeys(model._noises, 0.07)
-    assert model.ceiling(target) == pytest.approx(1 - expected_ape(np.array([0.07]))[0], rel=1e-6)
+    assert model.ceiling(target) == pytest.approx(1 - expected_error(Transform.LOG, np.zeros(1), np.array([0.07]))[0],
+                                                  rel=1e-6)
 
 
 def _forecasts(z: list[float], runs: list[int]) -> Forecasts:
@@ -330,7 +345,7 @@ def test_intervals_of_lines_not_run_are_honest() -> None:
 
 def test_zero_and_negative_targets_are_learned_without_logarithm() -> None:
     grid = full_grid([Axis("x", tuple(float(v) for v in range(-10, 11)), scale=Scale.LINEAR)])
-    observations = Observations(grid, ("delta",))
+    observations = Observations(grid, (Metric("delta", transform=Transform.LINEAR),))
     for number, row in enumerate(range(0, 21, 3)):
         point = grid.point(row)
         reading = Reading(point, {"delta": (3.0 * float(point["x"]),)}, 1.0)

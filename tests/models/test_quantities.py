@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
 from planner.ledger.observations import Observations, Run
-from planner.models.quantities import Quantity, data_of
+from planner.models.quantities import FIRST_TOKEN, LATER_TOKENS, Quantity, data_of
 from planner.space.grid import Grid, full_grid
-from planner.space.types import Axis, Cost, Measurement, Reading, Role, Scale, Status
+from planner.space.types import Axis, Cost, Kind, Measurement, Metric, Reading, Role, Scale, Status, Transform
 
 Repeats = Mapping[int, Sequence[float]]
 
@@ -20,9 +21,9 @@ def grid_of(n: int) -> Grid:
     return full_grid([Axis("x", tuple(range(n)))])
 
 
-def seen_of(grid: Grid, repeats: Repeats) -> Observations:
+def seen_of(grid: Grid, repeats: Repeats, transform: Transform = Transform.LOG) -> Observations:
     """A run at each row with these readings of y_s."""
-    observations = Observations(grid, ("y_s",))
+    observations = Observations(grid, (Metric("y_s", transform=transform),))
     for number, (row, values) in enumerate(repeats.items()):
         point = grid.point(row)
         reading = Reading(point, {"y_s": tuple(float(v) for v in values)}, 1.0)
@@ -30,8 +31,12 @@ def seen_of(grid: Grid, repeats: Repeats) -> Observations:
     return observations
 
 
-def noise_of(repeats: Repeats, name: str = "log y_s") -> list[float]:
-    return data_of(Quantity(name, False), seen_of(grid_of(9), repeats), None).noise.tolist()
+def quantity(transform: Transform = Transform.LOG) -> Quantity:
+    return Quantity("y_s", Kind.OTHER, transform, False)
+
+
+def noise_of(repeats: Repeats, transform: Transform = Transform.LOG) -> list[float]:
+    return data_of(quantity(transform), seen_of(grid_of(9), repeats, transform), None).noise.tolist()
 
 
 def test_the_noise_of_repeats_by_hand() -> None:
@@ -52,7 +57,8 @@ def test_single_readings_tell_of_no_noise() -> None:
 def test_targets_without_a_logarithm_have_theirs_in_their_own_unit() -> None:
     """Two degrees of freedom: 8/χ²'s median, drawn towards itself; π/2 of a third."""
     usual = 8 / (2 * np.log(2))
-    assert noise_of({0: [-3.0, -1.0, 1.0]}, "y_s") == pytest.approx([((8 + 4 * usual) / 6 * np.pi / 6) ** 0.5])
+    assert noise_of({0: [-3.0, -1.0, 1.0]},
+                    Transform.LINEAR) == pytest.approx([((8 + 4 * usual) / 6 * np.pi / 6) ** 0.5])
 
 
 def test_few_stumbling_runs_leave_the_others_their_quiet() -> None:
@@ -69,7 +75,7 @@ def test_it_is_how_far_medians_lie_from_the_truth(repeats: int) -> None:
     rng, grid = np.random.default_rng(repeats), grid_of(400)
     spread = rng.uniform(0.05, 0.15, 400)
     observations = seen_of(grid, {row: np.exp(spread[row] * rng.standard_normal(repeats)) for row in range(400)})
-    data = data_of(Quantity("log y_s", False), observations, None)
+    data = data_of(quantity(), observations, None)
     assert np.mean(data.values**2) == pytest.approx(np.mean(data.noise**2), rel=0.2)
     loud = spread[data.rows] > 0.1
     assert data.noise[loud].mean() > data.noise[~loud].mean()
@@ -87,12 +93,13 @@ def test_a_steps_noise_is_that_of_the_time_after_the_first_token() -> None:
     """Repeat by repeat: 10, 12 and 11 ms for four steps, whatever the first token took."""
     observations = static({"e2el_ms": (15.0, 32.0, 18.0), "batch_ttft_ms": (5.0, 20.0, 7.0)})
     alone = noise_of({0: [10.0, 12.0, 11.0]})
-    assert data_of(Quantity("log step", False), observations, None).noise == pytest.approx(alone, rel=1e-12)
+    assert data_of(LATER_TOKENS, observations, None).noise == pytest.approx(alone, rel=1e-12)
     first = noise_of({0: [5.0, 20.0, 7.0]})
-    assert data_of(Quantity("log first", False), observations, None).noise == pytest.approx(first, rel=1e-12)
+    assert data_of(replace(FIRST_TOKEN, length_independent=False), observations, None).noise == pytest.approx(first,
+        rel=1e-12)
 
 
 @pytest.mark.parametrize("total", [(15.0, 32.0), (15.0, 20.0, 18.0)])  # one was lost; one took no time after its first
 def test_repeats_that_cannot_be_paired_say_nothing(total: tuple[float, ...]) -> None:
     observations = static({"e2el_ms": total, "batch_ttft_ms": (5.0, 20.0, 7.0)})
-    assert data_of(Quantity("log step", False), observations, None).noise.tolist() == [0.0]
+    assert data_of(LATER_TOKENS, observations, None).noise.tolist() == [0.0]

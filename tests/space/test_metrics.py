@@ -1,31 +1,94 @@
-"""What a metric's name tells of it."""
+"""What is known of a metric: by its whole name, never by a word in it."""
 
 from __future__ import annotations
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
-from planner.space.metrics import higher_is_better, is_first, is_step
+from planner.space.metrics import KNOWN, described, metric_named, said
+from planner.space.spec import TargetSpec, parse_spec
+from planner.space.types import Direction, Kind, Metric, StudyError, Transform
+
+WORDS = (
+    "ttft", "tpot", "itl", "e2el", "first", "step", "throughput", "goodput", "latency", "tokens", "request", "output",
+    "total", "token", "per", "s", "sec", "ms", "qps", "rps", "joule", "p99", "mean", "std", "accuracy", "mfu", "rate",
+    "gpu", "train", "batch")
+DISTRIBUTIONS = ("ttft_ms", "tpot_ms", "itl_ms", "e2el_ms")
 
 
-@pytest.mark.parametrize("name", [
-    "output_throughput", "request_goodput", "throughput_tok_s", "tokens_per_second", "requests_per_sec", "qps",
-    "tokens_per_s_per_gpu", "tokens_per_joule", "mean_total_token_throughput", "req_s", "TPS",
+def is_statistic(name: str) -> bool:
+    prefix, _, rest = name.partition("_")
+    return rest in DISTRIBUTIONS and (prefix in {"mean", "median",
+                                                 "std"} or (prefix[:1] == "p" and prefix[1:].isdigit()))
+
+
+@given(st.lists(st.sampled_from(WORDS), min_size=1, max_size=4).map("_".join))
+@example("train_step_s")
+@example("step_time_ms")
+@example("accuracy")
+@example("pass_at_1")
+@example("mfu")
+@example("cache_hit_rate")
+@example("acceptance_rate")
+@example("tokens_per_watt")
+@example("step")
+@example("first")
+@example("my_output_throughput")
+def test_a_name_that_is_not_known_as_a_whole_says_nothing(name: str) -> None:
+    if name not in KNOWN and not is_statistic(name):
+        assert metric_named(name) == Metric(name)
+
+
+@pytest.mark.parametrize("name", [*KNOWN, "p99_ttft_ms", "median_itl_ms", "p99.9_e2el_ms"])
+def test_known_names_say_all(name: str) -> None:
+    metric = metric_named(name)
+    assert metric.unit and metric.direction is not None and metric.kind is not Kind.OTHER
+    assert metric.higher_is_better == ("put" in name) and metric.transform is Transform.LOG
+
+
+def test_a_spread_may_be_zero() -> None:
+    assert metric_named("std_ttft_ms") == Metric("std_ttft_ms", "ms", Direction.MINIMIZE, Kind.FIRST, Transform.LINEAR)
+
+
+def test_a_direction_that_nobody_said_is_asked_for() -> None:
+    with pytest.raises(StudyError, match=r"\{metric: mfu, direction: maximize\}"):
+        _ = metric_named("mfu").higher_is_better
+
+
+@pytest.mark.parametrize(("given_", "metric"), [
+    ({"metric": "accuracy", "direction": "maximize", "kind": "share"},
+     Metric("accuracy", "", Direction.MAXIMIZE, Kind.SHARE, Transform.LOGIT)),
+    ({"metric": "tput", "kind": "throughput", "unit": "tokens/s"},
+     Metric("tput", "tokens/s", Direction.MAXIMIZE, Kind.THROUGHPUT)),
+    ({"metric": "gap_ms", "kind": "step"}, Metric("gap_ms", "", Direction.MINIMIZE, Kind.STEP)),
+    ({"metric": "drift", "transform": "linear"}, Metric("drift", transform=Transform.LINEAR)),
+    ({"metric": "ttft_ms"}, KNOWN["ttft_ms"]),
+    ({"metric": "ttft_ms", "direction": "maximize"},
+     Metric("ttft_ms", "ms", Direction.MAXIMIZE, Kind.FIRST)),  # what a study file says counts
 ])
-def test_more_of_a_rate_is_better(name: str) -> None:
-    assert higher_is_better(name)
+def test_a_study_file_says_what_a_name_cannot(given_: dict[str, str], metric: Metric) -> None:
+    assert TargetSpec.model_validate(given_).resolve() == metric
+    assert Metric.from_json(metric.to_json()) == metric
+    assert said(metric)
 
 
-@pytest.mark.parametrize("name", [
-    "ttft_ms", "p99_tpot_ms", "e2el_s", "latency_s", "seconds_per_token", "joules_per_token", "request_latency_ms",
-    "gpu_memory_gb", "tokens", "cost_per_request",
+def test_targets_may_be_names_or_more() -> None:
+    spec = parse_spec("""
+space: {axes: {a: {values: [1, 2]}}}
+runner: {kind: command, command: [x]}
+targets: [ttft_ms, {metric: mfu, direction: maximize, kind: share}]
+""")
+    assert [metric.name for metric in spec.metrics] == ["ttft_ms", "mfu"] and spec.metrics[1].higher_is_better
+    assert described("mfu", spec.metrics) == spec.metrics[1] and described("e2el_ms", spec.metrics) == KNOWN["e2el_ms"]
+
+
+@pytest.mark.parametrize(("targets", "says"), [
+    ("[{metric: mfu, direction: up}]", "maximize"), ("[{metric: mfu, kind: speed}]", "kind"),
+    ("[mfu, {metric: mfu}]", "stands twice"), ("[{direction: maximize}]", "metric: is missing"),
+    ("[{metric: mfu, way: up}]", "unknown key"),
 ])
-def test_less_of_anything_else_is(name: str) -> None:
-    assert not higher_is_better(name)
-
-
-def test_which_token_a_metric_is_about() -> None:
-    assert [name for name in ("p50_ttft_ms", "first", "batch_ttft_ms") if is_first(name)] == [
-        "p50_ttft_ms", "first", "batch_ttft_ms"]
-    assert all(map(is_step, ("step", "tpot_ms", "p99_itl_ms")))
-    assert not any(map(is_step, ("ttft_ms", "e2el_ms", "output_throughput", "steps_done")))
-    assert not any(map(is_first, ("tpot_ms", "e2el_ms")))
+def test_what_is_wrong_with_a_target_is_said_in_one_line(targets: str, says: str) -> None:
+    with pytest.raises(StudyError) as error:
+        parse_spec(f"space: {{axes: {{a: {{values: [1]}}}}}}\nrunner: {{kind: command}}\ntargets: {targets}\n")
+    assert says in str(error.value) and "targets" in str(error.value)

@@ -25,7 +25,7 @@ from planner.analysis.metric_posterior import metric_posterior
 from planner.ledger.observations import Observations
 from planner.models.grid_model import small_sample_inflation
 from planner.space.grid import Grid
-from planner.space.types import Z90, BoolArray, IntArray, StudyError
+from planner.space.types import Z90, BoolArray, IntArray, StudyError, Transform
 from planner.strategies.strategy import Posterior
 
 __all__ = ["Comparison", "Side", "common_rows", "compare", "with_scatter"]
@@ -104,7 +104,8 @@ def compare(a: Side, b: Side, targets: Sequence[str], confidence: float = 0.9) -
             raise StudyError(f"--target: '{target}' has no common point with a positive value on both sides; "
                              "compare another metric")
         ratios[target] = Ratios(
-            target, a.observations.grid, rows_a[told], with_scatter(one[told], other[told]), confidence)
+            a.observations.metric(target), a.observations.grid, rows_a[told], with_scatter(one[told],
+                other[told]), confidence)
     return Comparison(
         a, b, len(rows_a), len(a.observations.grid) - len(rows_a), len(b.observations.grid) - len(rows_b),
         int((~likely).sum()),
@@ -146,7 +147,7 @@ def _all_points(side: Side, target: str) -> At:
     repeated = np.zeros(len(value))
     several = np.array([row for row, given in side.observations.repeats(target).items() if len(given) > 1],
                        dtype=np.int64)
-    if known.log:
+    if known.transform is Transform.LOG:
         repeated[several] = known.std[several]
     return At(value, np.maximum(sigma, repeated), _nearest_runs(side.observations), known.measured, repeated)
 

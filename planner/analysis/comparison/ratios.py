@@ -24,8 +24,7 @@ import numpy as np
 from scipy.stats import false_discovery_control, norm, t
 
 from planner.space.grid import Grid
-from planner.space.metrics import higher_is_better
-from planner.space.types import Z90, BoolArray, FloatArray, IntArray, Point, Scope
+from planner.space.types import Z90, BoolArray, FloatArray, IntArray, Metric, Point, Scope
 
 __all__ = ["At", "Mean", "Ratios", "Slice", "tail"]
 
@@ -70,11 +69,16 @@ class Slice:
 class Ratios:
     """B/A of one target at the compared points, arrays (n,). rows: A's grid rows."""
 
-    target: str
+    metric: Metric
     grid: Grid
     rows: IntArray
     sides: tuple[At, At]
     confidence: float
+
+    @property
+    def target(self) -> str:
+        """The metric's name."""
+        return self.metric.name
 
     @cached_property
     def log(self) -> FloatArray:
@@ -97,7 +101,7 @@ class Ratios:
     @property
     def higher_is_better(self) -> bool:
         """Whether a ratio above 1 is an improvement."""
-        return higher_is_better(self.target)
+        return self.metric.higher_is_better
 
     @cached_property
     def interval(self) -> tuple[FloatArray, FloatArray]:

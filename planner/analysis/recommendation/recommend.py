@@ -17,9 +17,9 @@ from planner.analysis.pareto import Figure, nondominated
 from planner.analysis.recommendation.saturation import Saturation, batch_axis, largest, saturation
 from planner.ledger.observations import Observations
 from planner.models.latency_model import batch_of
-from planner.space.metrics import higher_is_better
+from planner.models.transforms import back
 from planner.space.slo import Condition
-from planner.space.types import Axis, BoolArray, FloatArray, IntArray, Role
+from planner.space.types import Axis, BoolArray, FloatArray, IntArray, Kind, Role, Transform
 from planner.strategies.strategy import Posterior
 
 __all__ = ["Question", "Recommendation", "extra_metrics", "recommend"]
@@ -136,7 +136,7 @@ class Recommendation:
         objective = self.known[self.question.objective]
         sign = 1.0 if self.question.maximise else -1.0
         middle = sign * objective.mean
-        if self.question.per_accelerator and objective.log:
+        if self.question.per_accelerator and objective.transform is Transform.LOG:
             middle = middle - np.log(self.accelerators)
         gain = _improvement(middle - middle[winner], objective.std) * self.probability
         open_rows = np.isfinite(self.score) & ~self.measured & np.isfinite(gain)
@@ -161,7 +161,7 @@ def recommend(
     best = good[np.lexsort((-probability[good], -score[good]))]
     runs = np.isfinite(score) & (posterior.feasibility >= _LIKELY)
     axis = batch_axis(grid)
-    throughput = _throughput(question, known)
+    throughput = _throughput(question, known, observations)
     return Recommendation(
         question, known, probabilities, probability, score, best, _fronts(question, known, accelerators, observations,
             runs), axis,
@@ -182,15 +182,14 @@ def joint(probabilities: tuple[FloatArray, ...], points: int) -> FloatArray:
 
 
 def extra_metrics(metrics: list[str]) -> tuple[str, ...]:
-    """Which of the measured `metrics` an answer shows though nobody asked: tokens a second, what a user sees of them,
-    and energy."""
-    shown = [metric for metric in (_TOKENS, "tpot_ms") if metric in metrics]
-    return (*shown, *(metric for metric in metrics if "energy" in metric.split("_") or "joules" in metric.split("_")))
+    """Which of the measured `metrics` an answer shows though nobody asked: tokens a second, and what a user sees of
+    them. The targets of the study are shown besides."""
+    return tuple(metric for metric in (_TOKENS, "tpot_ms") if metric in metrics)
 
 
 def _score(question: Question, objective: MetricPosterior, accelerators: FloatArray) -> FloatArray:
     """What is maximised: the value that is known or predicted, (N,)."""
-    value = _asked(question, np.exp(objective.mean) if objective.log else objective.mean.copy(), accelerators)
+    value = _asked(question, back(objective.transform, objective.mean).copy(), accelerators)
     return value if question.maximise else -value
 
 
@@ -203,10 +202,12 @@ def _improvement(margin: FloatArray, std: FloatArray) -> FloatArray:
     return improvement
 
 
-def _throughput(question: Question, known: Mapping[str, MetricPosterior]) -> MetricPosterior | None:
-    if higher_is_better(question.objective):
-        return known[question.objective]
-    return next((known[metric] for metric in known if higher_is_better(metric)), None)
+def _throughput(
+    question: Question, known: Mapping[str, MetricPosterior], observations: Observations
+) -> MetricPosterior | None:
+    """The throughput that is asked for, else the first that is known."""
+    names = (question.objective, *known)
+    return next((known[name] for name in names if observations.metric(name).kind is Kind.THROUGHPUT), None)
 
 
 def _fronts(

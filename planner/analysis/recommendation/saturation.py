@@ -61,7 +61,7 @@ def largest(grid: Grid, axis: Axis, runs: BoolArray, meets: BoolArray) -> list[t
 
 def saturation(grid: Grid, axis: Axis, throughput: MetricPosterior, runs: BoolArray) -> list[Saturation]:
     """Where each line along `axis` is saturated; lines of too few batches say nothing."""
-    size = np.asarray(grid.column(axis.name), dtype=float)
+    size = grid.numbers(axis.name)
     low, high = throughput.interval
     usable = runs & np.isfinite(throughput.value) & (low > 0) & (size > 0)
     found = []

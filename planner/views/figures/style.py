@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from planner.space.types import FloatArray
+from planner.space.types import FloatArray, Metric
 
 __all__ = ["ESTIMATED", "FAINT", "GREY", "MEASURED", "PREDICTED", "SEQUENCE", "UNSURE", "VALUES", "faint", "labelled",
            "layout", "log_axis", "log_ticks", "rounded"]
@@ -22,8 +22,6 @@ SEQUENCE: Final = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#b8860b", "#56b4
 VALUES: Final = "Viridis"
 UNSURE: Final = [[0.0, "#f7f4ee"], [0.35, "#f2c48d"], [0.7, "#d9722e"], [1.0, "#7a2d06"]]
 
-_UNITS: Final = {"ms": "ms", "s": "s", "w": "W", "j": "J"}
-
 
 def layout(**more: Any) -> dict[str, Any]:
     """What every figure shares, with `more` on top."""
@@ -34,13 +32,9 @@ def layout(**more: Any) -> dict[str, Any]:
     }
 
 
-def labelled(metric: str) -> str:
-    """A metric with its unit, where its name tells one: ttft_ms → ttft (ms)."""
-    stem, _, unit = metric.rpartition("_")
-    if stem and unit in _UNITS:
-        return f"{stem} ({_UNITS[unit]})"
-    return f"{metric} (requests/s)" if metric.startswith("request_") and "put" in metric else (
-        f"{metric} (tokens/s)" if metric in {"output_throughput", "total_token_throughput"} else metric)
+def labelled(metric: Metric) -> str:
+    """A metric with its unit, where that is known: ttft (ms) for ttft_ms."""
+    return f"{metric.name.removesuffix(f'_{metric.unit}')} ({metric.unit})" if metric.unit else metric.name
 
 
 def faint(colour: str, opacity: float = 0.15) -> str:

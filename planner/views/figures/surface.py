@@ -85,7 +85,8 @@ def surface(study: StudySetup, observations: Observations, posterior: Posterior,
     by_log = len(there) > 0 and bool(there.min() > 0)
     field = _Field(np.log10(np.where(value > 0, value, np.nan)) if by_log else value, value, unsure)
     pairs = _pairs(grid, telling(grid, shown, field.colour), observations.known & np.isfinite(value))
-    figure = make_subplots(1, 2, subplot_titles=[labelled(target), "relative half-width of the 90 % interval"],
+    figure = make_subplots(1, 2, subplot_titles=[labelled(observations.metric(target)),
+                                                 "relative half-width of the 90 % interval"],
                            horizontal_spacing=0.16)
     _draw(figure, field, by_log, there)
     first = _content(grid, observations, field, pairs[0], pairs[0].first)
@@ -214,7 +215,7 @@ def _line(
         go.Scatter(x=[v for v, there in zip(x, measured, strict=True) if there], y=rounded(value[measured]),
                    mode="markers", name="measured", marker={"color": MEASURED, "size": 8}),
     ])
-    figure.update_layout(layout(title=labelled(target)))
+    figure.update_layout(layout(title=labelled(observations.metric(target))))
     figure.update_xaxes(title_text=observations.grid.axes[axis].name, gridcolor=FAINT)
     figure.update_yaxes(gridcolor=FAINT)
     return figure

@@ -72,7 +72,8 @@ def _target(report: Report, target: str) -> dict[str, Any]:
     # Where a point was measured, the value is that; the line through predictions alone needs the model's own.
     rows, said = np.flatnonzero(report.observations.measured), report.posterior.prediction
     model = [rounded(column[target][rows]) for column in (said.value, said.low, said.high)]
-    return {"name": target, "label": labelled(target), "value": rounded(value), "low": rounded(low),
+    return {"name": target, "label": labelled(report.observations.metric(target)), "value": rounded(value),
+            "low": rounded(low),
             "high": rounded(high), "log": _positive(value), "repeats": repeats,
             "model": dict(zip(map(str, rows.tolist()), zip(*model, strict=True), strict=True))}
 

@@ -1,0 +1,84 @@
+"""The scale on which a metric is learned, and what an error there is worth on its own.
+
+Notation: x a metric; z = transform(x): log x, x, or log(x / (1 − x)); σ a standard deviation of z. An error is reported
+as |x̂ − x| / |x|, and of a share as |x̂ − x|.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.special import expit, logit, ndtr
+
+from planner.space.types import FloatArray, Transform
+
+__all__ = ["back", "expected_error", "forward", "reported_error"]
+
+# Beyond an error of e² the mean of a log-normal is all tail.
+_LARGEST_SPREAD = 2.0
+_MEAN_ABSOLUTE = float(np.sqrt(2 / np.pi))
+_LEAST_VALUE = 1e-12
+# A share of exactly 0 or 1 has no logit; it is learned as this far from it.
+_LEAST_SHARE = 1e-3
+# Half a normal distribution as nodes and weights, by Gauss and Legendre up to six standard deviations: an absolute error
+# has a kink at zero, where the two halves meet.
+_LEGENDRE, _WIDTHS = np.polynomial.legendre.leggauss(24)
+_NODES = 3.0 * (_LEGENDRE + 1)
+_WEIGHTS = 3.0 * _WIDTHS * np.exp(-(_NODES**2) / 2) / np.sqrt(2 * np.pi)
+
+
+def forward(transform: Transform, x: FloatArray) -> FloatArray:
+    """z of x, of x's shape; NaN where the transform is not defined."""
+    x = np.asarray(x, dtype=np.float64)
+    match transform:
+        case Transform.LOG:
+            logs: FloatArray = np.log(np.where(x > 0, x, np.nan))
+            return logs
+        case Transform.LOGIT:
+            inside = np.where((x >= 0) & (x <= 1), x, np.nan)
+            shares: FloatArray = logit(np.clip(inside, _LEAST_SHARE, 1 - _LEAST_SHARE))
+            return shares
+        case Transform.LINEAR:
+            return x
+
+
+def back(transform: Transform, z: FloatArray) -> FloatArray:
+    """x of z, of z's shape."""
+    match transform:
+        case Transform.LOG:
+            return np.exp(z)
+        case Transform.LOGIT:
+            shares: FloatArray = expit(z)
+            return shares
+        case Transform.LINEAR:
+            return np.asarray(z)
+
+
+def expected_error(transform: Transform, z: FloatArray, std: FloatArray) -> FloatArray:
+    """Mean reported error of the median at z where z is normal with this σ, of the shape of σ.
+
+    Of a logarithm E|e^ε − 1|, in closed form; of a logit E|x(z + ε) − x(z)|, by quadrature.
+    """
+    match transform:
+        case Transform.LOG:
+            std = np.minimum(std, _LARGEST_SPREAD)
+            expected: FloatArray = np.exp(std**2 / 2) * (2 * ndtr(std) - 1)
+            return expected
+        case Transform.LOGIT:
+            return np.asarray(sum(weight * (expit(z + node * std) - expit(z - node * std))
+                                  for weight, node in zip(_WEIGHTS, _NODES, strict=True)))
+        case Transform.LINEAR:
+            linear: FloatArray = std * _MEAN_ABSOLUTE / np.maximum(np.abs(z), _LEAST_VALUE)
+            return linear
+
+
+def reported_error(transform: Transform, z: FloatArray, truth: FloatArray) -> FloatArray:
+    """Reported error of a prediction z where `truth`, transformed too, was measured; of their shape."""
+    match transform:
+        case Transform.LOG:
+            relative: FloatArray = np.abs(np.expm1(z - truth))
+            return relative
+        case Transform.LOGIT:
+            return np.abs(back(transform, z) - back(transform, truth))
+        case Transform.LINEAR:
+            linear: FloatArray = np.abs(z - truth) / np.maximum(np.abs(truth), _LEAST_VALUE)
+            return linear

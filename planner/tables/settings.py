@@ -1,0 +1,53 @@
+"""The keys of a runner that replays a recorded table."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+
+from planner.tables.table_file import one_line
+
+__all__ = ["TableSettings"]
+
+
+def _amount(value: Any) -> str | float:
+    if isinstance(value, str) and value.strip():
+        return one_line(value)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
+        raise ValueError("give a column, a number from 0, or an expression over columns")
+    return float(value)
+
+
+Amount = Annotated[str | float, BeforeValidator(_amount)]
+Text = Annotated[str, AfterValidator(one_line), Field(min_length=1)]
+
+
+class TableSettings(BaseModel):
+    """The keys of a replay runner: which file, and what its rows cost."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True)
+
+    table: str = Field(min_length=1)
+    """CSV or Parquet, relative to the study file."""
+    cost_s: Amount
+    """Seconds that a row's run took: a column, a number or an expression over columns."""
+    accelerators: Amount = 1.0
+    """Devices that it occupied: a column, a number or an expression."""
+    failed_cost_s: Amount | None = None
+    """Seconds that a failed row's run took; as cost_s where absent."""
+    engine_start_s: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+    """Seconds, charged for each change of an engine-scope axis."""
+    run_overhead_s: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+    """Seconds, charged for each run."""
+    status: Text | None = None
+    """Column that says 'ok' where a row has metrics, and else why it has none."""
+    where: Text | None = None
+    """Condition over columns; only rows that meet it are used."""
+    repeat: Text | None = None
+    """Column that names the reading to which a row belongs."""
+    trajectory: Text | None = None
+    """Axis of which a run measures every smaller value too, for the price of the largest."""
+    repeats: int = Field(default=1, ge=1)
+    """Rows that a run takes, all if a point has fewer."""
