@@ -23,6 +23,8 @@ import yaml
 
 MODELS = {"small": 1.0, "large": 8.0}
 """Billions of parameters."""
+THROUGHPUT = {"metric": "throughput", "kind": "throughput", "unit": "tokens/s"}
+"""What a study file says of a column whose name is nobody's."""
 
 
 @dataclass(frozen=True)
@@ -134,7 +136,8 @@ def recorded(tmp_path: Path) -> Callable[..., Recorded]:
             "study": {"name": name, "storage": f"sqlite:///{tmp_path / name}.db"},
             "space": {"axes": {"model": {"scale": "category", "scope": "engine"}, "input_len": {"scale": "log"},
                                "output_len": {"scale": "log"}, "batch_size": {"scale": "log"}, **(axes or {})}},
-            "runner": settings, "targets": list(targets), "stop": dict(stop or {"trials": 20}),
+            "runner": settings, "targets": [THROUGHPUT if name == "throughput" else name
+                                            for name in targets], "stop": dict(stop or {"trials": 20}),
         }))
         return given
 

@@ -19,8 +19,8 @@ _MEAN_ABSOLUTE = float(np.sqrt(2 / np.pi))
 _LEAST_VALUE = 1e-12
 # A share of exactly 0 or 1 has no logit; it is learned as this far from it.
 _LEAST_SHARE = 1e-3
-# Half a normal distribution as nodes and weights, by Gauss and Legendre up to six standard deviations: an absolute error
-# has a kink at zero, where the two halves meet.
+# Half a normal distribution as nodes and weights, by Gauss and Legendre up to six standard deviations. The two halves
+# are taken apart because an absolute error has a kink at zero.
 _LEGENDRE, _WIDTHS = np.polynomial.legendre.leggauss(24)
 _NODES = 3.0 * (_LEGENDRE + 1)
 _WEIGHTS = 3.0 * _WIDTHS * np.exp(-(_NODES**2) / 2) / np.sqrt(2 * np.pi)

@@ -13,6 +13,7 @@ from planner.analysis.comparison.compare import common_rows, with_scatter
 from planner.analysis.comparison.gate import Answer, Gate, Judgement, _anywhere, _on_mean, parse_gate
 from planner.analysis.comparison.ratios import At, Ratios, tail
 from planner.space.grid import Grid, full_grid
+from planner.space.metrics import metric_named
 from planner.space.types import Axis, FloatArray, Scale, Scope, StudyError
 
 DRAWS = 300
@@ -35,7 +36,7 @@ def ratios_of(
     nothing = np.zeros(n)
     a = At(nothing, np.full(n, 1e-9), rows, np.ones(n, dtype=bool), nothing)
     b = At(log, np.broadcast_to(sigma, n).astype(float), runs, np.full(n, own), nothing)
-    return Ratios(target, grid, rows, (a, b), 0.9)
+    return Ratios(metric_named(target), grid, rows, (a, b), 0.9)
 
 
 values = st.lists(st.integers(1, 9), min_size=1, max_size=6, unique=True).map(sorted)
@@ -152,7 +153,7 @@ def test_a_slice_where_nothing_ran_is_no_surer_than_one_point() -> None:
     n = len(grid)
     a = At(np.zeros(n), np.full(n, 1e-9), np.arange(n), np.ones(n, dtype=bool), np.zeros(n))
     b = At(np.zeros(n), np.full(n, 0.3), np.arange(n) % 50, ~mask, np.zeros(n))
-    ratios = Ratios("latency_ms", grid, np.arange(n), (a, b), 0.9)
+    ratios = Ratios(metric_named("latency_ms"), grid, np.arange(n), (a, b), 0.9)
     assert ratios.mean(mask).std == pytest.approx(0.3)
     assert ratios.mean(~mask).std < 0.06
 

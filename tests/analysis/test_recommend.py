@@ -18,7 +18,7 @@ from planner.ledger.observations import Observations, Run
 from planner.models.grid_model import Prediction
 from planner.space.grid import Grid, full_grid
 from planner.space.slo import Condition
-from planner.space.types import Axis, Cost, FloatArray, Measurement, Reading, Role, Scale, Scope, Status
+from planner.space.types import Axis, Cost, FloatArray, Measurement, Reading, Role, Scale, Scope, Status, Transform
 from planner.strategies.strategy import Posterior
 from planner.tables.recorded_grid import Sweep
 from planner.views.recommendation import best_table, summary_lines, to_json
@@ -81,7 +81,8 @@ def test_a_front_holds_what_nothing_beats(points: list[tuple[int, int, bool]], u
 
 def a_metric(value: FloatArray, std: FloatArray | float) -> MetricPosterior:
     spread = np.broadcast_to(np.asarray(std, dtype=float), value.shape)
-    return MetricPosterior("output_throughput", value, np.log(value), spread, True, np.zeros(len(value), dtype=bool))
+    return MetricPosterior("output_throughput", value, np.log(value), spread, Transform.LOG, np.zeros(len(value),
+        dtype=bool))
 
 
 @settings(max_examples=60)
@@ -128,7 +129,7 @@ def test_the_largest_batch_is_told_for_each_line() -> None:
 def test_a_chance_is_that_of_the_interval() -> None:
     """At the upper end of a measured 90 % interval it is 94 %; a predicted point is trusted less, never more."""
     value = np.array([100.0, 100.0])
-    known = MetricPosterior("x", value, np.log(value), np.full(2, 0.2), True, np.array([True, False]))
+    known = MetricPosterior("x", value, np.log(value), np.full(2, 0.2), Transform.LOG, np.array([True, False]))
     end = 100 * np.exp(Z90 * 0.2)
     below, above = known.probability(Condition("x", end, True)), known.probability(Condition("x", end, False))
     assert below[0] == pytest.approx(0.94, abs=0.005) and np.allclose(below + above, 1)
@@ -142,7 +143,7 @@ def test_a_chance_is_that_of_the_interval() -> None:
 def test_no_chance_is_surer_than_errors_have_been(z: float) -> None:
     """Beyond what 0.9 takes, more certainty costs more than a normal distribution says: of winners that one called 99 %
     sure, 96 % held. Up to there it is the same."""
-    known = MetricPosterior("x", np.ones(1), np.zeros(1), np.full(1, 0.2), True, np.array([True]))
+    known = MetricPosterior("x", np.ones(1), np.zeros(1), np.full(1, 0.2), Transform.LOG, np.array([True]))
     said = float(known.probability(Condition("x", float(np.exp(0.2 * z)), True))[0])
     normal = NormalDist().cdf(z)
     if z < NormalDist().inv_cdf(0.9):

@@ -156,7 +156,8 @@ def test_wrong_studies(place: Path, refused: Cli, changes: dict[str, Any], key: 
     (TABLE.replace("large-7b,64,4,7.0", "large-7b,64,4,"),
      ["targets: ", "grid.csv line 16", "'latency_s'", "mend the row"]),
     (TABLE.replace("large-7b,64,4,7.0", "large-7b,64,4,nan"), ["targets: ", "grid.csv line 16", "mend the row"]),
-    (TABLE.replace("large-7b,64,4,7.0", "large-7b,64,4,-7"), ["runner.cost_s: ", "grid.csv line 16", "-7 seconds"]),
+    (TABLE.replace("large-7b,64,4,7.0", "large-7b,64,4,-7"), ["targets: ", "grid.csv line 16", "latency_s is -7",
+                                                              "transform: linear"]),
     (TABLE.replace("large-7b,64,4,7.0", "large-7b,64,7.0"), ["runner.table: ", "line 16", "3 cells", "mend the line"]),
     ("model,input_len,batch_size,latency_s\n", ["runner.table: ", "has no rows"]),
 ])
