@@ -7,8 +7,9 @@ from collections.abc import Callable
 import numpy as np
 
 from planner.ledger.observations import Observations
-from planner.models.ensemble import Ensemble, Regressor
+from planner.models.ensemble import Ensemble
 from planner.models.latency_model import LatencyModel
+from planner.models.regressor import Regressor
 from planner.space.grid import Grid
 from planner.space.types import Z90, BoolArray, Features, FloatArray, IntArray
 from planner.tables.recorded_grid import Sweep

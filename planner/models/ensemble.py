@@ -15,81 +15,21 @@ variance Σ w_j (v_j + (m_j − mean)²), that of the mixture.
 
 from __future__ import annotations
 
-from typing import Protocol, Self
+from typing import Self
 
 import numpy as np
 
 from planner.models.category_embedding import CategoryEmbedding
 from planner.models.gp import GaussianProcess
-from planner.space.types import Features, FloatArray, IntArray, Surrogate
+from planner.models.regressor import check_readings
+from planner.space.types import Features, FloatArray, IntArray
 
-__all__ = ["Ensemble", "Regressor", "SingleRegressor"]
+__all__ = ["Ensemble"]
 
 _LEAST_RUNS = 5
 _GLITCH = 3.0
 # Parts in which the later runs are judged; each part's likeness is read off all other runs.
 _FOLDS = 4
-
-
-class Regressor(Protocol):
-    """Learns one quantity over a grid. Rows are numbers of grid points; N grid points, n readings.
-
-    Contract: built with the features of all grid points as the quantity sees them; `fit` may be called again and may
-    start from what it learned before; the other methods need a fit. `noise_` is the spread of one more reading.
-    """
-
-    noise_: float
-
-    def fit(
-        self, rows: IntArray, y: FloatArray, runs: IntArray, noise: FloatArray | None = None,
-        run_effect: bool = False, latency_model: FloatArray | None = None,
-    ) -> Self:
-        """Learn from values y (n,) at `rows`, given by `runs` (n,), numbers ascending in time.
-
-        noise: what is known of each reading's standard deviation, (n,). run_effect: readings of one run share a part
-        of their noise. law: a physical law's logarithm at every grid point, (N,)."""
-        ...
-
-    def predict(self) -> tuple[FloatArray, FloatArray]:
-        """Mean and standard deviation of a reading at every grid point, (N,), noise included."""
-        ...
-
-    def one_step_ahead(self) -> tuple[FloatArray, FloatArray] | None:
-        """Mean and standard deviation, noise included, of each reading of the later half of the runs, from the runs
-        before its own, (n,), NaN for the earlier half; None where this learner cannot say."""
-        ...
-
-    def covariance(self, rows: IntArray, others: IntArray) -> FloatArray | None:
-        """Posterior covariance (rows, others) of the noise-free quantity; None where this learner cannot say."""
-        ...
-
-
-class SingleRegressor:
-    """One Surrogate by itself, with no law and no say about covariance: a forest, say."""
-
-    def __init__(self, features: Features, regressor: Surrogate) -> None:
-        self.features = features
-        self._regressor = regressor
-
-    def fit(
-        self, rows: IntArray, y: FloatArray, runs: IntArray, noise: FloatArray | None = None,
-        run_effect: bool = False, latency_model: FloatArray | None = None,
-    ) -> Self:
-        """Learn; runs and law are not used."""
-        self._regressor.fit(self.features[rows], y, noise)
-        self.noise_ = self._regressor.noise_
-        return self
-
-    def predict(self) -> tuple[FloatArray, FloatArray]:
-        """Mean and standard deviation of a reading at every row."""
-        mean, std = self._regressor.predict(self.features)
-        return mean, np.hypot(std, self.noise_)
-
-    def one_step_ahead(self) -> None:
-        """Cannot say."""
-
-    def covariance(self, rows: IntArray, others: IntArray) -> None:
-        """Cannot say."""
 
 
 class Ensemble:
@@ -114,6 +54,7 @@ class Ensemble:
         run_effect: bool = False, latency_model: FloatArray | None = None,
     ) -> Self:
         """Learn; the law is one more column of a member's linear part, likeness more columns throughout."""
+        check_readings(len(self.features), rows, y, runs, noise, latency_model)
         groups = runs if run_effect else None
         self.members_ = [(self._gp_base.fit(self.features[rows], y, noise, groups), self.features)]
         if latency_model is not None and np.ptp(latency_model) > 1e-9:

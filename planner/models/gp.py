@@ -53,7 +53,7 @@ _LEAST_VARIANCE = 1e-12
 
 
 class GaussianProcess:
-    """Exact Gaussian process (planner.space.types.Surrogate).
+    """Exact Gaussian process on feature rows, in the manner of scikit-learn.
 
     Parameters
     ----------

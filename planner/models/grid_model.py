@@ -13,9 +13,10 @@ import numpy as np
 from scipy.special import ndtr
 
 from planner.ledger.observations import Observations
-from planner.models.ensemble import Ensemble, Regressor
+from planner.models.ensemble import Ensemble
 from planner.models.latency_model import Covers, LatencyModel, batch_of
 from planner.models.quantities import Data, Quantity, Target, data_of, merged, targets_of
+from planner.models.regressor import Regressor
 from planner.space.grid import Grid
 from planner.space.metrics import higher_is_better, is_first, is_step
 from planner.space.types import Z90, BoolArray, Features, FloatArray, IntArray, Role, Scale

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import numpy as np
 from scipy.stats import qmc
 
 from planner.ledger.observations import Observations
 from planner.models.cost import CostModel
-from planner.models.ensemble import SingleRegressor
 from planner.models.feasibility import probability_of_feasibility
-from planner.models.forest import RandomForest
+from planner.models.forest import ForestRegressor
 from planner.models.grid_model import GridModel, Prediction
 from planner.models.interpolation import interpolate
 from planner.space.grid import Grid
-from planner.space.types import Features, IntArray, Role, StudyError
+from planner.space.types import IntArray, Role, StudyError
 from planner.strategies.strategy import Posterior, StrategyContext, posterior_of, sweeps
 
 __all__ = ["FixedDesign", "GridPosterior", "PowersOfTwo", "forest_model", "full_design", "latin_hypercube",
@@ -112,12 +112,8 @@ def random_forest_design(context: StrategyContext) -> FixedDesign:
 
 
 def forest_model(context: StrategyContext) -> GridModel:
-    """A grid model whose learners are forests."""
-
-    def make(features: Features) -> SingleRegressor:
-        return SingleRegressor(features, RandomForest(seed=context.seed))
-
-    return GridModel(context.grid, context.trajectory, make)
+    """A grid model whose regressors are forests."""
+    return GridModel(context.grid, context.trajectory, partial(ForestRegressor, seed=context.seed))
 
 
 def full_design(context: StrategyContext) -> FixedDesign:
