@@ -7,6 +7,8 @@ the repository. "By judgement; not measured" means that no measurement of this c
 
 from __future__ import annotations
 
+import math
+
 # ------------------------------------------------------------------------------------------------ Gaussian process
 
 LEAST_SCALE = 0.1
@@ -177,6 +179,9 @@ FOREST_LEAST_STD = 0.01
 not measured."""
 
 # -------------------------------------------------------------------------------------------------------- numerical
+
+MEAN_ABSOLUTE = math.sqrt(2 / math.pi)
+"""Mean of |x| for a standard normal x. Mathematics."""
 
 TINY = 1e-12
 """Floor that keeps divisions, logarithms and variances finite. Far below anything measured; changes no figure

@@ -11,7 +11,8 @@ from scipy.stats import norm
 from planner.evaluation.accuracy import Score, score
 from planner.evaluation.estimate import Estimate, estimate_accuracy
 from planner.ledger.observations import Observations, Run
-from planner.models.grid_model import Forecasts, GridModel, expected_ape
+from planner.models.calibration import Forecasts
+from planner.models.grid_model import GridModel, expected_ape
 from planner.space.grid import Grid, full_grid
 from planner.space.types import Axis, Cost, Measurement, Reading, Role, Scale, Scope, Status
 

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from planner.ledger.observations import Observations, Run
+from planner.models.calibration import Forecasts
 from planner.models.ensemble import Ensemble
 from planner.models.gp import GaussianProcess
-from planner.models.grid_model import Forecasts, GridModel, expected_ape
+from planner.models.grid_model import GridModel, expected_ape
 from planner.models.kernels import ALL_TERMS, HierarchicalKernel, Priors
 from planner.models.quantities import targets_of
 from planner.space.grid import Grid, full_grid

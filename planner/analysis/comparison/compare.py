@@ -23,7 +23,7 @@ from scipy.spatial import cKDTree
 from planner.analysis.comparison.ratios import At, Ratios
 from planner.analysis.metric_posterior import metric_posterior
 from planner.ledger.observations import Observations
-from planner.models.grid_model import small_sample_inflation
+from planner.models.calibration import small_sample_inflation
 from planner.space.grid import Grid
 from planner.space.types import Z90, BoolArray, IntArray, StudyError
 from planner.strategies.strategy import Posterior
