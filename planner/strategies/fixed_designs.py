@@ -16,14 +16,12 @@ from planner.models.grid_model import GridModel, Prediction
 from planner.models.interpolation import interpolate
 from planner.space.grid import Grid
 from planner.space.types import IntArray, Role, StudyError
+from planner.strategies.settings import CHECKPOINT_SHARE, LHS_POINTS
 from planner.strategies.strategy import Posterior, StrategyContext, posterior_of, sweeps
 
 __all__ = ["FixedDesign", "GridPosterior", "PowersOfTwo", "forest_model", "full_design", "latin_hypercube",
            "lhs_design",
            "random_design", "random_forest_design"]
-
-_CHECKPOINT_SHARE = 0.125
-_LHS_POINTS = 512
 
 
 class GridPosterior:
@@ -46,7 +44,7 @@ class GridPosterior:
         due = observations.measured.any() and len(observations.runs) >= self._next_checkpoint
         if due:
             self._next_checkpoint = len(observations.runs) + max(1,
-                                                                 math.ceil(_CHECKPOINT_SHARE * len(observations.runs)))
+                                                                 math.ceil(CHECKPOINT_SHARE * len(observations.runs)))
         return bool(due)
 
     def price(self, row: int, observations: Observations) -> float:
@@ -131,7 +129,7 @@ def full_design(context: StrategyContext) -> FixedDesign:
 def lhs_design(context: StrategyContext) -> FixedDesign:
     """A Latin hypercube, then the rest at random."""
     rng = np.random.default_rng(context.seed)
-    design = latin_hypercube(context.grid, _LHS_POINTS, rng)
+    design = latin_hypercube(context.grid, LHS_POINTS, rng)
     rest = rng.permutation(len(context.grid))
     return FixedDesign(context, np.concatenate([design, rest[~np.isin(rest, design)]]))
 
