@@ -14,6 +14,7 @@ from typing import Final
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from planner.analysis import settings
 from planner.analysis.checkpoints import Checkpoint
 from planner.analysis.spending import cost_after
 from planner.campaign.loop import Loop
@@ -29,11 +30,6 @@ __all__ = ["BASELINES", "Curve", "curve_of", "play", "worst_accuracy"]
 
 BASELINES: Final[Mapping[str, str]] = {
     "powers_of_two": "powers of two (FMwork's rule)", "random": "random points", "lhs": "Latin hypercube"}
-_SEEDS: Final = 2
-_CHECKPOINTS: Final = 4
-_EARLIEST: Final = 0.1  # of our own cost, where rivals are looked at first
-# A page is worth so many seconds of rivals; what is not played by then is left out, and the page says so.
-_PATIENCE_S: Final = 40.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,10 +66,11 @@ def play(replay: Replay, spent: float, truth: Mapping[str, FloatArray]) -> tuple
     and why some are missing, a line each."""
     began, curves, notes = time.monotonic(), [], []
     for name in BASELINES:
-        seeds = range(1 if name == "powers_of_two" else _SEEDS)
+        seeds = range(1 if name == "powers_of_two" else settings.BASELINE_SEEDS)
         for seed in seeds:
-            if time.monotonic() - began > _PATIENCE_S:
-                notes.append(f"{BASELINES[name]}, seed {seed}: left out, the rivals before it took {_PATIENCE_S:.0f} s")
+            if time.monotonic() - began > settings.BASELINE_PATIENCE_S:
+                notes.append(f"{BASELINES[name]}, seed {seed}: left out, the rivals before it took "
+                             f"{settings.BASELINE_PATIENCE_S:.0f} s")
                 continue
             try:
                 curves.append(_played(replay, name, seed, spent, truth))
@@ -93,7 +90,8 @@ def _played(replay: Replay, name: str, seed: int, spent: float, truth: Mapping[s
     Loop(runner, strategy, Memory(), observations, Limits(cost=None if whole else spent), seed, clock=None).run()
     costs = cost_after(observations)
     # Straight lines between measured neighbours have nothing to say until the whole set is measured.
-    at = [float(costs[-1])] if whole else np.geomspace(_EARLIEST * spent, spent, _CHECKPOINTS).tolist()
+    at = [float(costs[-1])] if whole else np.geomspace(
+        settings.BASELINE_EARLIEST * spent, spent, settings.BASELINE_CHECKPOINTS).tolist()
     states = sorted({int(np.searchsorted(costs, cost * (1 + 1e-12), side="right")) for cost in at} - {0})
     accuracy = []
     for state in states:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from planner.analysis import settings
 from planner.evaluation.estimate import Estimate
 from planner.ledger.observations import Observations
 from planner.strategies.strategy import Posterior
@@ -15,10 +16,7 @@ from planner.strategies.strategy import Posterior
 if TYPE_CHECKING:
     from planner.campaign.setup import StudySetup
 
-__all__ = ["CHECKPOINTS", "Checkpoint", "checkpoints", "worst"]
-
-CHECKPOINTS: Final = 10
-_FIRST_RUNS: Final = 4
+__all__ = ["Checkpoint", "checkpoints", "worst"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,13 +35,13 @@ class Checkpoint:
 
 
 def checkpoints(
-    study: StudySetup, observations: Observations, posterior: Posterior | None = None, count: int = CHECKPOINTS
+    study: StudySetup, observations: Observations, posterior: Posterior | None = None, count: int = settings.CHECKPOINTS
 ) -> list[Checkpoint]:
     """About `count` looks, close together at first, the last one at all runs (`posterior`, where it is known)."""
     total = len(observations.runs)
     if not total:
         return []
-    stops = np.unique(np.geomspace(min(_FIRST_RUNS, total), total, count).round().astype(int))
+    stops = np.unique(np.geomspace(min(settings.FIRST_CHECKPOINT_RUNS, total), total, count).round().astype(int))
     found = []
     for runs in stops.tolist():
         early = observations if runs == total else observations.prefix(runs)

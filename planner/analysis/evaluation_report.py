@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from planner.analysis import settings
 from planner.campaign.audit import Drift, measure
 from planner.evaluation.accuracy import Score, balanced_accuracy, score
 from planner.evaluation.estimate import Estimate
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
     from planner.tables.recorded import RecordedTable
 
 __all__ = ["EvaluationReport", "against_audit", "against_truth", "truth_values"]
-
-_BOOTSTRAPS = 2000
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,7 +107,7 @@ def against_audit(
         if observations.metric(target).is_relative:
             ape = ape / np.abs(truth[target][known])
         if len(ape) > 1:
-            means = ape[rng.integers(len(ape), size=(_BOOTSTRAPS, len(ape)))].mean(axis=1)
+            means = ape[rng.integers(len(ape), size=(settings.BOOTSTRAPS, len(ape)))].mean(axis=1)
             interval[target] = (1 - float(np.quantile(means, 0.95)), 1 - float(np.quantile(means, 0.05)))
     # Points that this audit did not measure are neither right nor wrong: only audited ones are scored.
     noise = {target: _noise(audited, target) for target in study.targets}

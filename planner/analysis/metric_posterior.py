@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import logit, ndtr, ndtri, stdtr, stdtrit
 
+from planner.analysis import settings
 from planner.analysis.predict import undefined
 from planner.ledger.observations import Observations
 from planner.models.quantities import Quantity, data_of
@@ -21,17 +22,8 @@ from planner.strategies.strategy import Posterior
 
 __all__ = ["MetricPosterior", "metric_posterior"]
 
-# Whoever looks for the best point looks where predictions flatter, and meets larger errors than those of points at
-# large. Replayed over recorded grids (studies/compare/recommend.py), predicted winners that were said to hold with 0.9
-# and more did so in 0.61 to 0.89 of cases on the noisy quickstart grid. So widened (1.5 was tried too and cost more) it
-# is 0.86 to 1; of studies of some 40 single readings still 0.78. Chosen on that grid; of five others one broke 0.9,
-# before as after: one in seven of its early predicted winners could not run or was slow.
-_FLATTERY = 1.25
-# Large errors are likelier than a normal distribution has them: of winners predicted on that grid to hold with 0.97 or
-# 0.99 and more, 0.96 did. Beyond 0.9 the tails are therefore those of Student's t, scaled to meet the normal ones so:
-# 0.98 and 0.99 of them do (6 seeds, 6 to 80 runs).
-_TAIL_FREEDOM = 4
-_TAIL_SCALE = float(stdtrit(_TAIL_FREEDOM, 0.9) / ndtri(0.9))
+# Beyond 0.9, Student's tails scaled to meet those of a normal distribution there.
+_TAIL_SCALE = float(stdtrit(settings.TAIL_FREEDOM, 0.9) / ndtri(0.9))
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,9 +62,9 @@ class MetricPosterior:
 
         Meant for points that were picked from many: σ is widened where nothing was measured.
         """
-        std = np.where(self.measured, 1.0, _FLATTERY) * self.std
+        std = np.where(self.measured, 1.0, settings.UNMEASURED_WIDENING) * self.std
         z = self.margin(condition) / np.maximum(std, 1e-12)
-        right = np.minimum(ndtr(np.abs(z)), stdtr(_TAIL_FREEDOM, _TAIL_SCALE * np.abs(z)))
+        right = np.minimum(ndtr(np.abs(z)), stdtr(settings.TAIL_FREEDOM, _TAIL_SCALE * np.abs(z)))
         probability = np.where(z > 0, right, 1 - right)
         return np.where(np.isfinite(self.mean), probability, 0.0)
 

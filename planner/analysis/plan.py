@@ -9,6 +9,7 @@ import numpy as np
 from rich.table import Table
 
 from planner.acquisition.initial_design import cost_proxy, initial_design
+from planner.analysis import settings
 from planner.ledger.observations import Observations
 from planner.space.text import duration
 from planner.space.types import FloatArray
@@ -17,9 +18,6 @@ if TYPE_CHECKING:
     from planner.campaign.setup import StudySetup
 
 __all__ = ["Plan", "plan_of", "plan_table"]
-
-# Recorded grids needed 1 to 5 % of their cost to be predicted at 95 %.
-_ADAPTIVE_SHARE = (0.01, 0.05)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +49,7 @@ def plan_of(study: StudySetup, observations: Observations | None, run_s: float, 
     design = initial_design(grid, runner.trajectory_axis, 0, study.prices)
     limits = study.limits()
     budget = limits.ceiling(full)
-    adaptive = (full - starts) * np.array(_ADAPTIVE_SHARE) + starts
+    adaptive = (full - starts) * np.array(settings.ADAPTIVE_SHARE) + starts
     if budget is not None:
         adaptive = np.minimum(adaptive, budget)
     if limits.cost is None:

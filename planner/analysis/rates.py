@@ -15,6 +15,7 @@ from typing import Final
 
 import numpy as np
 
+from planner.analysis import settings
 from planner.analysis.predict import answers
 from planner.ledger.observations import Observations
 from planner.space.grid import Grid
@@ -87,7 +88,7 @@ def rates_of(accelerators: FloatArray, observations: Observations, posterior: Po
     if user is None:
         return "needs tpot_ms as a target; or an axis whose role is `batch` or `concurrency`"
     share = total.scaled(1 / accelerators)
-    runs = ~observations.failed & (observations.measured | (posterior.feasibility >= 0.5))
+    runs = ~observations.failed & (observations.measured | (posterior.feasibility >= settings.LIKELY))
     usable = runs & np.isfinite(user.value) & np.isfinite(share.value)
     if not usable.any():
         return "no point of the grid has both rates"

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from planner.campaign.settings import POINTS_PER_CONTROL
 from planner.ledger.ledger import Ledger
 from planner.ledger.observations import Observations
 from planner.space.types import IntArray, Proposal, Status, StudyError
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
     from planner.campaign.setup import StudySetup
 
 __all__ = ["Audit", "Drift", "measure"]
-
-_POINTS_PER_CONTROL = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +88,7 @@ def _controls(observations: Observations, audited: IntArray, rng: np.random.Gene
             and grid.engine[row] == engine
         }
         cheap = sorted(costs, key=costs.__getitem__)[: math.ceil(len(costs) / 2)]
-        wanted = min(len(cheap), math.ceil(size / _POINTS_PER_CONTROL))
+        wanted = min(len(cheap), math.ceil(size / POINTS_PER_CONTROL))
         chosen += rng.choice(cheap, wanted, replace=False).tolist() if cheap else []
     return np.array(chosen, dtype=np.int64)
 

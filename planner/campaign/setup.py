@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from planner.campaign.settings import DEFAULT_ACCURACY, NOTHING_WORKS
 from planner.space.descriptors import describe_models
 from planner.space.expressions import parse
 from planner.space.grid import Grid, full_grid, grid_of_rows
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
     from planner.strategies.strategy import Posterior, Strategy
 
 __all__ = ["StudySetup", "open_setup"]
-
-_DEFAULT_ACCURACY = 0.95
 
 
 @dataclass(frozen=True)
@@ -133,12 +132,12 @@ class StudySetup:
 
     def limits(self) -> Limits:
         """When to stop."""
-        from planner.campaign.stopping import NOTHING_WORKS, Limits
+        from planner.campaign.stopping import Limits
 
         stop = self.spec.stop
         accuracy = stop.accuracy
         if stop.cost is None and stop.trials is None and accuracy is None:
-            accuracy = _DEFAULT_ACCURACY
+            accuracy = DEFAULT_ACCURACY
         budget = stop.cost_limit
         cost = share = None
         if budget is not None and budget.kind == "share":

@@ -6,17 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from planner.campaign.settings import CHECKPOINTS_IN_A_ROW
 from planner.evaluation.estimate import Estimate
 from planner.ledger.observations import Observations
 
-__all__ = ["NOTHING_WORKS", "AccuracyRule", "Limits"]
-
-# Failures with no success before them after which a person should look: a grid of which three quarters cannot run gives
-# so many by chance once in 300 studies.
-NOTHING_WORKS = 20
-
-# One look may be lucky; two in a row, each with its own fit, rarely are.
-_CHECKPOINTS = 2
+__all__ = ["AccuracyRule", "Limits"]
 
 
 class AccuracyRule:
@@ -33,14 +27,14 @@ class AccuracyRule:
     def __init__(self, accuracy: float, reached: bool = False) -> None:
         """`reached`: the study was stopped by this rule before, and is resumed: one look more confirms it."""
         self.accuracy = accuracy
-        self._met = _CHECKPOINTS - 1 if reached else 0
+        self._met = CHECKPOINTS_IN_A_ROW - 1 if reached else 0
 
     def checkpoint(self, estimates: Mapping[str, Estimate | None]) -> Literal["accuracy", "noise"] | None:
         """Take in the estimates of one look, and say why to stop, if to stop."""
         known = [estimate for estimate in estimates.values() if estimate is not None]
         there = bool(known) and len(known) == len(estimates) and all(map(self._is_done, known))
         self._met = self._met + 1 if there else 0
-        if self._met < _CHECKPOINTS:
+        if self._met < CHECKPOINTS_IN_A_ROW:
             return None
         return "accuracy" if all(estimate.is_likely(self.accuracy) for estimate in known) else "noise"
 

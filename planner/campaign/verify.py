@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
+from planner.campaign.settings import VERIFY_ROUNDS, WORTH_A_RUN
 from planner.ledger.observations import Observations
 from planner.space.types import FloatArray, Status
 from planner.strategies.strategy import Posterior, Strategy
 
 __all__ = ["Answer", "Verifier"]
-
-_ROUNDS = 5
-_WORTH_A_RUN = 0.5
 
 
 class Answer(Protocol):
@@ -46,7 +44,7 @@ class Verifier:
         self._make = make
         self._ask = ask
         self._pricing = make()
-        self._rounds = _ROUNDS
+        self._rounds = VERIFY_ROUNDS
         self._queue: list[int] = []
 
     def propose(self, observations: Observations) -> int | None:
@@ -77,7 +75,7 @@ class Verifier:
     def _next(self, observations: Observations) -> list[int]:
         answer = self._ask(self.posterior(observations), observations)
         winner = answer.winner
-        if winner is None or observations.known[winner] or answer.probability[winner] < _WORTH_A_RUN:
+        if winner is None or observations.known[winner] or answer.probability[winner] < WORTH_A_RUN:
             return []
         runner_up = answer.runner_up(winner)
         return [winner] if runner_up is None else [winner, runner_up]

@@ -1,6 +1,10 @@
-"""Meta-metrics against truth: how accurate the predictions are, and whether decisions survive them.
+"""Meta-metrics against truth: how accurate the predictions are, and how good the decisions that they lead to.
 
-Notation: N grid points; u the points that no run covered and whose truth is known; APE |ŷ − y| / |y|.
+Notation
+--------
+N           grid points
+u           the points that no run covered and whose truth is known
+APE         |ŷ − y| / |y|
 """
 
 from __future__ import annotations
@@ -9,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from planner.evaluation.settings import FEASIBLE
 from planner.space.types import BoolArray, FloatArray, Metric
 
 __all__ = ["Score", "balanced_accuracy", "score"]
@@ -39,7 +44,7 @@ def score(
     truth: FloatArray, value: FloatArray, interval: tuple[FloatArray, FloatArray], measured: FloatArray,
     known: BoolArray, metric: Metric,
 ) -> Score:
-    """Score one target; all arrays (N,).
+    """The score of one target; all arrays (N,).
 
     truth: NaN where failed or unknown. value, interval: predictions. measured: medians of what the study measured,
     NaN elsewhere. known: covered by a run of the study, well or not.
@@ -49,32 +54,36 @@ def score(
     u = there & ~known
     unit = np.abs(truth) if metric.is_relative else np.ones(len(truth))
     ape = np.abs(value[u] - truth[u]) / unit[u]
-    # One point that nothing was said about makes the accuracy undefined: leaving it out would flatter.
-    said = len(ape) > 0 and bool(np.isfinite(ape).all())
-    median, p95, largest = np.quantile(ape, [0.5, 0.95, 1.0]) if said else (np.nan, np.nan, np.nan)
+    # One point without a prediction makes the accuracy undefined: without it, accuracy would look better than it is.
+    complete = len(ape) > 0 and bool(np.isfinite(ape).all())
+    median, p95, largest = np.quantile(ape, [0.5, 0.95, 1.0]) if complete else (np.nan, np.nan, np.nan)
     ape_all = np.abs(answer[there] - truth[there]) / unit[there]
     low, high = interval
     bounded = u & np.isfinite(low) & np.isfinite(high)
     inside = (low[bounded] <= truth[bounded]) & (truth[bounded] <= high[bounded])
     return Score(
-        int(u.sum()), 1 - float(ape.mean()) if said else np.nan, float(median), float(p95), float(largest),
+        int(u.sum()), 1 - float(ape.mean()) if complete else np.nan, float(median), float(p95), float(largest),
         1 - float(ape_all.mean()) if len(ape_all) else np.nan,
         float(inside.mean()) if bounded.any() else np.nan,
-        _spearman(value[u], truth[u]) if said else np.nan,
+        _spearman(value[u], truth[u]) if complete else np.nan,
         _regret(truth[there], answer[there], metric),
     )
 
 
 def balanced_accuracy(feasibility: FloatArray, failed: BoolArray, known: BoolArray) -> float:
-    """Mean of the shares of failures and of successes foreseen, over points that no run covered; NaN if one kind."""
+    """Mean of the shares of failures and of successes predicted, over points that no run covered; NaN if one kind.
+
+    feasibility: (N,) predicted probability that each point can run. failed: (N,) truth.
+    """
     u = ~known
     kinds = [kind for kind in (failed & u, ~failed & u) if kind.any()]
     if len(kinds) < 2:
         return float("nan")
-    return float((np.mean(feasibility[failed & u] < 0.5) + np.mean(feasibility[~failed & u] >= 0.5)) / 2)
+    return float((np.mean(feasibility[failed & u] < FEASIBLE) + np.mean(feasibility[~failed & u] >= FEASIBLE)) / 2)
 
 
 def _spearman(a: FloatArray, b: FloatArray) -> float:
+    """Spearman's rank correlation; NaN below three points or where one side is constant."""
     if len(a) < 3 or np.ptp(a) == 0 or np.ptp(b) == 0:
         return float("nan")
     from scipy.stats import spearmanr
@@ -83,6 +92,7 @@ def _spearman(a: FloatArray, b: FloatArray) -> float:
 
 
 def _regret(truth: FloatArray, answer: FloatArray, metric: Metric) -> float:
+    """Relative loss of the point that looks best by `answer` against the best by truth; NaN where undefined."""
     if not len(truth) or not np.isfinite(answer).all() or metric.direction is None:
         return float("nan")
     chosen = truth[np.argmax(answer) if metric.higher_is_better else np.argmin(answer)]

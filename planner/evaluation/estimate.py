@@ -1,12 +1,18 @@
-"""Accuracy without truth: what the model expects to be wrong by, corrected by how wrong it has been.
+"""Estimated accuracy: what the model expects of its errors, corrected by how large they have been. It needs no truth.
 
-estimated MAPE = mean over unmeasured points of E|error| × Σ|error| / ΣE|error| of what each later run's readings were
-foretold to be by the runs before it, and more where those were few, or where a category has none: what is said of a
-model never run is judged by how many others were, not by how many runs they had. It costs no run. Those runs were
-chosen where the model was unsure, as it is of the unmeasured points now, but not for what they would show: so the ratio
-carries over.
-(Replayed over recorded grids, log(estimated / true MAPE) has half the spread that leaving runs out in turn gives: there
-the ratio is that of the crowded, cheap corner.) Never call the result anything but estimated.
+Notation
+--------
+N           grid points
+e           |error| of a one-step-ahead forecast, as a share of what was measured; E e what the model expected of it
+ratio       Σ e / Σ E e over the forecast runs
+MAPE        mean absolute percentage error; 1 − accuracy
+
+estimated MAPE = mean over unmeasured points of E e × ratio, times the small-sample inflation of each point: more where
+few runs were forecast, or where a point's category was never run (then the number of categories measured counts, not
+their runs). It costs no run. The forecast runs were chosen where the model was uncertain, as it is of the unmeasured
+points now, but not for their values: so the ratio carries over. On recorded grids, log(estimated / true MAPE) has half
+the spread that leaving runs out in turn gives; that ratio is one of the crowded, cheap corner. Never call the result
+anything but estimated.
 """
 
 from __future__ import annotations
@@ -16,34 +22,19 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from planner.models.grid_model import Forecasts, GridModel, small_sample_inflation
+from planner.evaluation import settings
+from planner.models.calibration import Forecasts, small_sample_inflation
+from planner.models.grid_model import GridModel
 from planner.space.types import Z90, BoolArray, FloatArray
 
 __all__ = ["Estimate", "estimate_accuracy"]
-
-# Spread of log(estimated MAPE / true MAPE) that remains with many runs, and what few runs add to it: replayed over
-# recorded grids, its rms was 0.8 below 30 runs, 0.57 at 30 to 60, 0.27 at 60 to 100, 0.2 from there on.
-_MODEL_SPREAD = 0.16
-_SMALL_SAMPLE_SPREAD = 10.0
-# The prior belief that the model expects rightly counts as so many runs.
-_PRIOR_RUNS = 4.0
-_BOOTSTRAPS = 200
-_LEAST_RUNS = 3
-
-
-# The normal quantile of what holds in two cases of three.
-_Z_LIKELY = 0.4307
-# The noise, too, is only learned: an accuracy is called unattainable where four fifths of it would forbid it.
-_SURE_NOISE = 0.8
-# Error beyond what noise alone makes: at this ratio little is left to learn.
-_NEAR = 1.2
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
     """An estimated accuracy and its 90 % interval.
 
-    ceiling: what the accuracy of a perfect prediction would look like, since truth itself is measured with noise.
+    ceiling: accuracy that a perfect prediction would have, since truth itself is measured with noise.
     """
 
     estimated: float
@@ -52,32 +43,34 @@ class Estimate:
     ceiling: float = 1.0
 
     def is_likely(self, goal: float) -> bool:
-        """Whether the accuracy is at least `goal` in two cases of three."""
+        """Whether the accuracy is at least `goal` with a probability of two in three."""
         error, widest = 1 - self.estimated, 1 - self.low
         if error <= 0:
             return self.low >= goal
-        return bool(error * (widest / error) ** (_Z_LIKELY / Z90) <= 1 - goal)
+        return bool(error * (widest / error) ** (settings.Z_LIKELY / Z90) <= 1 - goal)
 
     def forbids(self, goal: float) -> bool:
-        """Whether noise keeps the accuracy below `goal` however much is measured."""
-        return _SURE_NOISE * (1 - self.ceiling) > 1 - goal
+        """Whether noise keeps the accuracy below `goal`, however much is measured."""
+        return settings.SURE_NOISE * (1 - self.ceiling) > 1 - goal
 
     @property
     def is_at_ceiling(self) -> bool:
-        """Whether hardly more than noise is left of the error."""
-        return 1 - self.estimated <= _NEAR * (1 - self.ceiling)
+        """Whether the error is hardly larger than that of noise alone."""
+        return 1 - self.estimated <= settings.NEAR_CEILING * (1 - self.ceiling)
 
 
 def estimate_accuracy(model: GridModel, unmeasured: BoolArray, weight: FloatArray, seed: int = 0
                       ) -> Mapping[str, Estimate | None]:
-    """Estimated accuracy of each target over the `unmeasured` points (N,), each weighted by the probability
-    (N,) that it can run. None where too few runs have been made to say anything."""
+    """Estimated accuracy of each target over the `unmeasured` points (N,), by the target's name.
+
+    weight: (N,) probability that each point can run. None with too few runs for an estimate.
+    """
     weights = np.where(unmeasured, weight, 0.0)
     estimates: dict[str, Estimate | None] = {}
     for target in model.targets_:
         forecasts = model.forecasts_[target.name]
         runs = len(np.unique(forecasts.runs))
-        if runs < _LEAST_RUNS:
+        if runs < settings.LEAST_RUNS:
             estimates[target.name] = None
             continue
         if not weights.any():
@@ -86,9 +79,9 @@ def estimate_accuracy(model: GridModel, unmeasured: BoolArray, weight: FloatArra
         calibration_count = model.calibration_count(target.name)
         errors = model.expected_error(target) * small_sample_inflation(calibration_count) * weights
         ratio, spread = _correction(forecasts, np.random.default_rng(seed))
-        few = float((_SMALL_SAMPLE_SPREAD / calibration_count) @ errors / max(float(errors.sum()),
+        small_sample = float((settings.SMALL_SAMPLE_SPREAD / calibration_count) @ errors / max(float(errors.sum()),
             np.finfo(float).tiny))
-        half = np.exp(Z90 * np.linalg.norm([spread, _MODEL_SPREAD, few]))
+        half = np.exp(Z90 * np.linalg.norm([spread, settings.MODEL_SPREAD, small_sample]))
         error = ratio * float(errors.sum() / weights.sum())
         # Where errors prove smaller than expected, so does the noise that is a part of them.
         ceiling = 1 - (1 - model.ceiling(target.name)) * min(ratio, 1.0)
@@ -97,12 +90,12 @@ def estimate_accuracy(model: GridModel, unmeasured: BoolArray, weight: FloatArra
 
 
 def _correction(forecasts: Forecasts, rng: np.random.Generator) -> tuple[float, float]:
-    """Σ|error| / Σ expected |error| over runs, each counted once, and the spread of its logarithm."""
+    """The ratio over runs, each counted once, and the standard deviation of its logarithm."""
     _, of_run, counts = np.unique(forecasts.runs, return_inverse=True, return_counts=True)
     observed = np.bincount(of_run, forecasts.ape) / counts
     expected = np.bincount(of_run, forecasts.expected) / counts
-    draws = rng.integers(len(counts), size=(_BOOTSTRAPS, len(counts)))
-    prior = _PRIOR_RUNS * float(expected.mean())
+    draws = rng.integers(len(counts), size=(settings.BOOTSTRAPS, len(counts)))
+    prior = settings.PRIOR_RUNS * float(expected.mean())
     ratios = (observed[draws].sum(axis=1) + prior) / (expected[draws].sum(axis=1) + prior)
     ratio = float((observed.sum() + prior) / (expected.sum() + prior))
-    return max(ratio, 1e-6), float(np.std(np.log(np.maximum(ratios, 1e-6))))
+    return max(ratio, settings.LEAST_RATIO), float(np.std(np.log(np.maximum(ratios, settings.LEAST_RATIO))))

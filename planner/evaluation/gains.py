@@ -1,4 +1,7 @@
-"""Meta-metrics of the bargain: what the study spent against what the plain sweep costs (DESIGN: definitions)."""
+"""Savings: what the study spent against what the plain sweep costs (DESIGN: definitions).
+
+Notation: G the points of the grid, S the runs of the study, t seconds of a run, n its accelerators.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +36,10 @@ class Gains:
 
 
 def gains(observations: Observations, plain: Sweep, longest: Sweep | None) -> Gains:
-    """The gains so far, every overhead of the study counted: starts, warm-ups, repeats, failures, planning."""
+    """The gains so far, with every overhead of the study: starts, warm-ups, repeats, failures, planning.
+
+    plain, longest: the plain sweep, and that of longest runs alone. NaN while nothing has been spent.
+    """
     seconds = sum(run.measurement.cost.seconds + run.planner_s for run in observations.runs)
     runs = sum(run.measurement.status is not Status.INTERRUPTED for run in observations.runs)
     return Gains(
@@ -46,5 +52,6 @@ def gains(observations: Observations, plain: Sweep, longest: Sweep | None) -> Ga
 
 
 def _ratio(sweep: tuple[float, ...], spent: float) -> Gain:
+    """The sweep's (value, low, high) over what was spent."""
     value, low, high = (part / spent if spent > 0 else float("nan") for part in sweep)
     return Gain(value, low, high)

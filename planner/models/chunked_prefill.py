@@ -1,13 +1,16 @@
 """What a prefill in several steps does to the median request of a batch.
 
-An engine of today takes at most so many tokens into one step (vLLM's max_num_batched_tokens, SGLang's
-chunked_prefill_size): the prompts of a large batch prefill one after the other, in chunks of that size. A request has
-its first token at the end of the chunk in which its prompt ends, and, decode tokens going first, its next tokens at the
-end of each of the chunks that follow, until all prompts are done. So where a batch outgrows one chunk, the time per
-output token of short outputs jumps tenfold, at no place that smaller batches hint at.
+Today's engines take a limited number of tokens into one step (vLLM's max_num_batched_tokens, SGLang's
+chunked_prefill_size). The prompts of a large batch prefill one after the other, in chunks of that size. A request has
+its first token at the end of the chunk in which its prompt ends. Decode tokens go first, so it has its next tokens at
+the end of each following chunk, until all prompts are done. Where a batch outgrows one chunk, the time per output token
+of short outputs therefore jumps tenfold, and smaller batches do not show where.
 
-Notation (all per grid point, (N,)): b requests of i input tokens; C tokens of a chunk; the median request is the middle
-one in the order of the queue, or the mean of the two in the middle.
+Notation (all per grid point, (N,))
+--------
+b           requests of a batch; the median one is the middle of the queue, or the mean of the two in the middle
+i           input tokens of a request
+C           tokens of a chunk
 
 Source: Agrawal et al., "Taming throughput-latency tradeoff in LLM inference with Sarathi-Serve", arXiv 2403.02310.
 """
@@ -19,6 +22,7 @@ from typing import Final
 
 import numpy as np
 
+from planner.models import settings
 from planner.space.grid import Grid
 from planner.space.types import FloatArray, Scale
 
@@ -26,19 +30,16 @@ __all__ = ["chunk_sizes", "tokens_until_median", "tokens_while_median_decodes"]
 
 # The engines' own names of the size.
 _NAMES: Final = {"max_num_batched_tokens", "chunked_prefill_size"}
-_SIZES: Final = tuple(size for k in range(9, 17) for size in (2.0**k, 1.5 * 2.0**k))
-# What a size of 0 or −1 means: prompts are not divided.
-_WHOLE: Final = 2.0**53
 
 
 def chunk_sizes(grid: Grid) -> list[FloatArray]:
-    """Sizes that a chunk may have at each point, (N,) each: the swept one where an axis bears its name; else from 512
-    to 98,304 tokens, half as much again or a third more each time (vLLM's defaults are 2,048 to 16,384)."""
+    """Sizes in tokens that a chunk may have at each point, (N,) each: the swept one where an axis has its name, else
+    `settings.CHUNK_SIZES`."""
     for axis in grid.axes:
         if axis.name in _NAMES and axis.scale is not Scale.CATEGORY:
             swept = np.asarray(grid.column(axis.name), dtype=np.float64)
-            return [np.where(swept > 0, swept, _WHOLE)]
-    return [np.full(len(grid), size) for size in _SIZES]
+            return [np.where(swept > 0, swept, settings.WHOLE_PROMPT)]
+    return [np.full(len(grid), size) for size in settings.CHUNK_SIZES]
 
 
 def tokens_until_median(b: FloatArray, i: FloatArray, C: FloatArray) -> FloatArray:
@@ -47,7 +48,7 @@ def tokens_until_median(b: FloatArray, i: FloatArray, C: FloatArray) -> FloatArr
 
 
 def tokens_while_median_decodes(b: FloatArray, i: FloatArray, steps: FloatArray, C: FloatArray) -> FloatArray:
-    """Tokens of others prefilled during the first `steps` decode steps of the median request, (N,)."""
+    """Tokens of other requests prefilled during the first `steps` decode steps of the median request, (N,)."""
     return _median(b, lambda place: np.minimum(b * i - _until(place, b, i, C), steps * C))
 
 
@@ -58,5 +59,5 @@ def _until(place: FloatArray, b: FloatArray, i: FloatArray, C: FloatArray) -> Fl
 
 
 def _median(b: FloatArray, of: Callable[[FloatArray], FloatArray]) -> FloatArray:
-    """Of what falls or rises along the queue."""
+    """Median over the queue, (N,), of what falls or rises along it."""
     return (of(np.floor((b + 1) / 2)) + of(np.ceil((b + 1) / 2))) / 2

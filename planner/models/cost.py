@@ -1,4 +1,7 @@
-"""What a run will cost, learned from the runs made: seconds at each point, seconds of an engine start."""
+"""What a run will cost, learned from the runs made: seconds at each point, seconds of an engine start.
+
+Notation: N grid points. Seconds are of wall time; a cost or price is seconds × accelerators.
+"""
 
 from __future__ import annotations
 
@@ -7,25 +10,24 @@ from collections.abc import Callable
 import numpy as np
 
 from planner.ledger.observations import Observations
-from planner.models.ensemble import Ensemble, Regressor
+from planner.models import settings
+from planner.models.ensemble import Ensemble
 from planner.models.latency_model import LatencyModel
+from planner.models.regressor import Regressor
 from planner.space.grid import Grid
 from planner.space.types import Z90, BoolArray, Features, FloatArray, IntArray
 from planner.tables.recorded_grid import Sweep
 
 __all__ = ["CostModel"]
 
-# Outside a 90 % interval, on one side.
-_SURE = 0.05
-
 
 class CostModel:
-    """Plain cost of each point (a run of its own, engine start apart), and the price of starting each engine.
+    """Cost of a run of each point by itself, engine start apart, and of starting each engine.
 
     Parameters
     ----------
     accelerators : devices that a run of each point occupies, (N,).
-    make : what learns the logarithm of the seconds.
+    make : builds the regressor of the logarithm of the seconds.
     """
 
     def __init__(
@@ -34,28 +36,28 @@ class CostModel:
         self.grid = grid
         self.devices = accelerators
         self._regressor = make(grid.features)
-        self._able = make(grid.features)
+        self._feasible_regressor = make(grid.features)
         self._latency_model = LatencyModel(grid, "output", length_independent=False)
 
     def fit(self, observations: Observations) -> CostModel:
-        """Learn from what runs have taken."""
+        """Return self, fitted to what runs have taken; `learned_` says whether any has taken a known time."""
         self._starts = {engine: float(np.median(seconds)) for engine, seconds in observations.engine_starts().items()}
-        # Planning comes in bursts: what a run must bear of it is the mean, not the median.
+        # Planning comes in bursts: a run bears its mean, not its median.
         self._overhead = float(np.mean([run.planner_s for run in observations.runs])) if observations.runs else 0.0
         failed = observations.failed
         self._failure_s = float(np.median(observations.seconds[failed])) if failed.any() else 0.0
         known = np.isfinite(observations.seconds) & (observations.seconds > 0)
-        self._seconds, self._could = np.ones(len(self.grid)), np.ones(len(self.grid))
+        self._seconds, self._if_feasible = np.ones(len(self.grid)), np.ones(len(self.grid))
         self._spread = np.zeros(len(self.grid))
         self.learned_ = bool(known.any())
         if self.learned_ and not known.all():
             self._seconds, self._spread = self._predict(self._regressor, observations, known)
-            self._could = self._seconds.copy()
+            self._if_feasible = self._seconds.copy()
             if (succeeded := known & observations.measured).any() and observations.failed.any():
-                # How soon a run fails says nothing of how long one takes that goes through.
-                self._could, self._spread = self._predict(self._able, observations, succeeded)
+                # How soon a run fails says nothing about how long a run takes that succeeds.
+                self._if_feasible, self._spread = self._predict(self._feasible_regressor, observations, succeeded)
         self._spread[known] = 0.0
-        self._seconds[known] = self._could[known] = observations.seconds[known]
+        self._seconds[known] = self._if_feasible[known] = observations.seconds[known]
         return self
 
     def _predict(
@@ -74,20 +76,20 @@ class CostModel:
         return self._seconds
 
     def start_seconds(self) -> FloatArray:
-        """Seconds of starting each point's engine, (N,): seen for that configuration, else the median of others."""
+        """Seconds of starting each point's engine, (N,): measured for that configuration, else the others' median."""
         usual = float(np.median(list(self._starts.values()))) if self._starts else 0.0
         engines = int(self.grid.engine.max()) + 1
         table = np.array([self._starts.get(engine, usual) for engine in range(engines)])
         return table[self.grid.engine]
 
     def sweep(self, rows: IntArray | None = None, feasibility: FloatArray | None = None) -> Sweep:
-        """What running every one of `rows` (default: the grid) by itself costs, engines started once each.
+        """Seconds and cost, each (value, low, high) of a 90 % interval, of running each of `rows` (default: the grid).
 
-        success: probability that each point can run, (N,), ones where not given; one that cannot takes as long as those
-        that failed, at the median. The runs that failed lie near the border of what fails, and do not say whether
-        points beyond it fail as fast: the interval reaches to what a point would take if it could run. Where it is not
-        sure whether one can, the ends take the cheaper and the dearer case. The errors of points count as fully
-        correlated, which is wider than the truth.
+        Engines start once each. feasibility: probability that each point can run, (N,), ones where not given. A point
+        that cannot run takes the median time of the failed runs. These lie near the border of what fails, and do not
+        show whether points beyond it fail as fast, so the interval reaches to the time of a point that can run. Where
+        it is uncertain whether a point can run, the ends take the cheaper and the more expensive case. Errors of points
+        count as fully correlated, which is wider than the truth. NaN before any run has taken a known time.
         """
         rows = np.arange(len(self.grid)) if rows is None else rows
         first = rows[np.unique(self.grid.engine[rows], return_index=True)[1]]
@@ -95,19 +97,20 @@ class CostModel:
         if not self.learned_:
             return Sweep((float("nan"),) * 3, (float("nan"),) * 3)
         runs = np.ones(len(rows)) if feasibility is None else np.where(self._spread[rows] > 0, feasibility[rows], 1.0)
-        could: list[FloatArray] = [self._could[rows] * np.exp(sign * self._spread[rows]) for sign in (0, -1, 1)]
+        succeeding: list[FloatArray] = [
+            self._if_feasible[rows] * np.exp(sign * self._spread[rows]) for sign in (0, -1, 1)]
         failing = np.full(len(rows), self._failure_s)
-        cannot: list[FloatArray] = [failing, np.minimum(failing, could[1]), np.maximum(failing, could[2])]
-        ends = [runs * feasible + (1 - runs) * unable for feasible, unable in zip(could, cannot, strict=True)]
-        unsure = (runs > _SURE) & (runs < 1 - _SURE)
-        for end in (1, 2):  # of what cannot run, they are the cheaper and the dearer case already
-            ends[end] = np.where(unsure, cannot[end], ends[end])
+        unable: list[FloatArray] = [failing, np.minimum(failing, succeeding[1]), np.maximum(failing, succeeding[2])]
+        ends = [runs * good + (1 - runs) * bad for good, bad in zip(succeeding, unable, strict=True)]
+        uncertain = (runs > settings.SURE) & (runs < 1 - settings.SURE)
+        for end in (1, 2):  # these ends of `unable` already are the cheaper and the more expensive case
+            ends[end] = np.where(uncertain, unable[end], ends[end])
         starts_s, starts_cost = float(starts[first].sum()), float((starts * devices)[first].sum())
         seconds = tuple(float(end.sum()) + starts_s for end in ends)
         cost = tuple(float((end * devices[rows]).sum()) + starts_cost for end in ends)
         return Sweep(seconds, cost, starts_s, starts_cost)
 
     def price(self, rows: IntArray) -> FloatArray:
-        """Accelerator-seconds of a run at each of `rows`, engine start apart; what passes between two runs included."""
+        """Accelerator-seconds of a run at each of `rows`, engine start apart, planning between runs included."""
         price: FloatArray = ((self.seconds() + self._overhead) * self.devices)[rows]
         return price

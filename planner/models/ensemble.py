@@ -1,102 +1,45 @@
-"""Beliefs about one quantity, averaged: one that only interpolates; one that also knows a latency law; and, where there
-are many categories, one that knows besides which of them the first believes to be alike.
+"""A regressor that averages Gaussian processes: gp_base, gp_physics and gp_embedding.
 
-The law (physics.py) helps most where cheap points must tell about dear ones, and alone it hurts where a grid does not
-obey it; likeness (likeness.py) helps most while little is measured of each model. The average keeps the gains, and
-where the members disagree it says so by a wider interval.
+gp_base interpolates. gp_physics also knows a latency model (latency_model.py): it helps most where cheap points must
+predict expensive ones, and alone it is worse where a grid does not follow the model. gp_embedding also knows which
+categories gp_base predicts to behave alike (category_embedding.py); it is there where categories are many, and helps
+most while few points of each are measured. The average keeps these advantages, and its interval is wider where the
+members disagree.
 
-Each is judged by what it said of each run before that run was made, in the later half of the runs: those lie where the
-belief was least sure when they were chosen, as the unmeasured points do now. Leaving out one run of all, the usual way,
-judges by the cheap and crowded corner where most runs are.
+Ensemble weights come from one-step-ahead forecasts of the later half of the runs. These were chosen where the posterior
+was least certain, as the unmeasured points are now. Leaving out one run of all, the usual way, would weigh members by
+the cheap and crowded corner where most runs are.
 
-Notation: m_j, v_j mean and variance of member j; π_j ∝ 1/its mean squared error ahead; w_j ∝ π_j/v_j; mean Σ w_j m_j;
-variance Σ w_j (v_j + (m_j − mean)²), that of the mixture.
+Notation
+--------
+N, n, J     grid points; readings; members
+m_j, v_j    mean and variance of member j at a point
+π_j         ensemble weight of member j, ∝ 1 / its mean squared forecast error; Σ π_j = 1
+w_j         weight at a point, ∝ π_j / v_j; Σ w_j = 1
+
+Mean Σ w_j m_j; variance Σ w_j (v_j + (m_j − mean)²), that of the mixture.
 """
 
 from __future__ import annotations
 
-from typing import Protocol, Self
+from typing import Self
 
 import numpy as np
 
+from planner.models import settings
 from planner.models.category_embedding import CategoryEmbedding
 from planner.models.gp import GaussianProcess
-from planner.space.types import Features, FloatArray, IntArray, Surrogate
+from planner.models.regressor import check_readings
+from planner.space.types import Features, FloatArray, IntArray
 
-__all__ = ["Ensemble", "Regressor", "SingleRegressor"]
-
-_LEAST_RUNS = 5
-_GLITCH = 3.0
-# Parts in which the later runs are judged; each part's likeness is read off all other runs.
-_FOLDS = 4
-
-
-class Regressor(Protocol):
-    """Learns one quantity over a grid. Rows are numbers of grid points; N grid points, n readings.
-
-    Contract: built with the features of all grid points as the quantity sees them; `fit` may be called again and may
-    start from what it learned before; the other methods need a fit. `noise_` is the spread of one more reading.
-    """
-
-    noise_: float
-
-    def fit(
-        self, rows: IntArray, y: FloatArray, runs: IntArray, noise: FloatArray | None = None,
-        run_effect: bool = False, latency_model: FloatArray | None = None,
-    ) -> Self:
-        """Learn from values y (n,) at `rows`, given by `runs` (n,), numbers ascending in time.
-
-        noise: what is known of each reading's standard deviation, (n,). run_effect: readings of one run share a part
-        of their noise. law: a physical law's logarithm at every grid point, (N,)."""
-        ...
-
-    def predict(self) -> tuple[FloatArray, FloatArray]:
-        """Mean and standard deviation of a reading at every grid point, (N,), noise included."""
-        ...
-
-    def one_step_ahead(self) -> tuple[FloatArray, FloatArray] | None:
-        """Mean and standard deviation, noise included, of each reading of the later half of the runs, from the runs
-        before its own, (n,), NaN for the earlier half; None where this learner cannot say."""
-        ...
-
-    def covariance(self, rows: IntArray, others: IntArray) -> FloatArray | None:
-        """Posterior covariance (rows, others) of the noise-free quantity; None where this learner cannot say."""
-        ...
-
-
-class SingleRegressor:
-    """One Surrogate by itself, with no law and no say about covariance: a forest, say."""
-
-    def __init__(self, features: Features, regressor: Surrogate) -> None:
-        self.features = features
-        self._regressor = regressor
-
-    def fit(
-        self, rows: IntArray, y: FloatArray, runs: IntArray, noise: FloatArray | None = None,
-        run_effect: bool = False, latency_model: FloatArray | None = None,
-    ) -> Self:
-        """Learn; runs and law are not used."""
-        self._regressor.fit(self.features[rows], y, noise)
-        self.noise_ = self._regressor.noise_
-        return self
-
-    def predict(self) -> tuple[FloatArray, FloatArray]:
-        """Mean and standard deviation of a reading at every row."""
-        mean, std = self._regressor.predict(self.features)
-        return mean, np.hypot(std, self.noise_)
-
-    def one_step_ahead(self) -> None:
-        """Cannot say."""
-
-    def covariance(self, rows: IntArray, others: IntArray) -> None:
-        """Cannot say."""
+__all__ = ["Ensemble"]
 
 
 class Ensemble:
-    """Gaussian processes as one Learner; the plain one alone where there is no law and are few categories.
+    """Regressor by up to three Gaussian processes; gp_base alone with no latency model and few categories.
 
-    heard: the only member to believe, 0 the plain one, -1 the last; all where None. alike: whether there is a member
-    that is told which categories are alike.
+    only: the one member that counts, 0 for gp_base, -1 for the last; all where None. embedding: whether gp_embedding
+    may be a member. Learned: `members_`, each with its features; `weights_` (J,); `noise_`.
     """
 
     def __init__(self, features: Features, only: int | None = None, embedding: bool = True) -> None:
@@ -105,7 +48,7 @@ class Ensemble:
         self._gp_base = GaussianProcess()
         self._embedding = CategoryEmbedding(features) if embedding else CategoryEmbedding(features, most=0)
         latency_model = (features.numeric.shape[1],)
-        # The law stands for what bends between the sizes of one model; what is left to a category is a level and tilt.
+        # The latency model stands for what bends between the sizes of a category; a level and slopes are left to it.
         self._gp_physics = GaussianProcess(linear_only=latency_model, category_terms=("offset", "slope"))
         self._gp_embedding = GaussianProcess(linear_only=latency_model)
 
@@ -113,10 +56,15 @@ class Ensemble:
         self, rows: IntArray, y: FloatArray, runs: IntArray, noise: FloatArray | None = None,
         run_effect: bool = False, latency_model: FloatArray | None = None,
     ) -> Self:
-        """Learn; the law is one more column of a member's linear part, likeness more columns throughout."""
+        """Return self, fitted as in the contract.
+
+        The latency model is a column of the linear parts of gp_physics and gp_embedding. The embedding is further
+        columns of all parts of gp_embedding.
+        """
+        check_readings(len(self.features), rows, y, runs, noise, latency_model)
         groups = runs if run_effect else None
         self.members_ = [(self._gp_base.fit(self.features[rows], y, noise, groups), self.features)]
-        if latency_model is not None and np.ptp(latency_model) > 1e-9:
+        if latency_model is not None and np.ptp(latency_model) > settings.EQUAL:
             features = self._wider(_standardised(latency_model))
             self.members_.append((self._gp_physics.fit(features[rows], y, noise, groups), features))
         if self._embedding.width:
@@ -139,23 +87,25 @@ class Ensemble:
         return self
 
     def predict(self) -> tuple[FloatArray, FloatArray]:
-        """Mean and standard deviation of the mixture at every row, noise included: what a member cannot explain it
-        takes for noise, and must not be trusted as if it could."""
-        said = []
+        """Mean and standard deviation of the mixture, each (N,), of one more reading at every grid point.
+
+        Each member's own noise is included: what a member cannot explain counts as noise, and lowers its weight.
+        """
+        readings = []
         for member, features in self.members_:
             mean, std = member.predict(features)
-            said.append((mean, np.hypot(std, member.noise_)))
-        return _mixture(said, self.weights_)
+            readings.append((mean, np.hypot(std, member.noise_)))
+        return _mixture(readings, self.weights_)
 
     def one_step_ahead(self) -> tuple[FloatArray, FloatArray]:
-        """Mean and standard deviation, noise included, of each later reading from the runs before it."""
+        """Mean and standard deviation of the mixture, each (n,), of each later reading from the runs before it."""
         return _mixture(self._forecasts, self.weights_)
 
     def covariance(self, rows: IntArray, others: IntArray) -> FloatArray:
-        """Posterior covariance of the first member, the plain one.
+        """Posterior covariance of the first member, gp_base, (len(rows), len(others)).
 
-        The law believes that it knows dear points from cheap ones. Replaying recorded grids, points chosen by its
-        covariance, by the members' average or by the two in turn made for worse predictions later on.
+        gp_physics is too sure of expensive points once it knows cheap ones. On MI300X, which is not in the repository,
+        points chosen by its covariance, by the average or by the members in turn gave worse predictions later on.
         """
         member, features = self.members_[0]
         return member.covariance(features[rows], features[others])
@@ -163,30 +113,35 @@ class Ensemble:
     def _embedding_forecasts(
         self, rows: IntArray, runs: IntArray, later: IntArray, features: Features
     ) -> tuple[FloatArray, FloatArray]:
-        """What the told member says ahead of the `later` runs, NaN of others; each by a likeness that was not read off
-        it: a run whose noise has gone into its model's coordinates would be foretold too well."""
+        """One-step-ahead forecasts of gp_embedding, each (n,): of readings of the `later` runs, NaN for others.
+
+        Each uses an embedding that was not read off its run. Otherwise the run's noise would be part of its category's
+        coordinates, and its forecast would look too good.
+        """
         mean, std = np.full(len(rows), np.nan), np.full(len(rows), np.nan)
         width = self._embedding.width
-        for fold in range(min(_FOLDS, len(later))):
-            judged = np.isin(runs, later[fold::_FOLDS])
-            if judged.all():
+        for fold in range(min(settings.EMBEDDING_FOLDS, len(later))):
+            held_out = np.isin(runs, later[fold::settings.EMBEDDING_FOLDS])
+            if held_out.all():
                 continue  # the only run there is
-            columns = self._embedding.columns(self._gp_base.given(np.flatnonzero(~judged)))
+            columns = self._embedding.columns(self._gp_base.given(np.flatnonzero(~held_out)))
             numeric = np.column_stack([features.numeric[:, :-width], columns])
-            said = self._gp_embedding.one_step_ahead(runs, Features(numeric, features.category, features.levels)[rows])
-            mean[judged], std[judged] = said[0][judged], said[1][judged]
+            wider = Features(numeric, features.category, features.levels)
+            forecast_mean, forecast_std = self._gp_embedding.one_step_ahead(runs, wider[rows])
+            mean[held_out], std[held_out] = forecast_mean[held_out], forecast_std[held_out]
         return mean, std
 
     def _wider(self, *columns: FloatArray) -> Features:
+        """The features of the grid with more numeric columns."""
         return Features(
             np.column_stack([self.features.numeric, *columns]), self.features.category, self.features.levels)
 
     def _weights(self, y: FloatArray, runs: IntArray) -> FloatArray:
-        """π; equal while there are few runs.
+        """π, (J,); equal while there are few runs.
 
-        Choosing the better member outright, or by predictive density, forgets the law where only it would help.
+        Choosing the best member alone, or weights by predictive density, drops gp_physics where only it would help.
         """
-        if len(self.members_) == 1 or len(np.unique(runs)) < _LEAST_RUNS:
+        if len(self.members_) == 1 or len(np.unique(runs)) < settings.LEAST_RUNS_TO_WEIGH:
             return np.full(len(self.members_), 1 / len(self.members_))
         errors = np.array([_squared_error(y - mean, runs) for mean, _ in self._forecasts])
         weights: FloatArray = (1 / errors) / np.sum(1 / errors)
@@ -194,23 +149,24 @@ class Ensemble:
 
 
 def _standardised(latency_model: FloatArray) -> FloatArray:
-    standardised: FloatArray = (latency_model - latency_model.mean()) / max(float(latency_model.std()), 1e-9)
+    """The column (N,) with mean 0 and standard deviation 1."""
+    standardised: FloatArray = (latency_model - latency_model.mean()) / max(float(latency_model.std()), settings.EQUAL)
     return standardised
 
 
 def _squared_error(error: FloatArray, runs: IntArray) -> float:
-    """Mean square, each run counted once, of the errors (n,) that are not NaN."""
+    """Mean square of the errors (n,) that are not NaN, each run counted once."""
     observed = np.isfinite(error)
     squares = error[observed] ** 2
-    # One glitch must not choose the member.
-    squares = np.minimum(squares, _GLITCH**2 * np.median(squares) + 1e-12)
+    squares = np.minimum(squares, settings.GLITCH**2 * np.median(squares) + settings.TINY)
     _, of_run = np.unique(runs[observed], return_inverse=True)
-    return float(np.mean(np.bincount(of_run, squares) / np.bincount(of_run))) + 1e-12
+    return float(np.mean(np.bincount(of_run, squares) / np.bincount(of_run))) + settings.TINY
 
 
 def _mixture(
     members: list[tuple[FloatArray, FloatArray]], weights: FloatArray
 ) -> tuple[FloatArray, FloatArray]:
+    """Mean and standard deviation of the mixture, each (N,), of members' means and standard deviations."""
     means = np.array([mean for mean, _ in members])
     variances = np.array([std**2 for _, std in members])
     weights = weights[:, None] / variances

@@ -1,4 +1,4 @@
-"""An exact Gaussian process with learned, strongly believed-in hyper-parameters.
+"""An exact Gaussian process with learned hyper-parameters under informative priors.
 
 Notation
 --------
@@ -11,10 +11,10 @@ L, α        lower Cholesky factor of K; K⁻¹z
 θ           logarithms of the hyper-parameters (kernels.py)
 
 Hyper-parameters maximise log p(z | X, θ) + log p(θ) (maximum a posteriori), by L-BFGS-B with analytic
-gradients. With few points the priors decide: plain maximum likelihood takes a chance fit for the truth.
+gradients. With few points the priors decide: plain maximum likelihood overfits.
 
-Sources: Rasmussen & Williams (2006), algorithm 2.1 and eq. 5.9; predicting each reading from those before it, Dawid,
-J. R. Statist. Soc. A 147 (1984), "the prequential approach".
+Sources: Rasmussen & Williams (2006), algorithm 2.1 and eq. 5.9; one-step-ahead (prequential) forecasts: Dawid,
+J. R. Statist. Soc. A 147 (1984).
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from scipy.linalg import cho_solve, solve_triangular
 from scipy.optimize import Bounds, minimize
 from scipy.stats import norm
 
+from planner.models import settings
 from planner.models.kernels import (
     ALL_TERMS,
     CategoryTerm,
@@ -43,22 +44,14 @@ from planner.space.types import Features, FloatArray, IntArray
 
 __all__ = ["GaussianProcess"]
 
-# y is a logarithm: a metric that moved by less than this over the data has not shown how much it can move.
-_LEAST_SCALE = 0.1
-# θ stays within so many prior standard deviations: beyond, only overflow is to be found.
-_BOUND_WIDTHS = 4.0
-# Entries of a prediction's cross-covariance held at once: 8 MiB a matrix, kind to caches.
-_CHUNK_ENTRIES = 1_000_000
-_LEAST_VARIANCE = 1e-12
-
 
 class GaussianProcess:
-    """Exact Gaussian process (planner.space.types.Surrogate).
+    """Exact Gaussian process on feature rows, in the manner of scikit-learn.
 
     Parameters
     ----------
-    priors : beliefs about the hyper-parameters.
-    linear_only : numeric columns that enter the linear parts alone (a physics column, say).
+    priors : of the hyper-parameters.
+    linear_only : numeric columns that enter the linear parts alone (a latency model, for example).
     category_terms : what a category may have of its own: "offset", "slope", "residual".
     warm_start : a second `fit` starts from what the first learned. Use one object for one quantity.
     refit_growth : with `warm_start`, hyper-parameters are learned again only once the data has grown by this
@@ -70,7 +63,7 @@ class GaussianProcess:
 
     Rows beyond a maximum are dropped in favour of a subset, half farthest-point, half uniform at random: the
     first half leaves no region out, the second keeps close neighbours, which tell noise from roughness.
-    A subset is sound (it ignores data, it invents none) and its intervals stay honest.
+    A subset ignores data but invents none, so its intervals stay valid.
 
     Learned: `hyperparameters_` (scaled units), `noise_` and `scale_`, `centre_` (y's units), `log_posterior_`
     of the rows in use, `rows_` their indices.
@@ -94,10 +87,10 @@ class GaussianProcess:
         linear_only: tuple[int, ...] = (),
         category_terms: tuple[CategoryTerm, ...] = ALL_TERMS,
         warm_start: bool = True,
-        refit_growth: float = 0.12,
-        starts: int = 2,
-        max_hyper_points: int = 500,
-        max_points: int = 2000,
+        refit_growth: float = settings.REFIT_GROWTH,
+        starts: int = settings.STARTS,
+        max_hyper_points: int = settings.MAX_HYPER_POINTS,
+        max_points: int = settings.MAX_POINTS,
         seed: int = 0,
     ) -> None:
         self.priors = priors
@@ -113,7 +106,7 @@ class GaussianProcess:
     def fit(
         self, features: Features, y: FloatArray, noise: FloatArray | None = None, groups: IntArray | None = None
     ) -> Self:
-        """Learn from n ≥ 1 rows. `groups` (n,): equal where readings share a run, and with it some noise.
+        """Return self, fitted to n ≥ 1 rows. groups: (n,) equal where readings share a run, and with it some noise.
 
         y and `noise` (known standard deviations, 0 where unknown) are (n,) in the same units. Raises
         ValueError for shapes that disagree and for values that are not finite.
@@ -127,8 +120,7 @@ class GaussianProcess:
         self._kernel, self._features, self._y, self._noise = kernel, features, y, noise
         self._groups = None if groups is None else np.asarray(groups)
         if not (warm and self._still_good(y)):
-            # the optimum found long ago may be a poor one by now: doubled data deserves fresh starts
-            fresh = not warm or len(y) >= 2 * self._cold_rows
+            fresh = not warm or len(y) >= settings.RESTART_GROWTH * self._cold_rows
             self.centre_, self.scale_ = float(np.mean(y)), _scale(y)
             self._theta = self._learn(self._theta if warm else None, fresh)
             self._learned_rows = len(y)
@@ -139,7 +131,7 @@ class GaussianProcess:
     def predict(self, features: Features) -> tuple[FloatArray, FloatArray]:
         """Mean and standard deviation of the noise-free quantity, each (m,), in y's units."""
         mean, variance = np.empty(len(features)), np.empty(len(features))
-        step = max(1, _CHUNK_ENTRIES // len(self.rows_))
+        step = max(1, settings.CHUNK_ENTRIES // len(self.rows_))
         for start in range(0, len(features), step):
             part = slice(start, start + step)
             mean[part], variance[part] = self._posterior(features[part])
@@ -152,7 +144,7 @@ class GaussianProcess:
         return posterior
 
     def given(self, rows: IntArray) -> Self:
-        """What this would believe had it been given only `rows`, one or more, of its data; hyper-parameters held."""
+        """A copy fitted to `rows` of the data alone, one or more, with the same hyper-parameters."""
         other = copy.copy(self)
         other._features, other._y, other._noise = self._features[rows], self._y[rows], self._noise[rows]
         other._groups = None if self._groups is None else self._groups[rows]
@@ -160,14 +152,14 @@ class GaussianProcess:
         return other
 
     def one_step_ahead(self, runs: IntArray, features: Features | None = None) -> tuple[FloatArray, FloatArray]:
-        """Predict each row's noisy y from the rows of earlier runs alone, hyper-parameters held.
+        """Mean and standard deviation of each row's noisy y, from the rows of earlier runs alone; each (n,), y's units.
 
-        runs: (n,) run of each row given to `fit`, numbers ascending in time. features: n rows in place of those given
-        to `fit`. Returns mean and standard deviation, each (n,), in y's units, NaN for rows beyond the maximum of
-        points; the deviation includes the row's own noise.
+        The hyper-parameters are those of all rows. NaN for rows beyond the maximum of points. The deviation includes
+        the row's own noise. runs: (n,) run of each row given to `fit`, numbers ascending in time. features: n rows in
+        place of those given to `fit`.
 
-        With rows in order of time, y is L u for independent standard normal u (Rasmussen & Williams, eq. A.12): what
-        earlier runs say of block g is z_g − L_gg u_g, with covariance L_gg L_gg'. One factorisation tells them all.
+        With rows in order of time, z is L u for independent standard normal u (Rasmussen & Williams, eq. A.12): earlier
+        runs predict z_g − L_gg u_g for block g, with covariance L_gg L_gg'. One factorisation gives all forecasts.
         """
         order = self.rows_[np.argsort(runs[self.rows_], kind="stable")]
         pairs, z = self._scaled(order, features)
@@ -177,14 +169,14 @@ class GaussianProcess:
         mean, std = np.full(len(runs), np.nan), np.full(len(runs), np.nan)
         own = np.where(same, L, 0.0)
         mean[order] = self.centre_ + self.scale_ * (z - own @ u)
-        std[order] = self.scale_ * np.sqrt(np.maximum((own**2).sum(axis=1), _LEAST_VARIANCE))
+        std[order] = self.scale_ * np.sqrt(np.maximum((own**2).sum(axis=1), settings.TINY))
         return mean, std
 
     def _still_good(self, y: FloatArray) -> bool:
         """Whether hyper-parameters may be kept: little new data, and y where it was."""
         grown = not self._learned_rows <= len(y) < (1 + self.refit_growth) * self._learned_rows
-        moved = abs(float(np.mean(y)) - self.centre_) > 0.25 * self.scale_
-        return not (grown or moved or not 0.8 < _scale(y) / self.scale_ < 1.25)
+        moved = abs(float(np.mean(y)) - self.centre_) > settings.MOVED_MEAN * self.scale_
+        return not (grown or moved or not 1 / settings.MOVED_SCALE < _scale(y) / self.scale_ < settings.MOVED_SCALE)
 
     def _learn(self, previous: FloatArray | None, fresh: bool) -> FloatArray:
         """θ of the highest posterior among the starts."""
@@ -202,24 +194,24 @@ class GaussianProcess:
             away = (free - mean[active]) / sd[active]
             return 0.5 * float(away @ away) - value, away / sd[active] - gradient[active]
 
-        reach = _BOUND_WIDTHS * sd[active]
+        reach = settings.BOUND_WIDTHS * sd[active]
         bounds = Bounds(mean[active] - reach, mean[active] + reach)
         found = [minimize(objective, start[active], jac=True, method="L-BFGS-B", bounds=bounds,
-                          options={"maxiter": 100, "ftol": 1e-7, "gtol": 1e-3}) for start in starts]
+                          options=settings.LBFGS_OPTIONS) for start in starts]
         best = min(found, key=lambda result: float(result.fun))
         theta = mean.copy()
         theta[active] = best.x
         return theta
 
     def _scaled(self, rows: IntArray, features: Features | None = None) -> tuple[Pairs, FloatArray]:
-        """Data rows as the kernel wants them, with their noise, and their z."""
+        """The kernel's pairs of data rows, noise included, and their z."""
         features = self._features if features is None else features
         runs = None if self._groups is None else self._groups[rows]
         pairs = self._kernel.data_pairs(features[rows], (self._noise[rows] / self.scale_) ** 2, runs)
         return pairs, (self._y[rows] - self.centre_) / self.scale_
 
     def _factorise(self) -> None:
-        """Everything that prediction needs, from θ and the data."""
+        """Compute what prediction needs, from θ and the data."""
         kernel, h = self._kernel, self._kernel.unpack(self._theta)
         self.hyperparameters_ = h
         self.rows_ = representative_rows(self._features, self.max_points, self.seed)
@@ -243,7 +235,7 @@ class GaussianProcess:
         cross, whitened = self._cross(features)
         prior = self._kernel.diagonal(self.hyperparameters_, features)
         variance = prior - np.einsum("ij,ij->j", whitened, whitened)
-        return self._alpha @ cross, np.maximum(variance, _LEAST_VARIANCE)
+        return self._alpha @ cross, np.maximum(variance, settings.TINY)
 
 
 def _checked(
@@ -261,8 +253,8 @@ def _checked(
 
 
 def _scale(y: FloatArray) -> float:
-    """The unit of y: its standard deviation; 1 while fewer than three values tell nothing of it."""
-    return max(float(np.std(y, ddof=1)), _LEAST_SCALE) if len(y) > 2 else 1.0
+    """The unit of y: its standard deviation; 1 with fewer than three values, which show too little of it."""
+    return max(float(np.std(y, ddof=1)), settings.LEAST_SCALE) if len(y) > 2 else 1.0
 
 
 def _gaussian_log_density(L: FloatArray, alpha: FloatArray, z: FloatArray) -> float:

@@ -1,7 +1,11 @@
-"""What we believe about every target at every grid point, and how far that belief has proved right.
+"""The posterior of every target at every grid point, calibrated by one-step-ahead forecasts.
 
-Notation: N grid points; T targets; σ standard deviation of a target's logarithm (or of the target, where it can be
-zero or negative), the noise of a measurement included unless said; z an error in units of the σ that foretold it.
+Notation
+--------
+N, n        grid points; readings
+σ           standard deviation of a target's logarithm (or of the target, where it can be zero or negative), the noise
+            of a measurement included unless said
+z           error of a forecast over its σ
 """
 
 from __future__ import annotations
@@ -13,28 +17,33 @@ from typing import Final
 import numpy as np
 
 from planner.ledger.observations import Observations
-from planner.models.ensemble import Ensemble, Regressor
+from planner.models import settings
+from planner.models.calibration import (
+    Forecasts,
+    calibration,
+    calibration_count,
+    forecast_runs,
+    small_sample_inflation,
+)
+from planner.models.ensemble import Ensemble
 from planner.models.latency_model import Covers, LatencyModel, batch_of
 from planner.models.quantities import Data, Quantity, Target, data_of, merged, targets_of
+from planner.models.regressor import Regressor
 from planner.models.transforms import back, expected_error, forward, reported_error
 from planner.space.grid import Grid
-from planner.space.types import Z90, BoolArray, Features, FloatArray, IntArray, Kind, Role, Scale, Transform
+from planner.space.types import Z90, BoolArray, Features, FloatArray, IntArray, Kind, Role, Transform
 
-__all__ = ["Forecasts", "GridModel", "Prediction", "small_sample_inflation"]
+__all__ = ["GridModel", "Prediction"]
 
-_SMALL_SAMPLE_INFLATION = 5.0
-_LARGEST_Z = 4.0
-# The prior belief that σ is right counts as so many runs.
-_CALIBRATION_WEIGHT = 8.0
 # What the latency model is of, by the kind of a metric; any other is taken for a whole latency.
 _COVERS: Final[Mapping[Kind, Covers]] = {Kind.FIRST: "first", Kind.STEP: "step"}
 
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
-    """Each target at each grid point: value (median), 90 % interval, and σ; arrays (N,) by target's name.
+    """Value (median), 90 % interval in the target's unit, and σ of each target; arrays (N,) by the target's name.
 
-    NaN where nothing can be said. Measured points carry the prediction too: what was measured is in the record.
+    NaN where nothing can be predicted. Measured points have a prediction too: what was measured is in the record.
     """
 
     value: Mapping[str, FloatArray]
@@ -43,19 +52,11 @@ class Prediction:
     std: Mapping[str, FloatArray]
 
 
-@dataclass(frozen=True, eq=False)
-class Forecasts:
-    """One target at the readings of the later half of the runs, as the runs before told it: absolute percentage error,
-    the error that the model expected, z, and the run of each; arrays (n,)."""
-
-    ape: FloatArray
-    expected: FloatArray
-    z: FloatArray
-    runs: IntArray
-
-
 class GridModel:
-    """A learner for each quantity, combined into targets. `fit` may be called again and starts warm."""
+    """A regressor for each quantity, combined into targets. `fit` may be called again and starts warm.
+
+    make : builds a regressor for the features of the grid.
+    """
 
     def __init__(
         self, grid: Grid, trajectory: str | None, make: Callable[[Features], Regressor] = Ensemble
@@ -69,7 +70,7 @@ class GridModel:
         self._latency_models: dict[str, LatencyModel] = {}
 
     def fit(self, observations: Observations) -> GridModel:
-        """Learn from at least one measured point."""
+        """Return self, fitted to at least one measured point."""
         self.observations_ = observations
         self.targets_ = merged(targets_of(observations, self.trajectory), observations, self._lines)
         self.data_ = {q.name: data_of(q, observations, self._lines) for q in self.quantities}
@@ -78,7 +79,7 @@ class GridModel:
             if len(data.rows):
                 if quantity.name not in self.regressors_:
                     self.regressors_[quantity.name] = self._make(self._features(quantity))
-                # The readings of one run share its luck: taken as independent, they promise too much.
+                # The readings of one run share a run effect: taken as independent, they make intervals too narrow.
                 run_effect = self.trajectory is not None and not quantity.length_independent
                 self.regressors_[quantity.name].fit(
                     data.rows, data.values, data.runs, data.noise, run_effect, self._latency_model(quantity, data))
@@ -96,7 +97,7 @@ class GridModel:
         return list({q.name: q for target in self.targets_ for q in target.quantities}.values())
 
     def weights(self, rows: IntArray) -> dict[str, FloatArray]:
-        """What the variance of each quantity adds to the sum of the targets' variances at `rows`."""
+        """Weight of each quantity's variance in the sum of the targets' variances at `rows`, (n,) by quantity."""
         total: dict[str, FloatArray] = {}
         means = {name: mean[rows] for name, mean in self._means.items()}
         for target in self.targets_:
@@ -113,45 +114,28 @@ class GridModel:
         return np.logical_not(single)
 
     def predict(self) -> Prediction:
-        """All targets at all points, intervals calibrated by foresight."""
+        """All targets at all points, their intervals calibrated by one-step-ahead forecasts."""
         value, low, high, std = {}, {}, {}, {}
         for target in self.targets_:
             mean, sigma = self._combined[target.name]
-            few = small_sample_inflation(self.calibration_count(target.name))
-            few = few / small_sample_inflation(self._forecast_runs(target.name))
-            width = Z90 * sigma * self.calibration(target.name) * few
+            inflation = small_sample_inflation(self.calibration_count(target.name))
+            inflation = inflation / small_sample_inflation(forecast_runs(self.forecasts_[target.name]))
+            width = Z90 * sigma * self.calibration(target.name) * inflation
             value[target.name], std[target.name] = back(target.transform, mean), sigma
             low[target.name] = back(target.transform, mean - width)
             high[target.name] = back(target.transform, mean + width)
         return Prediction(value, low, high, std)
 
     def calibration(self, target: str) -> float:
-        """The factor on σ that foresight asks for, drawn towards 1 while it saw few runs."""
-        forecasts = self.forecasts_[target]
-        runs, of_run = np.unique(forecasts.runs, return_inverse=True)
-        # Each run counts once however long its trajectory; one outlier must not widen every interval.
-        squares = np.bincount(of_run, np.minimum(forecasts.z**2, _LARGEST_Z**2)) / np.bincount(of_run)
-        observations = float(np.sqrt((np.sum(squares) + _CALIBRATION_WEIGHT) / (len(runs) + _CALIBRATION_WEIGHT)))
-        return float(observations * small_sample_inflation(len(runs)))
+        """Factor on σ that the forecasts of a target ask for."""
+        return calibration(self.forecasts_[target])
 
     def calibration_count(self, target: str) -> FloatArray:
-        """How many cases judge what is said of each point, (N,): the runs that were foretold; where a category has not
-        been tried, the categories of that axis that have been measured: how unlike the next one will be, only they can
-        tell. One that was tried and failed is not waited for: its points count by their probability to run."""
-        measured = np.isfinite(self.observations_.column(target))
-        count = np.full(len(self.grid), float(self._forecast_runs(target)))
-        for place, axis in enumerate(self.grid.axes):
-            if axis.scale is Scale.CATEGORY:
-                codes = self.grid.codes[:, place]
-                untried = ~np.isin(codes, codes[measured | self.observations_.failed])
-                count[untried] = np.minimum(count[untried], len(np.unique(codes[measured])))
-        return count
-
-    def _forecast_runs(self, target: str) -> int:
-        return len(np.unique(self.forecasts_[target].runs))
+        """Effective sample size behind each point's calibration, (N,): see `calibration.calibration_count`."""
+        return calibration_count(self.observations_, target, self.forecasts_[target])
 
     def ceiling(self, target: str) -> float:
-        """The accuracy that noise leaves to a perfect prediction, on average over the grid."""
+        """Accuracy that noise leaves to a perfect prediction, the mean over the grid; at most 1."""
         found = next(t for t in self.targets_ if t.name == target)
         value = self._combined[target][0]
         noises = {name: np.full(len(self.grid), noise) for name, noise in self._noises.items()}
@@ -179,7 +163,7 @@ class GridModel:
         return self.grid.step_features if quantity.kind is Kind.STEP else self.grid.features
 
     def _latency_model(self, quantity: Quantity, data: Data) -> FloatArray | None:
-        """The logarithm of the quantity as a latency law has it at every point; None where none can be fitted."""
+        """Logarithm of the quantity by a latency model at every point, (N,); None where none can be fitted."""
         if quantity.transform is not Transform.LOG:
             return None
         if quantity.name not in self._latency_models:
@@ -211,26 +195,21 @@ class GridModel:
                          (mean - truth) / std, self.observations_.run_of[rows])
 
     def _one_step_ahead(self, quantity: Quantity) -> tuple[FloatArray, FloatArray]:
-        """Mean and σ at every grid row that a later reading covers, from the runs before; NaN elsewhere, (N,)."""
+        """Mean and σ, each (N,), where a reading of a later run covers the point, from earlier runs; else NaN."""
         mean, std = np.full(len(self.grid), np.nan), np.full(len(self.grid), np.nan)
         regressor, data = self.regressors_.get(quantity.name), self.data_[quantity.name]
-        said = regressor.one_step_ahead() if regressor and len(np.unique(data.runs)) >= 3 else None
-        if said is None:
+        enough = len(np.unique(data.runs)) >= settings.LEAST_RUNS_TO_FORECAST
+        forecast = regressor.one_step_ahead() if regressor and enough else None
+        if forecast is None:
             return mean, std
         if not (quantity.length_independent and self._lines is not None):
-            mean[data.rows], std[data.rows] = said
+            mean[data.rows], std[data.rows] = forecast
             return mean, std
-        # One reading a line tells a flat quantity; it holds for all that the line has measured.
+        # One reading gives a length-independent quantity for every measured point of its line.
         of_line = np.full(int(self._lines.max()) + 1, -1)
         of_line[self._lines[data.rows]] = np.arange(len(data.rows))
         measured = np.flatnonzero(self.observations_.measured)
         position = of_line[self._lines[measured]]
         measured, position = measured[position >= 0], position[position >= 0]
-        mean[measured], std[measured] = said[0][position], said[1][position]
+        mean[measured], std[measured] = forecast[0][position], forecast[1][position]
         return mean, std
-
-
-def small_sample_inflation(runs: FloatArray | int) -> FloatArray:
-    """The factor on errors that so few runs could not show, () or of the shape of `runs`: the model learned from the
-    runs that judge it, and knows neither σ nor how the grid bends where they have not been."""
-    return 1 + _SMALL_SAMPLE_INFLATION / np.maximum(np.asarray(runs, dtype=np.float64), 1.0)

@@ -1,4 +1,7 @@
-"""FMwork's predictor (arXiv 2508.10251): linear interpolation between neighbours along one axis."""
+"""FMwork's predictor (arXiv 2508.10251): linear interpolation between neighbours along one axis.
+
+Notation: N grid points; x values of the axis; y values of the target.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +14,9 @@ __all__ = ["interpolate"]
 
 
 def interpolate(observations: Observations, target: str, axis: str) -> FloatArray:
-    """The target along `axis`, straight between measured neighbours and on from the last two, (N,).
+    """The target at every grid point, (N,), interpolated along `axis` and extrapolated from the last two points.
 
-    A line with one measured point has its value throughout; NaN on a line with none.
+    A line with one measured point has its value everywhere; NaN on a line with none.
     """
     grid = observations.grid
     lines, x, y = grid.lines(axis), grid.numbers(axis), observations.column(target)

@@ -1,4 +1,4 @@
-"""The covariance function of the belief: hierarchical over categories, smooth over sizes.
+"""The covariance function of the Gaussian process: hierarchical over categories, smooth over sizes.
 
 Notation
 --------
@@ -16,9 +16,9 @@ The noise-free covariance, every s a standard deviation in units of the scaled y
 
     k = s_const² + s_lin² G + s_mat² M + Σ_a S_a ∘ (s_off,a² + s_slope,a² G + s_res,a² M)
 
-What all categories share is learned from all of them; what is peculiar to one (its offset, slopes, shape) is
-a departure whose size is learned. Categories are exchangeable: a category never seen is predicted by what is
-shared, with the spread between categories as its doubt. The residual Matérn shares its lengthscales with the
+What all categories share is learned from all of them. What belongs to one (its offset, slopes, shape) is a
+departure whose size is learned. Categories are exchangeable: a category never run is predicted by what is
+shared, with the spread between categories as its uncertainty. The residual Matérn shares its lengthscales with the
 common one. Readings add s_noise² on the diagonal and s_run² B.
 
 Sources: Rasmussen & Williams, Gaussian Processes for Machine Learning (2006), eq. 4.17 and 5.9; lengthscale
@@ -33,6 +33,7 @@ from typing import Literal, TypeAlias
 import numpy as np
 from scipy.linalg import LinAlgError, cholesky, lapack
 
+from planner.models import settings
 from planner.space.types import Features, FloatArray, IntArray
 
 __all__ = [
@@ -43,28 +44,23 @@ __all__ = [
 CategoryTerm: TypeAlias = Literal["offset", "slope", "residual"]
 ALL_TERMS: tuple[CategoryTerm, ...] = ("offset", "slope", "residual")
 
-# The level of y after centring is known only roughly where the measured points are a biased part of the grid.
-_CONSTANT_VARIANCE = 4.0
-_SQRT5 = 5.0**0.5
-
 
 @dataclass(frozen=True)
 class Priors:
     """Log-normal priors, each (median, standard deviation of the logarithm).
 
     Standard deviations are in units of the scaled y (1 = the spread of the data), the lengthscale in units of
-    a standardised column and before the factor √D. A few per cent of benchmark noise on a log metric that
-    spans two or three e-folds is a `noise` of 0.01 to 0.05.
+    a standardised column and before the factor √D.
     """
 
-    lengthscale: tuple[float, float] = (1.5, 0.55)
-    linear: tuple[float, float] = (0.7, 0.7)
-    matern: tuple[float, float] = (1.2, 0.6)
-    offset: tuple[float, float] = (0.2, 0.7)
-    slope: tuple[float, float] = (0.1, 0.7)
-    residual: tuple[float, float] = (0.3, 0.7)
-    noise: tuple[float, float] = (0.03, 0.8)
-    run_noise: tuple[float, float] = (0.03, 0.8)
+    lengthscale: tuple[float, float] = settings.LENGTHSCALE_PRIOR
+    linear: tuple[float, float] = settings.LINEAR_PRIOR
+    matern: tuple[float, float] = settings.MATERN_PRIOR
+    offset: tuple[float, float] = settings.OFFSET_PRIOR
+    slope: tuple[float, float] = settings.SLOPE_PRIOR
+    residual: tuple[float, float] = settings.RESIDUAL_PRIOR
+    noise: tuple[float, float] = settings.NOISE_PRIOR
+    run_noise: tuple[float, float] = settings.RUN_NOISE_PRIOR
 
 
 @dataclass(frozen=True)
@@ -97,11 +93,11 @@ class Pairs:
     known: FloatArray | None = None
     """(n,) known noise variance of each row, in scaled units: for a set of data with itself."""
     same_run: FloatArray | None = None
-    """(n, n) B, likewise; None where no runs are told."""
+    """(n, n) B, likewise; None where no runs are given."""
 
 
 class HierarchicalKernel:
-    """Evaluates k and contracts its gradient, for one shape of features.
+    """Evaluates k and its gradient, for one shape of features.
 
     d: numeric columns. axes: category axes. linear_only: columns left out of the Matérn parts. terms: what a
     category may have of its own. grouped: whether readings of one run share noise.
@@ -128,7 +124,7 @@ class HierarchicalKernel:
         self.active[self.slots["run_noise"]] = grouped
 
     def prior(self, priors: Priors) -> tuple[FloatArray, FloatArray]:
-        """Mean and standard deviation of θ a priori, each (p,)."""
+        """Prior mean and standard deviation of θ, each (p,)."""
         mean, sd = np.empty(len(self.active)), np.empty(len(self.active))
         for name, slot in self.slots.items():
             median, width = getattr(priors, name.removesuffix("s") if name == "lengthscales" else name)
@@ -137,7 +133,7 @@ class HierarchicalKernel:
         return mean, sd
 
     def unpack(self, theta: FloatArray) -> Hyperparameters:
-        """θ (p,) to named values; what is switched off becomes 0."""
+        """Named values of θ (p,); what is switched off is 0."""
         values = np.where(self.active, np.exp(theta), 0.0)
         part = {name: values[slot] for name, slot in self.slots.items()}
         return Hyperparameters(
@@ -146,23 +142,23 @@ class HierarchicalKernel:
         )
 
     def starts(self, priors: Priors, count: int, seed: int) -> list[FloatArray]:
-        """θ to begin a search at: medians; a rougher, noisier reading of the data; draws from the priors."""
+        """`count` values of θ to start a search from: medians; a rougher, noisier one; draws from the priors."""
         mean, sd = self.prior(priors)
         rough = mean.copy()
-        rough[self.slots["lengthscales"]] -= 1.0
-        rough[self.slots["noise"]] += 1.0
+        rough[self.slots["lengthscales"]] -= settings.ROUGH_START
+        rough[self.slots["noise"]] += settings.ROUGH_START
         draws = np.random.default_rng(seed).standard_normal((max(count - 2, 0), len(mean)))
         return [mean, rough, *(mean + sd * draw for draw in draws)][:max(count, 1)]
 
     def pairs(self, a: Features, b: Features) -> Pairs:
-        """Prepare (n rows of a) × (m rows of b), without noise."""
+        """What `matrix` needs for (n rows of a) × (m rows of b), without noise."""
         same_category = [_same(a.category[:, i], b.category[:, i]) for i in range(a.category.shape[1])]
         if len(same_category) > 1:
             same_category.append(np.prod(same_category, axis=0))
         return Pairs(a.numeric[:, self.rough], b.numeric[:, self.rough], a.numeric @ b.numeric.T, tuple(same_category))
 
     def data_pairs(self, a: Features, known: FloatArray, runs: IntArray | None) -> Pairs:
-        """Prepare the data with itself. known: (n,) scaled noise variances; runs: (n,) run of each row."""
+        """The same for data with itself. known: (n,) scaled noise variances; runs: (n,) run of each row."""
         return replace(self.pairs(a, a), known=known, same_run=None if runs is None else _same(runs, runs))
 
     def matrix(self, h: Hyperparameters, pairs: Pairs) -> FloatArray:
@@ -172,7 +168,7 @@ class HierarchicalKernel:
 
     def diagonal(self, h: Hyperparameters, a: Features) -> FloatArray:
         """Noise-free variance of each row, (n,)."""
-        own = h.matern**2 + _CONSTANT_VARIANCE + float(h.offset @ h.offset + h.residual @ h.residual)
+        own = h.matern**2 + settings.CONSTANT_VARIANCE + float(h.offset @ h.offset + h.residual @ h.residual)
         steepness = h.linear**2 + float(h.slope @ h.slope)
         diagonal: FloatArray = own + steepness * np.einsum("ij,ij->i", a.numeric, a.numeric)
         return diagonal
@@ -209,7 +205,7 @@ class HierarchicalKernel:
     @staticmethod
     def _assemble(h: Hyperparameters, pairs: Pairs, matern: FloatArray) -> FloatArray:
         K = pairs.inner * h.linear**2
-        K += _CONSTANT_VARIANCE
+        K += settings.CONSTANT_VARIANCE
         K += h.matern**2 * matern
         for a, S in enumerate(pairs.same_category):
             own = matern * h.residual[a] ** 2
@@ -226,7 +222,8 @@ class HierarchicalKernel:
 
 
 def safe_cholesky(K: FloatArray) -> FloatArray:
-    """Lower factor of K, with the smallest jitter that makes one exist. Raises LinAlgError beyond 1e-2."""
+    """Lower Cholesky factor of K, with the smallest jitter for which there is one. LinAlgError beyond 1e-2."""
+    # Powers of ten of the mean variance: rounding needs 1e-10; what needs more than 1e-2 is no covariance.
     for exponent in (None, -10, -8, -6, -4, -2):
         if exponent is not None:
             K = K + 10.0**exponent * float(np.mean(np.diag(K))) * np.eye(len(K))
@@ -257,9 +254,8 @@ def representative_rows(features: Features, count: int, seed: int) -> IntArray:
     row = int(rng.integers(n))
     for _ in range(count // 2):
         chosen[row] = True
-        # a different category is as far as two standard deviations of a size
         apart = ((features.numeric - features.numeric[row]) ** 2).sum(axis=1)
-        apart = apart + 4.0 * (features.category != features.category[row]).sum(axis=1)
+        apart = apart + settings.CATEGORY_DISTANCE**2 * (features.category != features.category[row]).sum(axis=1)
         nearest = np.where(chosen, -1.0, np.minimum(nearest, apart))
         row = int(np.argmax(nearest))
     rest = np.flatnonzero(~chosen)
@@ -268,13 +264,13 @@ def representative_rows(features: Features, count: int, seed: int) -> IntArray:
 
 
 def _same(left: IntArray, right: IntArray) -> FloatArray:
-    """(n,) and (m,) codes to (n, m) ones and zeros."""
+    """(n, m) 1 where the codes (n,) and (m,) are equal, else 0."""
     same: FloatArray = np.equal.outer(left, right).astype(np.float64)
     return same
 
 
 def _squared_distance(left: FloatArray, right: FloatArray) -> FloatArray:
-    """(n, D) and (m, D) to (n, m) squared Euclidean distances, never negative."""
+    """(n, m) squared Euclidean distances between rows (n, D) and (m, D), never negative."""
     r2: FloatArray = left @ right.T
     r2 *= -2.0
     r2 += np.einsum("ij,ij->i", left, left)[:, None]
@@ -286,7 +282,7 @@ def _matern(r2: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Matérn-5/2 correlation and −2 times its derivative by r², from squared distances; destroys r2."""
     third = r2 * (5.0 / 3.0)
     t = np.sqrt(r2, out=r2)
-    t *= _SQRT5
+    t *= 5.0**0.5
     decay = np.exp(-t)
     t += 1.0
     third += t

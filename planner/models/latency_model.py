@@ -1,6 +1,6 @@
-"""A roofline-like law of latency, fitted to what was measured, as one more input of a surrogate.
+"""A latency model (roofline regression), fitted to what was measured, as one more input of a regressor.
 
-Notation (all per grid point, from the roles of the axes; 1 where no axis plays a role)
+Notation (all per grid point, from the roles of the axes; 1 where no axis has the role)
 --------
 i, o, b, n   input tokens, output tokens, batch (or concurrency), accelerators
 P            parameters of the model, in billions
@@ -11,12 +11,12 @@ Terms φ: launch overhead 1; weights read P/n; per-request work b; prefill compu
 cache reads b·c/n and compute b·P/n of a decode step; for a latency that covers the whole output, the decode terms times
 o; for the mean over the o − 1 steps after the first token, what the first of them costs more, shared by all: divided by
 o − 1. Weights minimise the squared relative error (non-negative least squares), so that small latencies count as much
-as large ones. The law knows what logarithms of cheap points cannot show: that overhead gives way to work.
+as large ones. The model knows what logarithms of cheap points cannot show: that work outgrows overhead.
 
 One more term where prompts prefill in chunks (chunked_prefill.py), times P/n: for a first token, the tokens prefilled
 until the median request has its own; for the steps after it, those prefilled meanwhile, divided by o − 1. The size of a
-chunk is the one that fits best, and none where no size makes the law visibly better: a term that only bends it a little
-makes it look surer than it is.
+chunk is the one that fits best. There is none where no size makes the fit visibly better: a term that only bends the
+model a little makes it look more certain than it is.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from typing import Literal, TypeAlias
 import numpy as np
 from scipy.optimize import nnls
 
+from planner.models import settings
 from planner.models.chunked_prefill import chunk_sizes, tokens_until_median, tokens_while_median_decodes
 from planner.space.grid import Grid
 from planner.space.types import FloatArray, IntArray, Role, Scale
@@ -34,18 +35,12 @@ __all__ = ["Covers", "LatencyModel", "batch_of"]
 
 Covers: TypeAlias = Literal["output", "first", "step"]
 
-# Pulls weights that the data does not settle towards zero; relative to columns of unit length.
-_RIDGE = 1e-2
-# What a size of chunks must take off the law's root mean square error, of logarithms, to be believed: where a batch
-# outgrows a step, times are off by factors.
-_VISIBLE = 0.05
-
 
 class LatencyModel:
-    """The law over one grid.
+    """The latency model of one grid.
 
-    covers: what the latency is of: the whole output, its first token, or a step after it. flat: it does not depend on
-    the output's length.
+    covers: what the latency is of: the whole output, its first token, or a step after it. length_independent: it does
+    not depend on the output's length.
     """
 
     def __init__(self, grid: Grid, covers: Covers, length_independent: bool) -> None:
@@ -54,13 +49,13 @@ class LatencyModel:
 
     @property
     def is_trivial(self) -> bool:
-        """Whether no axis plays a role: the law then knows nothing."""
+        """Whether no axis has a role: the model then is a constant."""
         return len(self._terms[0]) < 2
 
     def fit(self, rows: IntArray, latency: FloatArray) -> FloatArray:
-        """The logarithm of the fitted law at every grid point, (N,). latency: (n,) above 0, at `rows`."""
+        """Logarithm of the fitted latency at every grid point, (N,), in its unit. latency: (n,) above 0, at `rows`."""
         terms, weights = self._terms, _weights(self._terms[rows], latency)
-        least = _error(self._terms[rows] @ weights, latency) - _VISIBLE
+        least = _error(self._terms[rows] @ weights, latency) - settings.CHUNKS_LEAST_IMPROVEMENT
         for term in self._chunked:
             if term[rows].any():
                 wider = np.column_stack([self._terms[rows], term[rows]])
@@ -77,29 +72,29 @@ def batch_of(grid: Grid) -> FloatArray:
 
 
 def _weights(terms: FloatArray, latency: FloatArray) -> FloatArray:
-    """w ≥ 0, (K,), of terms (n, K)."""
+    """w ≥ 0, (K,), fitted to latency (n,) by terms (n, K)."""
     relative = terms / latency[:, None]
     length = np.linalg.norm(relative, axis=0)
     length[length == 0] = 1.0
-    X = np.vstack([relative / length, _RIDGE * np.eye(len(length))])
+    X = np.vstack([relative / length, settings.RIDGE * np.eye(len(length))])
     y = np.concatenate([np.ones(len(latency)), np.zeros(len(length))])
     weights: FloatArray = nnls(X, y)[0] / length
     return weights
 
 
 def _logarithm(predicted: FloatArray, latency: FloatArray) -> FloatArray:
-    """Of a law that may be 0 where no term with a weight says anything."""
-    logarithm: FloatArray = np.log(np.maximum(predicted, 1e-12 * latency.min()))
+    """Logarithm of predictions (N,), which may be 0 where every term with a weight is; latency: (n,) measured."""
+    logarithm: FloatArray = np.log(np.maximum(predicted, settings.TINY * latency.min()))
     return logarithm
 
 
 def _error(predicted: FloatArray, latency: FloatArray) -> float:
-    """Root mean square error of the law's logarithm, both (n,)."""
+    """Root mean square error of the logarithm of predictions; both (n,)."""
     return float(np.sqrt(np.mean((_logarithm(predicted, latency) - np.log(latency)) ** 2)))
 
 
 def _terms(grid: Grid, covers: Covers, length_independent: bool) -> list[FloatArray]:
-    """The terms of every engine, (N,) each."""
+    """The terms φ that every engine has, (N,) each."""
     i, b = grid.size_column(Role.INPUT_TOKENS), batch_of(grid)
     n, P = grid.size_column(Role.ACCELERATORS), _parameters(grid)
     o = np.ones(len(grid)) if length_independent else grid.size_column(Role.OUTPUT_TOKENS)
@@ -114,7 +109,7 @@ def _terms(grid: Grid, covers: Covers, length_independent: bool) -> list[FloatAr
 
 
 def _chunked(grid: Grid, covers: Covers) -> list[FloatArray]:
-    """The term of a prefill in chunks, (N,), for each size that they may have."""
+    """The term φ of a prefill in chunks, (N,), for each chunk size that is tried."""
     i, b = grid.size_column(Role.INPUT_TOKENS), batch_of(grid)
     work = _parameters(grid) / grid.size_column(Role.ACCELERATORS)
     steps = np.maximum(grid.size_column(Role.OUTPUT_TOKENS) - 1, 1)
@@ -128,17 +123,18 @@ def _chunked(grid: Grid, covers: Covers) -> list[FloatArray]:
 
 
 def _distinct(terms: list[FloatArray]) -> FloatArray:
-    """(N, K): the terms that differ over the grid, and the constant."""
+    """The constant and the terms that differ from it and from each other over the grid, (N, K)."""
     kept: list[FloatArray] = []
     for term in terms:
-        if not any(np.allclose(term / term.mean(), other / other.mean(), rtol=1e-6) for other in kept):
+        if not any(np.allclose(term / term.mean(), other / other.mean(), rtol=settings.SAME_TERM) for other in kept):
             kept.append(term)
     return np.column_stack(kept)
 
 
 def _parameters(grid: Grid) -> FloatArray:
+    """P, (N,)."""
     for position, axis in enumerate(grid.axes):
         if axis.scale is Scale.CATEGORY and "params_b" in axis.descriptors:
             sizes: FloatArray = np.array(axis.descriptors["params_b"])[grid.codes[:, position]]
-            return np.maximum(sizes, 1e-6)
+            return np.maximum(sizes, settings.LEAST_PARAMETERS)
     return np.ones(len(grid))

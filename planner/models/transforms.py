@@ -9,16 +9,11 @@ from __future__ import annotations
 import numpy as np
 from scipy.special import expit, logit, ndtr
 
+from planner.models.settings import LARGEST_SPREAD, LEAST_SHARE, MEAN_ABSOLUTE, TINY
 from planner.space.types import FloatArray, Transform
 
 __all__ = ["back", "expected_error", "forward", "reported_error"]
 
-# Beyond an error of e² the mean of a log-normal is all tail.
-_LARGEST_SPREAD = 2.0
-_MEAN_ABSOLUTE = float(np.sqrt(2 / np.pi))
-_LEAST_VALUE = 1e-12
-# A share of exactly 0 or 1 has no logit; it is learned as this far from it.
-_LEAST_SHARE = 1e-3
 # Half a normal distribution as nodes and weights, by Gauss and Legendre up to six standard deviations. The two halves
 # are taken apart because an absolute error has a kink at zero.
 _LEGENDRE, _WIDTHS = np.polynomial.legendre.leggauss(24)
@@ -35,7 +30,7 @@ def forward(transform: Transform, x: FloatArray) -> FloatArray:
             return logs
         case Transform.LOGIT:
             inside = np.where((x >= 0) & (x <= 1), x, np.nan)
-            shares: FloatArray = logit(np.clip(inside, _LEAST_SHARE, 1 - _LEAST_SHARE))
+            shares: FloatArray = logit(np.clip(inside, LEAST_SHARE, 1 - LEAST_SHARE))
             return shares
         case Transform.LINEAR:
             return x
@@ -60,14 +55,14 @@ def expected_error(transform: Transform, z: FloatArray, std: FloatArray) -> Floa
     """
     match transform:
         case Transform.LOG:
-            std = np.minimum(std, _LARGEST_SPREAD)
+            std = np.minimum(std, LARGEST_SPREAD)
             expected: FloatArray = np.exp(std**2 / 2) * (2 * ndtr(std) - 1)
             return expected
         case Transform.LOGIT:
             return np.asarray(sum(weight * (expit(z + node * std) - expit(z - node * std))
                                   for weight, node in zip(_WEIGHTS, _NODES, strict=True)))
         case Transform.LINEAR:
-            linear: FloatArray = std * _MEAN_ABSOLUTE / np.maximum(np.abs(z), _LEAST_VALUE)
+            linear: FloatArray = std * MEAN_ABSOLUTE / np.maximum(np.abs(z), TINY)
             return linear
 
 
@@ -80,5 +75,5 @@ def reported_error(transform: Transform, z: FloatArray, truth: FloatArray) -> Fl
         case Transform.LOGIT:
             return np.abs(back(transform, z) - back(transform, truth))
         case Transform.LINEAR:
-            linear: FloatArray = np.abs(z - truth) / np.maximum(np.abs(truth), _LEAST_VALUE)
+            linear: FloatArray = np.abs(z - truth) / np.maximum(np.abs(truth), TINY)
             return linear

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, Self, TypeAlias, runtime_checkable
+from typing import Any, ClassVar, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 __all__ = [
     "Z90", "Axis", "BoolArray", "Cost", "Direction", "Features", "FloatArray", "IntArray", "Kind", "Measurement",
     "Metric", "Point", "Proposal", "Reading", "Role", "Runner", "RunnerContext", "RunnerError", "Scale", "Scope",
-    "Status", "StudyError", "Surrogate", "Transform", "Value",
+    "Status", "StudyError", "Transform", "Value",
 ]
 
 Value: TypeAlias = str | int | float | bool
@@ -323,7 +323,7 @@ class Runner(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Features:
-    """Encoded points, as surrogates see them.
+    """Encoded points, as regressors see them.
 
     numeric: (n, d) size axes and descriptors, log2 where the axis says so, standardised over the grid.
     category: (n, c) codes of the category axes, 0 … levels − 1.
@@ -339,23 +339,3 @@ class Features:
 
     def __getitem__(self, rows: Any) -> Features:
         return Features(self.numeric[rows], self.category[rows], self.levels)
-
-
-class Surrogate(Protocol):
-    """Predicts one real-valued quantity (in sweepwise: the logarithm of a metric) from features.
-
-    Contract: `__init__` only stores; `fit` returns self and may be called again; `predict` returns mean and
-    standard deviation (never variance) of the noise-free quantity, each of shape (n,), finite and std > 0
-    for every finite input; what is learned ends in `_`; `noise_` is the standard deviation of one reading
-    whose `noise` entry was 0.
-    """
-
-    noise_: float
-
-    def fit(self, features: Features, y: FloatArray, noise: FloatArray | None = None) -> Self:
-        """features: n rows; y: (n,); noise: (n,) known standard deviations of y, 0 where unknown."""
-        ...
-
-    def predict(self, features: Features) -> tuple[FloatArray, FloatArray]:
-        """Mean and standard deviation, each (n,)."""
-        ...

@@ -21,10 +21,9 @@ from botorch.utils.sampling import manual_seed
 from gpytorch.mlls import ExactMarginalLogLikelihood
 
 from planner.space.types import Features, FloatArray, IntArray
+from planner.strategies.settings import BOTORCH_BLOCK
 
 __all__ = ["StockGP"]
-
-_BLOCK = 1000
 
 
 class StockGP:
@@ -66,7 +65,7 @@ class StockGP:
         """Mean and standard deviation of the noise-free quantity at every grid point, each (N,)."""
         means, stds = [], []
         with _hushed(), torch.no_grad():
-            for block in self._X.split(_BLOCK):
+            for block in self._X.split(BOTORCH_BLOCK):
                 posterior = self._model.posterior(block)
                 means.append(posterior.mean[:, 0].numpy())
                 stds.append(posterior.variance[:, 0].clamp_min(0).sqrt().numpy())

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from planner.acquisition.initial_design import by_engine
+from planner.acquisition.settings import CANDIDATES, REFERENCES
 from planner.acquisition.variance_reduction import sample
 from planner.ledger.observations import Observations
 from planner.models.cost import CostModel
@@ -33,6 +34,7 @@ from planner.space.types import Z90, FloatArray, IntArray
 from planner.strategies.adaptive import batch_size
 from planner.strategies.fixed_designs import latin_hypercube
 from planner.strategies.greedy_batch import Candidates, choose_greedily
+from planner.strategies.settings import BOTORCH_LEAST_FIRST_RUNS
 from planner.strategies.strategy import Posterior, StrategyContext, sweeps
 from planner.strategies.unit_cube import unit_cube
 
@@ -40,9 +42,6 @@ if TYPE_CHECKING:
     from planner.strategies.botorch_gp import StockGP
 
 __all__ = ["BotorchQnipv", "IntegratedVariance"]
-
-_CANDIDATES, _MC_POINTS = 600, 400
-_LEAST_FIRST_RUNS = 10
 
 
 @dataclass(eq=False)
@@ -85,7 +84,7 @@ class BotorchQnipv:
         grid = context.grid
         self._cube = unit_cube(grid)
         dimensions = self._cube.numeric.shape[1] + self._cube.category.shape[1]
-        count = max(_LEAST_FIRST_RUNS, 2 * (dimensions + 1))
+        count = max(BOTORCH_LEAST_FIRST_RUNS, 2 * (dimensions + 1))
         first = latin_hypercube(grid, count, np.random.default_rng(context.seed))
         self._queue = by_engine(first, grid.engine[first])
         self._devices = context.accelerators
@@ -135,7 +134,7 @@ class BotorchQnipv:
         if self._fits.state != _state(observations):
             self._fits = self._learn(observations, self._fits)
         feasibility = probability_of_feasibility(self.context.grid, observations)
-        tried, mc_points = sample(rows, _CANDIDATES, rng), sample(rows, _MC_POINTS, rng)
+        tried, mc_points = sample(rows, CANDIDATES, rng), sample(rows, REFERENCES, rng)
         weights = np.maximum(feasibility[mc_points], 1e-12)
         weights /= weights.sum()
         both = np.concatenate([tried, mc_points])

@@ -3,27 +3,25 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import numpy as np
 from scipy.stats import qmc
 
 from planner.ledger.observations import Observations
 from planner.models.cost import CostModel
-from planner.models.ensemble import SingleRegressor
 from planner.models.feasibility import probability_of_feasibility
-from planner.models.forest import RandomForest
+from planner.models.forest import ForestRegressor
 from planner.models.grid_model import GridModel, Prediction
 from planner.models.interpolation import interpolate
 from planner.space.grid import Grid
-from planner.space.types import Features, IntArray, Role, StudyError
+from planner.space.types import IntArray, Role, StudyError
+from planner.strategies.settings import CHECKPOINT_SHARE, LHS_POINTS
 from planner.strategies.strategy import Posterior, StrategyContext, posterior_of, sweeps
 
 __all__ = ["FixedDesign", "GridPosterior", "PowersOfTwo", "forest_model", "full_design", "latin_hypercube",
            "lhs_design",
            "random_design", "random_forest_design"]
-
-_CHECKPOINT_SHARE = 0.125
-_LHS_POINTS = 512
 
 
 class GridPosterior:
@@ -46,7 +44,7 @@ class GridPosterior:
         due = observations.measured.any() and len(observations.runs) >= self._next_checkpoint
         if due:
             self._next_checkpoint = len(observations.runs) + max(1,
-                                                                 math.ceil(_CHECKPOINT_SHARE * len(observations.runs)))
+                                                                 math.ceil(CHECKPOINT_SHARE * len(observations.runs)))
         return bool(due)
 
     def price(self, row: int, observations: Observations) -> float:
@@ -112,12 +110,8 @@ def random_forest_design(context: StrategyContext) -> FixedDesign:
 
 
 def forest_model(context: StrategyContext) -> GridModel:
-    """A grid model whose learners are forests."""
-
-    def make(features: Features) -> SingleRegressor:
-        return SingleRegressor(features, RandomForest(seed=context.seed))
-
-    return GridModel(context.grid, context.trajectory, make)
+    """A grid model whose regressors are forests."""
+    return GridModel(context.grid, context.trajectory, partial(ForestRegressor, seed=context.seed))
 
 
 def full_design(context: StrategyContext) -> FixedDesign:
@@ -135,7 +129,7 @@ def full_design(context: StrategyContext) -> FixedDesign:
 def lhs_design(context: StrategyContext) -> FixedDesign:
     """A Latin hypercube, then the rest at random."""
     rng = np.random.default_rng(context.seed)
-    design = latin_hypercube(context.grid, _LHS_POINTS, rng)
+    design = latin_hypercube(context.grid, LHS_POINTS, rng)
     rest = rng.permutation(len(context.grid))
     return FixedDesign(context, np.concatenate([design, rest[~np.isin(rest, design)]]))
 

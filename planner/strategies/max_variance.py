@@ -10,16 +10,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from planner.acquisition.settings import CANDIDATES
 from planner.acquisition.variance_reduction import sample
 from planner.ledger.observations import Observations
 from planner.models.cost import CostModel
 from planner.models.grid_model import GridModel
+from planner.models.settings import TINY
 from planner.space.types import FloatArray
 from planner.strategies.greedy_batch import Candidates, choose_greedily
 
 __all__ = ["choose_uncertain"]
-
-_CANDIDATES = 600
 
 
 @dataclass(eq=False)
@@ -36,7 +36,7 @@ class _Variance:
 
     def choose(self, c: int) -> None:
         column = self.covariance[:, c]
-        noisy = max(float(column[c]), 0.0) + self.noise**2 + 1e-12
+        noisy = max(float(column[c]), 0.0) + self.noise**2 + TINY
         self.covariance = self.covariance - np.outer(column / noisy, column)
 
 
@@ -48,7 +48,7 @@ def choose_uncertain(
 
     feasibility: probability that each point can run, (N,).
     """
-    rows = sample(observations.open_rows, _CANDIDATES, rng)
+    rows = sample(observations.open_rows, CANDIDATES, rng)
     if not len(rows):
         return []
     weights, variances = model.weights(rows), []

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from planner.analysis.recommendation.recommend import Recommendation
-from planner.analysis.recommendation.saturation import SHARE, Saturation
+from planner.analysis.recommendation.saturation import Saturation
+from planner.analysis.settings import SATURATION_SHARE
 from planner.space.grid import Grid
 from planner.space.text import percent
 from planner.space.types import Axis, Role, Scale, Scope
@@ -141,7 +142,7 @@ def saturation_table(answer: Recommendation, grid: Grid) -> Listing | None:
         table.add_row(_engine(grid, lines[0].start), f"{len(found)} of {len(lines)} workloads", _range(found),
                       f"{min(earliest)} … {last}" if earliest else beyond)
     more = f"; {_MOST_ROWS} of {len(by_engine)} engines, all are in --json" if len(by_engine) > _MOST_ROWS else ""
-    table.caption = f"saturated: no larger {axis} brings {100 * SHARE:g} % more throughput a doubling{more}"
+    table.caption = f"saturated: no larger {axis} brings {100 * SATURATION_SHARE:g} % more throughput a doubling{more}"
     return table
 
 

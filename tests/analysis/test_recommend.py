@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from planner.analysis.metric_posterior import MetricPosterior, metric_posterior
 from planner.analysis.pareto import Figure, nondominated
 from planner.analysis.recommendation.recommend import Question, Recommendation, recommend
-from planner.analysis.recommendation.saturation import SHARE, batch_axis, largest, saturation
+from planner.analysis.recommendation.saturation import batch_axis, largest, saturation
+from planner.analysis.settings import SATURATION_SHARE
 from planner.ledger.observations import Observations, Run
 from planner.models.grid_model import Prediction
 from planner.space.grid import Grid, full_grid
@@ -95,7 +96,7 @@ def test_saturation_is_where_no_larger_batch_pays(curve: list[float], std: float
     (line,) = saturation(grid, axis, a_metric(value, std), np.ones(len(grid), dtype=bool))
 
     def pays(i: int) -> bool:
-        return any(value[j] > value[i] * (1 + SHARE) ** np.log2(BATCHES[j] / BATCHES[i]) * (1 + 1e-9)
+        return any(value[j] > value[i] * (1 + SATURATION_SHARE) ** np.log2(BATCHES[j] / BATCHES[i]) * (1 + 1e-9)
                    for j in range(i + 1, len(BATCHES)))
 
     expected = next((i for i in range(len(BATCHES) - 1) if not pays(i)), None)

@@ -11,7 +11,8 @@ from scipy.stats import norm
 from planner.evaluation.accuracy import Score, score
 from planner.evaluation.estimate import Estimate, estimate_accuracy
 from planner.ledger.observations import Observations, Run
-from planner.models.grid_model import Forecasts, GridModel
+from planner.models.calibration import Forecasts
+from planner.models.grid_model import GridModel
 from planner.models.transforms import expected_error
 from planner.space.grid import Grid, full_grid
 from planner.space.types import Axis, Cost, Measurement, Reading, Role, Scale, Scope, Status, Transform

@@ -7,8 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from planner.models.ensemble import Ensemble, SingleRegressor
-from planner.models.forest import RandomForest
+from planner.models.ensemble import Ensemble
 from planner.models.gp import GaussianProcess
 from planner.space.types import Features, FloatArray, IntArray
 
@@ -161,10 +160,3 @@ def test_luck_is_shared_and_noise_believed_by_both_members_where_told(features: 
         rest = np.delete(ROWS, 5)
         without, _ = Ensemble(X, only).fit(rest, y[rest], RUNS[rest], latency_model=latency_model).predict()
         assert np.abs(mean - without).max() < 0.15
-
-
-def test_a_surrogate_by_itself_cannot_say_what_it_foretold(features: Callable[..., Features]) -> None:
-    X = features(40)
-    single = SingleRegressor(X, RandomForest(trees=10)).fit(ROWS, bent(X)[ROWS], RUNS, np.zeros(24), True, bent(X))
-    assert single.one_step_ahead() is None and single.covariance(ROWS, ROWS) is None  # type: ignore[func-returns-value]
-    assert single.predict()[0].shape == (40,) and single.noise_ > 0

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from planner.ledger.observations import Observations, Run
+from planner.models.calibration import Forecasts
 from planner.models.ensemble import Ensemble
 from planner.models.gp import GaussianProcess
-from planner.models.grid_model import Forecasts, GridModel
+from planner.models.grid_model import GridModel
 from planner.models.kernels import ALL_TERMS, HierarchicalKernel, Priors
 from planner.models.quantities import FIRST_TOKEN, LATER_TOKENS, targets_of
 from planner.models.transforms import expected_error

@@ -20,21 +20,16 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.spatial import cKDTree
 
+from planner.analysis import settings
 from planner.analysis.comparison.ratios import At, Ratios
 from planner.analysis.metric_posterior import metric_posterior
 from planner.ledger.observations import Observations
-from planner.models.grid_model import small_sample_inflation
+from planner.models.calibration import small_sample_inflation
 from planner.space.grid import Grid
 from planner.space.types import Z90, BoolArray, IntArray, StudyError, Transform
 from planner.strategies.strategy import Posterior
 
 __all__ = ["Comparison", "Side", "common_rows", "compare", "with_scatter"]
-
-# A point that will rather fail than run has nothing to compare.
-_LIKELY = 0.5
-# Fewer runs that both sides made say too little about how runs scatter; a scatter known from few is made wider.
-_LEAST_PAIRS = 10
-_NORMAL_MAD = 1.4826
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,10 +111,10 @@ def with_scatter(a: At, b: At) -> tuple[At, At]:
     """The two sides with the σ of what both measured made as small as the scatter of their differences allows."""
     both = a.own & b.own
     runs = min(len(np.unique(side.runs[both])) for side in (a, b))
-    if runs < _LEAST_PAIRS:
+    if runs < settings.LEAST_PAIRS:
         return a, b
     difference = (b.log - a.log)[both]
-    spread = float(_NORMAL_MAD * np.median(np.abs(difference - np.median(difference))))
+    spread = float(settings.NORMAL_MAD * np.median(np.abs(difference - np.median(difference))))
     if not spread:  # half of the readings are the very same: one recorded grid, or a metric in coarse steps
         return a, b
     each = spread * small_sample_inflation(runs) / math.sqrt(2)
@@ -133,7 +128,7 @@ def with_scatter(a: At, b: At) -> tuple[At, At]:
 
 def _likely(side: Side) -> BoolArray:
     likely: BoolArray = ~side.observations.failed & (side.observations.measured
-                                                     | (side.posterior.feasibility >= _LIKELY))
+                                                     | (side.posterior.feasibility >= settings.LIKELY))
     return likely
 
 

@@ -23,19 +23,18 @@ from functools import cached_property
 import numpy as np
 from scipy.stats import false_discovery_control, norm, t
 
+from planner.analysis import settings
 from planner.space.grid import Grid
 from planner.space.types import Z90, BoolArray, FloatArray, IntArray, Metric, Point, Scope
 
 __all__ = ["At", "Mean", "Ratios", "Slice", "tail"]
 
-_TAIL_FREEDOM = 4
-_TAIL_SCALE = float(t.ppf(0.95, _TAIL_FREEDOM)) / Z90
-_LEAST_SIGMA = 1e-9
+_TAIL_SCALE = float(t.ppf(0.95, settings.TAIL_FREEDOM)) / Z90
 
 
 def tail(z: FloatArray) -> FloatArray:
     """Probability that an error exceeds z σ, one side."""
-    probability: FloatArray = t.sf(z * _TAIL_SCALE, _TAIL_FREEDOM)
+    probability: FloatArray = t.sf(z * _TAIL_SCALE, settings.TAIL_FREEDOM)
     return probability
 
 
@@ -89,7 +88,7 @@ class Ratios:
     @cached_property
     def sigma(self) -> FloatArray:
         """σ of δ."""
-        sigma: FloatArray = np.maximum(np.hypot(self.sides[0].sigma, self.sides[1].sigma), _LEAST_SIGMA)
+        sigma: FloatArray = np.maximum(np.hypot(self.sides[0].sigma, self.sides[1].sigma), settings.LEAST_SIGMA)
         return sigma
 
     @property
@@ -106,7 +105,7 @@ class Ratios:
     @cached_property
     def interval(self) -> tuple[FloatArray, FloatArray]:
         """Ends of the ratio's interval at each point by itself."""
-        half = float(t.ppf((1 + self.confidence) / 2, _TAIL_FREEDOM)) / _TAIL_SCALE * self.sigma
+        half = float(t.ppf((1 + self.confidence) / 2, settings.TAIL_FREEDOM)) / _TAIL_SCALE * self.sigma
         return np.exp(self.log - half), np.exp(self.log + half)
 
     @cached_property

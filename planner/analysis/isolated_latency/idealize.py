@@ -13,6 +13,7 @@ from typing import Final, TypeVar
 
 import numpy as np
 
+from planner.analysis import settings
 from planner.analysis.isolated_latency.regression import (
     IsolatedLatency,
     LoadedLatency,
@@ -33,9 +34,6 @@ Triple = tuple[float, float, float]
 """A value and the ends of its 90 % interval."""
 _WHOLE: Final = ("e2el_ms", "median_e2el_ms", "latency_ms", "request_latency_ms", "latency_s", "e2el_s")
 _PARTS: Final = ("ttft_ms", "tpot_ms")
-_BOOTSTRAPS = 200
-_LEAST_LOADED = 16
-_LIKELY = 0.5
 _NOTHING: Final = (float("nan"),) * 3
 L = TypeVar("L")
 
@@ -164,7 +162,7 @@ def _idealized(
     noise = max((n for n in (observations.repeat_noise(metric) for metric in metrics) if np.isfinite(n)), default=0.0)
     measured = _measured(observations, metrics, ours)
     predicted = _predicted(observations, posterior, metrics,
-                           ours[~observations.known[ours] & (posterior.feasibility[ours] >= _LIKELY)])
+                           ours[~observations.known[ours] & (posterior.feasibility[ours] >= settings.LIKELY)])
     timings = measured + (_missing(measured, predicted) if is_settled(measured) else predicted)
     if not is_settled(timings):
         return None
@@ -194,10 +192,10 @@ def _loaded(
     observations: Observations, posterior: Posterior, metrics: tuple[str, ...], rows: IntArray, noise: float, seed: int
 ) -> tuple[LoadedLatency | None, tuple[LoadedLatency, ...], str, float, float]:
     timings = _measured(observations, metrics, rows)
-    if len(timings) < _LEAST_LOADED:
-        open_rows = rows[~observations.known[rows] & (posterior.feasibility[rows] >= _LIKELY)]
+    if len(timings) < settings.LEAST_LOADED:
+        open_rows = rows[~observations.known[rows] & (posterior.feasibility[rows] >= settings.LIKELY)]
         timings += _predicted(observations, posterior, metrics, open_rows)
-    if len(timings) < _LEAST_LOADED or len(np.unique(timings.b)) < 2:
+    if len(timings) < settings.LEAST_LOADED or len(np.unique(timings.b)) < 2:
         return None, (), "", float("nan"), float("nan")
     latency, draws = _bootstrapped(fit_loaded, _spread2, timings, noise, seed)
     fit = _fit_of(timings.seconds, latency.seconds(timings.p, timings.o, timings.b))
@@ -213,7 +211,7 @@ def _bootstrapped(
     latency = fit(timings, None)
     run_std = max(noise, float(np.std(spread(latency, timings))))
     rng = np.random.default_rng(seed)
-    return latency, tuple(fit(*timings.drawn(run_std, rng)) for _ in range(_BOOTSTRAPS))
+    return latency, tuple(fit(*timings.drawn(run_std, rng)) for _ in range(settings.FIT_BOOTSTRAPS))
 
 
 def _spread1(latency: IsolatedLatency, timings: Timings) -> FloatArray:

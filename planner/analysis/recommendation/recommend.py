@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from planner.analysis import settings
 from planner.analysis.metric_posterior import MetricPosterior, metric_posterior
 from planner.analysis.pareto import Figure, nondominated
 from planner.analysis.recommendation.saturation import Saturation, batch_axis, largest, saturation
@@ -25,9 +26,6 @@ from planner.strategies.strategy import Posterior
 __all__ = ["Question", "Recommendation", "extra_metrics", "recommend"]
 
 _TOKENS = "output_throughput"
-_LIKELY = 0.5
-_HOPELESS = 1e-2
-_MILLION = 1e6
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,10 +102,10 @@ class Recommendation:
         none can be told."""
         if not self.considered:
             return None
-        likely = np.isfinite(self.score) & (self.feasibility >= _LIKELY)
+        likely = np.isfinite(self.score) & (self.feasibility >= settings.LIKELY)
         rows = np.flatnonzero(likely if likely.any() else np.isfinite(self.score))
         hope = self.probability
-        if self.question.conditions and hope[rows].max() < _HOPELESS:
+        if self.question.conditions and hope[rows].max() < settings.HOPELESS:
             # Far out in the tail the most uncertain point is the likeliest: what is nearest to the bounds says more.
             hope = np.min([self.known[c.metric].margin(c) for c in self.question.conditions], axis=0)
         return int(rows[np.lexsort((-self.score[rows], -hope[rows]))[0]])
@@ -126,7 +124,7 @@ class Recommendation:
         if tokens is None or self.price is None or not tokens.value[row] > 0:
             return None
         low, high = tokens.interval
-        a_second = self.price * self.accelerators[row] / 3600 * _MILLION
+        a_second = self.price * self.accelerators[row] / 3600 * 1_000_000
         return (float(a_second / tokens.value[row]), float(a_second / high[row]),
                 float(a_second / low[row]) if low[row] > 0 else float("inf"))
 
@@ -159,7 +157,7 @@ def recommend(
     probability = np.where(np.isfinite(score), posterior.feasibility * joint(probabilities, len(grid)), 0.0)
     good = np.flatnonzero(probability >= question.confidence)
     best = good[np.lexsort((-probability[good], -score[good]))]
-    runs = np.isfinite(score) & (posterior.feasibility >= _LIKELY)
+    runs = np.isfinite(score) & (posterior.feasibility >= settings.LIKELY)
     axis = batch_axis(grid)
     throughput = _throughput(question, known, observations)
     return Recommendation(

@@ -11,14 +11,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from planner.analysis import settings
 from planner.analysis.metric_posterior import MetricPosterior
 from planner.space.grid import Grid
 from planner.space.types import Axis, BoolArray, FloatArray, IntArray, Role, Scale
 
-__all__ = ["SHARE", "Saturation", "batch_axis", "largest", "saturation"]
-
-SHARE = 0.02
-_LEAST_BATCHES = 3
+__all__ = ["Saturation", "batch_axis", "largest", "saturation"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +64,9 @@ def saturation(grid: Grid, axis: Axis, throughput: MetricPosterior, runs: BoolAr
     usable = runs & np.isfinite(throughput.value) & (low > 0) & (size > 0)
     found = []
     for rows in _lines(grid, axis, usable):
-        if len(rows) < _LEAST_BATCHES:
+        if len(rows) < settings.LEAST_BATCHES:
             continue
-        owed = np.log2(1 + SHARE) * np.log(size[rows])
+        owed = np.log2(1 + settings.SATURATION_SHARE) * np.log(size[rows])
         value, least, most = (np.log(array[rows]) - owed for array in (throughput.value, low, high))
         found.append(Saturation(int(rows[0]), _first(rows, value, value), _first(rows, most, least),
                                 _first(rows, least, most)))

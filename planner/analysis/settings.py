@@ -1,0 +1,71 @@
+"""Every constant of the analysis: what it does, and where its evidence lies."""
+
+from __future__ import annotations
+
+LIKELY = 0.5
+"""Probability from which a point counts as one that can run: one that will rather fail has nothing to offer or
+compare. By judgement; not measured."""
+
+HOPELESS = 1e-2
+"""Largest probability of meeting the conditions below which a recommendation says that no point meets them. By
+judgement; not measured."""
+
+TAIL_FREEDOM = 4
+"""Degrees of freedom of Student's t for large errors, which are likelier than a normal distribution has them: of
+winners predicted on the quickstart grid (studies/data) to hold with 0.97 or 0.99 and more, 0.96 did; with these tails,
+0.98 and 0.99 (6 seeds, 6 to 80 runs)."""
+
+UNMEASURED_WIDENING = 1.25
+"""Factor on σ of points not measured, in probabilities: the winner of thousands of predictions looks better than it
+is. Predicted winners said to hold with 0.9 and more did so in 0.61 to 0.89 of cases on the noisy quickstart grid
+(studies/compare/recommend.py); so widened, in 0.86 to 1; of studies of some 40 single readings still in 0.78. 1.5 cost
+more. Chosen on that grid; of five others one was below 0.9, before as after: one in seven of its early predicted
+winners could not run or was slow."""
+
+BOOTSTRAPS = 2000
+"""Resamples behind the interval of an audited accuracy: enough for two digits of its ends. By judgement; not
+measured."""
+
+FIT_BOOTSTRAPS = 200
+"""Fits behind the interval of an isolated latency; fewer, since each is a regression. By judgement; not measured."""
+
+LEAST_LOADED = 16
+"""Loaded requests from which an isolated latency is regressed. By judgement; not measured."""
+
+LEAST_PAIRS = 10
+"""Runs made by both sides from which their scatter is used: fewer say too little about how runs scatter. A scatter
+known from few is made wider. By judgement; not measured."""
+
+NORMAL_MAD = 1.4826
+"""Standard deviation of a normal distribution over its median absolute deviation. Mathematics."""
+
+LEAST_SIGMA = 1e-9
+"""Floor of σ of a ratio's logarithm. Numerical."""
+
+ADAPTIVE_SHARE = (0.01, 0.05)
+"""Share of a grid's cost that adaptive sampling is said to need before any run: recorded grids needed 1 to 5 % for an
+accuracy of 95 % (studies/compare/results.md; most are not in the repository)."""
+
+SATURATION_SHARE = 0.02
+"""Relative gain for a doubling of the batch below which throughput counts as saturated. By judgement; not measured."""
+
+LEAST_BATCHES = 3
+"""Batch sizes of a line from which saturation is judged. By judgement; not measured."""
+
+BASELINE_SEEDS = 2
+"""Seeds that a baseline of a report is played with. By judgement; not measured."""
+
+BASELINE_CHECKPOINTS = 4
+"""Costs at which a baseline is scored. By judgement; not measured."""
+
+BASELINE_EARLIEST = 0.1
+"""Share of the study's own cost at which baselines are scored first. By judgement; not measured."""
+
+BASELINE_PATIENCE_S = 40.0
+"""Seconds that a report spends on baselines; it says which were left out. By judgement; not measured."""
+
+CHECKPOINTS = 10
+"""Checkpoints at which a study's history is shown. By judgement; not measured."""
+
+FIRST_CHECKPOINT_RUNS = 4
+"""Runs at the first of them. By judgement; not measured."""

@@ -1,0 +1,74 @@
+"""How far one-step-ahead forecasts have proved right, and the factors that this puts on σ and on expected errors.
+
+Notation
+--------
+N, n        grid points; forecast readings
+σ           standard deviation of a target on its transformed scale, the noise of a measurement included
+z           error of a forecast over its σ
+R           number of runs that were forecast
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from planner.ledger.observations import Observations
+from planner.models import settings
+from planner.space.types import FloatArray, IntArray, Scale
+
+__all__ = ["Forecasts", "calibration", "calibration_count", "forecast_runs", "small_sample_inflation"]
+
+
+@dataclass(frozen=True, eq=False)
+class Forecasts:
+    """One target at the readings of the later half of the runs, as the runs before each predict it; arrays (n,).
+
+    ape: absolute percentage error. expected: what the model expected of it. z. runs: the run of each reading.
+    """
+
+    ape: FloatArray
+    expected: FloatArray
+    z: FloatArray
+    runs: IntArray
+
+
+def calibration(forecasts: Forecasts) -> float:
+    """Factor on σ that the forecasts ask for, above 0; drawn towards 1 while R is small, then inflated for it."""
+    runs, of_run = np.unique(forecasts.runs, return_inverse=True)
+    # Each run counts once however long its trajectory; one outlier must not widen every interval.
+    squares = np.bincount(of_run, np.minimum(forecasts.z**2, settings.LARGEST_Z**2)) / np.bincount(of_run)
+    weight = settings.CALIBRATION_WEIGHT
+    factor = float(np.sqrt((np.sum(squares) + weight) / (len(runs) + weight)))
+    return float(factor * small_sample_inflation(len(runs)))
+
+
+def calibration_count(observations: Observations, target: str, forecasts: Forecasts) -> FloatArray:
+    """Effective sample size behind each point's calibration, (N,): R; for points of a category never run, at most the
+    number of categories of that axis that were measured.
+
+    Only the categories measured show how different the next one will be. A category whose runs all failed is not
+    waited for: its points count by their feasibility.
+    """
+    grid, measured = observations.grid, np.isfinite(observations.column(target))
+    count = np.full(len(grid), float(forecast_runs(forecasts)))
+    for place, axis in enumerate(grid.axes):
+        if axis.scale is Scale.CATEGORY:
+            codes = grid.codes[:, place]
+            never_run = ~np.isin(codes, codes[measured | observations.failed])
+            count[never_run] = np.minimum(count[never_run], len(np.unique(codes[measured])))
+    return count
+
+
+def forecast_runs(forecasts: Forecasts) -> int:
+    """R."""
+    return len(np.unique(forecasts.runs))
+
+
+def small_sample_inflation(runs: FloatArray | int) -> FloatArray:
+    """Factor ≥ 1 on errors that so few runs could not show, () or of the shape of `runs`.
+
+    The model learned from the runs that calibrate it. It knows neither σ nor how the grid bends where they were not.
+    """
+    return 1 + settings.SMALL_SAMPLE_INFLATION / np.maximum(np.asarray(runs, dtype=np.float64), 1.0)

@@ -1,0 +1,194 @@
+"""Every constant of the models: what it does, and where its evidence lies.
+
+"results.md" is studies/compare/results.md, which gives the figures. Of the grids named there, the quickstart, H100 and
+the two grids of chunks are in studies/data; the A100, V100, MI300X, DeepSpeed-MII, CPU and simulated grids are not in
+the repository. "By judgement; not measured" means that no measurement of this constant is on record.
+"""
+
+from __future__ import annotations
+
+import math
+
+# ------------------------------------------------------------------------------------------------ Gaussian process
+
+LEAST_SCALE = 0.1
+"""Least unit of y. y is a logarithm: a metric that moved by less than 10 % over the data has not shown how much it can
+move. By judgement; not measured."""
+
+BOUND_WIDTHS = 4.0
+"""Hyper-parameters stay within so many prior standard deviations of their logarithm: beyond, there is only overflow.
+By judgement; not measured."""
+
+REFIT_GROWTH = 0.12
+"""Hyper-parameters are learned again once the data has grown by this share, and a batch of runs is as large: each run
+then changes little, and planning costs time. Batches half as large made no difference on MI300X, which is not in the
+repository (results.md)."""
+
+MOVED_MEAN, MOVED_SCALE = 0.25, 1.25
+"""They are learned again earlier where the mean of y has moved by so many of its units, or its unit by this factor. By
+judgement; not measured."""
+
+RESTART_GROWTH = 2
+"""Data that has grown by this factor gets fresh starts: the optimum found long ago may be a poor one. By judgement;
+not measured."""
+
+STARTS = 2
+"""Optimisations of a cold fit: from the priors' medians, and from a rougher, noisier reading of the data. By
+judgement; not measured."""
+
+ROUGH_START = 1.0
+"""The second start's lengthscales are shorter, and its noise larger, by this much in the logarithm. By judgement; not
+measured."""
+
+LBFGS_OPTIONS = {"maxiter": 100, "ftol": 1e-7, "gtol": 1e-3}
+"""When a search for hyper-parameters ends. Numerical: errors in y that it leaves are far below its noise."""
+
+MAX_HYPER_POINTS, MAX_POINTS = 500, 2000
+"""Readings that hyper-parameters are learned on, and that predictions use, at most: time grows with the cube. The
+times that this keeps are in results.md; what it costs in accuracy was not measured."""
+
+CHUNK_ENTRIES = 1_000_000
+"""Entries of a prediction's cross-covariance held at once: 8 MiB a matrix, which fits caches. Changes no number."""
+
+# ---------------------------------------------------------------------------------------------------------- kernel
+
+CONSTANT_VARIANCE = 4.0
+"""Prior variance of the level, in units of the scaled y, squared: after centring, the level is known only roughly
+where the measured points are a biased part of the grid. By judgement; not measured."""
+
+LENGTHSCALE_PRIOR = (1.5, 0.55)
+"""Log-normal priors, each (median, standard deviation of the logarithm). Lengthscales are in units of a standardised
+column and before the factor √D (Hvarfner, Hellsten & Nardi, arXiv 2402.02229); all others are standard deviations in
+units of the scaled y. Medians of lengthscales, amplitudes and noise half or twice as large moved accuracy by at most
+0.3 points on every grid of results.md."""
+LINEAR_PRIOR = (0.7, 0.7)
+MATERN_PRIOR = (1.2, 0.6)
+OFFSET_PRIOR = (0.2, 0.7)
+SLOPE_PRIOR = (0.1, 0.7)
+RESIDUAL_PRIOR = (0.3, 0.7)
+NOISE_PRIOR = (0.03, 0.8)
+"""A few per cent of benchmark noise on the logarithm of a metric that spans two or three e-folds is 0.01 to 0.05."""
+RUN_NOISE_PRIOR = (0.03, 0.8)
+
+CATEGORY_DISTANCE = 1.5
+"""Another category is as far away as this difference of a standardised size: where the initial design spreads, and
+where a subset of the readings is chosen. By judgement; see `tests/models/test_settings.py` for where it matters."""
+
+# --------------------------------------------------------------------------------------------------------- ensemble
+
+LEAST_RUNS_TO_WEIGH = 5
+"""Members weigh equally below so many runs: fewer forecasts rank them by chance. By judgement; not measured."""
+
+GLITCH = 3.0
+"""A squared error counts for at most (this)² times the median one: one glitch must not choose the member. By
+judgement; not measured."""
+
+EMBEDDING_FOLDS = 4
+"""Parts in which the later runs are forecast by the member with the category embedding; each part's embedding is read
+off all other runs. Read off the same runs, it promised up to 11 points too much on V100, which is not in the
+repository (results.md); the number of parts is by judgement."""
+
+# ----------------------------------------------------------------------------------------------- category embedding
+
+CATEGORIES_PER_COORDINATE = 8
+"""One coordinate for each so many categories: with fewer, every category is a dimension of its own. By judgement; not
+measured."""
+
+MOST_COORDINATES = 3
+"""Coordinates of one axis at most. One or three made accuracy 88.4 to 91.0 in place of 91.1 % on A100 at 0.45 % of its
+cost (results.md), which is not in the repository."""
+
+EMBEDDING_PLACES = 80
+"""Grid places at which categories are compared. By judgement; not measured."""
+
+# ---------------------------------------------------------------------------------------------------- latency model
+
+RIDGE = 1e-2
+"""Pulls weights that the data does not settle towards zero; relative to columns of unit length. By judgement; not
+measured."""
+
+CHUNKS_LEAST_IMPROVEMENT = 0.05
+"""What a chunk size must take off the latency model's root mean square error, of logarithms, to be used: where a batch
+outgrows a step, times are off by factors. Set on the grid of chunks of 2,048 tokens in studies/data. With all chunk
+sizes at once and no threshold, only 6 of 10 stops were right on the simulated grid, which is not in the repository
+(results.md)."""
+
+CHUNK_SIZES = tuple(size for k in range(9, 17) for size in (2.0**k, 1.5 * 2.0**k))
+"""Chunk sizes that are tried, in tokens: 512 to 98,304, half as much again or a third more each time. vLLM's defaults
+are 2,048 to 16,384."""
+
+WHOLE_PROMPT = 2.0**53
+"""A chunk of this many tokens divides no prompt: what an engine means by a chunk size of 0 or −1."""
+
+SAME_TERM = 1e-6
+"""Relative difference below which two terms of the latency model are one. Numerical."""
+
+LEAST_PARAMETERS = 1e-6
+"""Least parameter count, in billions, so that no term is 0. Numerical."""
+
+# ------------------------------------------------------------------------------------------------ feasibility, cost
+
+FEASIBILITY_C = 10.0
+"""Inverse regularisation of the logistic regression. High, since memory limits are sharp. By judgement; not
+measured."""
+
+FEASIBILITY_ITERATIONS = 500
+"""Iterations it may take. Numerical."""
+
+FEASIBILITY_UNKNOWN = 0.5
+"""Probability elsewhere while every run has failed: nothing else is known. By judgement."""
+
+SURE = 0.05
+"""A point's feasibility is taken for certain within this much of 0 or 1 in the cost of the plain sweep: one side of a
+90 % interval, by definition."""
+
+# ------------------------------------------------------------------------------------------ grid model, calibration
+
+LEAST_RUNS_TO_FORECAST = 3
+"""Runs from which one-step-ahead forecasts are made. By judgement; not measured."""
+
+SMALL_SAMPLE_INFLATION = 5.0
+"""Errors are 1 + this/n times as large as n forecast runs show: half as much again after 10. Set on the recorded grids
+of results.md other than A100 + V100; most are not in the repository."""
+
+LARGEST_Z = 4.0
+"""A forecast's error counts as at most so many σ: one outlier must not widen every interval. By judgement; not
+measured."""
+
+CALIBRATION_WEIGHT = 8.0
+"""The prior that σ is right counts as so many runs. By judgement; not measured."""
+
+LARGEST_SPREAD = 2.0
+"""σ of a logarithm beyond which the expected percentage error grows no more: beyond e², the mean of a log-normal is
+all tail. By judgement; not measured."""
+
+USUAL_WEIGHT = 4.0
+"""The spread of repeats that is usual among all points counts, in a point's own, as so many repeats. By judgement; not
+measured."""
+
+# ----------------------------------------------------------------------------------------------------------- forest
+
+TREES = 200
+"""Trees of the forest, a baseline. By judgement; not measured."""
+
+FOREST_FEATURE_SHARE = 0.7
+"""Share of the columns that a split may choose from. By judgement; not measured."""
+
+FOREST_LEAST_STD = 0.01
+"""Trees that agree to the last digit have not learned that much: σ is at least this share of y's spread. By judgement;
+not measured."""
+
+# -------------------------------------------------------------------------------------------------------- numerical
+
+MEAN_ABSOLUTE = math.sqrt(2 / math.pi)
+"""Mean of |x| for a standard normal x. Mathematics."""
+
+TINY = 1e-12
+"""Floor that keeps divisions, logarithms and variances finite. Far below anything measured; changes no figure
+shown."""
+
+EQUAL = 1e-9
+"""Differences below this count as none: rounding of standardised columns and of logarithms."""
+
+LEAST_SHARE = 1e-3
+"""A share of exactly 0 or 1 has no logit: it is learned as this far from it. By judgement; not measured."""

@@ -1,0 +1,26 @@
+"""Every constant of the strategies: what it does, and where its evidence lies."""
+
+from __future__ import annotations
+
+from planner.models.settings import REFIT_GROWTH
+
+BATCH_SHARE = REFIT_GROWTH
+"""A batch is this share of the runs made: one refit for each batch."""
+
+SMALLEST_BATCH, LARGEST_BATCH = 4, 20
+"""Runs of a batch at least and at most. Batches half as large made no difference on MI300X, which is not in the
+repository (studies/compare/results.md)."""
+
+CHECKPOINT_SHARE = 0.125
+"""Strategies that do not plan in batches estimate their accuracy each time the runs have grown by this share. By
+judgement; not measured."""
+
+LHS_POINTS = 512
+"""Points of the Latin hypercube, a baseline; after them it goes on at random. By judgement; not measured."""
+
+BOTORCH_LEAST_FIRST_RUNS = 10
+"""First runs of the BoTorch baseline at least; 2 (d + 1) of d dimensions where that is more. By judgement; not
+measured."""
+
+BOTORCH_BLOCK = 1000
+"""Points that the BoTorch baseline predicts at once: memory. Changes no number."""
