@@ -1,15 +1,15 @@
-"""Runs any benchmark as a command: no shell, one process group, one JSON object of metrics.
+"""Runs any benchmark as a command: no shell, a session of its own, one JSON object of metrics.
 
-An execution ends well where the command exits 0 and the last line of its output (or `metrics_file`) is one JSON
-object. Each metric is a number or a list of numbers, its repeats; null means undefined at this point. Values that
-are no numbers (dates, names) are passed over, a target among them excepted. Whatever a command leaves running in
-its process group is stopped after each execution, so that it cannot disturb the next.
+An execution succeeds if the command exits 0 and the last line of its output (or `metrics_file`) is one JSON object.
+Each metric is a number or a list of numbers, its repeats; null means undefined at this point. Values that are not
+numbers (dates, names) are ignored, unless a target is among them. What a command leaves running in its session is
+ended after each execution, so that it cannot disturb the next. What has left the session (a daemon) may serve the
+executions that follow: it ends when one fails that started it, or when we end.
 """
 
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import shutil
 import signal
@@ -17,11 +17,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import IO, Annotated, Any, ClassVar, Final
+from typing import IO, Annotated, Any, ClassVar
 
 import numpy as np
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
@@ -41,12 +41,10 @@ from planner.space.types import (
     Value,
 )
 from runners.command_text import OutputError, Template, command_fingerprint, last_line, parse_metrics, tail
+from runners.process_group import ProcessGroup
+from runners.process_table import GRACE_S
 
 __all__ = ["CommandRunner", "CommandSettings"]
-
-_GRACE_S: Final = 2.0
-"""Seconds between asking a process group to end and ending it."""
-_DEATH_SIGNAL: Final = 1  # PR_SET_PDEATHSIG of prctl(2)
 
 
 def _devices(value: Any) -> str | float:
@@ -114,7 +112,7 @@ class CommandRunner:
             if isinstance(config.accelerators, str) else config.accelerators)
         if all(axis.values for axis in context.axes):  # whether it gives a number at all, not yet which
             self._devices({axis.name: axis.values[-1] for axis in context.axes})
-        self._process: subprocess.Popen[bytes] | None = None
+        self._group: ProcessGroup | None = None
 
     @property
     def trajectory_axis(self) -> str | None:
@@ -174,9 +172,9 @@ class CommandRunner:
 
     def close(self) -> None:
         """Stop the execution in hand, if any."""
-        if self._process is not None:
-            _stop_group(self._process)
-            self._process = None
+        if self._group is not None:
+            self._group.end(GRACE_S)
+            self._group = None
 
     def _warm_up(self, proposal: Proposal) -> str:
         """Why it failed, or nothing."""
@@ -216,48 +214,22 @@ class CommandRunner:
             command[0] = sys.executable  # an environment that is used without being activated
         try:
             # Files, not pipes: a grandchild that keeps a pipe open would hold us up after the command's end.
-            process = self._process = subprocess.Popen(
-                command, cwd=self._directory, env=env, stdin=subprocess.DEVNULL, stdout=out, stderr=err,
-                start_new_session=True, preexec_fn=_end_with_parent())  # noqa: PLW1509 - it only calls prctl
+            group = self._group = ProcessGroup(command, env, cwd=self._directory, stdout=out, stderr=err)
         except (OSError, ValueError) as error:
             why = getattr(error, "strerror", None) or str(error)
             if self._command[0].varies:  # another point's program may well be there
                 raise OutputError(f"cannot start '{command[0]}' ({why})") from error
             raise RunnerError(f"runner.command: cannot start '{command[0]}' ({why}); install it or mend the command "
                               "(it runs without a shell)") from error
+        code: int | None = None
         try:
-            return process.wait(self._settings.timeout_s)
+            code = group.process.wait(self._settings.timeout_s)
         except subprocess.TimeoutExpired:
-            return None
+            pass
         finally:  # also after KeyboardInterrupt
-            _stop_group(process)
-            self._process = None
-
-
-def _end_with_parent() -> Callable[[], None] | None:
-    """What the child does before the command: ask the kernel to end it when we die, however we die."""
-    if not sys.platform.startswith("linux"):
-        return None
-    library, parent = ctypes.CDLL(None), os.getpid()
-
-    def ask() -> None:
-        library.prctl(_DEATH_SIGNAL, signal.SIGKILL)
-        if os.getppid() != parent:  # we died in between
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    return ask
-
-
-def _stop_group(process: subprocess.Popen[bytes]) -> None:
-    """End all that is left of the process and its group: politely, then not."""
-    if process.poll() is None:
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, signal.SIGTERM)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(_GRACE_S)
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+            group.end(GRACE_S, detached=code != 0)
+            self._group = None
+        return code
 
 
 def _signal_name(number: int) -> str:

@@ -1,8 +1,7 @@
-"""The engine's process as its parent sees it: started, asked, watched, and gone without a trace.
+"""The engine's process as its parent sees it: started, asked, watched, and ended without a trace.
 
-The child has a session and process group of its own, so that Ctrl-C does not reach it and that all it
-starts can be killed with it. Requests go to its standard input, replies come through a pipe that nobody
-prints to, and what vLLM prints lands in a temporary file whose last lines explain a failure.
+The child and all it starts are a `ProcessGroup`, which ends with us. Requests go to its standard input, replies come
+through a pipe that nobody prints to, and what vLLM prints goes to a temporary file whose last lines explain a failure.
 """
 
 from __future__ import annotations
@@ -21,9 +20,10 @@ from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
-__all__ = ["EngineError", "EngineProcess", "explain", "members", "shared_memory", "worker_command"]
+from runners.process_group import ProcessGroup
 
-_PROCESSES = Path("/proc")
+__all__ = ["EngineError", "EngineProcess", "explain", "worker_command"]
+
 _CLOSE_S = 20.0
 _POLL_S = 0.5
 _LOG_TAIL_BYTES = 200_000
@@ -47,29 +47,24 @@ def worker_command() -> list[str]:
 class EngineProcess:
     """One child process. `ask` talks to it; after EngineError, or any interruption, it is dead.
 
-    command: what to execute; the descriptors for replies and for the lifeline are appended. environment:
-    the child's variables, all of them.
+    command: what to execute; the descriptor for replies is appended. environment: all of the child's variables.
     """
 
     def __init__(self, environment: Mapping[str, str], command: Sequence[str] | None = None) -> None:
-        replies, child_replies = os.pipe()
-        child_lifeline, lifeline = os.pipe()
-        self._replies, self._lifeline = replies, lifeline
+        self._replies, child_replies = os.pipe()
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
         self._buffer = bytearray()
-        self._shared: set[Path] = set()
+        self._answered = False
         try:
-            self._process = subprocess.Popen(
-                [*(command or worker_command()), str(child_replies), str(child_lifeline)],
-                stdin=subprocess.PIPE, stdout=self._log, stderr=subprocess.STDOUT,
-                pass_fds=(child_replies, child_lifeline), start_new_session=True,
-                env=dict(environment))
+            self._group = ProcessGroup(
+                [*(command or worker_command()), str(child_replies)], environment, stdin=subprocess.PIPE,
+                stdout=self._log, stderr=subprocess.STDOUT, pass_fds=(child_replies,), owns_memory=True)
         except OSError as error:
             self._free()
             raise EngineError(f"the engine's process could not be started: {error}") from error
         finally:
             os.close(child_replies)
-            os.close(child_lifeline)
+        self._process = self._group.process
 
     @property
     def alive(self) -> bool:
@@ -78,15 +73,16 @@ class EngineProcess:
 
     @property
     def pid(self) -> int:
-        """Its number, which is that of its process group too."""
-        return self._process.pid
+        """Number of the process, of its session and of its process group."""
+        return self._group.pid
 
     def ask(self, message: Mapping[str, Any], timeout_s: float) -> dict[str, Any]:
         """Send one request and wait for its reply. Raises EngineError."""
         try:
             reply = self._exchange(message, timeout_s)
-            # While it lives: of one that is killed by others, nobody can say any more what it shared.
-            self._shared = self._shared or shared_memory(self.pid)
+            if not self._answered:
+                self._group.note_memory()
+            self._answered = True
             return reply
         except BaseException:
             self.kill()  # a reply that nobody waits for would be taken for that of the next request
@@ -132,9 +128,9 @@ class EngineProcess:
 
     def close(self) -> None:
         """Let it end by itself, then make sure that nothing of it is left. May be called twice."""
-        if self._lifeline < 0:
+        if self._replies < 0:
             return
-        self._shared |= shared_memory(self.pid)
+        self._group.note_memory()
         assert self._process.stdin is not None
         with contextlib.suppress(OSError):
             self._process.stdin.close()
@@ -144,62 +140,18 @@ class EngineProcess:
 
     def kill(self) -> None:
         """Kill the process group and return once nothing of it runs. May be called twice."""
-        if self._lifeline < 0:
+        if self._replies < 0:
             return
-        self._shared |= shared_memory(self.pid)
-        deadline = time.monotonic() + _CLOSE_S
-        while members(self.pid) and time.monotonic() < deadline:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(self.pid, signal.SIGKILL)
-            time.sleep(0.02)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(_CLOSE_S)
+        self._group.end()
         with contextlib.suppress(OSError):
             if self._process.stdin is not None:
                 self._process.stdin.close()
         self._free()
-        for path in self._shared:
-            with contextlib.suppress(OSError):
-                path.unlink()
 
     def _free(self) -> None:
         os.close(self._replies)
-        os.close(self._lifeline)
-        self._replies = self._lifeline = -1
+        self._replies = -1
         self._log.close()
-
-
-def members(group: int) -> list[int]:
-    """Processes of the group that run; one that ended and that nobody has waited for does not."""
-    if not (_PROCESSES / "self" / "stat").exists():  # no Linux
-        try:
-            os.killpg(group, 0)
-        except (ProcessLookupError, PermissionError):
-            return []
-        return [group]
-    running = []
-    for entry in _PROCESSES.glob("[0-9]*/stat"):
-        try:
-            state, _, member = entry.read_text().rpartition(")")[2].split()[:3]
-        except (OSError, ValueError):
-            continue
-        if int(member) == group and state not in "ZX":
-            running.append(int(entry.parent.name))
-    return running
-
-
-def shared_memory(group: int) -> set[Path]:
-    """Files of shared memory that are the group's. vLLM leaves some behind, and all of them when killed."""
-    memory = Path("/dev/shm")
-    found = set()
-    for member in members(group):
-        found |= set(memory.glob(f"__KMP_REGISTERED_LIB_{member}_*"))  # Intel's OpenMP does not keep it mapped
-        with contextlib.suppress(OSError):
-            for line in (_PROCESSES / str(member) / "maps").read_text().splitlines():
-                path = line.partition(f"{memory}/")[2]
-                if path and not path.endswith("(deleted)"):
-                    found.add(memory / path)
-    return found
 
 
 def explain(error: str | None, status: int | None, log: str) -> str:

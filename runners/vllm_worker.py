@@ -12,12 +12,9 @@ other error is answered with {"error": reason} and ends the process, whose state
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import json
 import os
-import select
-import signal
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -27,11 +24,8 @@ import numpy as np
 
 from planner.space.types import FloatArray
 from runners.vllm_metrics import batch_times, is_exact, point_metrics, steady, token_times
-from runners.vllm_process import shared_memory
 
 __all__ = ["main"]
-
-_WATCH_S = 0.5
 
 
 class RefusedError(Exception):
@@ -39,38 +33,13 @@ class RefusedError(Exception):
 
 
 def main() -> None:
-    """Serve until standard input ends. Arguments: descriptors of the pipe for replies and of the lifeline."""
-    replies_fd, lifeline_fd = (int(argument) for argument in sys.argv[-2:])
-    # Neither may reach vLLM's own children: the parent must notice when this process ends.
-    os.set_inheritable(replies_fd, False)
-    os.set_inheritable(lifeline_fd, False)
-    _guard_group(lifeline_fd, replies_fd)
+    """Serve until standard input ends. The last argument is the descriptor of the pipe for replies."""
+    replies_fd = int(sys.argv[-1])
+    os.set_inheritable(replies_fd, False)  # not to vLLM's own children: the parent must notice when this process ends
     with os.fdopen(replies_fd, "w") as replies:
         _serve(sys.stdin, replies)
     sys.stdout.flush()
     os._exit(0)  # an orderly end of a process full of torch takes seconds, each of them paid for
-
-
-def _guard_group(lifeline_fd: int, replies_fd: int) -> None:
-    """Fork a process that kills the whole process group once the parent or this process is gone.
-
-    The parent holds the only write end of the lifeline, so that even `kill -9` closes it. A process of its
-    own, because a thread would wait for the GIL, and a signal at the parent's death (PR_SET_PDEATHSIG)
-    reaches neither vLLM's workers nor any system but Linux.
-    """
-    worker = os.getpid()
-    if os.fork():
-        os.close(lifeline_fd)
-        return
-    for descriptor in (0, 1, 2, replies_fd):
-        os.close(descriptor)
-    while os.getppid() == worker:
-        if select.select([lifeline_fd], [], [], _WATCH_S)[0]:
-            break
-    for path in shared_memory(os.getpgrp()):  # nobody else would remove it after a `kill -9`
-        with contextlib.suppress(OSError):
-            path.unlink()
-    os.killpg(os.getpgrp(), signal.SIGKILL)
 
 
 def _serve(requests: TextIO, replies: TextIO) -> None:
