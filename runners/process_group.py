@@ -30,7 +30,7 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Final, TypeAlias
 
@@ -59,16 +59,15 @@ class ProcessGroup:
         pass_fds: Sequence[int] = (), owns_memory: bool = False,
     ) -> None:
         self._guard = _guard
-        self._mark = self._guard.new_mark()
         self._owns_memory = owns_memory
         self._memory: set[Path] = set()
-        marks = f"{environment.get(_VARIABLE, '')} {self._mark}".strip()
-        # Until it executes the command, the child holds our end of the guard's pipe; from then on it shows its mark.
-        # So the guard finds it even if we end right now.
-        self.process = subprocess.Popen(
-            command, env={**environment, _VARIABLE: marks}, cwd=cwd, stdin=stdin, stdout=stdout, stderr=stderr,
-            pass_fds=pass_fds, start_new_session=True)
-        self._guard.watch(self.pid, owns_memory)
+        self._mark = self._guard.new_mark()
+        with self._guard.starting():
+            marks = f"{environment.get(_VARIABLE, '')} {self._mark}".strip()
+            self.process = subprocess.Popen(
+                command, env={**environment, _VARIABLE: marks}, cwd=cwd, stdin=stdin, stdout=stdout, stderr=stderr,
+                pass_fds=pass_fds, start_new_session=True)
+            self._guard.watch(self.pid, owns_memory)
 
     @property
     def pid(self) -> int:
@@ -87,7 +86,8 @@ class ProcessGroup:
         ended by itself is killed at once. detached: whether what has left the session ends too.
         """
         self.note_memory()
-        end_processes({self.pid}, self._mark if detached else "", grace_s if self.process.poll() is None else 0.0)
+        grace_s = grace_s if self.process.poll() is None else 0.0
+        end_processes({self.pid}, self._mark if detached else "", grace_s, reap=self.process.poll)
         with contextlib.suppress(subprocess.TimeoutExpired):
             self.process.wait(KILL_S)
         self._guard.forget(self.pid)
@@ -101,14 +101,29 @@ class _Guard:
         self._token = os.urandom(8).hex()
         self._lock = threading.Lock()
         self._count = 0
+        self._starting = 0
         self._watched: dict[int, bytes] = {}
         self._process: subprocess.Popen[bytes] | None = None
         self._pipe = -1
 
-    def new_mark(self) -> str:
-        """What a new child carries in its environment, and its descendants with it. From now on the guard runs."""
+    @contextlib.contextmanager
+    def starting(self) -> Iterator[None]:
+        """A context to start a child in. If we end within, the guard waits for a process to show up with a mark."""
         with self._lock:
-            self._ensure()
+            if self._process is None or self._process.poll() is not None:
+                self._start()
+            self._starting += 1
+            self._tell(b">\n")
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._starting -= 1
+                self._tell(b"<\n")
+
+    def new_mark(self) -> str:
+        """What a new child carries in its environment, and its descendants with it."""
+        with self._lock:
             self._count += 1
             return f"{self._token}.{self._count}."
 
@@ -127,8 +142,6 @@ class _Guard:
     def close(self) -> None:
         """Let the guard end whatever is left, and wait for it."""
         if self._process is not None and self._pipe >= 0:
-            with contextlib.suppress(BrokenPipeError):
-                os.write(self._pipe, b".\n")
             self.leave()
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(_EXIT_S)
@@ -146,12 +159,10 @@ class _Guard:
             os.write(self._pipe, line)
         except BrokenPipeError:  # somebody has killed it
             self._process.wait()
-            self._ensure()
+            self._start()
 
-    def _ensure(self) -> None:
-        """Start the guard where none runs, and tell it of every child there is."""
-        if self._process is not None and self._process.poll() is None:
-            return
+    def _start(self) -> None:
+        """Start the guard, and tell it of every child there is."""
         self.leave()
         read, self._pipe = os.pipe()
         root = str(Path(__file__).resolve().parents[1])
@@ -161,7 +172,7 @@ class _Guard:
                 stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
         finally:
             os.close(read)
-        os.write(self._pipe, b"".join(self._watched.values()))
+        os.write(self._pipe, b">\n" * self._starting + b"".join(self._watched.values()))
 
 
 _guard = _Guard()

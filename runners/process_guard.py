@@ -2,9 +2,10 @@
 
 It learns of them on standard input, one line each, and knows by the end of its input that the other process is gone:
 
+    >          a child is about to be started
+    <          it has been, or could not be
     +PID 1     watch this session, and remove its shared memory when it ends (0: leave that alone)
     -PID       nothing of this session is left
-    .          the process that we guard is about to end in good order
 
 See `process_group` for what is reached. Imports the standard library only: it must start at once.
 """
@@ -26,8 +27,10 @@ __all__ = ["main"]
 
 _LEADERLESS_S: Final = GRACE_S + 1
 """Seconds that a session may outlive its leader; ending it in good order takes less, and must not be disturbed."""
-_STARTING_S: Final = 0.1
-"""Seconds after which we look again: a child that was being started may not have shown its mark yet."""
+_AGAIN_S: Final = 0.1
+"""Seconds between two looks: a process that is just executing another program shows no mark."""
+_STARTING_S: Final = 5.0
+"""Seconds within which a child shows its mark that was being started when our input ended."""
 
 
 def main() -> None:
@@ -38,26 +41,26 @@ def main() -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     mark, sessions = sys.argv[-1], _Sessions()
-    orderly = sessions.follow()
-    sessions.end_all(mark)
-    if not orderly:
-        time.sleep(_STARTING_S)
-        sessions.end_all(mark)
+    sessions.follow()
+    until = time.monotonic() + (_STARTING_S if sessions.starting else 0.0)
+    while sessions.end_all(mark) or time.monotonic() < until:
+        time.sleep(_AGAIN_S)
 
 
 class _Sessions:
-    """The sessions that we were told of."""
+    """The sessions that we were told of. starting: children that were about to be started when we last heard."""
 
     def __init__(self) -> None:
+        self.starting = 0
         self._owns_memory: dict[int, bool] = {}
         self._leaders: dict[int, int] = {}  # session by the descriptor that tells when its leader ends
         self._due: dict[int, float] = {}  # when to end a session whose leader has ended
         self._poll = select.poll()
         self._poll.register(0, select.POLLIN)
 
-    def follow(self) -> bool:
-        """Read until the input ends; whether it ended in good order."""
-        orderly, rest = False, b""
+    def follow(self) -> None:
+        """Read until the input ends."""
+        rest = b""
         while True:
             ready = {descriptor for descriptor, _ in self._poll.poll(self._wait_ms())}
             for descriptor in ready - {0}:
@@ -66,30 +69,31 @@ class _Sessions:
             if 0 in ready:
                 chunk = os.read(0, 1 << 16)
                 if not chunk:
-                    return orderly
+                    return
                 *lines, rest = (rest + chunk).split(b"\n")
                 for line in lines:
-                    if line == b".":
-                        orderly = True
-                    else:
-                        self._note(line)
+                    self._note(line)
             for session in [session for session, due in self._due.items() if due <= time.monotonic()]:
                 self._end([session], "", 0.0)
                 self._forget(session)
 
-    def end_all(self, mark: str) -> None:
-        """Return when no session and nothing that carries the mark runs any more."""
-        self._end(list(self._owns_memory), mark, GRACE_S)
+    def end_all(self, mark: str) -> bool:
+        """Whether there was something to end, in the sessions or with the mark, and nothing of it is left."""
+        return self._end(list(self._owns_memory), mark, GRACE_S)
 
-    def _end(self, sessions: Sequence[int], mark: str, grace_s: float) -> None:
+    def _end(self, sessions: Sequence[int], mark: str, grace_s: float) -> bool:
         memory = {path for session in sessions if self._owns_memory[session] for path in shared_memory(session)}
-        end_processes(sessions, mark, grace_s)
+        ended = end_processes(sessions, mark, grace_s)
         remove_files(memory)
+        return ended
 
     def _wait_ms(self) -> float | None:
         return max(0.0, min(self._due.values()) - time.monotonic()) * 1e3 if self._due else None
 
     def _note(self, line: bytes) -> None:
+        if line in {b">", b"<"}:
+            self.starting += 1 if line == b">" else -1
+            return
         number, _, owns_memory = line[1:].partition(b" ")
         session = int(number)
         if line.startswith(b"-"):

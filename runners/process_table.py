@@ -10,7 +10,7 @@ import contextlib
 import os
 import signal
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -72,18 +72,27 @@ def shared_memory(session: int) -> set[Path]:
     return found
 
 
-def end_processes(sessions: Collection[int], mark: str = "", grace_s: float = 0.0) -> None:
-    """Return when nothing that `find` finds runs any more, or when `KILL_S` seconds of SIGKILL have not helped.
+def end_processes(
+    sessions: Collection[int], mark: str = "", grace_s: float = 0.0, reap: Callable[[], object] = bool
+) -> bool:
+    """Whether something that `find` finds ran and nothing of it runs any more; False too where `KILL_S` seconds of
+    SIGKILL have not helped.
 
-    grace_s: seconds between SIGTERM and SIGKILL; 0 kills at once.
+    grace_s: seconds between SIGTERM and SIGKILL; 0 kills at once. reap: called again and again; it waits for children
+    of this process that have ended, which without /proc cannot be told from those that run.
     """
-    patience = time.monotonic() + grace_s
-    if grace_s:
-        _send(signal.SIGTERM, sessions, find(sessions, mark))
-    while (found := find(sessions, mark)) and time.monotonic() < patience + KILL_S:
+    patience, asked = time.monotonic() + grace_s, False
+    while found := find(sessions, mark):
+        if time.monotonic() >= patience + KILL_S:
+            return False
         if time.monotonic() >= patience:
             _send(signal.SIGKILL, sessions, found)
+        elif not asked:
+            _send(signal.SIGTERM, sessions, found)
+        asked = True
         time.sleep(_POLL_S)
+        reap()
+    return asked
 
 
 def remove_files(paths: Collection[Path]) -> None:
