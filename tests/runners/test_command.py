@@ -191,7 +191,8 @@ context = RunnerContext((Axis("batch", ()),), ("y",), Path("."))
 runner = CommandRunner(CommandRunner.Config(command=sys.argv[2:]), context)
 point = {"batch": float(sys.argv[1])}
 """
-SLEEPS = (*PYTHON, "import os, time; open('pid', 'w').write(str(os.getpid())); time.sleep({batch}); print('{{\"y\": 1}}')")
+SLEEPS = (*PYTHON, "import os, time; open('pid', 'w').write(str(os.getpid())); time.sleep({batch}); "
+                   "print('{{\"y\": 1}}')")
 
 
 def _start_host(

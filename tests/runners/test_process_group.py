@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -196,6 +197,7 @@ def test_daemons_of_earlier_children_end_when_we_do(how: str, time_s: str) -> No
 
 BUSY = """
 import os, sys, threading
+from runners import process_group
 from runners.process_group import ProcessGroup
 def work():
     while True:
@@ -208,21 +210,42 @@ def work():
         group.end()
 for _ in range(4):
     threading.Thread(target=work).start()
-print("ready", flush=True)
+while process_group._guard._process is None:
+    pass
+print(process_group._guard._process.pid, flush=True)
 """
 
 
 def test_killed_at_any_moment_of_many_starts(time_s: str) -> None:
     """Children that are forked, executed, told of, ended: wherever the kill falls, the guard finds them."""
-    for attempt in range(25):
+    for attempt in range(10):
         host = start_host(BUSY, time_s)
-        assert host.stdout is not None and host.stdout.readline()
+        assert host.stdout is not None
+        guard = int(host.stdout.readline())
         time.sleep(random.Random(attempt).uniform(0.0, 0.2))
         host.kill()
         host.communicate()
-        assert soon(lambda: not commands_with(time_s)), f"attempt {attempt}"
-        time.sleep(0.1)
+        assert soon(partial(_ended, guard)), "the guard ends when all is done"
         assert not commands_with(time_s), f"attempt {attempt}: it started after the guard had looked"
+
+
+@pytest.mark.parametrize(("told", "ends"), [(b">\n", True), (b">\n>\n<\n", True), (b">\n<\n", False)])
+def test_the_guard_waits_for_a_child_that_was_being_started(told: bytes, ends: bool, time_s: str) -> None:
+    """On a busy machine a child may take long from being forked to executing its command."""
+    mark = f"mark-{time_s}."
+    guard = subprocess.Popen([sys.executable, "-I", "-S", "-c", process_group._START, str(ROOT), mark],
+                             stdin=subprocess.PIPE)
+    assert guard.stdin is not None
+    guard.stdin.write(told)
+    guard.stdin.close()
+    time.sleep(0.5)
+    late = subprocess.Popen(["sleep", time_s], env={"ANY": mark}, start_new_session=True)
+    try:
+        assert guard.wait(20) == 0
+        assert (late.poll() == -signal.SIGTERM) == ends
+    finally:
+        late.kill()
+        late.wait()
 
 
 def test_many_at_once(time_s: str, groups: list[ProcessGroup]) -> None:
@@ -314,6 +337,10 @@ def _mark(pid: int) -> str:
     """The innermost mark of a process."""
     variables = dict(text.partition("=")[::2] for text in Path(f"/proc/{pid}/environ").read_text().split("\0"))
     return variables["SWEEPWISE_PROCESS_GROUP"].split(" ")[-1]
+
+
+def _ended(pid: int) -> bool:
+    return not _command(pid)
 
 
 def _command(pid: int) -> bytes:
