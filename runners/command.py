@@ -28,8 +28,11 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from planner.space.expressions import Expression, parse
 from planner.space.fingerprint_id import environment_id
+from planner.space.runner_hints import Columns
 from planner.space.types import (
+    Axis,
     Cost,
+    FloatArray,
     Measurement,
     Point,
     Proposal,
@@ -101,6 +104,7 @@ class CommandRunner:
         self._directory = context.directory / config.cwd
         if not self._directory.is_dir():
             raise StudyError(f"runner.cwd: there is no directory '{config.cwd}'; it is relative to the study file")
+        self._axes = context.axes
         axes = tuple(axis.name for axis in context.axes)
         self._command = [Template(part, axes, "runner.command") for part in config.command]
         self._env = {name: Template(text, axes, f"runner.env.{name}") for name, text in config.env.items()}
@@ -111,7 +115,7 @@ class CommandRunner:
             parse(config.accelerators, axes, "runner.accelerators")
             if isinstance(config.accelerators, str) else config.accelerators)
         if all(axis.values for axis in context.axes):  # whether it gives a number at all, not yet which
-            self._devices({axis.name: axis.values[-1] for axis in context.axes})
+            self._devices(_column({axis.name: axis.values[-1] for axis in context.axes}))
         self._group: ProcessGroup | None = None
 
     @property
@@ -121,21 +125,35 @@ class CommandRunner:
 
     def accelerators(self, point: Point) -> float:
         """Devices that a run at `point` occupies. Raises StudyError where the expression gives none."""
-        devices = self._devices(point)
-        if not 0 < devices < float("inf"):
-            raise StudyError(f"runner.accelerators: '{self._settings.accelerators}' gives {devices:g} at "
-                             f"{dict(point)}; mend it to be above 0 at every point")
+        return float(self.accelerators_at(_column(point))[0])
+
+    def accelerators_at(self, columns: Columns) -> FloatArray:
+        """Devices that a run at each point occupies, (N,). Raises StudyError that names the first point where the
+        expression gives none."""
+        devices = self._devices(columns)
+        wrong = np.flatnonzero(~((devices > 0) & (devices < np.inf)))
+        if wrong.size:
+            point = {axis.name: _as_written(columns[axis.name][wrong[0]], axis) for axis in self._axes}
+            raise StudyError(f"runner.accelerators: '{self._settings.accelerators}' gives {devices[wrong[0]]:g} at "
+                             f"{point}; mend it to be above 0 at every point")
         return devices
 
-    def _devices(self, point: Point) -> float:
+    def metrics(self) -> None:
+        """None: what a command prints is known once one has run."""
+        return
+
+    def _devices(self, columns: Columns) -> FloatArray:
+        points = len(next(iter(columns.values())))
         if isinstance(self._accelerators, float):
-            return self._accelerators
-        value = self._accelerators({name: np.array([point[name]]) for name in self._accelerators.names})
+            return np.full(points, self._accelerators)
         try:
-            return float(np.asarray(value, dtype=float).ravel()[0])
+            value = np.asarray(self._accelerators(columns), dtype=np.float64)
         except ValueError as error:
+            if isinstance(error, StudyError):
+                raise
             raise StudyError(f"runner.accelerators: '{self._settings.accelerators}' gives no number; write it like "
                              "'2 * tensor_parallel_size'") from error
+        return np.broadcast_to(value, points).copy()
 
     def fingerprint(self) -> Mapping[str, str]:
         """The command, the files it names, Python, platform and processor."""
@@ -230,6 +248,17 @@ class CommandRunner:
             group.end(GRACE_S, detached=code != 0)
             self._group = None
         return code
+
+
+def _column(point: Point) -> Columns:
+    """One point as columns, of the kinds that a grid's have."""
+    return {name: np.array([value], dtype=object if isinstance(value, str) else np.float64)
+            for name, value in point.items()}
+
+
+def _as_written(value: Any, axis: Axis) -> Value:
+    """The axis's own value; a column holds numbers as floats."""
+    return next((own for own in axis.values if own == value), value)
 
 
 def _signal_name(number: int) -> str:

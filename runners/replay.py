@@ -90,6 +90,10 @@ class ReplayRunner:
         """Devices that a run at `point` occupied. Raises KeyError."""
         return float(self._table.accelerators[self._table.find(point)])
 
+    def metrics(self) -> frozenset[str]:
+        """The table's columns that hold metrics."""
+        return frozenset(self._names)
+
     def fingerprint(self) -> Mapping[str, str]:
         """The table's contents and the settings that alter what is read from it."""
         return dict(self._fingerprint)

@@ -17,12 +17,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Final
 
 import numpy as np
 
 from planner.space.types import FloatArray
 
-__all__ = ["batch_times", "is_exact", "median_half_width", "point_metrics", "steady", "token_times"]
+__all__ = ["PREEMPTIONS", "batch_times", "is_exact", "median_half_width", "metric_names", "point_metrics", "steady",
+           "token_times"]
+
+PREEMPTIONS: Final = "num_preemptions"
+"""Counted by the worker, for the whole run only."""
 
 _PERCENTILES = (50, 90, 95, 99)
 _MEDIAN_EFFICIENCY = math.sqrt(math.pi / 2)  # standard error of a median over that of a mean, normal data
@@ -64,8 +69,8 @@ def point_metrics(times: FloatArray, input_len: int, output_len: int) -> dict[st
     """The metrics of one repeat, cut off after `output_len` tokens; `times` is (b, o ≥ output_len).
 
     Milliseconds, requests and tokens per second. `e2el_ms` and `batch_ttft_ms` belong to the batch (its last
-    request), the statistics of e2el and ttft to the requests. tpot and itl need two tokens and are absent
-    at output_len 1.
+    request), the statistics of e2el and ttft to the requests. What is undefined is absent: tpot and itl with one
+    token, throughput where the clock did not advance.
     """
     batch, k = len(times), output_len
     e2el = times[:, k - 1]
@@ -76,10 +81,13 @@ def point_metrics(times: FloatArray, input_len: int, output_len: int) -> dict[st
         "ttft_ms": float(np.median(times[:, 0])) * 1e3,
         "batch_ttft_ms": float(times[:, 0].max()) * 1e3,
         "e2el_ms": e2el_s * 1e3,
-        "request_throughput": batch / e2el_s,
-        "output_throughput": batch * k / e2el_s,
-        "total_token_throughput": batch * (input_len + k) / e2el_s,
     }
+    if e2el_s > 0:
+        metrics |= {
+            "request_throughput": batch / e2el_s,
+            "output_throughput": batch * k / e2el_s,
+            "total_token_throughput": batch * (input_len + k) / e2el_s,
+        }
     if k > 1:
         tpot = (e2el - times[:, 0]) / (k - 1)
         gaps = np.diff(times[:, :k], axis=1).ravel()
@@ -87,6 +95,11 @@ def point_metrics(times: FloatArray, input_len: int, output_len: int) -> dict[st
         metrics["tpot_ms"] = float(np.median(tpot)) * 1e3
         metrics["itl_ms"] = float(np.median(gaps)) * 1e3
     return metrics
+
+
+def metric_names() -> frozenset[str]:
+    """The name of every metric that a run may give."""
+    return frozenset(point_metrics(np.ones((1, 2)), input_len=1, output_len=2)) | {PREEMPTIONS}
 
 
 def _statistics(name: str, seconds: FloatArray) -> dict[str, float]:
@@ -113,16 +126,19 @@ def steady(values: Sequence[float], repeats: int, max_repeats: int, tolerance: f
 
 
 def median_half_width(values: Sequence[float]) -> float:
-    """Half-width of the 90 % interval of the median of n repeats, relative to it; infinite for n = 1.
+    """Half-width of the 90 % interval of the median of n repeats, relative to it; infinite for n = 1 and for repeats
+    that differ around a median of 0.
 
     √(π/2) · t₀.₉₅,ₙ₋₁ · s / (√n · median): the asymptotic error of a median of normal data, with Student's t
-    because s is estimated from the same few repeats. Few repeats make it wider than need be (n = 7: 93 %).
+    because s is estimated from the same few repeats. With few repeats it is wider than necessary (n = 7: 93 %).
     """
     n = len(values)
     if n < 2:
         return math.inf
-    spread = float(np.std(values, ddof=1))
-    return _MEDIAN_EFFICIENCY * _t95(n - 1) * spread / (math.sqrt(n) * float(np.median(values)))
+    spread, median = float(np.std(values, ddof=1)), float(np.median(values))
+    if spread == 0.0 or median == 0.0:
+        return 0.0 if spread == 0.0 else math.inf
+    return _MEDIAN_EFFICIENCY * _t95(n - 1) * spread / (math.sqrt(n) * median)
 
 
 def _t95(freedom: int) -> float:

@@ -14,8 +14,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
+
+from planner.space.runner_hints import Columns
 from planner.space.types import (
     Cost,
+    FloatArray,
     Measurement,
     Point,
     Proposal,
@@ -27,6 +31,7 @@ from planner.space.types import (
     Value,
 )
 from runners import environment
+from runners.vllm_metrics import metric_names
 from runners.vllm_process import EngineError, EngineProcess
 from runners.vllm_settings import VllmSettings, VllmStudy
 
@@ -59,7 +64,20 @@ class VllmRunner:
 
     def accelerators(self, point: Point) -> float:
         """Tensor × pipeline × data parallel size at the point."""
-        return self._study.accelerators(point)
+        return float(self.accelerators_at({name: np.array([value]) for name, value in point.items()})[0])
+
+    def accelerators_at(self, columns: Columns) -> FloatArray:
+        """Tensor × pipeline × data parallel size at each point, (N,)."""
+        return self._study.accelerators(columns)
+
+    def metrics(self) -> frozenset[str]:
+        """Every metric that a static batch gives; a run of one token has no tpot and itl."""
+        return metric_names()
+
+    def estimate_cost(self, columns: Columns) -> FloatArray:
+        """Seconds of a run at each point, (N,), as far as the sizes tell; see vllm_estimate. Repeats that only
+        `tolerance` asks for are not counted."""
+        return self._study.seconds(columns)
 
     def fingerprint(self) -> Mapping[str, str]:
         """Engine, device, machine, settings, models. Raises RunnerError where no vLLM is installed."""

@@ -13,10 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
-from planner.space.types import Axis, Point, Role, RunnerContext, Scope, StudyError, Value
+from planner.space.runner_hints import Columns
+from planner.space.types import Axis, FloatArray, Point, Role, RunnerContext, Scope, StudyError, Value
 from runners import environment
+from runners.vllm_estimate import batch_seconds
 
 __all__ = ["VllmSettings", "VllmStudy", "Workload", "engine_argument_names"]
 
@@ -126,13 +129,33 @@ class VllmStudy:
             sizes[_SIZES[role]] = int(point[axis.name])
         return Workload(**sizes)
 
-    def accelerators(self, point: Point) -> float:
-        """Devices at the point: the product of the parallel sizes."""
-        values = self.engine_values(point)
-        product = 1
-        for name in PARALLEL_SIZES:
-            product *= int(values.get(name, getattr(self.settings, name) or 1))
-        return float(product)
+    def accelerators(self, columns: Columns) -> FloatArray:
+        """Devices at each point, (N,): the product of the parallel sizes."""
+        sizes = [self._argument_at(columns, name, 1.0) for name in PARALLEL_SIZES]
+        product: FloatArray = np.prod(sizes, axis=0)
+        return product
+
+    def seconds(self, columns: Columns) -> FloatArray:
+        """Seconds of a run at each point, warm-ups and repeats, as far as the sizes tell, (N,)."""
+        input_len, output_len, batch_size = (
+            np.asarray(columns[self.size_axes[role].name], dtype=np.float64) if role in self.size_axes
+            else np.full(_points(columns), float(getattr(self.settings, name))) for role, name in _SIZES.items())
+        parameters = np.ones(_points(columns))
+        for axis in self.engine_axes:
+            if Role.MODEL in axis.roles and "params_b" in axis.descriptors:
+                known = dict(zip(axis.values, axis.descriptors["params_b"], strict=True))
+                parameters = np.array([known[value] for value in columns[axis.name]])
+        batches = self.settings.warmup + self.settings.repeats
+        limit = self._argument_at(columns, "max_num_seqs", np.inf)
+        return batches * batch_seconds(
+            input_len, output_len, batch_size, limit, parameters, self.accelerators(columns))
+
+    def _argument_at(self, columns: Columns, name: str, default: float) -> FloatArray:
+        """A numeric engine argument at each point, (N,): swept, set for the study, or the default."""
+        for axis in self.engine_axes:
+            if _argument(axis) == name:
+                return np.asarray(columns[axis.name], dtype=np.float64)
+        return np.full(_points(columns), float(getattr(self.settings, name) or default))
 
     def longest_request(self) -> int:
         """Tokens, in and out, of the longest request that the axes allow."""
@@ -216,6 +239,10 @@ class VllmStudy:
                 _check_argument(f"space.axes.{axis.name}", _argument(axis))
                 if _argument(axis) in PARALLEL_SIZES:
                     _check_counts(axis)
+
+
+def _points(columns: Columns) -> int:
+    return len(next(iter(columns.values())))
 
 
 def _argument(axis: Axis) -> str:

@@ -23,7 +23,7 @@ from typing import Any, TextIO
 import numpy as np
 
 from planner.space.types import FloatArray
-from runners.vllm_metrics import batch_times, is_exact, point_metrics, steady, token_times
+from runners.vllm_metrics import PREEMPTIONS, batch_times, is_exact, point_metrics, steady, token_times
 
 __all__ = ["main"]
 
@@ -122,7 +122,7 @@ class StaticBatch:
             batches.append(batch_times(times))
             metrics.append({k: point_metrics(times, input_len, k) for k in lengths if is_exact(times, k)})
             if before is not None and self._preemptions.value is not None:
-                metrics[-1][output_len]["num_preemptions"] = float(self._preemptions.value - before)
+                metrics[-1][output_len][PREEMPTIONS] = float(self._preemptions.value - before)
         return {
             "warmup_s": warm - began, "measure_s": time.perf_counter() - warm,
             "warmups": [_microseconds(times) for times in warmups],

@@ -6,6 +6,7 @@ import importlib.util
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from pydantic import ValidationError
 
@@ -87,7 +88,7 @@ def test_points_become_workloads_and_engines(tmp_path: Path) -> None:
     point = {"model": "m", "tensor_parallel_size": 2, "output_len": 16, "batch_size": 300}
     assert asked.engine_values(point) == {"model": "m", "tensor_parallel_size": 2}
     assert (asked.workload(point).input_len, asked.workload(point).batch_size) == (77, 300)
-    assert asked.accelerators(point) == 6.0
+    assert asked.accelerators({name: np.array([value]) for name, value in point.items()}).tolist() == [6.0]
     assert asked.longest_request() == 77 + 256
 
 
