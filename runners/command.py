@@ -90,10 +90,10 @@ class _Outcome:
 
 
 class CommandRunner:
-    """A Runner that executes a command for each measurement. Nothing lives on between two runs.
+    """A Runner that executes a command for each measurement.
 
-    `measure` raises RunnerError where the program itself cannot be started. The child has a session of its own:
-    Ctrl-C does not reach it, so the run in hand can finish; it ends when we do (Linux).
+    `measure` raises RunnerError if the program itself cannot be started. The command and all it starts are a
+    `ProcessGroup`: Ctrl-C does not reach it, so that the current run can finish, and it ends when we do.
     """
 
     Config: ClassVar[type[CommandSettings]] = CommandSettings
@@ -114,32 +114,32 @@ class CommandRunner:
         self._accelerators: Expression | float = (
             parse(config.accelerators, axes, "runner.accelerators")
             if isinstance(config.accelerators, str) else config.accelerators)
-        if all(axis.values for axis in context.axes):  # whether it gives a number at all, not yet which
+        if all(axis.values for axis in context.axes):  # does it give a number at all?
             self._devices(_column({axis.name: axis.values[-1] for axis in context.axes}))
         self._group: ProcessGroup | None = None
 
     @property
     def trajectory_axis(self) -> str | None:
-        """None: what a command did on the way is not known."""
+        """None: nothing is known of what a command does before it ends."""
         return None
 
     def accelerators(self, point: Point) -> float:
-        """Devices that a run at `point` occupies. Raises StudyError where the expression gives none."""
+        """Devices that a run at `point` occupies. Raises StudyError if the expression is not above 0 there."""
         return float(self.accelerators_at(_column(point))[0])
 
     def accelerators_at(self, columns: Columns) -> FloatArray:
         """Devices that a run at each point occupies, (N,). Raises StudyError that names the first point where the
-        expression gives none."""
+        expression is not above 0."""
         devices = self._devices(columns)
         wrong = np.flatnonzero(~((devices > 0) & (devices < np.inf)))
         if wrong.size:
             point = {axis.name: _as_written(columns[axis.name][wrong[0]], axis) for axis in self._axes}
             raise StudyError(f"runner.accelerators: '{self._settings.accelerators}' gives {devices[wrong[0]]:g} at "
-                             f"{point}; mend it to be above 0 at every point")
+                             f"{point}; change it to be above 0 at every point")
         return devices
 
     def metrics(self) -> None:
-        """None: what a command prints is known once one has run."""
+        """None: which metrics a command prints is not known before it has run."""
         return
 
     def _devices(self, columns: Columns) -> FloatArray:
@@ -169,7 +169,7 @@ class CommandRunner:
         return environment_id(self._fingerprint)
 
     def measure(self, proposal: Proposal) -> Measurement:
-        """Execute the command: warm-ups first, then each repeat."""
+        """The metrics of one run: the command is executed for each warm-up, then for each repeat."""
         begin = time.monotonic()
         metrics: dict[str, list[float]] = {}
         reason = self._warm_up(proposal)
@@ -189,13 +189,13 @@ class CommandRunner:
         return Measurement(Status.OK, cost, (reading,), environment=self._environment)
 
     def close(self) -> None:
-        """Stop the execution in hand, if any."""
+        """End the current execution, if there is one."""
         if self._group is not None:
             self._group.end(GRACE_S)
             self._group = None
 
     def _warm_up(self, proposal: Proposal) -> str:
-        """Why it failed, or nothing."""
+        """The reason of the first warm-up that failed, '' if none did."""
         for _ in range(self._settings.warmup):
             outcome = self._execute(proposal)
             if outcome.reason:
@@ -229,16 +229,16 @@ class CommandRunner:
         env = {**os.environ, **{name: text.fill(fill) for name, text in self._env.items()}}
         command = [part.fill(fill) for part in self._command]
         if command[0] in {"python", "python3"} and shutil.which(command[0], path=env.get("PATH")) is None:
-            command[0] = sys.executable  # an environment that is used without being activated
+            command[0] = sys.executable  # a virtual environment that is used without being activated
         try:
-            # Files, not pipes: a grandchild that keeps a pipe open would hold us up after the command's end.
+            # Files, not pipes: a grandchild that keeps a pipe open would make us wait after the command has ended.
             group = self._group = ProcessGroup(command, env, cwd=self._directory, stdout=out, stderr=err)
         except (OSError, ValueError) as error:
             why = getattr(error, "strerror", None) or str(error)
-            if self._command[0].varies:  # another point's program may well be there
+            if self._command[0].varies:  # the program of another point may exist
                 raise OutputError(f"cannot start '{command[0]}' ({why})") from error
-            raise RunnerError(f"runner.command: cannot start '{command[0]}' ({why}); install it or mend the command "
-                              "(it runs without a shell)") from error
+            raise RunnerError(f"runner.command: cannot start '{command[0]}' ({why}); install it or correct the "
+                              "command (it runs without a shell)") from error
         code: int | None = None
         try:
             code = group.process.wait(self._settings.timeout_s)
@@ -251,13 +251,13 @@ class CommandRunner:
 
 
 def _column(point: Point) -> Columns:
-    """One point as columns, of the kinds that a grid's have."""
+    """One point as columns of length 1, of the types that a grid's columns have."""
     return {name: np.array([value], dtype=object if isinstance(value, str) else np.float64)
             for name, value in point.items()}
 
 
 def _as_written(value: Any, axis: Axis) -> Value:
-    """The axis's own value; a column holds numbers as floats."""
+    """The axis value that equals `value`; columns hold all numbers as floats."""
     return next((own for own in axis.values if own == value), value)
 
 
@@ -269,7 +269,7 @@ def _signal_name(number: int) -> str:
 
 
 def _age(path: Path) -> None:
-    """Make a metrics file of an earlier run look old, so that it cannot pass for this run's."""
+    """Make a metrics file of an earlier run look old, so that it is not taken for this run's."""
     with contextlib.suppress(OSError):
         os.utime(path, (1, 1))
 

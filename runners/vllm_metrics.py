@@ -1,4 +1,4 @@
-"""Token times of a static batch → metrics in vLLM's names. Pure functions, numpy only.
+"""Metrics under vLLM's names from the token times of a static batch. Pure functions, numpy only.
 
 ========  ==================================================  =======
 symbol    meaning                                             unit
@@ -9,8 +9,8 @@ k         an output length ≤ o that the run also measures     1
 n         input length of every request                       tokens
 ========  ==================================================  =======
 
-Times count from the moment before the first request was handed to the engine, which is where
-`vllm bench latency` starts its clock too: with a static batch, everyone arrives at 0.
+Times count from just before the first request is given to the engine, as in `vllm bench latency`: all requests of a
+static batch arrive at 0.
 """
 
 from __future__ import annotations
@@ -37,19 +37,19 @@ _SMALL_T_95 = (6.3137515, 2.9199856, 2.3533634, 2.1318468)
 
 
 def token_times(rows: Mapping[str, Sequence[float]], output_len: int) -> FloatArray:
-    """The array (b, output_len) of token times in seconds, from one list a request.
+    """Token times in seconds, (b, output_len), from one list for each request.
 
-    Raises ValueError where a request gave another number of tokens: an engine that stops early (context
-    full, request aborted) would otherwise be timed on less work than asked for.
+    Raises ValueError if a request has another number of tokens: an engine that stops early (context full, request
+    aborted) would otherwise be timed on less work than was asked of it.
     """
     for name, row in rows.items():
         if len(row) != output_len:
-            raise ValueError(f"request {name} gave {len(row)} output tokens in place of {output_len}")
+            raise ValueError(f"request {name} gave {len(row)} output tokens instead of {output_len}")
     return np.asarray(list(rows.values()), dtype=np.float64).reshape(len(rows), output_len)
 
 
 def batch_times(times: FloatArray) -> FloatArray:
-    """(o,) seconds at which every request of the batch had its k-th token; `times` is (b, o)."""
+    """Seconds until every request of the batch has its k-th token, (o,); `times` is (b, o)."""
     slowest: FloatArray = times.max(axis=0)
     return slowest
 
@@ -57,9 +57,9 @@ def batch_times(times: FloatArray) -> FloatArray:
 def is_exact(times: FloatArray, output_len: int) -> bool:
     """Whether the batch, cut off after `output_len` tokens, took as long as a run of that length; `times` is (b, o).
 
-    Where prefill takes several steps, early requests decode while others wait for their first token. A run of fewer
-    tokens would let them leave sooner and make room, so that the time read off is too long (by up to 14 % here).
-    It is taken for exact while that head start is at most a twentieth of the tokens.
+    If prefill takes several steps, early requests decode while others wait for their first token. In a run of fewer
+    tokens they would leave sooner and make room, so the time that is read off is too long (by up to 14 % in our tests).
+    It counts as exact while that head start is at most a twentieth of the tokens.
     """
     ahead = int((times <= times[:, 0].max()).sum(axis=1).max()) - 1
     return output_len == times.shape[1] or ahead <= _HEAD_START * output_len
@@ -103,7 +103,7 @@ def metric_names() -> frozenset[str]:
 
 
 def _statistics(name: str, seconds: FloatArray) -> dict[str, float]:
-    """vLLM's eight numbers of a distribution, in ms (std with denominator n, linear percentiles)."""
+    """vLLM's seven numbers of a distribution, in ms (std with denominator n, linear percentiles)."""
     ms = seconds * 1e3
     percentiles = np.percentile(ms, _PERCENTILES)
     return {
@@ -114,9 +114,9 @@ def _statistics(name: str, seconds: FloatArray) -> dict[str, float]:
 
 
 def steady(values: Sequence[float], repeats: int, max_repeats: int, tolerance: float | None) -> bool:
-    """True once the repeats suffice: `repeats` of them, or as many more as `tolerance` needs.
+    """Whether there are enough repeats: at least `repeats`, and as many more as `tolerance` needs.
 
-    tolerance: largest relative half-width of the interval of the median, None for no such wish.
+    tolerance: largest allowed half-width of the interval of the median, relative to it; None for any.
     """
     if len(values) < repeats:
         return False

@@ -1,4 +1,4 @@
-"""The engine's process as its parent sees it: started, asked, watched, and ended without a trace.
+"""The engine's process, as its parent uses it: start, ask, watch, end.
 
 The child and all it starts are a `ProcessGroup`, which ends with us. Requests go to its standard input, replies come
 through a pipe that nobody prints to, and what vLLM prints goes to a temporary file whose last lines explain a failure.
@@ -36,16 +36,16 @@ _POINTS_ELSEWHERE = re.compile(r"root cause|stack trace|initialization failed", 
 
 
 class EngineError(Exception):
-    """The engine did not start, died or did not answer; it is gone now. The text is the reason."""
+    """The engine did not start, died or did not answer, and has been ended. The text is the reason."""
 
 
 def worker_command() -> list[str]:
-    """Starts vllm_worker.main from any directory, without letting that directory shadow a module (-P)."""
+    """The command that runs vllm_worker.main; -P keeps the current directory from hiding a module."""
     return [sys.executable, "-P", "-c", _START, str(Path(__file__).resolve().parents[1])]
 
 
 class EngineProcess:
-    """One child process. `ask` talks to it; after EngineError, or any interruption, it is dead.
+    """One engine in a child process. After an EngineError or any interruption of `ask` it has been ended.
 
     command: what to execute; the descriptor for replies is appended. environment: all of the child's variables.
     """
@@ -77,7 +77,7 @@ class EngineProcess:
         return self._group.pid
 
     def ask(self, message: Mapping[str, Any], timeout_s: float) -> dict[str, Any]:
-        """Send one request and wait for its reply. Raises EngineError."""
+        """The reply to one request. Raises EngineError."""
         try:
             reply = self._exchange(message, timeout_s)
             if not self._answered:
@@ -85,13 +85,13 @@ class EngineProcess:
             self._answered = True
             return reply
         except BaseException:
-            self.kill()  # a reply that nobody waits for would be taken for that of the next request
+            self.kill()  # a late reply would be taken for that of the next request
             raise
 
     def _exchange(self, message: Mapping[str, Any], timeout_s: float) -> dict[str, Any]:
         deadline = time.monotonic() + timeout_s
         assert self._process.stdin is not None
-        # A child that has died shows when its reply is read.
+        # If the child has died, reading its reply will show it.
         with contextlib.suppress(OSError):
             self._process.stdin.write(json.dumps(message).encode() + b"\n")
             self._process.stdin.flush()
@@ -111,13 +111,13 @@ class EngineProcess:
         try:
             reply: dict[str, Any] = json.loads(line)
         except ValueError:
-            raise EngineError(f"the engine's process answered {line[:80]!r}, which is no JSON") from None
+            raise EngineError(f"the engine's process answered {line[:80]!r}, which is not JSON") from None
         if "error" in reply:
             raise EngineError(self._reason(str(reply["error"])))
         return reply
 
     def _reason(self, error: str | None) -> str:
-        """Why it died. Waits for its end first: the log is complete only then."""
+        """Why the process died. Waits for its end first: only then is the log complete."""
         try:
             status: int | None = self._process.wait(_CLOSE_S / 4)
         except subprocess.TimeoutExpired:
@@ -127,7 +127,7 @@ class EngineProcess:
         return explain(error, status, self._log.read().decode(errors="replace"))
 
     def close(self) -> None:
-        """Let it end by itself, then make sure that nothing of it is left. May be called twice."""
+        """Let the process end by itself, then end whatever is left of it. May be called twice."""
         if self._replies < 0:
             return
         self._group.note_memory()
@@ -139,7 +139,7 @@ class EngineProcess:
         self.kill()
 
     def kill(self) -> None:
-        """Kill the process group and return once nothing of it runs. May be called twice."""
+        """Return when the process and everything it started have been killed. May be called twice."""
         if self._replies < 0:
             return
         self._group.end()
@@ -155,10 +155,10 @@ class EngineProcess:
 
 
 def explain(error: str | None, status: int | None, log: str) -> str:
-    """One line that says why the process died: from its last words, its log and its exit status.
+    """Why the process died, in one line: from its last reply, its log and its exit status.
 
-    error: what it could still say of itself. An exception that only points to another one gives way to the
-    last proper exception in the log; warnings with exceptions in them are no reason.
+    error: the last reply, if there was one. If it only points to another exception, the last real exception in the log
+    is the reason. Exceptions within warnings do not count.
     """
     lines = [line.strip() for line in log.splitlines() if " WARNING " not in line and " INFO " not in line]
     lines = [_PREFIX.sub("", line).strip() for line in lines]
@@ -169,8 +169,8 @@ def explain(error: str | None, status: int | None, log: str) -> str:
     elif error is not None and not _POINTS_ELSEWHERE.search(error):
         reason = error
     elif status is not None and status < 0 and error is None:
-        # Nobody who is killed has time for a last word: what is in the log is of another matter.
-        hint = ", often for want of memory" if status == -signal.SIGKILL else ""
+        # A process that is killed writes nothing more: what the log holds has another cause.
+        hint = ", often because memory ran out" if status == -signal.SIGKILL else ""
         reason = f"engine process was ended by signal {-status} ({signal.strsignal(-status)}{hint})"
     elif raised:
         reason = raised[-1]

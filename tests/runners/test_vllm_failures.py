@@ -235,7 +235,7 @@ def test_the_real_child_starts_from_any_directory(tmp_path: Path, monkeypatch: p
 
 @pytest.mark.parametrize(("error", "status", "log", "reason"), [
     ("ValueError: too small", 1, "anything", "ValueError: too small"),
-    (None, -9, "ValueError: old", "engine process was ended by signal 9 (Killed, often for want of memory)"),
+    (None, -9, "ValueError: old", "engine process was ended by signal 9 (Killed, often because memory ran out)"),
     (None, 1, "one\ntwo\n\nthree\nfour\n", "engine process ended with status 1: two | three | four"),
     (None, 1, "a\n(EngineCore pid=7) ERROR 11-22 01:03:44 [core.py:9] OSError: bad\ntail", "OSError: bad"),
     ("RuntimeError: initialization failed, see root cause above", 1, "ImportError: x\nRuntimeError: see stack trace",

@@ -79,7 +79,7 @@ def test_batch_times_are_those_of_the_slowest_and_rise() -> None:
 
 def test_token_times_refuses_a_request_that_stopped_early() -> None:
     assert token_times({"a": [1.0, 2.0], "b": [1.0, 3.0]}, 2).tolist() == [[1.0, 2.0], [1.0, 3.0]]
-    with pytest.raises(ValueError, match="request b gave 1 output tokens in place of 2"):
+    with pytest.raises(ValueError, match="request b gave 1 output tokens instead of 2"):
         token_times({"a": [1.0, 2.0], "b": [1.0]}, 2)
 
 

@@ -43,7 +43,7 @@ def study(directory: Path, *axes: Axis, **settings: Any) -> VllmStudy:
     ((BATCH,), {"model": "m", "batch_size": 2}, "runner.batch_size: is swept by space.axes.batch_size"),
     ((Axis("request_rate", (1, 2), roles=(Role.RATE,)),), {"model": "m"}, "space.axes.request_rate: .*scope: engine"),
     ((Axis("model", ("m",)),), {}, "space.axes.model: .*scope: engine"),
-    ((BATCH, Axis("bb", (1, 2), roles=(Role.BATCH,))), {"model": "m"}, "space.axes.bb: has the role batch of"),
+    ((BATCH, Axis("bb", (1, 2), roles=(Role.BATCH,))), {"model": "m"}, "space.axes.bb: has the same role batch as"),
     ((Axis("output_len", (0, 2), roles=(Role.OUTPUT_TOKENS,)),), {"model": "m"}, "space.axes.output_len: 0 is not"),
     ((Axis("tensor_parallel_size", (1, 1.5), Scope.ENGINE),), {"model": "m"}, "1.5 is not a whole number"),
     ((), {"model": "m", "enable_prefix_caching": True}, "runner.enable_prefix_caching: is always false"),
