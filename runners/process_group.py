@@ -30,7 +30,7 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Final, TypeAlias
 
@@ -75,9 +75,11 @@ class ProcessGroup:
         return self.process.pid
 
     def note_memory(self) -> None:
-        """Remember the shared memory that is held now: of a child that others have killed, nobody can tell it."""
+        """Remember the shared memory that is held now: once a child has ended, it can no longer be found."""
         if self._owns_memory:
-            self._memory |= shared_memory(self.pid)
+            found = shared_memory(self.pid) - self._memory
+            self._memory |= found
+            self._guard.note(self.pid, found)
 
     def end(self, grace_s: float = 0.0, detached: bool = True) -> None:
         """Return when nothing of the child runs any more.
@@ -132,6 +134,14 @@ class _Guard:
         with self._lock:
             self._watched[pid] = b"+%d %d\n" % (pid, owns_memory)
             self._tell(self._watched[pid])
+
+    def note(self, pid: int, memory: Collection[Path]) -> None:
+        """Tell the guard of a child's shared memory."""
+        with self._lock:
+            lines = b"".join(b"=%d %s\n" % (pid, os.fsencode(path)) for path in memory)
+            if lines and pid in self._watched:
+                self._watched[pid] += lines
+                self._tell(lines)
 
     def forget(self, pid: int) -> None:
         """Tell the guard that nothing of a child is left."""

@@ -5,6 +5,7 @@ It learns of them on standard input, one line each, and knows by the end of its 
     >          a child is about to be started
     <          it has been, or could not be
     +PID 1     watch this session, and remove its shared memory when it ends (0: leave that alone)
+    =PID PATH  a file of its shared memory; more may be found when it ends
     -PID       nothing of this session is left
 
 See `process_group` for what is reached. Imports the standard library only: it must start at once.
@@ -19,6 +20,7 @@ import signal
 import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Final
 
 from runners.process_table import GRACE_S, end_processes, remove_files, shared_memory
@@ -52,7 +54,7 @@ class _Sessions:
 
     def __init__(self) -> None:
         self.starting = 0
-        self._owns_memory: dict[int, bool] = {}
+        self._memory: dict[int, set[Path] | None] = {}  # shared memory to remove; None: not this session's
         self._leaders: dict[int, int] = {}  # session by the descriptor that tells when its leader ends
         self._due: dict[int, float] = {}  # when to end a session whose leader has ended
         self._poll = select.poll()
@@ -79,13 +81,14 @@ class _Sessions:
 
     def end_all(self, mark: str) -> bool:
         """Whether there was something to end, in the sessions or with the mark, and nothing of it is left."""
-        return self._end(list(self._owns_memory), mark, GRACE_S)
+        return self._end(list(self._memory), mark, GRACE_S)
 
     def _end(self, sessions: Sequence[int], mark: str, grace_s: float) -> bool:
-        memory = {path for session in sessions if self._owns_memory[session] for path in shared_memory(session)}
-        ended = end_processes(sessions, mark, grace_s)
-        remove_files(memory)
-        return ended
+        for session in sessions:
+            memory = self._memory[session]
+            if memory is not None:  # first, while it can be found, and so that nothing is left when the processes end
+                remove_files(memory | shared_memory(session))
+        return end_processes(sessions, mark, grace_s)
 
     def _wait_ms(self) -> float | None:
         return max(0.0, min(self._due.values()) - time.monotonic()) * 1e3 if self._due else None
@@ -94,19 +97,27 @@ class _Sessions:
         if line in {b">", b"<"}:
             self.starting += 1 if line == b">" else -1
             return
-        number, _, owns_memory = line[1:].partition(b" ")
+        number, _, rest = line[1:].partition(b" ")
         session = int(number)
-        if line.startswith(b"-"):
-            self._forget(session)
-            return
-        self._owns_memory[session] = owns_memory == b"1"
+        match line[:1]:
+            case b"+":
+                self._watch(session, owns_memory=rest == b"1")
+            case b"=":
+                memory = self._memory.get(session)
+                if memory is not None:
+                    memory.add(Path(os.fsdecode(rest)))
+            case b"-":
+                self._forget(session)
+
+    def _watch(self, session: int, owns_memory: bool) -> None:
+        self._memory[session] = set() if owns_memory else None
         with contextlib.suppress(OSError, AttributeError):  # its leader has ended since; no Linux
             descriptor = os.pidfd_open(session)
             self._leaders[descriptor] = session
             self._poll.register(descriptor, select.POLLIN)
 
     def _forget(self, session: int) -> None:
-        self._owns_memory.pop(session, None)
+        self._memory.pop(session, None)
         self._due.pop(session, None)
         for descriptor in [descriptor for descriptor, leader in self._leaders.items() if leader == session]:
             self._unwatch(descriptor)

@@ -356,21 +356,27 @@ OWNER = """
 import os, sys, time
 from runners.process_group import ProcessGroup
 group = ProcessGroup([sys.executable, "-S", "-c", *sys.argv[2:]], os.environ, stdout=1,
-                     owns_memory=sys.argv[1] == "own")
+                     owns_memory=sys.argv[1] != "others'")
+time.sleep(0.5)
+if sys.argv[1] == "noted":
+    group.note_memory()
+    os.kill(group.pid, 9)
+    os.waitid(os.P_PID, group.pid, os.WEXITED | os.WNOWAIT)
+print("ready", flush=True)
 time.sleep(1000)
 """
 
 
-@pytest.mark.parametrize("whose", ["own", "others'"])
+@pytest.mark.parametrize("whose", ["own", "noted", "others'"])
 def test_the_guard_removes_shared_memory_that_the_child_owns(whose: str, time_s: str) -> None:
     path = Path(f"/dev/shm/sweepwise-test-{time_s}")
     host = start_host(OWNER, whose, MAPS, str(path))
-    assert host.stdout is not None and host.stdout.readline()
+    assert host.stdout is not None and host.stdout.readline() == "\n" and host.stdout.readline() == "ready\n"
     try:
         assert path.exists()
         host.kill()
         host.communicate()
-        if whose == "own":
+        if whose != "others'":
             assert soon(lambda: not path.exists())
         else:
             time.sleep(0.5)
