@@ -61,6 +61,7 @@ class ProcessGroup:
         self._guard = _guard
         self._owns_memory = owns_memory
         self._memory: set[Path] = set()
+        self._ended = False
         self._mark = self._guard.new_mark()
         with self._guard.starting():
             marks = f"{environment.get(_VARIABLE, '')} {self._mark}".strip()
@@ -76,7 +77,7 @@ class ProcessGroup:
 
     def note_memory(self) -> None:
         """Remember the shared memory that is held now: once a child has ended, it can no longer be found."""
-        if self._owns_memory:
+        if self._owns_memory and not self._ended:
             found = shared_memory(self.pid) - self._memory
             self._memory |= found
             self._guard.note(self.pid, found)
@@ -89,7 +90,9 @@ class ProcessGroup:
         """
         self.note_memory()
         grace_s = grace_s if self.process.poll() is None else 0.0
-        end_processes({self.pid}, self._mark if detached else "", grace_s, reap=self.process.poll)
+        sessions = () if self._ended else (self.pid,)  # once it has ended, its number may be another process's
+        end_processes(sessions, self._mark if detached else "", grace_s, reap=self.process.poll)
+        self._ended = True
         with contextlib.suppress(subprocess.TimeoutExpired):
             self.process.wait(KILL_S)
         self._guard.forget(self.pid)

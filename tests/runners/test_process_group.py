@@ -155,6 +155,18 @@ def test_a_child_is_asked_before_it_is_killed(tmp_path: Path, groups: list[Proce
     assert (tmp_path / "said").read_text() == "inner\n"
 
 
+def test_a_second_end_leaves_a_number_alone_that_is_another_process_now(
+    time_s: str, groups: list[ProcessGroup], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = ProcessGroup(["true"], os.environ)
+    first.end()
+    other = ProcessGroup(["sleep", time_s], os.environ)
+    groups.append(other)
+    monkeypatch.setattr(ProcessGroup, "pid", property(lambda _: other.process.pid))
+    first.end()
+    assert other.process.poll() is None and soon(lambda: commands_with(time_s))
+
+
 def test_statuses_and_streams_are_the_commands_own(tmp_path: Path) -> None:
     with (tmp_path / "out").open("w+b") as out:
         group = ProcessGroup(["sh", "-c", "cat; pwd; echo err >&2; exit 3"], os.environ, cwd=tmp_path,
