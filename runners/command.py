@@ -1,15 +1,15 @@
-"""Runs any benchmark as a command: no shell, one process group, one JSON object of metrics.
+"""Runs any benchmark as a command: no shell, a session of its own, one JSON object of metrics.
 
-An execution ends well where the command exits 0 and the last line of its output (or `metrics_file`) is one JSON
-object. Each metric is a number or a list of numbers, its repeats; null means undefined at this point. Values that
-are no numbers (dates, names) are passed over, a target among them excepted. Whatever a command leaves running in
-its process group is stopped after each execution, so that it cannot disturb the next.
+An execution succeeds if the command exits 0 and the last line of its output (or `metrics_file`) is one JSON object.
+Each metric is a number or a list of numbers, its repeats; null means undefined at this point. Values that are not
+numbers (dates, names) are ignored, unless a target is among them. What a command leaves running in its session is
+ended after each execution, so that it cannot disturb the next. What has left the session (a daemon) may serve the
+executions that follow: it ends when one fails that started it, or when we end.
 """
 
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import shutil
 import signal
@@ -17,19 +17,22 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import IO, Annotated, Any, ClassVar, Final
+from typing import IO, Annotated, Any, ClassVar
 
 import numpy as np
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from planner.space.expressions import Expression, parse
 from planner.space.fingerprint_id import environment_id
+from planner.space.runner_hints import Columns
 from planner.space.types import (
+    Axis,
     Cost,
+    FloatArray,
     Measurement,
     Point,
     Proposal,
@@ -41,12 +44,10 @@ from planner.space.types import (
     Value,
 )
 from runners.command_text import OutputError, Template, command_fingerprint, last_line, parse_metrics, tail
+from runners.process_group import ProcessGroup
+from runners.process_table import GRACE_S
 
 __all__ = ["CommandRunner", "CommandSettings"]
-
-_GRACE_S: Final = 2.0
-"""Seconds between asking a process group to end and ending it."""
-_DEATH_SIGNAL: Final = 1  # PR_SET_PDEATHSIG of prctl(2)
 
 
 def _devices(value: Any) -> str | float:
@@ -89,10 +90,10 @@ class _Outcome:
 
 
 class CommandRunner:
-    """A Runner that executes a command for each measurement. Nothing lives on between two runs.
+    """A Runner that executes a command for each measurement.
 
-    `measure` raises RunnerError where the program itself cannot be started. The child has a session of its own:
-    Ctrl-C does not reach it, so the run in hand can finish; it ends when we do (Linux).
+    `measure` raises RunnerError if the program itself cannot be started. The command and all it starts are a
+    `ProcessGroup`: Ctrl-C does not reach it, so that the current run can finish, and it ends when we do.
     """
 
     Config: ClassVar[type[CommandSettings]] = CommandSettings
@@ -103,6 +104,7 @@ class CommandRunner:
         self._directory = context.directory / config.cwd
         if not self._directory.is_dir():
             raise StudyError(f"runner.cwd: there is no directory '{config.cwd}'; it is relative to the study file")
+        self._axes = context.axes
         axes = tuple(axis.name for axis in context.axes)
         self._command = [Template(part, axes, "runner.command") for part in config.command]
         self._env = {name: Template(text, axes, f"runner.env.{name}") for name, text in config.env.items()}
@@ -112,32 +114,46 @@ class CommandRunner:
         self._accelerators: Expression | float = (
             parse(config.accelerators, axes, "runner.accelerators")
             if isinstance(config.accelerators, str) else config.accelerators)
-        if all(axis.values for axis in context.axes):  # whether it gives a number at all, not yet which
-            self._devices({axis.name: axis.values[-1] for axis in context.axes})
-        self._process: subprocess.Popen[bytes] | None = None
+        if all(axis.values for axis in context.axes):  # does it give a number at all?
+            self._devices(_column({axis.name: axis.values[-1] for axis in context.axes}))
+        self._group: ProcessGroup | None = None
 
     @property
     def trajectory_axis(self) -> str | None:
-        """None: what a command did on the way is not known."""
+        """None: nothing is known of what a command does before it ends."""
         return None
 
     def accelerators(self, point: Point) -> float:
-        """Devices that a run at `point` occupies. Raises StudyError where the expression gives none."""
-        devices = self._devices(point)
-        if not 0 < devices < float("inf"):
-            raise StudyError(f"runner.accelerators: '{self._settings.accelerators}' gives {devices:g} at "
-                             f"{dict(point)}; mend it to be above 0 at every point")
+        """Devices that a run at `point` occupies. Raises StudyError if the expression is not above 0 there."""
+        return float(self.accelerators_at(_column(point))[0])
+
+    def accelerators_at(self, columns: Columns) -> FloatArray:
+        """Devices that a run at each point occupies, (N,). Raises StudyError that names the first point where the
+        expression is not above 0."""
+        devices = self._devices(columns)
+        wrong = np.flatnonzero(~((devices > 0) & (devices < np.inf)))
+        if wrong.size:
+            point = {axis.name: _as_written(columns[axis.name][wrong[0]], axis) for axis in self._axes}
+            raise StudyError(f"runner.accelerators: '{self._settings.accelerators}' gives {devices[wrong[0]]:g} at "
+                             f"{point}; change it to be above 0 at every point")
         return devices
 
-    def _devices(self, point: Point) -> float:
+    def metrics(self) -> None:
+        """None: which metrics a command prints is not known before it has run."""
+        return
+
+    def _devices(self, columns: Columns) -> FloatArray:
+        points = len(next(iter(columns.values())))
         if isinstance(self._accelerators, float):
-            return self._accelerators
-        value = self._accelerators({name: np.array([point[name]]) for name in self._accelerators.names})
+            return np.full(points, self._accelerators)
         try:
-            return float(np.asarray(value, dtype=float).ravel()[0])
+            value = np.asarray(self._accelerators(columns), dtype=np.float64)
         except ValueError as error:
+            if isinstance(error, StudyError):
+                raise
             raise StudyError(f"runner.accelerators: '{self._settings.accelerators}' gives no number; write it like "
                              "'2 * tensor_parallel_size'") from error
+        return np.broadcast_to(value, points).copy()
 
     def fingerprint(self) -> Mapping[str, str]:
         """The command, the files it names, Python, platform and processor."""
@@ -153,7 +169,7 @@ class CommandRunner:
         return environment_id(self._fingerprint)
 
     def measure(self, proposal: Proposal) -> Measurement:
-        """Execute the command: warm-ups first, then each repeat."""
+        """The metrics of one run: the command is executed for each warm-up, then for each repeat."""
         begin = time.monotonic()
         metrics: dict[str, list[float]] = {}
         reason = self._warm_up(proposal)
@@ -173,13 +189,13 @@ class CommandRunner:
         return Measurement(Status.OK, cost, (reading,), environment=self._environment)
 
     def close(self) -> None:
-        """Stop the execution in hand, if any."""
-        if self._process is not None:
-            _stop_group(self._process)
-            self._process = None
+        """End the current execution, if there is one."""
+        if self._group is not None:
+            self._group.end(GRACE_S)
+            self._group = None
 
     def _warm_up(self, proposal: Proposal) -> str:
-        """Why it failed, or nothing."""
+        """The reason of the first warm-up that failed, '' if none did."""
         for _ in range(self._settings.warmup):
             outcome = self._execute(proposal)
             if outcome.reason:
@@ -213,51 +229,36 @@ class CommandRunner:
         env = {**os.environ, **{name: text.fill(fill) for name, text in self._env.items()}}
         command = [part.fill(fill) for part in self._command]
         if command[0] in {"python", "python3"} and shutil.which(command[0], path=env.get("PATH")) is None:
-            command[0] = sys.executable  # an environment that is used without being activated
+            command[0] = sys.executable  # a virtual environment that is used without being activated
         try:
-            # Files, not pipes: a grandchild that keeps a pipe open would hold us up after the command's end.
-            process = self._process = subprocess.Popen(
-                command, cwd=self._directory, env=env, stdin=subprocess.DEVNULL, stdout=out, stderr=err,
-                start_new_session=True, preexec_fn=_end_with_parent())  # noqa: PLW1509 - it only calls prctl
+            # Files, not pipes: a grandchild that keeps a pipe open would make us wait after the command has ended.
+            group = self._group = ProcessGroup(command, env, cwd=self._directory, stdout=out, stderr=err)
         except (OSError, ValueError) as error:
             why = getattr(error, "strerror", None) or str(error)
-            if self._command[0].varies:  # another point's program may well be there
+            if self._command[0].varies:  # the program of another point may exist
                 raise OutputError(f"cannot start '{command[0]}' ({why})") from error
-            raise RunnerError(f"runner.command: cannot start '{command[0]}' ({why}); install it or mend the command "
-                              "(it runs without a shell)") from error
+            raise RunnerError(f"runner.command: cannot start '{command[0]}' ({why}); install it or correct the "
+                              "command (it runs without a shell)") from error
+        code: int | None = None
         try:
-            return process.wait(self._settings.timeout_s)
+            code = group.process.wait(self._settings.timeout_s)
         except subprocess.TimeoutExpired:
-            return None
+            pass
         finally:  # also after KeyboardInterrupt
-            _stop_group(process)
-            self._process = None
+            group.end(GRACE_S, detached=code != 0)
+            self._group = None
+        return code
 
 
-def _end_with_parent() -> Callable[[], None] | None:
-    """What the child does before the command: ask the kernel to end it when we die, however we die."""
-    if not sys.platform.startswith("linux"):
-        return None
-    library, parent = ctypes.CDLL(None), os.getpid()
-
-    def ask() -> None:
-        library.prctl(_DEATH_SIGNAL, signal.SIGKILL)
-        if os.getppid() != parent:  # we died in between
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    return ask
+def _column(point: Point) -> Columns:
+    """One point as columns of length 1, of the types that a grid's columns have."""
+    return {name: np.array([value], dtype=object if isinstance(value, str) else np.float64)
+            for name, value in point.items()}
 
 
-def _stop_group(process: subprocess.Popen[bytes]) -> None:
-    """End all that is left of the process and its group: politely, then not."""
-    if process.poll() is None:
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, signal.SIGTERM)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(_GRACE_S)
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+def _as_written(value: Any, axis: Axis) -> Value:
+    """The axis value that equals `value`; columns hold all numbers as floats."""
+    return next((own for own in axis.values if own == value), value)
 
 
 def _signal_name(number: int) -> str:
@@ -268,7 +269,7 @@ def _signal_name(number: int) -> str:
 
 
 def _age(path: Path) -> None:
-    """Make a metrics file of an earlier run look old, so that it cannot pass for this run's."""
+    """Make a metrics file of an earlier run look old, so that it is not taken for this run's."""
     with contextlib.suppress(OSError):
         os.utime(path, (1, 1))
 

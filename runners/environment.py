@@ -1,6 +1,6 @@
-"""What a measurement depends on and the study does not say: engine, device, machine, model files.
+"""Facts that a measurement depends on and the study file does not state: engine, device, machine, model files.
 
-Nothing here imports an engine or torch; all facts come from package metadata, /proc and nvidia-smi.
+They come from package metadata, /proc and nvidia-smi; neither an engine nor torch is imported.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _WEIGHTS = ("*.safetensors", "*.bin", "*.pt", "*.gguf", "*.index.json")
 
 
 def engine_version() -> tuple[str, str] | None:
-    """Distribution name and version of the installed vLLM, or None."""
+    """Distribution name and version of the installed vLLM; None if there is none."""
     for name in _ENGINES:
         version = _version(name)
         if version:
@@ -34,7 +34,7 @@ def engine_version() -> tuple[str, str] | None:
 
 
 def cpu_engine() -> bool:
-    """Whether the installed vLLM runs on the CPU; follows vllm.platforms, without importing it."""
+    """Whether the installed vLLM runs on the CPU: the rule of vllm.platforms, without importing it."""
     if os.environ.get("VLLM_TARGET_DEVICE") == "cpu" or sys.platform == "darwin":
         return True
     found = engine_version()
@@ -42,7 +42,7 @@ def cpu_engine() -> bool:
 
 
 def machine_facts() -> dict[str, str]:
-    """Engine, torch, device, driver, cores, platform: what must stay equal for measurements to be mixed."""
+    """Engine, torch, device, driver, cores, platform: measurements may be mixed only if all of them are equal."""
     engine = engine_version()
     gpu, driver = (None, None) if cpu_engine() else _gpu()
     return {
@@ -64,7 +64,7 @@ def cores() -> list[int]:
 
 
 def memory_gib() -> float:
-    """The machine's memory in GiB, or this container's share of it."""
+    """Memory of the machine in GiB, or of this container if it may use less."""
     sizes = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
     for limit in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
         text = _read(Path(limit)).strip()
@@ -74,7 +74,7 @@ def memory_gib() -> float:
 
 
 def model_digest(directory: Path, weights: bool) -> str:
-    """Hash of a model directory: config.json and, where `weights` are loaded, their names and sizes."""
+    """Hash of a model directory: of config.json and, if `weights` are loaded, of their names and sizes."""
     parts = [(directory / "config.json").read_bytes()]
     if weights:
         files = sorted({path for pattern in _WEIGHTS for path in directory.glob(pattern)})
@@ -83,14 +83,14 @@ def model_digest(directory: Path, weights: bool) -> str:
 
 
 def digest(facts: Mapping[str, str]) -> str:
-    """Twelve hexadecimal digits that stand for the facts."""
+    """Twelve hexadecimal digits that identify the facts."""
     text = json.dumps(sorted(facts.items()))
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 @functools.cache
 def preload_libraries() -> tuple[Path, ...]:
-    """The allocator and OpenMP libraries that vLLM advises to preload on a CPU, as far as they are here."""
+    """The allocator and OpenMP libraries that vLLM advises to preload on a CPU, if they are installed."""
     machine = platform.machine()
     folders = [Path(folder) for folder in (
         f"{sys.prefix}/lib", f"/usr/lib/{machine}-linux-gnu", "/usr/lib64", "/usr/lib", "/usr/local/lib")]
@@ -112,7 +112,7 @@ def _version(distribution: str) -> str | None:
 
 @functools.cache
 def _gpu() -> tuple[str | None, str | None]:
-    """Names and driver of the GPUs, (None, None) without any."""
+    """Names and driver of the GPUs; (None, None) if there are none."""
     try:
         answer = subprocess.run(
             ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"],

@@ -1,8 +1,8 @@
-"""Replays a recorded grid as if it were measured now: a peer of the real runners, charging the recorded time.
+"""Replays a recorded grid as if it were measured now, and charges the recorded time.
 
-What a run costs: `measure_s` is the sum of the drawn rows' recorded seconds, `warmup_s` the settings'
-`run_overhead_s`, `start_s` their `engine_start_s` where the engine-scope axes differ from the run before (and for
-the first run).
+Cost of a run: `measure_s` is the sum of the drawn rows' recorded seconds, `warmup_s` is `run_overhead_s` of the
+settings, and `start_s` is their `engine_start_s` if the engine-scope axes differ from the previous run's (and for the
+first run).
 """
 
 from __future__ import annotations
@@ -40,17 +40,17 @@ _SEED_MASK: Final = 2**64 - 1
 class ReplayRunner:
     """A Runner over a recorded table.
 
-    A run draws `repeats` rows of its point, the same ones for the same study seed, proposal seed and point; it
-    fails if one of them failed, and is charged all of them either way. Covered points (trajectory) take the rows
-    of the same readings where the study names a `repeat` column and they have any, else draws of their own; a
-    covered point that failed in the table gives no reading. `measure` raises KeyError for a point that the table
-    does not have: the caller's mistake, not the benchmark's.
+    A run draws `repeats` rows of its point: the same rows for the same study seed, proposal seed and point. It fails
+    if one of them failed; all of them are charged either way. Covered points (trajectory) use the rows of the same
+    readings if the study names a `repeat` column and they have such rows, else they draw their own; a covered point
+    that failed in the table has no reading. `measure` raises KeyError for a point that the table does not have: that
+    is the caller's mistake, not a failed run.
     """
 
     Config: ClassVar[type[TableSettings]] = TableSettings
 
     def __init__(self, config: TableSettings, context: RunnerContext, table: RecordedTable | None = None) -> None:
-        """`table` saves reading the file again, where `recorded` has read it under the same settings."""
+        """table: what `recorded` has read with the same settings, if it has; the file is then not read again."""
         self._settings = config
         self._context = context
         self._seed = context.seed
@@ -64,22 +64,22 @@ class ReplayRunner:
 
     @classmethod
     def recorded(cls, config: TableSettings, context: RunnerContext) -> RecordedTable:
-        """The grid that the settings name; an axis of no values takes the table's. Raises StudyError."""
+        """The recorded grid that the settings name; an axis without values gets the table's. Raises StudyError."""
         axes = {axis.name: axis.values or None for axis in context.axes}
         return load_table(config, context.directory, axes, context.metrics or context.targets)
 
     @property
     def table(self) -> RecordedTable:
-        """What is replayed: the truth, for simulations and evaluations only."""
+        """The recorded table: the truth, for simulations and evaluations only."""
         return self._table
 
     @property
     def settings(self) -> TableSettings:
-        """What of the table is used, and what a run of it costs."""
+        """Which part of the table is used, and what a run of it costs."""
         return self._settings
 
     def reseeded(self, seed: int) -> ReplayRunner:
-        """The same recording, drawn from with another seed; no engine is up."""
+        """A new runner of the same recording that draws with another seed; no engine is running."""
         return type(self)(self._settings, replace(self._context, seed=seed), self._table)
 
     @property
@@ -91,12 +91,16 @@ class ReplayRunner:
         """Devices that a run at `point` occupied. Raises KeyError."""
         return float(self._table.accelerators[self._table.find(point)])
 
+    def metrics(self) -> frozenset[str]:
+        """The table's columns that hold metrics."""
+        return frozenset(self._names)
+
     def fingerprint(self) -> Mapping[str, str]:
-        """The table's contents and the settings that alter what is read from it."""
+        """The digest of the table and the settings that change what is read from it."""
         return dict(self._fingerprint)
 
     def measure(self, proposal: Proposal) -> Measurement:
-        """Replay one run."""
+        """The recorded run of `proposal.point`, with a reading of each covered point that did not fail."""
         table = self._table
         point = table.find(proposal.point)
         rows = self._draw(point, proposal)
@@ -116,7 +120,7 @@ class ReplayRunner:
         return Measurement(Status.OK, cost, tuple(readings), environment=self._environment)
 
     def close(self) -> None:
-        """Forget the engine: the next run starts one."""
+        """Forget the running engine: the next run is charged for a start."""
         self._engine = None
 
     def _start(self, point: Point) -> float:
@@ -126,18 +130,18 @@ class ReplayRunner:
         return self._settings.engine_start_s if changed else 0.0
 
     def _draw(self, point: int, proposal: Proposal) -> IntArray:
-        """As many rows of the point as a run takes, ascending."""
+        """The rows of the point that a run takes, ascending."""
         rows = self._table.rows(point)
         if len(rows) <= self._settings.repeats:
             return rows
-        # By what the point is, not by its number: more values on an axis must not change what was drawn before.
+        # Seeded with the point's values, not its number: new values on an axis must not change earlier draws.
         coded = zip(self._table.axes.items(), self._table.codes[point].tolist(), strict=True)
         named = zlib.crc32(repr(sorted((name, values[code]) for (name, values), code in coded)).encode())
         generator = np.random.default_rng([self._seed & _SEED_MASK, proposal.seed & _SEED_MASK, named])
         return rows[np.sort(generator.permutation(len(rows))[: self._settings.repeats])]
 
     def _also(self, point: int, drawn: IntArray, proposal: Proposal) -> IntArray:
-        """The rows of a covered point that the run of the `drawn` rows reads."""
+        """The rows of a covered point that belong to the run of the `drawn` rows."""
         readings = self._table.reading
         if readings is not None:
             rows = self._table.rows(point)
@@ -147,7 +151,7 @@ class ReplayRunner:
         return self._draw(point, proposal)
 
     def _reading(self, point: Point, rows: IntArray, repeats: int) -> Reading:
-        """What the ok ones of `rows` say, and what a run of `repeats` such rows alone would take."""
+        """The metrics of those `rows` that are ok, with the seconds that a run of `repeats` such rows would take."""
         table = self._table
         seconds = float(table.cost_s[rows].mean()) * repeats + self._settings.run_overhead_s
         columns = self._values[rows[table.ok[rows]]].T.tolist()
@@ -160,6 +164,6 @@ class ReplayRunner:
 
 
 def _fingerprint(settings: TableSettings, table: RecordedTable) -> dict[str, str]:
-    """The file's name is left out: the same measurements elsewhere are the same measurements."""
+    """Facts that identify the recording. Without the file's name: a copy of the file is the same recording."""
     kept = settings.model_dump(mode="json", exclude={"table"})
     return {"runner": "replay", "table_sha256": table.sha256, "settings": json.dumps(kept, sort_keys=True)}

@@ -1,8 +1,8 @@
-"""FMwork's measurement: static batches on a vLLM engine in a child process of its own.
+"""FMwork's measurement: static batches on a vLLM engine in a child process.
 
-A run submits a whole batch at once and notes when each token came out, so that it also measures every
-shorter output length. Such a reading is that of a run of its own as long as all requests decode together; where
-prefill takes several steps, lengths that it would make too long are not read off (vllm_metrics.is_exact).
+A run submits a whole batch at once and notes when each token is out, so that it also measures every shorter output
+length. Such a reading equals that of a separate run while all requests decode together; if prefill takes several
+steps, lengths whose time would be too long are left out (vllm_metrics.is_exact).
 """
 
 from __future__ import annotations
@@ -14,8 +14,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
+
+from planner.space.runner_hints import Columns
 from planner.space.types import (
     Cost,
+    FloatArray,
     Measurement,
     Point,
     Proposal,
@@ -27,6 +31,7 @@ from planner.space.types import (
     Value,
 )
 from runners import environment
+from runners.vllm_metrics import metric_names
 from runners.vllm_process import EngineError, EngineProcess
 from runners.vllm_settings import VllmSettings, VllmStudy
 
@@ -36,9 +41,9 @@ __all__ = ["VllmRunner", "engine_environment"]
 class VllmRunner:
     """The runner `vllm`; see planner.space.types.Runner for the contract.
 
-    The engine starts with the first run that needs it and lives until a run needs another one, an error, or
-    `close`. What starting costs (closing the old engine, importing vLLM, loading, first steps) is charged
-    to the run that caused it.
+    The engine starts with the first run that needs it and lives until a run needs another engine, an error, or `close`.
+    The cost of a start (closing the old engine, importing vLLM, loading, first steps) is charged to the run that
+    caused it.
     """
 
     Config: ClassVar[type[Any]] = VllmSettings
@@ -53,16 +58,29 @@ class VllmRunner:
 
     @property
     def trajectory_axis(self) -> str | None:
-        """The output length's axis, unless trajectories are switched off."""
+        """The axis of the output length; None if there is none or trajectories are switched off."""
         axis = self._study.size_axes.get(Role.OUTPUT_TOKENS)
         return axis.name if axis and self._settings.trajectory else None
 
     def accelerators(self, point: Point) -> float:
-        """Tensor × pipeline × data parallel size at the point."""
-        return self._study.accelerators(point)
+        """Devices at the point: tensor × pipeline × data parallel size."""
+        return float(self.accelerators_at({name: np.array([value]) for name, value in point.items()})[0])
+
+    def accelerators_at(self, columns: Columns) -> FloatArray:
+        """Devices at each point, (N,): tensor × pipeline × data parallel size."""
+        return self._study.accelerators(columns)
+
+    def metrics(self) -> frozenset[str]:
+        """Every metric that a static batch gives; a run of one token has no tpot and itl."""
+        return metric_names()
+
+    def estimate_cost(self, columns: Columns) -> FloatArray:
+        """Seconds of a run at each point, (N,), estimated from its sizes (vllm_estimate). Repeats that only `tolerance`
+        asks for are not counted."""
+        return self._study.seconds(columns)
 
     def fingerprint(self) -> Mapping[str, str]:
-        """Engine, device, machine, settings, models. Raises RunnerError where no vLLM is installed."""
+        """Facts about engine, device, machine, settings and models. Raises RunnerError if vLLM is not installed."""
         _require_engine()
         facts = {**environment.machine_facts(), **self._study.facts()}
         variables = {name: value for name, value in sorted(os.environ.items()) if _matters(name)}
@@ -72,7 +90,7 @@ class VllmRunner:
         return facts
 
     def measure(self, proposal: Proposal) -> Measurement:
-        """Run the batch of `proposal.point`, warm-ups and repeats, and read off every point it covers."""
+        """A run of the batch of `proposal.point`, warm-ups and repeats, with a reading of every point it covers."""
         accelerators = self.accelerators(proposal.point)
         began = time.perf_counter()
         try:
@@ -107,7 +125,7 @@ class VllmRunner:
             engine.close()
 
     def _engine_for(self, point: Point) -> tuple[EngineProcess, float]:
-        """The engine for the point and the seconds spent to have it: 0 where it was there already."""
+        """The engine for the point, and the seconds that its start took: 0 if it was running already."""
         values = self._study.engine_values(point)
         if self._engine is not None and self._engine.alive and values == self._engine_values:
             return self._engine, 0.0
@@ -123,7 +141,7 @@ class VllmRunner:
         return engine, time.perf_counter() - began
 
     def _request(self, proposal: Proposal) -> dict[str, Any]:
-        """What the child is asked to measure."""
+        """The request to the engine's process."""
         settings, work = self._settings, self._study.workload(proposal.point)
         return {
             "input_len": work.input_len, "output_len": work.output_len, "batch_size": work.batch_size,
@@ -134,14 +152,14 @@ class VllmRunner:
         }
 
     def _readings(self, proposal: Proposal, reply: Mapping[str, Any]) -> Iterator[Reading]:
-        """What the run says about the points that it covers; a length that no run can be read off at is left out."""
+        """The readings of the covered points; a length whose reading would not be exact is left out."""
         for point in proposal.covers:
             output_len = str(self._study.workload(point).output_len)
             if all(output_len in repeat for repeat in reply["metrics"]):
                 yield self._reading(point, proposal, reply)
 
     def _reading(self, point: Point, proposal: Proposal, reply: Mapping[str, Any]) -> Reading:
-        """What the run says about one of these points."""
+        """The reading of one of these points."""
         output_len = self._study.workload(point).output_len
         repeats = [repeat[str(output_len)] for repeat in reply["metrics"]]
         names = [name for name in repeats[0] if all(name in repeat for repeat in repeats)]
@@ -156,9 +174,9 @@ class VllmRunner:
 
 
 def engine_environment(arguments: Mapping[str, Any], omp_threads_bind: str | None) -> dict[str, str]:
-    """Our own environment, changed as a child with these engine arguments needs it.
+    """Environment variables for an engine with these arguments: our own, with the changes that it needs.
 
-    omp_threads_bind: cores of each rank on a CPU; None shares them out where there is more than one rank.
+    omp_threads_bind: cores of each rank on a CPU; None divides them equally if there are several ranks.
     """
     variables = dict(os.environ)
     variables |= {
@@ -181,7 +199,7 @@ def engine_environment(arguments: Mapping[str, Any], omp_threads_bind: str | Non
 
 
 def _share_cores(ranks: int) -> str | None:
-    """An equal share of the cores for each rank; vLLM by itself wants a NUMA node for each of several."""
+    """An equal share of the cores for each rank; without it, vLLM needs a NUMA node for each of several ranks."""
     cores = environment.cores()
     share = len(cores) // ranks
     if ranks == 1:
@@ -192,7 +210,7 @@ def _share_cores(ranks: int) -> str | None:
 
 
 def _matters(variable: str) -> bool:
-    """Whether an environment variable of the user's may change what vLLM measures. Secrets never do."""
+    """Whether one of the user's environment variables may change what vLLM measures. Secrets never do."""
     return variable.startswith("VLLM_") and not any(
         word in variable for word in ("KEY", "TOKEN", "LOGGING", "USAGE", "CACHE_ROOT", "TRACE"))
 

@@ -1,8 +1,7 @@
-"""The engine's process as its parent sees it: started, asked, watched, and gone without a trace.
+"""The engine's process, as its parent uses it: start, ask, watch, end.
 
-The child has a session and process group of its own, so that Ctrl-C does not reach it and that all it
-starts can be killed with it. Requests go to its standard input, replies come through a pipe that nobody
-prints to, and what vLLM prints lands in a temporary file whose last lines explain a failure.
+The child and all it starts are a `ProcessGroup`, which ends with us. Requests go to its standard input, replies come
+through a pipe that nobody prints to, and what vLLM prints goes to a temporary file whose last lines explain a failure.
 """
 
 from __future__ import annotations
@@ -21,9 +20,10 @@ from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
-__all__ = ["EngineError", "EngineProcess", "explain", "members", "shared_memory", "worker_command"]
+from runners.process_group import ProcessGroup
 
-_PROCESSES = Path("/proc")
+__all__ = ["EngineError", "EngineProcess", "explain", "worker_command"]
+
 _CLOSE_S = 20.0
 _POLL_S = 0.5
 _LOG_TAIL_BYTES = 200_000
@@ -36,40 +36,35 @@ _POINTS_ELSEWHERE = re.compile(r"root cause|stack trace|initialization failed", 
 
 
 class EngineError(Exception):
-    """The engine did not start, died or did not answer; it is gone now. The text is the reason."""
+    """The engine did not start, died or did not answer, and has been ended. The text is the reason."""
 
 
 def worker_command() -> list[str]:
-    """Starts vllm_worker.main from any directory, without letting that directory shadow a module (-P)."""
+    """The command that runs vllm_worker.main; -P keeps the current directory from hiding a module."""
     return [sys.executable, "-P", "-c", _START, str(Path(__file__).resolve().parents[1])]
 
 
 class EngineProcess:
-    """One child process. `ask` talks to it; after EngineError, or any interruption, it is dead.
+    """One engine in a child process. After an EngineError or any interruption of `ask` it has been ended.
 
-    command: what to execute; the descriptors for replies and for the lifeline are appended. environment:
-    the child's variables, all of them.
+    command: what to execute; the descriptor for replies is appended. environment: all of the child's variables.
     """
 
     def __init__(self, environment: Mapping[str, str], command: Sequence[str] | None = None) -> None:
-        replies, child_replies = os.pipe()
-        child_lifeline, lifeline = os.pipe()
-        self._replies, self._lifeline = replies, lifeline
+        self._replies, child_replies = os.pipe()
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
         self._buffer = bytearray()
-        self._shared: set[Path] = set()
+        self._answered = False
         try:
-            self._process = subprocess.Popen(
-                [*(command or worker_command()), str(child_replies), str(child_lifeline)],
-                stdin=subprocess.PIPE, stdout=self._log, stderr=subprocess.STDOUT,
-                pass_fds=(child_replies, child_lifeline), start_new_session=True,
-                env=dict(environment))
+            self._group = ProcessGroup(
+                [*(command or worker_command()), str(child_replies)], environment, stdin=subprocess.PIPE,
+                stdout=self._log, stderr=subprocess.STDOUT, pass_fds=(child_replies,), owns_memory=True)
         except OSError as error:
             self._free()
             raise EngineError(f"the engine's process could not be started: {error}") from error
         finally:
             os.close(child_replies)
-            os.close(child_lifeline)
+        self._process = self._group.process
 
     @property
     def alive(self) -> bool:
@@ -78,24 +73,25 @@ class EngineProcess:
 
     @property
     def pid(self) -> int:
-        """Its number, which is that of its process group too."""
-        return self._process.pid
+        """Number of the process, of its session and of its process group."""
+        return self._group.pid
 
     def ask(self, message: Mapping[str, Any], timeout_s: float) -> dict[str, Any]:
-        """Send one request and wait for its reply. Raises EngineError."""
+        """The reply to one request. Raises EngineError."""
         try:
             reply = self._exchange(message, timeout_s)
-            # While it lives: of one that is killed by others, nobody can say any more what it shared.
-            self._shared = self._shared or shared_memory(self.pid)
+            if not self._answered:
+                self._group.note_memory()
+            self._answered = True
             return reply
         except BaseException:
-            self.kill()  # a reply that nobody waits for would be taken for that of the next request
+            self.kill()  # a late reply would be taken for that of the next request
             raise
 
     def _exchange(self, message: Mapping[str, Any], timeout_s: float) -> dict[str, Any]:
         deadline = time.monotonic() + timeout_s
         assert self._process.stdin is not None
-        # A child that has died shows when its reply is read.
+        # If the child has died, reading its reply will show it.
         with contextlib.suppress(OSError):
             self._process.stdin.write(json.dumps(message).encode() + b"\n")
             self._process.stdin.flush()
@@ -115,13 +111,13 @@ class EngineProcess:
         try:
             reply: dict[str, Any] = json.loads(line)
         except ValueError:
-            raise EngineError(f"the engine's process answered {line[:80]!r}, which is no JSON") from None
+            raise EngineError(f"the engine's process answered {line[:80]!r}, which is not JSON") from None
         if "error" in reply:
             raise EngineError(self._reason(str(reply["error"])))
         return reply
 
     def _reason(self, error: str | None) -> str:
-        """Why it died. Waits for its end first: the log is complete only then."""
+        """Why the process died. Waits for its end first: only then is the log complete."""
         try:
             status: int | None = self._process.wait(_CLOSE_S / 4)
         except subprocess.TimeoutExpired:
@@ -131,10 +127,10 @@ class EngineProcess:
         return explain(error, status, self._log.read().decode(errors="replace"))
 
     def close(self) -> None:
-        """Let it end by itself, then make sure that nothing of it is left. May be called twice."""
-        if self._lifeline < 0:
+        """Let the process end by itself, then end whatever is left of it. May be called twice."""
+        if self._replies < 0:
             return
-        self._shared |= shared_memory(self.pid)
+        self._group.note_memory()
         assert self._process.stdin is not None
         with contextlib.suppress(OSError):
             self._process.stdin.close()
@@ -143,70 +139,26 @@ class EngineProcess:
         self.kill()
 
     def kill(self) -> None:
-        """Kill the process group and return once nothing of it runs. May be called twice."""
-        if self._lifeline < 0:
+        """Return when the process and everything it started have been killed. May be called twice."""
+        if self._replies < 0:
             return
-        self._shared |= shared_memory(self.pid)
-        deadline = time.monotonic() + _CLOSE_S
-        while members(self.pid) and time.monotonic() < deadline:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(self.pid, signal.SIGKILL)
-            time.sleep(0.02)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(_CLOSE_S)
+        self._group.end()
         with contextlib.suppress(OSError):
             if self._process.stdin is not None:
                 self._process.stdin.close()
         self._free()
-        for path in self._shared:
-            with contextlib.suppress(OSError):
-                path.unlink()
 
     def _free(self) -> None:
         os.close(self._replies)
-        os.close(self._lifeline)
-        self._replies = self._lifeline = -1
+        self._replies = -1
         self._log.close()
 
 
-def members(group: int) -> list[int]:
-    """Processes of the group that run; one that ended and that nobody has waited for does not."""
-    if not (_PROCESSES / "self" / "stat").exists():  # no Linux
-        try:
-            os.killpg(group, 0)
-        except (ProcessLookupError, PermissionError):
-            return []
-        return [group]
-    running = []
-    for entry in _PROCESSES.glob("[0-9]*/stat"):
-        try:
-            state, _, member = entry.read_text().rpartition(")")[2].split()[:3]
-        except (OSError, ValueError):
-            continue
-        if int(member) == group and state not in "ZX":
-            running.append(int(entry.parent.name))
-    return running
-
-
-def shared_memory(group: int) -> set[Path]:
-    """Files of shared memory that are the group's. vLLM leaves some behind, and all of them when killed."""
-    memory = Path("/dev/shm")
-    found = set()
-    for member in members(group):
-        found |= set(memory.glob(f"__KMP_REGISTERED_LIB_{member}_*"))  # Intel's OpenMP does not keep it mapped
-        with contextlib.suppress(OSError):
-            for line in (_PROCESSES / str(member) / "maps").read_text().splitlines():
-                path = line.partition(f"{memory}/")[2]
-                if path and not path.endswith("(deleted)"):
-                    found.add(memory / path)
-    return found
-
-
 def explain(error: str | None, status: int | None, log: str) -> str:
-    """One line that says why the process died: from its last words, its log and its exit status.
+    """Why the process died, in one line: from its last reply, its log and its exit status.
 
-    error: what it could still say of itself. An exception that only points to another one gives way to the
-    last proper exception in the log; warnings with exceptions in them are no reason.
+    error: the last reply, if there was one. If it only points to another exception, the last real exception in the log
+    is the reason. Exceptions within warnings do not count.
     """
     lines = [line.strip() for line in log.splitlines() if " WARNING " not in line and " INFO " not in line]
     lines = [_PREFIX.sub("", line).strip() for line in lines]
@@ -217,8 +169,8 @@ def explain(error: str | None, status: int | None, log: str) -> str:
     elif error is not None and not _POINTS_ELSEWHERE.search(error):
         reason = error
     elif status is not None and status < 0 and error is None:
-        # Nobody who is killed has time for a last word: what is in the log is of another matter.
-        hint = ", often for want of memory" if status == -signal.SIGKILL else ""
+        # A process that is killed writes nothing more: what the log holds has another cause.
+        hint = ", often because memory ran out" if status == -signal.SIGKILL else ""
         reason = f"engine process was ended by signal {-status} ({signal.strsignal(-status)}{hint})"
     elif raised:
         reason = raised[-1]

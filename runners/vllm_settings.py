@@ -1,4 +1,4 @@
-"""The `runner: {kind: vllm}` section of a study file, and what vLLM is told for each point of its grid."""
+"""The `runner: {kind: vllm}` section of a study file, and the engine arguments and workload of each point."""
 
 from __future__ import annotations
 
@@ -13,10 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
-from planner.space.types import Axis, Point, Role, RunnerContext, Scope, StudyError, Value
+from planner.space.runner_hints import Columns
+from planner.space.types import Axis, FloatArray, Point, Role, RunnerContext, Scope, StudyError, Value
 from runners import environment
+from runners.vllm_estimate import batch_seconds
 
 __all__ = ["VllmSettings", "VllmStudy", "Workload", "engine_argument_names"]
 
@@ -37,14 +40,14 @@ _USUAL_SEQUENCES = 256  # vLLM's smallest default of max_num_seqs for its LLM cl
 
 
 class VllmSettings(BaseModel):
-    """Our own settings. Every other key goes to vLLM, as an argument of its engine.
+    """Our own settings. Every other key is passed to vLLM's engine as an argument.
 
     repeats: measured runs of each batch. tolerance: if given, go on beyond `repeats`, up to `max_repeats`,
     until the 90 % interval of the median e2el is no wider than ± this share of it. warmup: unmeasured runs
     before. timeout_s: for one point, warm-ups and repeats together; start_timeout_s: for an engine start.
     trajectory: whether a run also measures every shorter output length of the grid. input_len, output_len,
     batch_size: for studies that have no axis for them. kv_cache_gib: room for the KV cache of each rank.
-    omp_threads_bind: on a CPU, the cores of each rank ("0-3|4-7").
+    omp_threads_bind: the cores of each rank on a CPU ("0-3|4-7").
     """
 
     model_config = ConfigDict(extra="allow", frozen=True, protected_namespaces=())
@@ -76,13 +79,13 @@ class VllmSettings(BaseModel):
         if self.max_repeats is not None and self.max_repeats < self.repeats:
             raise ValueError(f"max_repeats {self.max_repeats} is less than repeats {self.repeats}")
         if self.tolerance is not None and self.max_repeats is None:
-            raise ValueError("tolerance needs max_repeats, the number of repeats at which to give up")
+            raise ValueError("tolerance needs max_repeats, the number of repeats after which to stop")
         return self
 
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """One static batch: tokens in, tokens out, requests."""
+    """One static batch: input and output tokens of each request, number of requests."""
 
     input_len: int
     output_len: int
@@ -106,7 +109,7 @@ class VllmStudy:
             self._model_path(value)
 
     def models(self) -> tuple[str, ...]:
-        """Every model that the study measures."""
+        """The models that the study measures."""
         for axis in self.engine_axes:
             if _argument(axis) == "model":
                 return tuple(str(value) for value in axis.values)
@@ -116,7 +119,7 @@ class VllmStudy:
         return (self.settings.model,)
 
     def engine_values(self, point: Point) -> dict[str, Value]:
-        """What the point says about the engine. Points with equal values share an engine."""
+        """The engine arguments that the point sets. Points with equal ones share an engine."""
         return {_argument(axis): point[axis.name] for axis in self.engine_axes}
 
     def workload(self, point: Point) -> Workload:
@@ -126,16 +129,36 @@ class VllmStudy:
             sizes[_SIZES[role]] = int(point[axis.name])
         return Workload(**sizes)
 
-    def accelerators(self, point: Point) -> float:
-        """Devices at the point: the product of the parallel sizes."""
-        values = self.engine_values(point)
-        product = 1
-        for name in PARALLEL_SIZES:
-            product *= int(values.get(name, getattr(self.settings, name) or 1))
-        return float(product)
+    def accelerators(self, columns: Columns) -> FloatArray:
+        """Devices at each point, (N,): the product of the parallel sizes."""
+        sizes = [self._argument_at(columns, name, 1.0) for name in PARALLEL_SIZES]
+        product: FloatArray = np.prod(sizes, axis=0)
+        return product
+
+    def seconds(self, columns: Columns) -> FloatArray:
+        """Seconds of a run at each point, warm-ups and repeats, estimated from its sizes, (N,)."""
+        input_len, output_len, batch_size = (
+            np.asarray(columns[self.size_axes[role].name], dtype=np.float64) if role in self.size_axes
+            else np.full(_points(columns), float(getattr(self.settings, name))) for role, name in _SIZES.items())
+        parameters = np.ones(_points(columns))
+        for axis in self.engine_axes:
+            if Role.MODEL in axis.roles and "params_b" in axis.descriptors:
+                known = dict(zip(axis.values, axis.descriptors["params_b"], strict=True))
+                parameters = np.array([known[value] for value in columns[axis.name]])
+        batches = self.settings.warmup + self.settings.repeats
+        limit = self._argument_at(columns, "max_num_seqs", np.inf)
+        return batches * batch_seconds(
+            input_len, output_len, batch_size, limit, parameters, self.accelerators(columns))
+
+    def _argument_at(self, columns: Columns, name: str, default: float) -> FloatArray:
+        """A numeric engine argument at each point, (N,): of its axis, else of the settings, else the default."""
+        for axis in self.engine_axes:
+            if _argument(axis) == name:
+                return np.asarray(columns[axis.name], dtype=np.float64)
+        return np.full(_points(columns), float(getattr(self.settings, name) or default))
 
     def longest_request(self) -> int:
-        """Tokens, in and out, of the longest request that the axes allow."""
+        """Input and output tokens together of the longest request that the axes allow."""
         return self._longest[Role.INPUT_TOKENS] + self._longest[Role.OUTPUT_TOKENS]
 
     def engine_arguments(self, values: Mapping[str, Value]) -> dict[str, Any]:
@@ -143,7 +166,7 @@ class VllmStudy:
         arguments: dict[str, Any] = {name: value for name, (value, _) in _FIXED.items()}
         arguments["disable_log_stats"] = True
         if self._longest[Role.BATCH] > _USUAL_SEQUENCES:
-            # Not the batch itself: a few more values on the axis should find the same engine.
+            # A power of two, so that a few more values on the axis need no other engine.
             arguments["max_num_seqs"] = 1 << (self._longest[Role.BATCH] - 1).bit_length()
         cpu = environment.cpu_engine()
         if cpu:
@@ -156,24 +179,24 @@ class VllmStudy:
         if gib is not None:
             arguments["kv_cache_memory_bytes"] = int(gib * 2**30)
         if bind is not None and cpu:
-            # Within one process vLLM does not bind threads.
+            # vLLM binds threads only if its ranks are processes.
             arguments["distributed_executor_backend"] = "mp"
         arguments |= given
         arguments["model"] = self.model_argument(str(arguments["model"]))
         return arguments
 
     def omp_threads_bind(self, values: Mapping[str, Value]) -> str | None:
-        """The cores that the user wants each rank to have, if any."""
+        """The cores that the user gives each rank; None if the user does not say."""
         bind = values.get("omp_threads_bind", self.settings.omp_threads_bind)
         return None if bind is None else str(bind)
 
     def model_argument(self, value: str) -> str:
-        """A directory by its full path, a hub name as it is."""
+        """The full path of a model directory; a hub name unchanged."""
         path = self._model_path(value)
         return value if path is None else str(path)
 
     def facts(self) -> dict[str, str]:
-        """The part of the fingerprint that the study decides: settings and models."""
+        """The part of the fingerprint that the study file determines: settings and models."""
         settings = self.settings.model_dump(mode="json", exclude={*_NO_MATTER, "model"})
         facts = {"settings": json.dumps(settings, sort_keys=True, default=str)}
         revision = settings.get("revision") or "main"
@@ -185,7 +208,7 @@ class VllmStudy:
         return facts
 
     def _model_path(self, value: str) -> Path | None:
-        """The model's directory; None for a hub name."""
+        """The model's directory; None for a hub name. Raises StudyError."""
         for path in (self.directory / value, Path(value)):
             if (path.is_absolute() or path == self.directory / value) and path.is_dir():
                 if not (path / "config.json").is_file():
@@ -218,8 +241,12 @@ class VllmStudy:
                     _check_counts(axis)
 
 
+def _points(columns: Columns) -> int:
+    return len(next(iter(columns.values())))
+
+
 def _argument(axis: Axis) -> str:
-    """The engine argument that an engine axis sets: its name, except where the role says that it is the model."""
+    """The engine argument that an engine axis sets: `model` if that is its role, else the axis's name."""
     return "model" if Role.MODEL in axis.roles else axis.name
 
 
@@ -230,11 +257,12 @@ def _size_axes(axes: tuple[Axis, ...]) -> dict[Role, Axis]:
             continue
         roles = [role for role in axis.roles if role in _SIZES]
         if not roles:
-            raise StudyError(f"space.axes.{axis.name}: is nothing that a static batch knows; say `scope: engine` "
+            raise StudyError(f"space.axes.{axis.name}: is not a size of a static batch; say `scope: engine` "
                              "for an engine argument, or `role:` input_tokens, output_tokens or batch")
         for role in roles:
             if role in found:
-                raise StudyError(f"space.axes.{axis.name}: has the role {role} of space.axes.{found[role].name}")
+                raise StudyError(f"space.axes.{axis.name}: has the same role {role} as space.axes.{found[role].name}; "
+                                 "change one of the two")
             found[role] = axis
         _check_counts(axis)
     return found
@@ -257,7 +285,7 @@ def _check_argument(place: str, name: str) -> None:
 
 @functools.cache
 def engine_argument_names() -> frozenset[str]:
-    """Fields of vLLM's EngineArgs, read from its source because importing it takes seconds; empty without vLLM."""
+    """Fields of vLLM's EngineArgs, read from its source because an import takes seconds; empty without vLLM."""
     spec = importlib.util.find_spec("vllm")
     for folder in (spec.submodule_search_locations or ()) if spec else ():
         source = Path(folder) / "engine" / "arg_utils.py"

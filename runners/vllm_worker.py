@@ -1,23 +1,20 @@
-"""The child process that holds the vLLM engine, and times static batches. It alone imports vllm.
+"""The child process that runs the vLLM engine and times static batches. No other module imports vllm.
 
-It answers JSON lines, one request at a time, on a pipe of its own: vLLM prints to standard output.
+It answers requests one at a time, in JSON lines, on a separate pipe because vLLM prints to standard output.
 
     {"start": {engine arguments}, "length": 1024}     → {"ready": true}
     {"run": {input_len, output_len, batch_size, lengths, seed, warmup, repeats, max_repeats, tolerance}}
                                                        → {"warmup_s", "measure_s", "warmups", "repeats"}
 
-A run that the engine cannot take is answered with {"refused": reason}, and the engine stays in use. Any
-other error is answered with {"error": reason} and ends the process, whose state nobody knows any more.
+A run that the engine cannot take is answered with {"refused": reason}, and the engine stays in use. Any other error
+is answered with {"error": reason} and ends the process, because its state is unknown from then on.
 """
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import json
 import os
-import select
-import signal
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,51 +23,23 @@ from typing import Any, TextIO
 import numpy as np
 
 from planner.space.types import FloatArray
-from runners.vllm_metrics import batch_times, is_exact, point_metrics, steady, token_times
-from runners.vllm_process import shared_memory
+from runners.vllm_metrics import PREEMPTIONS, batch_times, is_exact, point_metrics, steady, token_times
 
 __all__ = ["main"]
 
-_WATCH_S = 0.5
-
 
 class RefusedError(Exception):
-    """The engine cannot take this run, and is none the worse for it."""
+    """The engine cannot take this run, and can go on with the next."""
 
 
 def main() -> None:
-    """Serve until standard input ends. Arguments: descriptors of the pipe for replies and of the lifeline."""
-    replies_fd, lifeline_fd = (int(argument) for argument in sys.argv[-2:])
-    # Neither may reach vLLM's own children: the parent must notice when this process ends.
-    os.set_inheritable(replies_fd, False)
-    os.set_inheritable(lifeline_fd, False)
-    _guard_group(lifeline_fd, replies_fd)
+    """Serve until standard input ends. The last argument is the descriptor of the pipe for replies."""
+    replies_fd = int(sys.argv[-1])
+    os.set_inheritable(replies_fd, False)  # else vLLM's own children would hide from the parent that we have ended
     with os.fdopen(replies_fd, "w") as replies:
         _serve(sys.stdin, replies)
     sys.stdout.flush()
-    os._exit(0)  # an orderly end of a process full of torch takes seconds, each of them paid for
-
-
-def _guard_group(lifeline_fd: int, replies_fd: int) -> None:
-    """Fork a process that kills the whole process group once the parent or this process is gone.
-
-    The parent holds the only write end of the lifeline, so that even `kill -9` closes it. A process of its
-    own, because a thread would wait for the GIL, and a signal at the parent's death (PR_SET_PDEATHSIG)
-    reaches neither vLLM's workers nor any system but Linux.
-    """
-    worker = os.getpid()
-    if os.fork():
-        os.close(lifeline_fd)
-        return
-    for descriptor in (0, 1, 2, replies_fd):
-        os.close(descriptor)
-    while os.getppid() == worker:
-        if select.select([lifeline_fd], [], [], _WATCH_S)[0]:
-            break
-    for path in shared_memory(os.getpgrp()):  # nobody else would remove it after a `kill -9`
-        with contextlib.suppress(OSError):
-            path.unlink()
-    os.killpg(os.getpgrp(), signal.SIGKILL)
+    os._exit(0)  # unloading torch would take seconds that the study pays for
 
 
 def _serve(requests: TextIO, replies: TextIO) -> None:
@@ -100,17 +69,16 @@ def _answer(replies: TextIO, reply: Mapping[str, Any]) -> None:
 
 
 class StaticBatch:
-    """An engine in this process, stepped by hand, so that each token's time is known.
+    """An engine in this process. We call its steps ourselves, so that each token's time is known.
 
-    arguments: those of vllm.LLM. length: tokens that the longest request of the study needs; with one to throw
-    away it becomes max_model_len, unless the user gave one or the model is not known to reach that far.
+    arguments: those of vllm.LLM. length: tokens of the study's longest request. This plus one extra token becomes
+    max_model_len, unless the user gave that or the model is not known to support so many tokens.
 
-    Where vLLM schedules ahead (async_scheduling, its default on GPUs), the last token of a run comes out sooner
-    than the same token of a longer run: nothing is left to schedule before it is fetched (on an H100 the second
-    of two tokens took 0.9 ms, the second of 128 took 2.5 ms). So each run there makes one token more than it was
-    asked for, which is thrown away; what is timed is a stream that goes on, whatever the run's length. Where the
-    context has no room for that token, or requests wait for others to leave (more than max_num_seqs), which it would
-    keep waiting, the run goes without.
+    If vLLM schedules ahead (async_scheduling, its default on GPUs), the last token of a run is out sooner than the same
+    token of a longer run, because nothing is left to schedule before it is fetched (on an H100 the second of two tokens
+    took 0.9 ms, the second of 128 took 2.5 ms). There, each run makes one token more than it was asked for and throws
+    it away, so that the timed tokens are always followed by another. There is no extra token if the context has no room
+    for it, or if requests wait for others to leave (more than max_num_seqs): it would make them wait longer.
     """
 
     def __init__(self, arguments: dict[str, Any], length: int) -> None:
@@ -127,7 +95,7 @@ class StaticBatch:
         self._tokens = _plain_tokens(self._llm.model_config)
         self._preemptions = _PreemptionCount(self._engine)
         self._runs = 0
-        # First steps allocate and compile; that belongs to the start, not to the first point.
+        # The first steps allocate and compile, which belongs to the start and not to the first point.
         self._generate(self._prompts(2, min(8, self._length - 2), seed=[0]), 2)
         gc.collect()
         gc.freeze()
@@ -136,8 +104,10 @@ class StaticBatch:
         self, *, input_len: int, output_len: int, batch_size: int, lengths: Sequence[int],
         seed: Sequence[int], warmup: int, repeats: int, max_repeats: int, tolerance: float | None,
     ) -> dict[str, Any]:
-        """Warm up, then repeat until steady. `lengths`: the output lengths ≤ output_len that are wanted; one whose
-        reading would not be exact is left out."""
+        """The reply to one run: warm-ups, then repeats until there are enough.
+
+        lengths: output lengths ≤ output_len to read; those whose reading would not be exact are left out of `metrics`.
+        """
         if input_len + output_len > self._length:
             raise RefusedError(
                 f"input_len {input_len} + output_len {output_len} exceeds max_model_len {self._length}")
@@ -153,7 +123,7 @@ class StaticBatch:
             batches.append(batch_times(times))
             metrics.append({k: point_metrics(times, input_len, k) for k in lengths if is_exact(times, k)})
             if before is not None and self._preemptions.value is not None:
-                metrics[-1][output_len]["num_preemptions"] = float(self._preemptions.value - before)
+                metrics[-1][output_len][PREEMPTIONS] = float(self._preemptions.value - before)
         return {
             "warmup_s": warm - began, "measure_s": time.perf_counter() - warm,
             "warmups": [_microseconds(times) for times in warmups],
@@ -161,7 +131,7 @@ class StaticBatch:
         }
 
     def shutdown(self) -> None:
-        """Stop vLLM's workers, if it has any."""
+        """End vLLM's workers, if there are any."""
         self._engine.engine_core.shutdown()
 
     def _prompts(self, batch: int, length: int, seed: Sequence[int]) -> list[list[int]]:
@@ -170,7 +140,7 @@ class StaticBatch:
         return prompts
 
     def _generate(self, prompts: Sequence[Sequence[int]], output_len: int) -> FloatArray:
-        """Token times (b, output_len) in seconds of one batch, all of it submitted at once."""
+        """Token times in seconds, (b, output_len), of one batch whose requests are submitted together."""
         from vllm import SamplingParams
         from vllm.sampling_params import RequestOutputKind
 
@@ -183,7 +153,7 @@ class StaticBatch:
         rows: dict[str, list[float]] = {name: [] for name in names}
         inputs = self._llm.renderer.render_cmpl([{"prompt_token_ids": prompt} for prompt in prompts])
         engine, clock = self._engine, time.perf_counter
-        gc.disable()  # a collection in the midst of a step would look like a slow step
+        gc.disable()  # a collection during a step would look like a slow step
         try:
             zero = clock()
             for name, prompt in zip(names, inputs, strict=True):
@@ -199,10 +169,9 @@ class StaticBatch:
 
 
 class _PreemptionCount:
-    """Counts the scheduler's preemptions; `value` is None where this vLLM has no such place to count them.
+    """Counts the scheduler's preemptions; `value` is None if this version of vLLM offers no way to count them.
 
-    vLLM's own counter needs its statistics, which cost time in every step and which `vllm bench latency`
-    leaves off.
+    vLLM's own counter needs its statistics, which take time in every step and are off in `vllm bench latency`.
     """
 
     def __init__(self, engine: Any) -> None:
@@ -222,20 +191,20 @@ class _PreemptionCount:
 
 
 def _reaches(arguments: Mapping[str, Any], length: int) -> bool:
-    """Whether the model says of itself that it takes `length` tokens. False where nobody knows."""
+    """Whether the model's configuration says that it supports `length` tokens; False if it says nothing."""
     from vllm.transformers_utils.config import get_config
 
     try:
         config = get_config(arguments["model"], arguments.get("trust_remote_code", False),
                             arguments.get("revision")).get_text_config()
-    except Exception:  # the engine itself will say what is wrong with the model
+    except Exception:  # the engine will report what is wrong with the model
         return False
     limit = getattr(config, "max_position_embeddings", None)
     return isinstance(limit, int) and length <= limit
 
 
 def _plain_tokens(model_config: Any) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """Token ids for random prompts: the vocabulary without ids that mean something to the model."""
+    """Token ids for random prompts: the vocabulary without ids that have a special meaning to the model."""
     special = set(_special_tokens(model_config.hf_config.to_dict()))
     vocabulary = np.arange(model_config.get_vocab_size(), dtype=np.int64)
     plain = np.setdiff1d(vocabulary, np.fromiter(special, dtype=np.int64))
@@ -243,7 +212,7 @@ def _plain_tokens(model_config: Any) -> np.ndarray[Any, np.dtype[np.int64]]:
 
 
 def _special_tokens(config: Mapping[Any, Any]) -> Iterator[int]:
-    """Every id under a key such as bos_token_id, image_token_id or image_token_index, at any depth."""
+    """The ids under keys such as bos_token_id, image_token_id or image_token_index, at any depth."""
     for key, value in config.items():
         if isinstance(value, Mapping):
             yield from _special_tokens(value)

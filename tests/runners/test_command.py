@@ -73,7 +73,6 @@ def gone(pid: int, within_s: float = 5) -> bool:
     return not alive(pid)
 
 
-
 def test_the_last_line_is_the_result(tmp_path: Path) -> None:
     text = ("print('warming {{up}}'); "
             "print('{{\"y\": {batch}, \"z\": [1, 2.5], \"u\": null, \"date\": \"now\"}}\\n\\n ')")
@@ -159,6 +158,21 @@ def test_a_timeout_ends_the_whole_group(tmp_path: Path) -> None:
 
 
 @linux
+@pytest.mark.parametrize(("then", "stays"), [
+    ("print('{{\"y\": 1}}')", True), ("raise SystemExit(1)", False), ("time.sleep(60)", False)])
+def test_a_daemon_may_serve_the_runs_that_follow_one_that_went_well(tmp_path: Path, then: str, stays: bool) -> None:
+    text = ("import os, subprocess, time; "
+            "daemon = subprocess.Popen(['sleep', '1000'], start_new_session=True); "
+            "open('pid', 'w').write(str(daemon.pid)); " + then)
+    done = run(script(tmp_path, text, timeout_s=2))
+    assert (done.status is Status.OK) == stays, done.reason
+    daemon = int((tmp_path / "pid").read_text())
+    assert alive(daemon) == stays
+    if stays:
+        os.kill(daemon, signal.SIGKILL)
+
+
+@linux
 def test_what_a_command_leaves_behind_neither_holds_us_up_nor_lives_on(tmp_path: Path) -> None:
     text = ("import subprocess, sys; p = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)']); "
             "open('pid', 'w').write(str(p.pid)); print('{{\"y\": 1}}')")
@@ -173,16 +187,19 @@ import sys
 from pathlib import Path
 from planner.space.types import Axis, Proposal, RunnerContext
 from runners.command import CommandRunner
-text = "import os, time; open('pid', 'w').write(str(os.getpid())); time.sleep({batch}); print('{{\\"y\\": 1}}')"
 context = RunnerContext((Axis("batch", ()),), ("y",), Path("."))
-runner = CommandRunner(CommandRunner.Config(command=[sys.executable, "-S", "-c", text]), context)
+runner = CommandRunner(CommandRunner.Config(command=sys.argv[2:]), context)
 point = {"batch": float(sys.argv[1])}
 """
+SLEEPS = (*PYTHON, "import os, time; open('pid', 'w').write(str(os.getpid())); time.sleep({batch}); "
+                   "print('{{\"y\": 1}}')")
 
 
-def _start_host(directory: Path, seconds: float, then: str) -> tuple[subprocess.Popen[str], int]:
+def _start_host(
+    directory: Path, seconds: float, then: str, command: tuple[str, ...] = SLEEPS
+) -> tuple[subprocess.Popen[str], int]:
     root = Path(__file__).resolve().parents[2]
-    host = subprocess.Popen([sys.executable, "-c", HOST + then, str(seconds)], cwd=directory, text=True,
+    host = subprocess.Popen([sys.executable, "-c", HOST + then, str(seconds), *command], cwd=directory, text=True,
                             env={**os.environ, "PYTHONPATH": str(root)}, stdout=subprocess.PIPE, start_new_session=True)
     end = time.monotonic() + 15
     while not ((directory / "pid").exists() and (directory / "pid").read_text()) and time.monotonic() < end:
@@ -197,6 +214,22 @@ def test_the_child_ends_when_we_are_killed(tmp_path: Path) -> None:
     host.kill()
     host.communicate()
     assert gone(child)
+
+
+@linux
+def test_what_a_shell_started_ends_when_we_are_killed(tmp_path: Path) -> None:
+    """The benchmark is the shell's child, as with most wrappers; the shell knows nothing of us."""
+    (tmp_path / "wrapper.sh").write_text("sh -c 'echo $$ > inner; sleep 1000; true'\necho '{}'\n")
+    shell = ("sh", "-c", "echo $$ > pid; sh wrapper.sh; true")
+    host, child = _start_host(tmp_path, 60, "runner.measure(Proposal(point, (point,)))", shell)
+    end = time.monotonic() + 15
+    while not ((tmp_path / "inner").exists() and (tmp_path / "inner").read_text()) and time.monotonic() < end:
+        time.sleep(0.02)
+    inner = int((tmp_path / "inner").read_text())
+    assert alive(child) and alive(inner)
+    host.kill()
+    host.communicate()
+    assert gone(child) and gone(inner)
 
 
 @linux

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from planner.space.types import Axis, Measurement, Proposal, Role, RunnerContext, RunnerError, Scope, Status
-from runners import environment, vllm_process
+from runners import environment, process_table, vllm_process
 from runners.vllm_offline import VllmRunner
 from runners.vllm_process import EngineError, EngineProcess, explain, worker_command
 
@@ -21,7 +21,7 @@ from runners.vllm_process import EngineError, EngineProcess, explain, worker_com
 OK, RAISES, HANGS, KILLED, MEMORY, REFUSES, GARBAGE = range(1, 8)
 FAKE = """
 import json, os, signal, subprocess, sys, time
-replies = os.fdopen(int(sys.argv[-2]), "w")
+replies = os.fdopen(int(sys.argv[-1]), "w")
 def answer(reply):
     print(json.dumps(reply), file=replies, flush=True)
 subprocess.Popen(["sleep", "1000"])
@@ -82,7 +82,7 @@ def run(runner: VllmRunner, what: int, seed: int = 0) -> Measurement:
 
 def gone(group: int, within_s: float = 10.0) -> bool:
     deadline = time.monotonic() + within_s
-    while vllm_process.members(group):
+    while process_table.members(group):
         if time.monotonic() > deadline:
             return False
         time.sleep(0.05)
@@ -119,7 +119,7 @@ def test_an_engine_that_fails_is_charged_and_replaced(runner: VllmRunner, what: 
     assert not failed.readings
     assert failed.cost.start_s == 0.0
     assert failed.cost.measure_s > (0.9 if what == HANGS else 0.0)
-    assert not vllm_process.members(engine.pid), "its own children are gone too"
+    assert not process_table.members(engine.pid), "its own children are gone too"
     after = run(runner, OK)
     assert after.status is Status.OK
     assert after.cost.start_s > 0
@@ -164,7 +164,7 @@ def test_interrupted_while_it_waits(runner: VllmRunner, monkeypatch: pytest.Monk
         patched.setattr(vllm_process, "wait", interrupt)
         with pytest.raises(KeyboardInterrupt):
             run(runner, OK)
-    assert not vllm_process.members(group)
+    assert not process_table.members(group)
     assert run(runner, OK).status is Status.OK
 
 
@@ -178,12 +178,12 @@ def test_close_leaves_nothing_and_may_be_called_twice(runner: VllmRunner) -> Non
     run(runner, OK)
     assert runner._engine is not None
     group = runner._engine.pid
-    assert len(vllm_process.members(group)) == 2, "the child and the child's child"
+    assert len(process_table.members(group)) == 2, "the child and the child's child"
     descriptors = len(list(Path("/dev/fd").iterdir()))
     runner.close()
     runner.close()
-    assert not vllm_process.members(group)
-    assert len(list(Path("/dev/fd").iterdir())) == descriptors - 4, "log, requests, replies, lifeline"
+    assert not process_table.members(group)
+    assert len(list(Path("/dev/fd").iterdir())) == descriptors - 3, "log, requests, replies"
 
 
 def test_no_vllm_at_all(runner: VllmRunner, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -192,11 +192,7 @@ def test_no_vllm_at_all(runner: VllmRunner, monkeypatch: pytest.MonkeyPatch) -> 
         run(runner, OK)
 
 
-# The real child's guard, without an engine: it forks before it imports anything dear.
-GUARDED = (
-    "import subprocess, sys, time; from runners.vllm_worker import _guard_group;"
-    "_guard_group(int(sys.argv[-1]), int(sys.argv[-2])); subprocess.Popen(['sleep', '1000']); time.sleep(1000)"
-)
+GUARDED = "import subprocess, time; subprocess.Popen(['sleep', '1000']); time.sleep(1000)"
 PARENT = (
     "import os, sys, time; from runners.vllm_process import EngineProcess;"
     f"p = EngineProcess(os.environ, [sys.executable, '-c', {GUARDED!r}]);"
@@ -206,9 +202,9 @@ PARENT = (
 
 def grown(group: int, count: int) -> bool:
     deadline = time.monotonic() + 20
-    while len(vllm_process.members(group)) < count and time.monotonic() < deadline:
+    while len(process_table.members(group)) < count and time.monotonic() < deadline:
         time.sleep(0.05)
-    return len(vllm_process.members(group)) == count
+    return len(process_table.members(group)) == count
 
 
 @pytest.mark.parametrize("victim", ["parent", "child"])
@@ -218,7 +214,7 @@ def test_nothing_survives_kill_9(victim: str) -> None:
                               env={**os.environ, "PYTHONPATH": root})
     assert parent.stdout is not None
     group = int(parent.stdout.readline())
-    assert grown(group, 3), "child, its guard, its own child"
+    assert grown(group, 2), "child, its own child"
     os.kill(parent.pid if victim == "parent" else group, signal.SIGKILL)
     assert gone(group)
     parent.kill()
@@ -239,7 +235,7 @@ def test_the_real_child_starts_from_any_directory(tmp_path: Path, monkeypatch: p
 
 @pytest.mark.parametrize(("error", "status", "log", "reason"), [
     ("ValueError: too small", 1, "anything", "ValueError: too small"),
-    (None, -9, "ValueError: old", "engine process was ended by signal 9 (Killed, often for want of memory)"),
+    (None, -9, "ValueError: old", "engine process was ended by signal 9 (Killed, often because memory ran out)"),
     (None, 1, "one\ntwo\n\nthree\nfour\n", "engine process ended with status 1: two | three | four"),
     (None, 1, "a\n(EngineCore pid=7) ERROR 11-22 01:03:44 [core.py:9] OSError: bad\ntail", "OSError: bad"),
     ("RuntimeError: initialization failed, see root cause above", 1, "ImportError: x\nRuntimeError: see stack trace",

@@ -6,9 +6,23 @@ import math
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 from scipy import stats
 
-from runners.vllm_metrics import batch_times, median_half_width, point_metrics, steady, token_times
+from runners.vllm_metrics import (
+    PREEMPTIONS,
+    batch_times,
+    is_exact,
+    median_half_width,
+    metric_names,
+    point_metrics,
+    steady,
+    token_times,
+)
+
+pytestmark = pytest.mark.filterwarnings("error")  # no warning of numpy's ever reaches a user
 
 # Two requests of four tokens; the second starts a second later and has the shorter gaps.
 TIMES = np.array([[1.0, 2.0, 4.0, 8.0], [2.0, 3.0, 4.0, 5.0]])
@@ -65,7 +79,7 @@ def test_batch_times_are_those_of_the_slowest_and_rise() -> None:
 
 def test_token_times_refuses_a_request_that_stopped_early() -> None:
     assert token_times({"a": [1.0, 2.0], "b": [1.0, 3.0]}, 2).tolist() == [[1.0, 2.0], [1.0, 3.0]]
-    with pytest.raises(ValueError, match="request b gave 1 output tokens in place of 2"):
+    with pytest.raises(ValueError, match="request b gave 1 output tokens instead of 2"):
         token_times({"a": [1.0, 2.0], "b": [1.0]}, 2)
 
 
@@ -93,3 +107,30 @@ def test_repeats_go_on_until_steady() -> None:
     assert not steady([1.0, 1.5, 2.0], 3, 9, 0.05)
     assert steady([1.0, 1.5, 2.0], 3, 3, 0.05), "max_repeats reached"
     assert not steady([1.0], 1, 9, 0.05), "one repeat says nothing of its spread"
+
+
+@given(arrays(np.float64, st.tuples(st.integers(1, 4), st.integers(1, 5)),
+              elements=st.sampled_from([0.0, 0.0, 1e-9, 0.5, 2.0])), st.integers(1, 3))
+def test_any_times_give_finite_metrics_and_no_warning(gaps: np.ndarray, input_len: int) -> None:
+    """Zeros, single tokens, single requests, identical values: what is undefined is absent."""
+    times = gaps.cumsum(axis=1)
+    for k in range(1, times.shape[1] + 1):
+        metrics = point_metrics(times, input_len, k)
+        assert all(type(value) is float and math.isfinite(value) for value in metrics.values())
+        assert ("output_throughput" in metrics) == bool(times[:, k - 1].any())
+        assert ("tpot_ms" in metrics) == (k > 1)
+        assert metrics.keys() <= metric_names()
+        assert is_exact(times, k) in {True, False}
+
+
+def test_the_names_of_all_metrics_are_those_that_a_run_gives() -> None:
+    names = set(point_metrics(TIMES, input_len=10, output_len=4)) | {PREEMPTIONS}
+    assert metric_names() == names
+    assert len(names) == 4 * 7 + 5 + 3 + 1  # four distributions, five plain times, three rates, preemptions
+
+
+@pytest.mark.parametrize(("values", "width"), [
+    ([0.0, 0.0], 0.0), ([3.0, 3.0, 3.0], 0.0), ([0.0, 0.0, 1.0], math.inf), ([0.0], math.inf), ([], math.inf)])
+def test_half_width_of_equal_and_zero_values(values: list[float], width: float) -> None:
+    assert median_half_width(values) == width
+    assert steady(values, 1, 9, 0.05) == (width == 0.0)

@@ -6,6 +6,7 @@ import importlib.util
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from pydantic import ValidationError
 
@@ -42,7 +43,7 @@ def study(directory: Path, *axes: Axis, **settings: Any) -> VllmStudy:
     ((BATCH,), {"model": "m", "batch_size": 2}, "runner.batch_size: is swept by space.axes.batch_size"),
     ((Axis("request_rate", (1, 2), roles=(Role.RATE,)),), {"model": "m"}, "space.axes.request_rate: .*scope: engine"),
     ((Axis("model", ("m",)),), {}, "space.axes.model: .*scope: engine"),
-    ((BATCH, Axis("bb", (1, 2), roles=(Role.BATCH,))), {"model": "m"}, "space.axes.bb: has the role batch of"),
+    ((BATCH, Axis("bb", (1, 2), roles=(Role.BATCH,))), {"model": "m"}, "space.axes.bb: has the same role batch as"),
     ((Axis("output_len", (0, 2), roles=(Role.OUTPUT_TOKENS,)),), {"model": "m"}, "space.axes.output_len: 0 is not"),
     ((Axis("tensor_parallel_size", (1, 1.5), Scope.ENGINE),), {"model": "m"}, "1.5 is not a whole number"),
     ((), {"model": "m", "enable_prefix_caching": True}, "runner.enable_prefix_caching: is always false"),
@@ -87,7 +88,7 @@ def test_points_become_workloads_and_engines(tmp_path: Path) -> None:
     point = {"model": "m", "tensor_parallel_size": 2, "output_len": 16, "batch_size": 300}
     assert asked.engine_values(point) == {"model": "m", "tensor_parallel_size": 2}
     assert (asked.workload(point).input_len, asked.workload(point).batch_size) == (77, 300)
-    assert asked.accelerators(point) == 6.0
+    assert asked.accelerators({name: np.array([value]) for name, value in point.items()}).tolist() == [6.0]
     assert asked.longest_request() == 77 + 256
 
 
