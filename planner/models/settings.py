@@ -48,7 +48,8 @@ MAX_HYPER_POINTS, MAX_POINTS = 500, 2000
 times that this keeps are in results.md; what it costs in accuracy was not measured."""
 
 CHUNK_ENTRIES = 1_000_000
-"""Entries of a prediction's cross-covariance held at once: 8 MiB a matrix, which fits caches. Changes no number."""
+"""Entries of a prediction's cross-covariance held at once: 8 MiB a matrix, which fits caches. Numerical: changes no
+result."""
 
 # ---------------------------------------------------------------------------------------------------------- kernel
 
@@ -67,12 +68,13 @@ OFFSET_PRIOR = (0.2, 0.7)
 SLOPE_PRIOR = (0.1, 0.7)
 RESIDUAL_PRIOR = (0.3, 0.7)
 NOISE_PRIOR = (0.03, 0.8)
-"""A few per cent of benchmark noise on the logarithm of a metric that spans two or three e-folds is 0.01 to 0.05."""
+"""A few per cent of benchmark noise on the logarithm of a metric that spans two or three e-folds is 0.01 to 0.05.
+Evidence as for LENGTHSCALE_PRIOR, in results.md."""
 RUN_NOISE_PRIOR = (0.03, 0.8)
 
 CATEGORY_DISTANCE = 1.5
 """Another category is as far away as this difference of a standardised size: where the initial design spreads, and
-where a subset of the readings is chosen. By judgement; see `tests/models/test_settings.py` for where it matters."""
+where a subset of the readings is chosen. By judgement."""
 
 # --------------------------------------------------------------------------------------------------------- ensemble
 
@@ -115,10 +117,10 @@ sizes at once and no threshold, only 6 of 10 stops were right on the simulated g
 
 CHUNK_SIZES = tuple(size for k in range(9, 17) for size in (2.0**k, 1.5 * 2.0**k))
 """Chunk sizes that are tried, in tokens: 512 to 98,304, half as much again or a third more each time. vLLM's defaults
-are 2,048 to 16,384."""
+are 2,048 to 16,384; by judgement."""
 
 WHOLE_PROMPT = 2.0**53
-"""A chunk of this many tokens divides no prompt: what an engine means by a chunk size of 0 or −1."""
+"""A chunk of this many tokens divides no prompt: what an engine means by a chunk size of 0 or −1. By definition."""
 
 SAME_TERM = 1e-6
 """Relative difference below which two terms of the latency model are one. Numerical."""
@@ -184,8 +186,7 @@ MEAN_ABSOLUTE = math.sqrt(2 / math.pi)
 """Mean of |x| for a standard normal x. Mathematics."""
 
 TINY = 1e-12
-"""Floor that keeps divisions, logarithms and variances finite. Far below anything measured; changes no figure
-shown."""
+"""Floor that keeps divisions, logarithms and variances finite. Numerical: far below anything measured."""
 
 EQUAL = 1e-9
-"""Differences below this count as none: rounding of standardised columns and of logarithms."""
+"""Differences below this count as none. Numerical: the rounding of standardised columns and of logarithms."""
