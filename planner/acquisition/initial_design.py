@@ -9,15 +9,12 @@ from __future__ import annotations
 
 import numpy as np
 
+from planner.acquisition.settings import COST_EXPONENT, DESIGN_CANDIDATES, RUNS_A_SIZE
+from planner.models.settings import CATEGORY_DISTANCE
 from planner.space.grid import Grid
 from planner.space.types import BoolArray, Features, FloatArray, IntArray, Role, Scale
 
 __all__ = ["by_engine", "cost_proxy", "initial_design", "initial_size"]
-
-# How strongly cheap points are preferred: 0 spreads blindly, 1/2 starves the dear corner where runs are few.
-_COST_EXPONENT = 0.38
-_RUNS_A_SIZE = 3
-_CANDIDATES = 20_000
 
 
 def initial_size(grid: Grid, trajectory: str | None) -> int:
@@ -34,12 +31,12 @@ def initial_design(grid: Grid, trajectory: str | None, seed: int, prices: FloatA
     """
     rng = np.random.default_rng(seed)
     rows = _candidates(grid, trajectory)
-    if len(rows) > _CANDIDATES:
-        rows = np.sort(rng.choice(rows, _CANDIDATES, replace=False))
-    cheapness = (cost_proxy(grid) if prices is None else prices)[rows] ** -_COST_EXPONENT
+    if len(rows) > DESIGN_CANDIDATES:
+        rows = np.sort(rng.choice(rows, DESIGN_CANDIDATES, replace=False))
+    cheapness = (cost_proxy(grid) if prices is None else prices)[rows] ** -COST_EXPONENT
     features = grid.features[rows]
     # The very first run tells little wherever it is: a dear one would be money lost.
-    cheap = cheapness ** (1 / _COST_EXPONENT)
+    cheap = cheapness ** (1 / COST_EXPONENT)
     chosen = [int(rng.choice(len(rows), p=cheap / cheap.sum()))]
     distance = _distance(features, chosen[0])
     size = initial_size(grid, trajectory)
@@ -62,7 +59,7 @@ def by_engine(rows: IntArray, engines: IntArray, running: int | None = None) -> 
 
 def _wanted(grid: Grid, trajectory: str | None) -> int:
     runs = sum(
-        len(axis.values) if axis.scale is Scale.CATEGORY else _RUNS_A_SIZE
+        len(axis.values) if axis.scale is Scale.CATEGORY else RUNS_A_SIZE
         for axis in grid.axes if len(axis.values) > 1 and axis.name != trajectory
     )
     return max(runs, 1)
@@ -109,8 +106,8 @@ def cost_proxy(grid: Grid) -> FloatArray:
 
 
 def _distance(features: Features, i: int) -> FloatArray:
-    """Euclidean in the standardised sizes; another category is as far as one standard deviation and a half."""
+    """Euclidean in the standardised sizes; another category is as far as `CATEGORY_DISTANCE`."""
     squares = ((features.numeric - features.numeric[i]) ** 2).sum(axis=1)
-    squares += 2.25 * (features.category != features.category[i]).sum(axis=1)
+    squares += CATEGORY_DISTANCE**2 * (features.category != features.category[i]).sum(axis=1)
     distance: FloatArray = np.sqrt(squares)
     return distance

@@ -25,6 +25,7 @@ from typing import TypeAlias
 import numpy as np
 
 from planner.acquisition.initial_design import by_engine
+from planner.acquisition.settings import CANDIDATES, REFERENCES, RETURN_SHARE
 from planner.ledger.observations import Observations
 from planner.models.cost import CostModel
 from planner.models.grid_model import GridModel
@@ -35,12 +36,6 @@ __all__ = ["Chooser", "choose_batch", "sample"]
 Chooser: TypeAlias = Callable[
     [GridModel, CostModel, Observations, FloatArray, int, np.random.Generator], list[int]]
 """What `choose_batch` is: from the same arguments, rows to run next."""
-
-# An engine is not left while coming back to it would be worth this share of what lures away: as much is learned of
-# every engine in the end, and one start for each is enough.
-_RETURN_SHARE = 0.3
-_CANDIDATES = 600
-_REFERENCES = 400
 
 
 @dataclass(eq=False)
@@ -83,10 +78,10 @@ def choose_batch(
 
     success: probability that each point can run, (N,); a run that fails tells nothing about the targets.
     """
-    candidates = sample(observations.open_rows, _CANDIDATES, rng)
+    candidates = sample(observations.open_rows, CANDIDATES, rng)
     if not len(candidates):
         return []
-    references = sample(observations.open_rows, _REFERENCES, rng)
+    references = sample(observations.open_rows, REFERENCES, rng)
     engines = model.grid.engine[candidates]
     selection = _BatchSelection(
         _fields(model, candidates, references, feasibility), feasibility[candidates], cost.price(candidates),
@@ -120,7 +115,7 @@ class _BatchSelection:
             engine_batch, utility = self._engine_batch(engine)
             # Where nothing tells anything, no start is worth its price.
             if utility > score[best] and utility >= max(self._others(engine), default=-np.inf):
-                if self._utility_of_returning() > _RETURN_SHARE * utility:
+                if self._utility_of_returning() > RETURN_SHARE * utility:
                     return self._take([best])
                 del self._utility[engine]
                 self._running |= self._engines == engine

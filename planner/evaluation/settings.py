@@ -11,7 +11,7 @@ MODEL_SPREAD = 0.16
 V100, where its root mean square was 0.8 below 30 runs, 0.57 at 30 to 60, 0.27 at 60 to 100 and 0.2 from there on."""
 
 SMALL_SAMPLE_SPREAD = 10.0
-"""What few runs add to that spread: this over their number. Set with MODEL_SPREAD."""
+"""What few runs add to that spread: this over their number. Set with MODEL_SPREAD, on the same recorded grids."""
 
 PRIOR_RUNS = 4.0
 """The prior that errors are as large as the model expects counts as so many runs. By judgement; not measured."""

@@ -20,14 +20,13 @@ import numpy as np
 from scipy.stats import chi2
 
 from planner.ledger.observations import Observations
+from planner.models.settings import USUAL_WEIGHT
 from planner.models.transforms import forward
 from planner.space.types import FloatArray, IntArray, Kind, Role, Transform
 
 __all__ = ["FIRST_TOKEN", "LATER_TOKENS", "Data", "Quantity", "Target", "data_of", "merged", "targets_of"]
 
 _E2EL, _FIRST = "e2el_ms", "batch_ttft_ms"
-# The spread usual among all points counts, in a point's own, as so many repeats.
-_USUAL_WEIGHT = 4.0
 # Numerators of vLLM's throughputs over a static batch: tokens or requests that e2el seconds bring.
 _PER_BATCH: Final[Mapping[str, Callable[[FloatArray, FloatArray, FloatArray], FloatArray]]] = {
     "output_throughput": lambda batch, _, outputs: batch * outputs,
@@ -189,7 +188,7 @@ def _repeat_noise(quantity: Quantity, observations: Observations, rows: IntArray
     # The median point's: where one run in ten stumbles, the mean would call every point as noisy as those.
     several = freedom > 0
     usual = float(np.median(squares[several] / chi2.median(freedom[several])))
-    variance = (squares + _USUAL_WEIGHT * usual) / (freedom + _USUAL_WEIGHT)
+    variance = (squares + USUAL_WEIGHT * usual) / (freedom + USUAL_WEIGHT)
     # The median of normal readings varies by π/2 as much as their mean.
     noise: FloatArray = np.sqrt(np.where(counts > 2, np.pi / 2, 1.0) * variance / counts)
     return noise

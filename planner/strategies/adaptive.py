@@ -11,13 +11,10 @@ from planner.models.cost import CostModel
 from planner.models.feasibility import probability_of_feasibility
 from planner.models.grid_model import GridModel
 from planner.space.types import IntArray
+from planner.strategies.settings import BATCH_SHARE, LARGEST_BATCH, SMALLEST_BATCH
 from planner.strategies.strategy import Posterior, StrategyContext, posterior_of
 
 __all__ = ["AdaptiveStrategy", "batch_size"]
-
-# A refit waits until the data has grown by this share: each run then changes little, and planning costs time.
-_BATCH_SHARE = 0.12
-_SMALLEST_BATCH, _LARGEST_BATCH = 4, 20
 
 
 class AdaptiveStrategy:
@@ -103,4 +100,4 @@ class AdaptiveStrategy:
 
 def batch_size(observations: Observations) -> int:
     """How many runs to choose from one fit."""
-    return int(np.clip(np.ceil(_BATCH_SHARE * len(observations.runs)), _SMALLEST_BATCH, _LARGEST_BATCH))
+    return int(np.clip(np.ceil(BATCH_SHARE * len(observations.runs)), SMALLEST_BATCH, LARGEST_BATCH))

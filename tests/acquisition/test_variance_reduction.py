@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from planner.acquisition.initial_design import by_engine, cost_proxy, initial_design, initial_size
-from planner.acquisition.variance_reduction import _RETURN_SHARE, choose_batch
+from planner.acquisition.settings import RETURN_SHARE
+from planner.acquisition.variance_reduction import choose_batch
 from planner.ledger.observations import Observations, Run
 from planner.models.cost import CostModel
 from planner.models.grid_model import GridModel
@@ -179,7 +180,7 @@ class Market:
             score, best = max(((self.gain(row, chosen) / self.price[row], row) for row in here), default=(-1.0, -1))
             offers = [self.engine_batch(engine, chosen) for engine in range(3) if engine not in running]
             utility, engine_batch = max(offers, default=(-1.0, []))
-            if utility > score and self.coming_back(current, chosen) <= _RETURN_SHARE * utility:
+            if utility > score and self.coming_back(current, chosen) <= RETURN_SHARE * utility:
                 current = int(self.grid.engine[engine_batch[0]])
                 running.add(current)
                 chosen += engine_batch[: size - len(chosen)]

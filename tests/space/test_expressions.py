@@ -130,14 +130,14 @@ def test_text_and_numbers_are_never_equal() -> None:
     "9 ** 9 ** 9 ** 9 > a", "a < 2 ** 99999999999", "1e999 > a", "9" * 900 + " > a", "a ** a ** a ** a > 1",
 ])
 def test_huge_numbers_take_no_time(text: str) -> None:
-    begin = time.perf_counter()
+    begin = time.process_time()
     try:
         result = value(text)
     except StudyError as error:
         assert len(str(error).splitlines()) == 1
     else:
         assert np.shape(result) == (4,)
-    assert time.perf_counter() - begin < 1
+    assert time.process_time() - begin < 0.05  # 0.0002 s
 
 
 @pytest.mark.parametrize("text", [

@@ -208,10 +208,14 @@ def test_empty_grids_are_refused() -> None:
 
 def test_far_too_many_points_are_refused_at_once() -> None:
     axes = [Axis(name, tuple(range(1, 1001))) for name in "abcdefgh"]
-    begin = time.perf_counter()
-    with pytest.raises(StudyError, match=r"^space.axes: .*combinations are more than 2,000,000; thin out an axis"):
-        full_grid(axes)
-    assert time.perf_counter() - begin < 1
+
+    def seconds() -> float:
+        begin = time.process_time()
+        with pytest.raises(StudyError, match=r"^space.axes: .*combinations are more than 2,000,000; thin out an axis"):
+            full_grid(axes)
+        return time.process_time() - begin
+
+    assert min(seconds() for _ in range(3)) < 0.02  # 0.0001 s; a million combinations would take 0.1 s
 
 
 def test_recorded_rows_are_the_grid() -> None:
@@ -237,11 +241,11 @@ def test_recorded_rows_on_axes_too_large_to_number_are_refused() -> None:
     assert [grid.find(grid.point(row)) for row in range(2)] == [0, 1]
 
 
-def test_a_hundred_thousand_points_take_seconds() -> None:
+def test_a_hundred_thousand_points_take_less_than_a_second() -> None:
     names = ("model", "input_len", "output_len", "batch_size")
     specs = (AxisSpec(values=["m1", "m2", "m3", "m4"], scope=Scope.ENGINE), AxisSpec(range=(1, 25), scale=Scale.LOG),
              AxisSpec(range=(1, 25), scale=Scale.LOG), AxisSpec(range=(1, 50), scale=Scale.LOG))
-    begin = time.perf_counter()
+    begin = time.process_time()
     axes = [spec.resolve(name) for name, spec in zip(names, specs, strict=True)]
     grid = full_grid(axes, [constraint("input_len + output_len <= 50", axes)])
     assert len(grid) == 4 * 25 * 25 * 50 == 125_000
@@ -249,4 +253,4 @@ def test_a_hundred_thousand_points_take_seconds() -> None:
     assert len(np.unique(grid.engine)) == 4 and len(np.unique(grid.lines("output_len"))) == 5_000
     assert all(grid.find(grid.point(row)) == row for row in range(0, len(grid), 7))
     assert all(len(grid.shorter("output_len", row)) == grid.codes[row, 2] for row in range(0, len(grid), 101))
-    assert time.perf_counter() - begin < 5
+    assert time.process_time() - begin < 0.8  # 0.16 s; one Python step for each point and axis would take as long

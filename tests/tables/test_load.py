@@ -263,13 +263,13 @@ def test_environment_id_knows_no_order() -> None:
     assert len(environment_id({"ä": "\udc80"})) == 12
 
 
-def test_a_hundred_thousand_rows_take_seconds_not_minutes(tmp_path: Path) -> None:
+def test_a_hundred_thousand_rows_take_a_second(tmp_path: Path) -> None:
     rows = (f"m{i % 7},{i % 50},{i // 350},{i * 0.5 + 1}" for i in range(100_000))
-    begin = time.perf_counter()
+    begin = time.process_time()
     table = load(tmp_path, "model,batch,len,y\n" + "\n".join(rows) + "\n", ["model", "batch", "len"], cost_s="y / 2")
     table.truth("y"), table.find({"model": "m0", "batch": 0, "len": 0}), table.rows(3)
     assert len(table) == 100_000
-    assert time.perf_counter() - begin < 5
+    assert time.process_time() - begin < 2.5  # 0.6 s
 
 
 good = st.sampled_from(["1", "2", "0.5", "8"])
