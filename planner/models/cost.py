@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
+from typing import Self
 
 import numpy as np
 
@@ -36,6 +38,13 @@ class CostModel:
         self._regressor = make(grid.features)
         self._able = make(grid.features)
         self._latency_model = LatencyModel(grid, "output", length_independent=False)
+
+    def __copy__(self) -> Self:
+        """One that has learned the same and can be fitted by itself."""
+        other = object.__new__(type(self))
+        vars(other).update(vars(self))
+        other._regressor, other._able = copy.copy(self._regressor), copy.copy(self._able)
+        return other
 
     def fit(self, observations: Observations) -> CostModel:
         """Learn from what runs have taken."""

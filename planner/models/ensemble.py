@@ -15,6 +15,7 @@ variance Σ w_j (v_j + (m_j − mean)²), that of the mixture.
 
 from __future__ import annotations
 
+import copy
 from typing import Protocol, Self
 
 import numpy as np
@@ -35,7 +36,8 @@ class Regressor(Protocol):
     """Learns one quantity over a grid. Rows are numbers of grid points; N grid points, n readings.
 
     Contract: built with the features of all grid points as the quantity sees them; `fit` may be called again and may
-    start from what it learned before; the other methods need a fit. `noise_` is the spread of one more reading.
+    start from what it learned before; the other methods need a fit; fitting a `copy.copy` leaves the original
+    alone. `noise_` is the spread of one more reading.
     """
 
     noise_: float
@@ -70,6 +72,9 @@ class SingleRegressor:
     def __init__(self, features: Features, regressor: Surrogate) -> None:
         self.features = features
         self._regressor = regressor
+
+    def __copy__(self) -> Self:
+        return type(self)(self.features, copy.copy(self._regressor))
 
     def fit(
         self, rows: IntArray, y: FloatArray, runs: IntArray, noise: FloatArray | None = None,
@@ -108,6 +113,13 @@ class Ensemble:
         # The law stands for what bends between the sizes of one model; what is left to a category is a level and tilt.
         self._gp_physics = GaussianProcess(linear_only=latency_model, category_terms=("offset", "slope"))
         self._gp_embedding = GaussianProcess(linear_only=latency_model)
+
+    def __copy__(self) -> Self:
+        other = object.__new__(type(self))
+        vars(other).update(vars(self))
+        for part in ("_gp_base", "_gp_physics", "_gp_embedding", "_embedding"):
+            setattr(other, part, copy.copy(getattr(self, part)))
+        return other
 
     def fit(
         self, rows: IntArray, y: FloatArray, runs: IntArray, noise: FloatArray | None = None,

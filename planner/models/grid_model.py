@@ -71,7 +71,7 @@ class GridModel:
 
     def fit(self, observations: Observations) -> GridModel:
         """Learn from at least one measured point."""
-        self.observations_ = observations
+        self.observations_, self.fitted_runs_ = observations, len(observations.runs)
         self.targets_ = merged(targets_of(observations, self.trajectory), observations, self._lines)
         self.data_ = {q.name: data_of(q, observations, self._lines) for q in self.quantities}
         for quantity in self.quantities:

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from planner.acquisition.initial_design import by_engine
+from planner.acquisition.underway import executed, given_readings
 from planner.acquisition.variance_reduction import sample
 from planner.ledger.observations import Observations
 from planner.models.cost import CostModel
@@ -67,10 +68,10 @@ class IntegratedVariance:
 
 @dataclass(eq=False)
 class _Fits:
-    """What was learned. state: of which observations, and of how many runs; logs: the targets learned as logarithms;
-    price: accelerator-seconds of a run at each grid point, (N,); learned: hyperparameters by target, "" the price's."""
+    """What was learned. version: from which observations; logs: the targets learned as logarithms; price:
+    accelerator-seconds of a run at each grid point, (N,); learned: hyperparameters by target, "" the price's."""
 
-    state: tuple[int, int] | None = None
+    version: tuple[object, int] | None = None
     targets: dict[str, StockGP] = field(default_factory=dict)
     logs: set[str] = field(default_factory=set)
     price: FloatArray | None = None
@@ -93,7 +94,8 @@ class BotorchQnipv:
 
     def propose(self, observations: Observations) -> int | None:
         """The next row of the Latin hypercube, then of the batch in hand, then of a new batch."""
-        ready = [row for row in self._queue if not observations.known[row] and row not in observations.pending]
+        known = observations.known
+        ready = [row for row in self._queue if not known[row] and row not in observations.pending]
         if not ready:
             ready = self._next_batch(observations)
             self._queue = self._queue + ready
@@ -101,7 +103,7 @@ class BotorchQnipv:
 
     def posterior(self, observations: Observations) -> Posterior:
         """BoTorch's posterior; what the sweep costs is told by our own cost model, for the report alone."""
-        fits = self._fits if self._fits.state == _state(observations) else self._learn(observations, _Fits())
+        fits = self._fits if self._fits.version == observations.version else self._learn(observations, _Fits())
         value, low, high, std = ({t: np.full(len(observations.grid),
                                              np.nan) for t in self.context.targets} for _ in range(4))
         for target, gp in fits.targets.items():
@@ -132,14 +134,15 @@ class BotorchQnipv:
             return []
         if not observations.measured.any():
             return [int(rng.choice(rows))]
-        if self._fits.state != _state(observations):
+        if self._fits.version != observations.version:
             self._fits = self._learn(observations, self._fits)
         feasibility = probability_of_feasibility(self.context.grid, observations)
-        tried, mc_points = sample(rows, _CANDIDATES, rng), sample(rows, _MC_POINTS, rng)
+        tried, mc_points = sample(rows, _CANDIDATES, rng), sample(observations.unmeasured_rows, _MC_POINTS, rng)
         weights = np.maximum(feasibility[mc_points], 1e-12)
         weights /= weights.sum()
-        both = np.concatenate([tried, mc_points])
-        variances = [IntegratedVariance(gp.covariance(both), gp.noise_, weights) for gp in self._fits.targets.values()]
+        pending = np.array(executed(self.context.grid, self.context.trajectory, observations.pending), dtype=np.int64)
+        variances = [IntegratedVariance(_after_pending(gp, tried, pending, mc_points), gp.noise_, weights)
+                     for gp in self._fits.targets.values()]
         price = np.ones(len(feasibility)) if self._fits.price is None else self._fits.price
         candidates = Candidates(tried, self.context.grid.engine[tried], price[tried], self._starts(observations)[tried],
                                 feasibility[tried])
@@ -153,7 +156,7 @@ class BotorchQnipv:
             fits.learned[name] = gp.learned_
             return gp
 
-        fits = _Fits(_state(observations))
+        fits = _Fits(observations.version)
         for target in self.context.targets:
             values = observations.column(target)
             rows = np.flatnonzero(np.isfinite(values))
@@ -176,5 +179,8 @@ class BotorchQnipv:
         return starts
 
 
-def _state(observations: Observations) -> tuple[int, int]:
-    return id(observations), len(observations.runs)
+def _after_pending(gp: StockGP, tried: IntArray, pending: IntArray, mc_points: IntArray) -> FloatArray:
+    """Posterior covariance of candidates and mc_points, (n + m, n + m), once the pending points are measured."""
+    points = np.concatenate([tried, mc_points, pending])
+    n = len(tried) + len(mc_points)
+    return given_readings(gp.covariance(points), range(n, len(points)), gp.noise_)[:n, :n]

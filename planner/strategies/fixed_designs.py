@@ -33,21 +33,20 @@ class GridPosterior:
         self.context = context
         self._model = model or GridModel(context.grid, context.trajectory)
         self._cost = CostModel(context.grid, context.accelerators)
-        self._next_checkpoint = 0
+        self._runs_at_checkpoint = 0
 
     def posterior(self, observations: Observations) -> Posterior:
         """The model's prediction of the rest."""
+        self._runs_at_checkpoint = len(observations.runs)
         self._model.fit(observations)
         self._cost.fit(observations)
         return posterior_of(self._model, self._cost, observations, self.context.trajectory)
 
     def is_due(self, observations: Observations) -> bool:
-        """Once the runs have grown by an eighth since the last look."""
-        due = observations.measured.any() and len(observations.runs) >= self._next_checkpoint
-        if due:
-            self._next_checkpoint = len(observations.runs) + max(1,
-                                                                 math.ceil(_CHECKPOINT_SHARE * len(observations.runs)))
-        return bool(due)
+        """Whether the runs have grown by an eighth since the last posterior."""
+        last = self._runs_at_checkpoint
+        grown = not last or len(observations.runs) >= last + max(1, math.ceil(_CHECKPOINT_SHARE * last))
+        return grown and bool(observations.measured.any())
 
     def price(self, row: int, observations: Observations) -> float:
         """Rivals that choose without a look at prices do not learn them."""
@@ -59,16 +58,17 @@ class FixedDesign(GridPosterior):
 
     def __init__(self, context: StrategyContext, rows: IntArray, model: GridModel | None = None) -> None:
         super().__init__(context, model)
-        self._rows = [int(row) for row in rows]
+        self._rows = rows.tolist()
         self._next = 0
 
     def propose(self, observations: Observations) -> int | None:
         """The first row of the list that is neither known nor pending."""
-        while self._next < len(self._rows) and observations.known[self._rows[self._next]]:
+        known = observations.known
+        while self._next < len(self._rows) and known[self._rows[self._next]]:
             self._next += 1
         # A pending row is not passed for good: the process that has it may die.
         rest = (self._rows[i] for i in range(self._next, len(self._rows)))
-        return next((row for row in rest if not observations.known[row] and row not in observations.pending), None)
+        return next((row for row in rest if not known[row] and row not in observations.pending), None)
 
 
 class PowersOfTwo(FixedDesign):

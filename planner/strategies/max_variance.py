@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from planner.acquisition.underway import given_readings, rows_underway
 from planner.acquisition.variance_reduction import sample
 from planner.ledger.observations import Observations
 from planner.models.cost import CostModel
@@ -52,9 +53,11 @@ def choose_uncertain(
     if not len(rows):
         return []
     weights, variances = model.weights(rows), []
+    points, n = np.concatenate([rows, rows_underway(model, observations)]), len(rows)
     for name, regressor in model.regressors_.items():
-        covariance = regressor.covariance(rows, rows) if name in weights else None
+        covariance = regressor.covariance(points, points) if name in weights else None
         if covariance is not None:
+            covariance = given_readings(covariance, range(n, len(points)), regressor.noise_)[:n, :n]
             variances.append(_Variance(covariance, weights[name], regressor.noise_))
     start = cost.start_seconds()[rows] * cost.devices[rows]
     candidates = Candidates(rows, model.grid.engine[rows], cost.price(rows), start, feasibility[rows])
