@@ -33,7 +33,7 @@ from planner.models.cost import CostModel
 from planner.models.grid_model import GridModel
 from planner.space.types import BoolArray, FloatArray, IntArray
 
-__all__ = ["Chooser", "choose_batch", "sample"]
+__all__ = ["Chooser", "choose_batch", "open_sample", "sample"]
 
 Chooser: TypeAlias = Callable[
     [GridModel, CostModel, Observations, FloatArray, int, np.random.Generator], list[int]]
@@ -92,7 +92,7 @@ def choose_batch(
     Runs that are pending, and those that ended after `model` was fitted, count as measured: several workers that are
     asked one after the other choose what one batch for all of them would hold.
     """
-    candidates = sample(observations.open_rows, _CANDIDATES, rng)
+    candidates = open_sample(observations, _CANDIDATES, rng)
     if not len(candidates):
         return []
     references = sample(observations.unmeasured_rows, _REFERENCES, rng)
@@ -199,6 +199,15 @@ def _fields(
         fields.append(_Field(both[:n, len(points):], both[:n, :n], weights[quantity.name] * feasibility[references],
                              regressor.noise_, observes[:n]))
     return fields
+
+
+def open_sample(observations: Observations, most: int, rng: np.random.Generator) -> IntArray:
+    """At most `most` of the rows that may be run next, ascending. Workers that draw with the same seed draw the same
+    rows, but for those that are pending."""
+    rows = sample(observations.unmeasured_rows, most, rng)
+    if observations.pending:
+        rows = rows[~np.isin(rows, list(observations.pending))]
+    return rows if len(rows) else sample(observations.open_rows, most, rng)
 
 
 def sample(rows: IntArray, most: int, rng: np.random.Generator) -> IntArray:

@@ -65,7 +65,7 @@ class GridModel:
         self.trajectory = trajectory
         self._make = make
         self._lines = grid.lines(trajectory) if trajectory else None
-        self._length_independent_features = grid.features_without(trajectory)
+        self._length_independent_features = grid.features_without(trajectory) if trajectory else grid.features
         self.regressors_: dict[str, Regressor] = {}
         self._latency_models: dict[str, LatencyModel] = {}
 

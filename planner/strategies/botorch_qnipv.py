@@ -25,7 +25,7 @@ import numpy as np
 
 from planner.acquisition.initial_design import by_engine
 from planner.acquisition.underway import executed, given_readings
-from planner.acquisition.variance_reduction import sample
+from planner.acquisition.variance_reduction import open_sample, sample
 from planner.ledger.observations import Observations
 from planner.models.cost import CostModel
 from planner.models.feasibility import probability_of_feasibility
@@ -129,7 +129,8 @@ class BotorchQnipv:
         return float(self._fits.price[row] + (self._starts(observations)[row] if starts else 0.0))
 
     def _next_batch(self, observations: Observations) -> list[int]:
-        rows, rng = observations.open_rows, np.random.default_rng([self.context.seed, len(observations.runs)])
+        rng = np.random.default_rng([self.context.seed, len(observations.runs)])
+        rows = observations.open_rows
         if not len(rows):
             return []
         if not observations.measured.any():
@@ -137,7 +138,8 @@ class BotorchQnipv:
         if self._fits.version != observations.version:
             self._fits = self._learn(observations, self._fits)
         feasibility = probability_of_feasibility(self.context.grid, observations)
-        tried, mc_points = sample(rows, _CANDIDATES, rng), sample(observations.unmeasured_rows, _MC_POINTS, rng)
+        tried = open_sample(observations, _CANDIDATES, rng)
+        mc_points = sample(observations.unmeasured_rows, _MC_POINTS, rng)
         weights = np.maximum(feasibility[mc_points], 1e-12)
         weights /= weights.sum()
         pending = np.array(executed(self.context.grid, self.context.trajectory, observations.pending), dtype=np.int64)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from planner.acquisition.underway import given_readings, rows_underway
-from planner.acquisition.variance_reduction import sample
+from planner.acquisition.variance_reduction import open_sample
 from planner.ledger.observations import Observations
 from planner.models.cost import CostModel
 from planner.models.grid_model import GridModel
@@ -49,7 +49,7 @@ def choose_uncertain(
 
     feasibility: probability that each point can run, (N,).
     """
-    rows = sample(observations.open_rows, _CANDIDATES, rng)
+    rows = open_sample(observations, _CANDIDATES, rng)
     if not len(rows):
         return []
     weights, variances = model.weights(rows), []
