@@ -6,7 +6,7 @@ A study of so many runs is played on a recorded grid. Then k workers are asked o
 runs has ended, and one batch of k is chosen from the same models. Both are judged by the model that was fitted to those
 runs: how much the summed variance of the logarithms of the targets falls over 1,000 unmeasured points, once each chosen
 point is measured. *at once*: each worker is asked once. *in turns*: each is asked again as soon as its run, the oldest,
-has ended, until four runs a worker are chosen; held against one worker that makes as many runs alone.
+has ended, until so many runs a worker are chosen (--rounds); held against one worker that makes as many runs alone.
 
 before: workers as they were, who only avoid what the others measure. after: workers who count on it.
 """
@@ -19,6 +19,7 @@ import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeAlias
 
 import numpy as np
 from threadpoolctl import threadpool_limits
@@ -39,15 +40,17 @@ from planner.strategies.strategy import StrategyContext, cover
 
 __all__ = ["AvoidingWorker", "Played", "played"]
 
+Rule: TypeAlias = Callable[..., AdaptiveStrategy]
+"""Makes a worker, from what AdaptiveStrategy takes."""
+
 _REFERENCES = 1000
-_ROUNDS = 4
 
 
 class AvoidingWorker(AdaptiveStrategy):
     """The rule that was: what others measure is left out, and what they will measure next is not thought of."""
 
-    def __init__(self, context: StrategyContext) -> None:
-        super().__init__(context, choose=_avoiding)
+    def __init__(self, context: StrategyContext, **given: Any) -> None:
+        super().__init__(context, choose=_avoiding, **given)
 
     def _is_shared(self, observations: Observations) -> bool:
         return False
@@ -73,23 +76,30 @@ class Played:
     context: StrategyContext
     observations: Observations
     model: GridModel
+    cost: CostModel
     references: IntArray
 
     def batch(self, size: int) -> list[int]:
         """One batch, as one worker chooses it."""
-        cost = CostModel(self.context.grid, self.context.accelerators).fit(self.observations)
         feasibility = probability_of_feasibility(self.context.grid, self.observations)
         rng = np.random.default_rng([self.context.seed, len(self.observations.runs)])
-        return choose_batch(self.model, cost, self.observations, feasibility, size, rng)
+        return choose_batch(self.model, self.cost, self.observations, feasibility, size, rng)
 
-    def at_once(self, make: Callable[[StrategyContext], AdaptiveStrategy], workers: int) -> list[int]:
+    def at_once(self, rule: Rule, workers: int) -> list[int]:
         """What so many new workers choose, one after the other, while none of their runs ends."""
-        return self.in_turns(make, workers, workers)
+        # Each would fit the same models to the same runs.
+        return self._asked([self._worker(rule, model=self.model, cost=self.cost) for _ in range(workers)], workers)
 
-    def in_turns(self, make: Callable[[StrategyContext], AdaptiveStrategy], workers: int, runs: int) -> list[int]:
+    def in_turns(self, rule: Rule, workers: int, runs: int) -> list[int]:
         """The first `runs` points that new workers choose, each asked again once its run, the oldest, has ended."""
+        return self._asked([self._worker(rule) for _ in range(workers)], runs)
+
+    def _worker(self, rule: Rule, **given: Any) -> AdaptiveStrategy:
+        return rule(self.context, initial=np.empty(0, dtype=np.int64), **given)
+
+    def _asked(self, strategies: list[AdaptiveStrategy], runs: int) -> list[int]:
         observations = Observations(self.context.grid, self.observations.targets, self.observations.runs)
-        strategies = [make(self.context) for _ in range(workers)]
+        workers = len(strategies)
         chosen: list[int] = []
         for turn in range(runs):
             if turn >= workers:
@@ -133,19 +143,22 @@ def played(study: Path, runs: int, seed: int) -> Played:
     observations = Observations(context.grid, context.targets)
     Loop(runner, AdaptiveStrategy(context), Memory(), observations, Limits(trials=runs), seed, clock=None).run()
     model = GridModel(context.grid, context.trajectory).fit(observations)
+    cost = CostModel(context.grid, context.accelerators).fit(observations)
     rows = np.random.default_rng(seed).permutation(observations.unmeasured_rows)[:_REFERENCES]
-    return Played(runner, context, observations, model, np.sort(rows))
+    return Played(runner, context, observations, model, cost, np.sort(rows))
 
 
-def _losses(state: Played, workers: int) -> dict[str, float]:
-    """Shares of a batch's variance reduction that workers lose, by rule and way of asking."""
+def _losses(state: Played, workers: int, rounds: int) -> dict[str, float]:
+    """Shares of the variance reduction of a batch, or of one worker alone, that workers lose, by way and rule."""
+    rules: dict[str, Rule] = {"before": AvoidingWorker, "after": AdaptiveStrategy}
     batch = state.reduction(state.batch(workers))
-    alone = state.reduction(state.in_turns(AdaptiveStrategy, 1, _ROUNDS * workers))
-    found = {}
-    for name, make in (("before", AvoidingWorker), ("after", AdaptiveStrategy)):
-        found[f"at once, {name}"] = 1 - state.reduction(state.at_once(make, workers)) / batch
-        in_turns = state.in_turns(make, workers, _ROUNDS * workers)
-        found[f"in turns, {name}"] = 1 - state.reduction(in_turns) / alone
+    found = {f"at once, {name}": 1 - state.reduction(state.at_once(rule, workers)) / batch
+             for name, rule in rules.items()}
+    if rounds:
+        runs = rounds * workers
+        alone = state.reduction(state.in_turns(AdaptiveStrategy, 1, runs))
+        found |= {f"in turns, {name}": 1 - state.reduction(state.in_turns(rule, workers, runs)) / alone
+                  for name, rule in rules.items()}
     return found
 
 
@@ -155,16 +168,18 @@ def main() -> None:
     parser.add_argument("studies", type=Path, nargs="+", help="study files of recorded grids")
     parser.add_argument("--workers", type=int, nargs="+", default=[2, 4, 8])
     parser.add_argument("--runs", type=int, default=30, help="how long the study is before")
+    parser.add_argument("--rounds", type=int, default=4, help="runs of each worker in turns; 0: only at once")
     parser.add_argument("--seeds", type=int, default=5)
     asked = parser.parse_args()
-    columns = [f"{way}, {rule}" for way in ("at once", "in turns") for rule in ("before", "after")]
+    ways = ("at once", "in turns") if asked.rounds else ("at once",)
+    columns = [f"{way}, {rule}" for way in ways for rule in ("before", "after")]
     print(f"Variance reduction lost after {asked.runs} runs, median (worst) of {asked.seeds} seeds, %\n")
     print("| grid | workers | " + " | ".join(columns) + " |\n|" + " --- |" * (2 + len(columns)))
     with threadpool_limits(1):
         for study in asked.studies:
             states = [played(study, asked.runs, seed) for seed in range(asked.seeds)]
             for workers in asked.workers:
-                losses = [_losses(state, workers) for state in states]
+                losses = [_losses(state, workers, asked.rounds) for state in states]
                 cells = [[100 * loss[column] for loss in losses] for column in columns]
                 shown = " | ".join(f"{statistics.median(cell):.1f} ({max(cell):.1f})" for cell in cells)
                 print(f"| {study.stem} | {workers} | {shown} |", flush=True)
