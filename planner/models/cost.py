@@ -92,10 +92,10 @@ class CostModel:
     def sweep(self, rows: IntArray | None = None, feasibility: FloatArray | None = None) -> Sweep:
         """What running every one of `rows` (default: the grid) by itself costs, engines started once each.
 
-        success: probability that each point can run, (N,), ones where not given; one that cannot takes as long as those
-        that failed, at the median. The runs that failed lie near the border of what fails, and do not say whether
+        feasibility: probability that each point can run, (N,), ones where not given; one that cannot takes as long as
+        those that failed, at the median. The runs that failed lie near the border of what fails, and do not say whether
         points beyond it fail as fast: the interval reaches to what a point would take if it could run. Where it is not
-        sure whether one can, the ends take the cheaper and the dearer case. The errors of points count as fully
+        sure whether one can, the ends take the cheaper and the more expensive case. The errors of points count as fully
         correlated, which is wider than the truth.
         """
         rows = np.arange(len(self.grid)) if rows is None else rows
@@ -109,7 +109,7 @@ class CostModel:
         cannot: list[FloatArray] = [failing, np.minimum(failing, could[1]), np.maximum(failing, could[2])]
         ends = [runs * feasible + (1 - runs) * unable for feasible, unable in zip(could, cannot, strict=True)]
         unsure = (runs > _SURE) & (runs < 1 - _SURE)
-        for end in (1, 2):  # of what cannot run, they are the cheaper and the dearer case already
+        for end in (1, 2):  # of what cannot run, they are the two cases already
             ends[end] = np.where(unsure, cannot[end], ends[end])
         starts_s, starts_cost = float(starts[first].sum()), float((starts * devices)[first].sum())
         seconds = tuple(float(end.sum()) + starts_s for end in ends)

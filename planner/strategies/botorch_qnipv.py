@@ -1,4 +1,4 @@
-"""The rival `botorch_qnipv`: active learning with BoTorch, as a competent user of it would set it up.
+"""The baseline `botorch_qnipv`: active learning with BoTorch, as a competent user of it would set it up.
 
 - Model: SingleTaskGP or MixedSingleTaskGP with their defaults, one a target (as in a ModelListGP), on sizes in log2
   scaled to [0, 1] and bare categories; logarithms of targets that are positive.
@@ -7,7 +7,7 @@
   InverseCostWeightedUtility asks for; summed over targets, whose log variances compare. The price is a GP on log
   seconds × accelerators, and a share of an engine start where one is needed. Both know how likely a point is to run.
 - Evaluated in closed form, exactly (tests/simulation/test_botorch.py holds it against BoTorch's class): for one more
-  point c, the mean of var(u) falls by mean_u k(u, c)² / (k(c, c) + noise²), and points that wait condition k beforehand
+  point c, the mean of var(u) falls by mean_u k(u, c)² / (k(c, c) + noise²), and pending points condition k beforehand,
   as X_pending does. BoTorch's own way, by fantasy models, takes minutes a batch here, so that a user would make do with
   fewer candidates; here it has as many as ours.
 - A Latin hypercube to start; refits as often as ours, each from the last one's hyperparameters.
@@ -102,7 +102,7 @@ class BotorchQnipv:
         return ready[0] if ready else None
 
     def posterior(self, observations: Observations) -> Posterior:
-        """BoTorch's posterior; what the sweep costs is told by our own cost model, for the report alone."""
+        """BoTorch's posterior; the sweep's cost comes from our own cost model, for the report alone."""
         fits = self._fits if self._fits.version == observations.version else self._learn(observations, _Fits())
         value, low, high, std = ({t: np.full(len(observations.grid),
                                              np.nan) for t in self.context.targets} for _ in range(4))
@@ -118,11 +118,11 @@ class BotorchQnipv:
                           self.context.trajectory))
 
     def is_due(self, observations: Observations) -> bool:
-        """Never: nothing estimates its accuracy."""
+        """False: nothing estimates its accuracy."""
         return False
 
     def price(self, row: int, observations: Observations) -> float:
-        """Learned once the first batch was chosen."""
+        """Predicted accelerator-seconds of a run at `row`, engine start included; 0 until the first batch is chosen."""
         if self._fits.price is None:
             return 0.0
         starts = self.context.grid.engine[row] != observations.current_engine
@@ -175,7 +175,7 @@ class BotorchQnipv:
         return fits
 
     def _starts(self, observations: Observations) -> FloatArray:
-        """Accelerator-seconds of an engine start at each point, (N,): the median of those seen."""
+        """Accelerator-seconds of an engine start at each point, (N,): the median of the starts observed."""
         known = [second for seconds in observations.engine_starts().values() for second in seconds]
         starts: FloatArray = (float(np.median(known)) if known else 0.0) * self._devices
         return starts

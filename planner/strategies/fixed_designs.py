@@ -1,4 +1,4 @@
-"""Rivals that fix their runs beforehand, whatever these give: random, Latin hypercube, powers of two, all of them."""
+"""Baselines that fix their runs beforehand, whatever these give: random, Latin hypercube, powers of two, all points."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _LHS_POINTS = 512
 
 
 class GridPosterior:
-    """The half of a strategy that predicts, with `GridModel` and `CostModel`; who proposes is a subclass' matter."""
+    """The half of a strategy that predicts, with `GridModel` and `CostModel`; a subclass proposes."""
 
     def __init__(self, context: StrategyContext, model: GridModel | None = None) -> None:
         self.context = context
@@ -49,7 +49,7 @@ class GridPosterior:
         return grown and bool(observations.measured.any())
 
     def price(self, row: int, observations: Observations) -> float:
-        """Rivals that choose without a look at prices do not learn them."""
+        """0: baselines that choose without prices do not learn them."""
         return 0.0
 
 
@@ -72,7 +72,7 @@ class FixedDesign(GridPosterior):
 
 
 class PowersOfTwo(FixedDesign):
-    """FMwork's rule: the batch axis at powers of two, every other axis whole, straight lines in between."""
+    """FMwork's rule: the batch axis at powers of two, all values of every other axis, straight lines in between."""
 
     def __init__(self, context: StrategyContext) -> None:
         self._axis = _batch_axis(context.grid)
@@ -87,11 +87,11 @@ class PowersOfTwo(FixedDesign):
         super().__init__(context, rows[order])
 
     def is_due(self, observations: Observations) -> bool:
-        """Never: this rule has no estimate of its accuracy."""
+        """False: this rule has no estimate of its accuracy."""
         return False
 
     def posterior(self, observations: Observations) -> Posterior:
-        """Interpolations."""
+        """Interpolations, without intervals or an estimated accuracy."""
         values = {target: interpolate(observations, target, self._axis) for target in self.context.targets}
         nothing = {target: np.full(len(observations.grid), np.nan) for target in values}
         self._cost.fit(observations)
@@ -112,7 +112,7 @@ def random_forest_design(context: StrategyContext) -> FixedDesign:
 
 
 def forest_model(context: StrategyContext) -> GridModel:
-    """A grid model whose learners are forests."""
+    """A grid model whose regressors are random forests."""
 
     def make(features: Features) -> SingleRegressor:
         return SingleRegressor(features, RandomForest(seed=context.seed))
@@ -121,7 +121,7 @@ def forest_model(context: StrategyContext) -> GridModel:
 
 
 def full_design(context: StrategyContext) -> FixedDesign:
-    """Every point, one start an engine; the longest runs first, since they measure the shorter points.
+    """Every point, one start for each engine; the longest runs first, since they measure the shorter points.
 
     Otherwise in random order, so that a machine that drifts over hours puts no slope along an axis.
     """

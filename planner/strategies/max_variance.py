@@ -1,7 +1,7 @@
-"""The least certain point for its price: what `choose_batch` would be if it looked at each candidate alone.
+"""The least certain point for its price: what `choose_batch` would be if it considered each candidate alone.
 
-Notation as in planner.acquisition.variance_reduction; gain(c) = Σ_q w_q(c) k_q(c, c) (uncertainty sampling, D. MacKay,
-Neural Computation 4, 1992), where that module sums k_q(u, c)² over the unmeasured grid.
+Notation as in planner.acquisition.variance_reduction; the utility is Σ_q w_q(c) k_q(c, c) (uncertainty sampling,
+D. MacKay, Neural Computation 4, 1992), where that module sums k_q(u, c)² over the unmeasured grid.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def choose_uncertain(
     model: GridModel, cost: CostModel, observations: Observations, feasibility: FloatArray, size: int,
     rng: np.random.Generator,
 ) -> list[int]:
-    """A Chooser (planner.acquisition.variance_reduction): up to `size` grid rows to run next.
+    """Up to `size` grid rows to run next: a Chooser (planner.acquisition.variance_reduction).
 
     feasibility: probability that each point can run, (N,).
     """
