@@ -68,8 +68,8 @@ def _wanted(grid: Grid, trajectory: str | None) -> int:
 
 def _candidates(grid: Grid, trajectory: str | None) -> IntArray:
     """Rows that the design may choose from. With trajectories, those at a quarter of their axis: long enough to show
-    how latency grows with each token, for little more than the price of the first token. All rows where a grid with gaps
-    has too few of these; and all rows of a category that has none of these."""
+    how latency grows with each token, for little more than the price of the first token. All rows where a grid with
+    gaps has too few of these; and all rows of a category that has none of these."""
     if trajectory is None:
         return np.arange(len(grid))
     codes = grid.codes[:, grid.position(trajectory)]
