@@ -1,8 +1,8 @@
 """The first runs, before anything is known: spread out, and cheap ones first.
 
-Each next point maximises distance to those chosen × (cost proxy)^−0.38. Plain max-min distance spends 2 % of a grid's
-whole cost on its far, dear corner at once. Proxy: √(input · output · batch · parameters) · √accelerators, from the
-axes' roles; without roles every point counts as equally dear.
+Each next point maximises the distance to those chosen × (cost proxy)^−0.38. Plain max-min distance spends 2 % of a
+grid's whole cost on its far, expensive corner at once. Proxy: √(input · output · batch · parameters) · √accelerators,
+from the axes' roles; without roles every point counts as equally expensive.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ __all__ = ["by_engine", "cost_proxy", "initial_design", "initial_size"]
 
 
 def initial_size(grid: Grid, trajectory: str | None) -> int:
-    """Runs of the initial design: three for each size that is swept, to see it bend, and one for each value of a
-    category, to see its level. A trajectory sweeps its own axis in every run. How many points the grid has does not
-    matter: what else there is to learn of it, the belief that these runs give finds out better than spreading does."""
+    """Number of runs of the initial design: three for each size that is swept, to see it bend, and one for each value
+    of a category, to see its level. A trajectory sweeps its own axis in every run. The number of grid points does not
+    matter: what else there is to learn, the posterior after these runs finds better than more spreading would."""
     return min(_wanted(grid, trajectory), len(_candidates(grid, trajectory)))
 
 
@@ -35,7 +35,7 @@ def initial_design(grid: Grid, trajectory: str | None, seed: int, prices: FloatA
         rows = np.sort(rng.choice(rows, DESIGN_CANDIDATES, replace=False))
     cheapness = (cost_proxy(grid) if prices is None else prices)[rows] ** -COST_EXPONENT
     features = grid.features[rows]
-    # The very first run tells little wherever it is: a dear one would be money lost.
+    # The very first run tells little wherever it is: an expensive one would be wasted.
     cheap = cheapness ** (1 / COST_EXPONENT)
     chosen = [int(rng.choice(len(rows), p=cheap / cheap.sum()))]
     distance = _distance(features, chosen[0])
@@ -66,13 +66,13 @@ def _wanted(grid: Grid, trajectory: str | None) -> int:
 
 
 def _candidates(grid: Grid, trajectory: str | None) -> IntArray:
-    """Where runs are read as trajectories, those to a quarter of their axis: long enough to tell how latency grows with
-    each token, for little more than the price of the first token. Any, where a grid with gaps has too few of these, and
-    of a category that has none of these."""
+    """Rows that the design may choose from. With trajectories, those at a quarter of their axis: long enough to show
+    how latency grows with each token, for little more than the price of the first token. All rows where a grid with
+    gaps has too few of these; and all rows of a category that has none of these."""
     if trajectory is None:
         return np.arange(len(grid))
     codes = grid.codes[:, grid.position(trajectory)]
-    # The shortest output may be of one token, which tells nothing of the time between tokens.
+    # The shortest output may have one token, which does not show the time between tokens.
     quarter = codes == min(max(len(grid.axis(trajectory).values) // 4, 1), codes.max())
     if quarter.sum() < _wanted(grid, trajectory):
         return np.arange(len(grid))
@@ -82,8 +82,8 @@ def _candidates(grid: Grid, trajectory: str | None) -> IntArray:
 
 def _unseen(category: IntArray, chosen: list[int], left: int) -> BoolArray:
     """Which rows may come next, (n,): all of them, until the runs `left` are just enough for the values of a category
-    that have none; then only rows with such a value, on as many axes as there are. Without prices, distance alone
-    prefers far corners to them."""
+    that have no run; then only rows with such a value, on as many axes as possible. Otherwise distance alone would
+    prefer far corners."""
     helps = np.zeros(len(category), dtype=np.int64)
     for column in category.T:
         unseen = ~np.isin(column, column[chosen])
@@ -94,7 +94,7 @@ def _unseen(category: IntArray, chosen: list[int], left: int) -> BoolArray:
 
 
 def cost_proxy(grid: Grid) -> FloatArray:
-    """A price known before the first run, (N,), of no particular unit."""
+    """Relative price of each point before the first run, (N,), in no particular unit."""
     product = np.ones(len(grid))
     for role in (Role.INPUT_TOKENS, Role.OUTPUT_TOKENS, Role.BATCH, Role.CONCURRENCY, Role.ACCELERATORS):
         product *= grid.size_column(role)
@@ -106,7 +106,8 @@ def cost_proxy(grid: Grid) -> FloatArray:
 
 
 def _distance(features: Features, i: int) -> FloatArray:
-    """Euclidean in the standardised sizes; another category is as far as `CATEGORY_DISTANCE`."""
+    """Distance of each point from point i, (n,): Euclidean in the standardised sizes; another category is as far as
+    `CATEGORY_DISTANCE`."""
     squares = ((features.numeric - features.numeric[i]) ** 2).sum(axis=1)
     squares += CATEGORY_DISTANCE**2 * (features.category != features.category[i]).sum(axis=1)
     distance: FloatArray = np.sqrt(squares)

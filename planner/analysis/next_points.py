@@ -43,8 +43,9 @@ class SweepPair:
 def next_rows(strategy: Strategy, context: StrategyContext, observations: Observations, most: int) -> list[int]:
     """Up to `most` grid rows to measure next, in order. They become pending in `observations`.
 
-    What the strategy has planned already comes first (the initial design); the rest is chosen in one go, each for what
-    it tells beyond the others. Every point is a run of its own: vLLM's benchmark reads no trajectories.
+    What the strategy has planned already comes first (the initial design); the rest is one batch, each point chosen for
+    the variance it reduces beyond the others, those that are pending included. Every point is a run of its own: vLLM's
+    benchmark reads no trajectories.
     """
     rows: list[int] = []
     while len(rows) < most and not strategy.is_due(observations):

@@ -22,7 +22,7 @@ __all__ = ["SweepSampler"]
 
 
 class SweepSampler(optuna.samplers.BaseSampler):
-    """Proposes the grid points that tell most about the whole grid for each second they take.
+    """Proposes the grid points that reduce the variance of the whole grid most for each second they take.
 
     ::
 
@@ -32,7 +32,8 @@ class SweepSampler(optuna.samplers.BaseSampler):
 
     The objective suggests each axis by its name, by any suggest method whose range holds the axis' values. Every
     objective value is a quantity to learn, not to minimise. A trial's duration is its cost, a failed trial a point
-    that cannot run. Once the whole grid is measured, points are drawn at random and a warning says so.
+    that cannot run. Trials that are running (other threads, other processes) count as if they were measured, so that
+    each next point adds to them. Once the whole grid is measured, points are drawn at random and a warning says so.
 
     Parameters
     ----------
@@ -121,7 +122,7 @@ class SweepSampler(optuna.samplers.BaseSampler):
         return self.grid.point(row)
 
     def _observe(self, study: optuna.Study) -> Observations:
-        """Take in the trials that have finished since the last look."""
+        """What was observed, the trials that have finished since the last question included; the others are pending."""
         assert self._observations is not None
         pending = []
         for trial in study.get_trials(deepcopy=False):

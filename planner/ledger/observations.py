@@ -47,6 +47,7 @@ class Run:
 class Observations:
     """Runs in the order in which they were made. Grows only by `add`; a column read earlier never changes.
 
+    pending: rows that are being measured now, by runs whose values are not known yet; whoever keeps the record sets it.
     A reading whose point is not in the grid (an axis that was narrowed since) is in `runs`, and in no column. A value
     of a target that its transform does not take is in `runs` alone, too.
 
@@ -66,6 +67,7 @@ class Observations:
         self._repeats: dict[str, dict[int, tuple[float, ...]]] = {}
         self._columns: dict[str, FloatArray] = {}
         self.current_engine: int | None = None
+        self._identity, self._additions = object(), 0
         for run in runs:
             self.add(run)
 
@@ -77,6 +79,7 @@ class Observations:
         """
         position = len(self.runs)
         self.runs.append(run)
+        self._additions += 1
         row = self.grid.find(run.point)
         if row is not None and not elsewhere:
             ok = run.measurement.status is Status.OK
@@ -125,15 +128,28 @@ class Observations:
         return known if positive or known.transform is not Transform.LOG else replace(known, transform=Transform.LINEAR)
 
     @property
+    def version(self) -> tuple[object, int]:
+        """What a model learned from: equal as long as no run was added, never equal between two Observations, not even
+        where one takes the other's place in memory. Pending rows do not count: they have no values yet."""
+        return self._identity, self._additions
+
+    @property
     def known(self) -> BoolArray:
         """Where a run has been, well or not, (N,): nothing is left to measure there."""
         known: BoolArray = self.measured | self.failed
         return known
 
     @property
+    def unmeasured_rows(self) -> IntArray:
+        """Rows that are not known, pending ones included, ascending."""
+        return np.flatnonzero(~self.known)
+
+    @property
     def open_rows(self) -> IntArray:
         """Rows that are neither known nor pending, ascending: what may be run next."""
-        return np.setdiff1d(np.flatnonzero(~self.known), list(self.pending)).astype(np.int64)
+        is_open = ~self.known
+        is_open[list(self.pending)] = False
+        return np.flatnonzero(is_open)
 
     @property
     def metrics(self) -> list[str]:

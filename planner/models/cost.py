@@ -5,7 +5,9 @@ Notation: N grid points. Seconds are of wall time; a cost or price is seconds ×
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
+from typing import Self
 
 import numpy as np
 
@@ -38,6 +40,14 @@ class CostModel:
         self._regressor = make(grid.features)
         self._feasible_regressor = make(grid.features)
         self._latency_model = LatencyModel(grid, "output", length_independent=False)
+
+    def __copy__(self) -> Self:
+        """One that has learned the same and can be fitted by itself."""
+        other = object.__new__(type(self))
+        vars(other).update(vars(self))
+        other._regressor = copy.copy(self._regressor)
+        other._feasible_regressor = copy.copy(self._feasible_regressor)
+        return other
 
     def fit(self, observations: Observations) -> CostModel:
         """Return self, fitted to what runs have taken; `learned_` says whether any has taken a known time."""

@@ -22,6 +22,7 @@ Mean Σ w_j m_j; variance Σ w_j (v_j + (m_j − mean)²), that of the mixture.
 
 from __future__ import annotations
 
+import copy
 from typing import Self
 
 import numpy as np
@@ -51,6 +52,13 @@ class Ensemble:
         # The latency model stands for what bends between the sizes of a category; a level and slopes are left to it.
         self._gp_physics = GaussianProcess(linear_only=latency_model, category_terms=("offset", "slope"))
         self._gp_embedding = GaussianProcess(linear_only=latency_model)
+
+    def __copy__(self) -> Self:
+        other = object.__new__(type(self))
+        vars(other).update(vars(self))
+        for part in ("_gp_base", "_gp_physics", "_gp_embedding", "_embedding"):
+            setattr(other, part, copy.copy(getattr(self, part)))
+        return other
 
     def fit(
         self, rows: IntArray, y: FloatArray, runs: IntArray, noise: FloatArray | None = None,

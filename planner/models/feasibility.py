@@ -10,9 +10,11 @@ import numpy as np
 from planner.ledger.observations import Observations
 from planner.models import settings
 from planner.space.grid import Grid
-from planner.space.types import FloatArray
+from planner.space.types import Features, FloatArray
 
 __all__ = ["probability_of_feasibility"]
+
+# Points encoded at once: a column for each value of a category makes many columns.
 
 
 def probability_of_feasibility(grid: Grid, observations: Observations) -> FloatArray:
@@ -28,13 +30,19 @@ def probability_of_feasibility(grid: Grid, observations: Observations) -> FloatA
         return np.where(observations.failed, 0.0, settings.FEASIBILITY_UNKNOWN)
     from sklearn.linear_model import LogisticRegression
 
-    columns = [grid.features.numeric]
-    for position, levels in enumerate(grid.features.levels):
-        columns.append(np.eye(levels)[grid.features.category[:, position]])
-    X = np.hstack(columns)
     rows = np.flatnonzero(observations.known)
     model = LogisticRegression(C=settings.FEASIBILITY_C, max_iter=settings.FEASIBILITY_ITERATIONS)
-    model.fit(X[rows], observations.measured[rows])
-    probability = np.asarray(model.predict_proba(X)[:, 1], dtype=float)
+    model.fit(_encoded(grid.features[rows]), observations.measured[rows])
+    for start in range(0, len(grid), settings.FEASIBILITY_CHUNK):
+        part = slice(start, start + settings.FEASIBILITY_CHUNK)
+        probability[part] = model.predict_proba(_encoded(grid.features[part]))[:, 1]
     probability[observations.measured], probability[observations.failed] = 1.0, 0.0
     return probability
+
+
+def _encoded(features: Features) -> FloatArray:
+    """Numeric columns, and a column of ones and zeros for each value of a category, (n, d + all levels)."""
+    columns = [features.numeric]
+    for position, levels in enumerate(features.levels):
+        columns.append(np.eye(levels)[features.category[:, position]])
+    return np.hstack(columns)

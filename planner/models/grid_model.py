@@ -65,13 +65,13 @@ class GridModel:
         self.trajectory = trajectory
         self._make = make
         self._lines = grid.lines(trajectory) if trajectory else None
-        self._length_independent_features = grid.features_without(trajectory)
+        self._length_independent_features = grid.features_without(trajectory) if trajectory else grid.features
         self.regressors_: dict[str, Regressor] = {}
         self._latency_models: dict[str, LatencyModel] = {}
 
     def fit(self, observations: Observations) -> GridModel:
         """Return self, fitted to at least one measured point."""
-        self.observations_ = observations
+        self.observations_, self.fitted_runs_ = observations, len(observations.runs)
         self.targets_ = merged(targets_of(observations, self.trajectory), observations, self._lines)
         self.data_ = {q.name: data_of(q, observations, self._lines) for q in self.quantities}
         for quantity in self.quantities:

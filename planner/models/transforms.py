@@ -9,16 +9,27 @@ from __future__ import annotations
 import numpy as np
 from scipy.special import expit, logit, ndtr
 
-from planner.models.settings import LARGEST_SPREAD, LEAST_SHARE, MEAN_ABSOLUTE, TINY
+from planner.models.settings import (
+    HALF_NORMAL_NODES,
+    HALF_NORMAL_WIDTH,
+    LARGEST_SPREAD,
+    LEAST_SHARE,
+    MEAN_ABSOLUTE,
+    TINY,
+)
 from planner.space.types import FloatArray, Transform
 
 __all__ = ["back", "expected_error", "forward", "reported_error"]
 
 # Half a normal distribution as nodes and weights, by Gauss and Legendre up to six standard deviations. The two halves
 # are taken apart because an absolute error has a kink at zero.
-_LEGENDRE, _WIDTHS = np.polynomial.legendre.leggauss(24)
-_NODES = 3.0 * (_LEGENDRE + 1)
-_WEIGHTS = 3.0 * _WIDTHS * np.exp(-(_NODES**2) / 2) / np.sqrt(2 * np.pi)
+def _half_normal() -> tuple[FloatArray, FloatArray]:
+    legendre, widths = np.polynomial.legendre.leggauss(HALF_NORMAL_NODES)
+    nodes = HALF_NORMAL_WIDTH / 2 * (legendre + 1)
+    return nodes, HALF_NORMAL_WIDTH / 2 * widths * np.exp(-(nodes**2) / 2) / np.sqrt(2 * np.pi)
+
+
+_NODES, _WEIGHTS = _half_normal()
 
 
 def forward(transform: Transform, x: FloatArray) -> FloatArray:

@@ -58,7 +58,7 @@ class Grid:
         codes = [self._code_of[axis.name].get(point[axis.name]) for axis in self.axes]
         if None in codes:
             return None
-        return self._row_of_key.get(int(np.dot(np.array(codes, dtype=np.int64), self._strides)))
+        return self._row_of_key(int(np.dot(np.array(codes, dtype=np.int64), self._strides)))
 
     def axis(self, name: str) -> Axis:
         """The axis called `name`. Raises KeyError."""
@@ -151,7 +151,7 @@ class Grid:
         position = self.position(axis)
         stride, code = int(self._strides[position]), int(self.codes[row, position])
         key = int(self.codes[row] @ self._strides)
-        found = [self._row_of_key.get(key - step * stride) for step in range(code, 0, -1)]
+        found = [self._row_of_key(key - step * stride) for step in range(code, 0, -1)]
         return np.array([other for other in found if other is not None], dtype=np.int64)
 
     @cached_property
@@ -159,9 +159,22 @@ class Grid:
         sizes = [len(axis.values) for axis in self.axes]
         return np.array([int(np.prod(sizes[i + 1:], dtype=np.int64)) for i in range(len(sizes))], dtype=np.int64)
 
+    def _row_of_key(self, key: int) -> int | None:
+        keys, rows = self._sorted_keys
+        place = int(np.searchsorted(keys, key))
+        if place == len(keys) or keys[place] != key:
+            return None
+        return place if rows is None else int(rows[place])
+
     @cached_property
-    def _row_of_key(self) -> dict[int, int]:
-        return {int(key): row for row, key in enumerate(self.codes @ self._strides)}
+    def _sorted_keys(self) -> tuple[IntArray, IntArray | None]:
+        """Every point's key among all combinations, ascending, and the row of each, (N,); None where rows ascend so. A
+        dict of 2,000,000 numbers would take 250 MB."""
+        keys: IntArray = self.codes @ self._strides
+        if bool((keys[1:] > keys[:-1]).all()):
+            return keys, None
+        rows = np.argsort(keys)
+        return keys[rows], rows
 
     @cached_property
     def _code_of(self) -> dict[str, dict[Value, int]]:
@@ -173,9 +186,11 @@ def full_grid(axes: Sequence[Axis], constraints: Sequence[Expression] = ()) -> G
     size = math.prod(len(axis.values) for axis in axes)
     if size > _MAX_POINTS:
         raise StudyError(f"space.axes: {size:,} combinations are more than {_MAX_POINTS:,}; thin out an axis")
-    mesh = np.meshgrid(*[np.arange(len(axis.values)) for axis in axes], indexing="ij")
-    codes = np.stack([m.ravel() for m in mesh], axis=1).astype(np.int64)
-    return _constrained(Grid(tuple(axes), codes), constraints)
+    sizes = [len(axis.values) for axis in axes]
+    codes = np.empty((*sizes, len(axes)), dtype=np.int64)
+    for position, number in enumerate(np.ogrid[tuple(map(slice, sizes))]):
+        codes[..., position] = number
+    return _constrained(Grid(tuple(axes), codes.reshape(-1, len(axes))), constraints)
 
 
 def grid_of_rows(axes: Sequence[Axis], rows: Mapping[str, Sequence[Value]], constraints: Sequence[Expression]) -> Grid:
@@ -198,7 +213,7 @@ def _constrained(grid: Grid, constraints: Sequence[Expression]) -> Grid:
             raise StudyError(f"{constraint.key}: '{constraint.text}' leaves no point in the grid; loosen it")
     if not len(grid):
         raise StudyError("space.axes: the grid is empty; give each axis a value")
-    return Grid(grid.axes, grid.codes[keep])
+    return grid if keep.all() else Grid(grid.axes, grid.codes[keep])
 
 
 def _groups(keys: IntArray) -> IntArray:

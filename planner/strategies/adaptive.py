@@ -1,6 +1,9 @@
-"""sweepwise's own strategy: a cheap spread-out start, then information per accelerator-second."""
+"""sweepwise's own strategy: an initial design that is cheap and spread out, then variance reduction for each
+accelerator-second, chosen batch by batch."""
 
 from __future__ import annotations
+
+import copy
 
 import numpy as np
 
@@ -10,7 +13,7 @@ from planner.ledger.observations import Observations
 from planner.models.cost import CostModel
 from planner.models.feasibility import probability_of_feasibility
 from planner.models.grid_model import GridModel
-from planner.space.types import IntArray
+from planner.space.types import IntArray, Status
 from planner.strategies.settings import BATCH_SHARE, LARGEST_BATCH, SMALLEST_BATCH
 from planner.strategies.strategy import Posterior, StrategyContext, posterior_of
 
@@ -18,7 +21,12 @@ __all__ = ["AdaptiveStrategy", "batch_size"]
 
 
 class AdaptiveStrategy:
-    """Chooses in small batches; what a batch measures is believed only once the batch is done.
+    """Plans a batch of runs at each checkpoint, from models fitted there.
+
+    Several workers on one study each plan for themselves, and none sees the batch that another holds. So a batch is
+    kept only as long as nobody else measures. Where others do, each next run is chosen just before it starts, counting
+    on every run that is pending or has ended since the fit; the models are fitted again, and a checkpoint is due, once
+    as many runs have ended as a batch has, whoever made them.
 
     model, cost, initial (rows) and choose take the place of ours: a simulation asks what each part is worth.
     """
@@ -32,22 +40,29 @@ class AdaptiveStrategy:
             context.grid, context.trajectory, context.seed, context.prices) if initial is None else initial
         self._queue = [int(row) for row in first]
         self._is_initial = True
+        # How many runs had ended when the batch in hand was planned, and how many it is.
+        self._planned_at, self._size = 0, len(self._queue)
         self._model = model or GridModel(context.grid, context.trajectory)
         self._cost = cost or CostModel(context.grid, context.accelerators)
         self._choose = choose
-        self._fitted: tuple[int, int] | None = None
+        self._fitted: tuple[object, int] | None = None
+        self._first_cost: tuple[tuple[object, int], CostModel] | None = None
 
     def propose(self, observations: Observations) -> int | None:
-        """The next row of the initial design, then of the batch in hand, then of a new batch."""
-        ready = self._ready(observations)
-        if not ready:
-            self._queue, self._is_initial = self._next_batch(observations), False
-            ready = self._queue
-        return ready[0] if ready else None
+        """The next row of the initial design, of the batch in hand, or of a new batch; None where no point is left."""
+        if self._weighs_starts(observations):
+            self._cost = self._cost_at(observations)
+        if self._is_finished(observations):
+            rows = self._plan(observations)
+        elif self._is_initial or not self._is_shared(observations):
+            rows = self._ready(observations)
+        else:
+            rows = self._chosen(observations, 1)
+        return rows[0] if rows else None
 
     def is_due(self, observations: Observations) -> bool:
-        """Where a batch is done and the next one will be planned from a new fit."""
-        return bool(observations.measured.any()) and not self._ready(observations)
+        """Whether the batch in hand is finished, so that the next one will be planned from a new fit."""
+        return bool(observations.measured.any()) and self._is_finished(observations)
 
     def posterior(self, observations: Observations) -> Posterior:
         """Predictions, estimated accuracy, and what the whole sweep would have cost."""
@@ -55,47 +70,80 @@ class AdaptiveStrategy:
         return posterior_of(self._model, self._cost, observations, self.context.trajectory)
 
     def price(self, row: int, observations: Observations) -> float:
-        """Learned price; 0 before anything is measured."""
+        """Predicted accelerator-seconds of a run at `row`, engine start included; 0 before anything is measured."""
         if not observations.measured.any():
             return 0.0
         if self._fitted is None:
-            self._cost.fit(observations)
-        return float(self._cost.price(np.array([row]))[0]) + self._starts(np.array([row]), observations)
+            self._cost = self._cost_at(observations)
+        return float(self._cost.price(np.array([row]))[0]) + self._starts(self._cost, np.array([row]), observations)
 
-    def _next_batch(self, observations: Observations) -> list[int]:
-        rng = np.random.default_rng([self.context.seed, len(observations.runs)])
-        if not observations.measured.any():
+    def _plan(self, observations: Observations) -> list[int]:
+        self._is_initial, self._planned_at, self._size = False, len(observations.runs), batch_size(observations)
+        if observations.measured.any():
+            self._fit(observations)
+            self._queue = self._chosen(observations, 1 if observations.pending else self._size)
+        else:
             # Nothing has told anything yet: any point will do.
-            return [int(rng.choice(observations.open_rows))] if len(observations.open_rows) else []
-        self._fit(observations)
+            rng = np.random.default_rng([self.context.seed, len(observations.runs)])
+            self._queue = [int(rng.choice(observations.open_rows))] if len(observations.open_rows) else []
+        return self._queue
+
+    def _chosen(self, observations: Observations, size: int) -> list[int]:
+        rng = np.random.default_rng([self.context.seed, len(observations.runs)])
         feasibility = probability_of_feasibility(self.context.grid, observations)
-        return self._choose(self._model, self._cost, observations, feasibility, batch_size(observations), rng)
+        return self._choose(self._model, self._cost, observations, feasibility, size, rng)
 
     def _fit(self, observations: Observations) -> None:
-        state = (id(observations), len(observations.runs))
-        if self._fitted != state:
+        if self._fitted != observations.version:
             self._model.fit(observations)
             self._cost.fit(observations)
-            self._fitted = state
+            self._fitted = observations.version
+
+    def _is_finished(self, observations: Observations) -> bool:
+        if self._is_initial or not self._is_shared(observations):
+            return not self._ready(observations)
+        return self._fitted is None or len(observations.runs) >= self._planned_at + self._size
+
+    def _is_shared(self, observations: Observations) -> bool:
+        """Whether others measure, or have measured since the batch in hand was planned."""
+        own = set(self._queue)
+        return bool(observations.pending) or any(
+            run.measurement.status is not Status.INTERRUPTED and observations.grid.find(run.point) not in own
+            for run in observations.runs[self._planned_at:])
 
     def _ready(self, observations: Observations) -> list[int]:
         """What of the queue may still run.
 
         The initial design spreads over engines before it can know what starting one takes. Where the starts that are
-        left would cost more than the runs they are for, it is given up: a batch weighs starts against what they tell.
+        left would cost more than the runs they are for, it is given up: a batch weighs starts against what they reduce.
         """
-        rows = [row for row in self._queue if not observations.known[row] and row not in observations.pending]
-        if self._is_initial and rows and observations.engine_starts() and observations.measured.any():
-            self._cost.fit(observations)
-            if self._starts(np.array(rows), observations) > float(self._cost.price(np.array(rows)).sum()):
+        rows = self._open(observations)
+        if rows and self._weighs_starts(observations):
+            cost = self._cost_at(observations)
+            if self._starts(cost, np.array(rows), observations) > float(cost.price(np.array(rows)).sum()):
                 return [row for row in rows if self.context.grid.engine[row] == observations.current_engine]
         return rows
 
-    def _starts(self, rows: IntArray, observations: Observations) -> float:
+    def _open(self, observations: Observations) -> list[int]:
+        known = observations.known
+        return [row for row in self._queue if not known[row] and row not in observations.pending]
+
+    def _weighs_starts(self, observations: Observations) -> bool:
+        return (self._is_initial and bool(observations.engine_starts()) and bool(observations.measured.any())
+                and bool(self._open(observations)))
+
+    def _cost_at(self, observations: Observations) -> CostModel:
+        """Our cost model fitted to `observations`, which starts from what ours has learned and leaves ours as it is: so
+        that a question changes no answer. The last one is kept."""
+        if self._first_cost is None or self._first_cost[0] != observations.version:
+            self._first_cost = observations.version, copy.copy(self._cost).fit(observations)
+        return self._first_cost[1]
+
+    def _starts(self, cost: CostModel, rows: IntArray, observations: Observations) -> float:
         """Accelerator-seconds of the engine starts that running `rows` takes."""
         engines, first = np.unique(self.context.grid.engine[rows], return_index=True)
         one = rows[first[engines != (-1 if observations.current_engine is None else observations.current_engine)]]
-        return float((self._cost.start_seconds()[one] * self._cost.devices[one]).sum())
+        return float((cost.start_seconds()[one] * cost.devices[one]).sum())
 
 
 def batch_size(observations: Observations) -> int:

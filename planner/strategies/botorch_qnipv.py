@@ -1,4 +1,4 @@
-"""The rival `botorch_qnipv`: active learning with BoTorch, as a competent user of it would set it up.
+"""The baseline `botorch_qnipv`: active learning with BoTorch, as a competent user of it would set it up.
 
 - Model: SingleTaskGP or MixedSingleTaskGP with their defaults, one a target (as in a ModelListGP), on sizes in log2
   scaled to [0, 1] and bare categories; logarithms of targets that are positive.
@@ -7,7 +7,7 @@
   InverseCostWeightedUtility asks for; summed over targets, whose log variances compare. The price is a GP on log
   seconds × accelerators, and a share of an engine start where one is needed. Both know how likely a point is to run.
 - Evaluated in closed form, exactly (tests/simulation/test_botorch.py holds it against BoTorch's class): for one more
-  point c, the mean of var(u) falls by mean_u k(u, c)² / (k(c, c) + noise²), and points that wait condition k beforehand
+  point c, the mean of var(u) falls by mean_u k(u, c)² / (k(c, c) + noise²), and pending points condition k beforehand,
   as X_pending does. BoTorch's own way, by fantasy models, takes minutes a batch here, so that a user would make do with
   fewer candidates; here it has as many as ours.
 - A Latin hypercube to start; refits as often as ours, each from the last one's hyperparameters.
@@ -25,7 +25,8 @@ import numpy as np
 
 from planner.acquisition.initial_design import by_engine
 from planner.acquisition.settings import CANDIDATES, REFERENCES
-from planner.acquisition.variance_reduction import sample
+from planner.acquisition.underway import executed, given_readings
+from planner.acquisition.variance_reduction import open_sample, sample
 from planner.ledger.observations import Observations
 from planner.models.cost import CostModel
 from planner.models.feasibility import probability_of_feasibility
@@ -66,10 +67,10 @@ class IntegratedVariance:
 
 @dataclass(eq=False)
 class _Fits:
-    """What was learned. state: of which observations, and of how many runs; logs: the targets learned as logarithms;
-    price: accelerator-seconds of a run at each grid point, (N,); learned: hyperparameters by target, "" the price's."""
+    """What was learned. version: from which observations; logs: the targets learned as logarithms; price:
+    accelerator-seconds of a run at each grid point, (N,); learned: hyperparameters by target, "" the price's."""
 
-    state: tuple[int, int] | None = None
+    version: tuple[object, int] | None = None
     targets: dict[str, StockGP] = field(default_factory=dict)
     logs: set[str] = field(default_factory=set)
     price: FloatArray | None = None
@@ -92,15 +93,16 @@ class BotorchQnipv:
 
     def propose(self, observations: Observations) -> int | None:
         """The next row of the Latin hypercube, then of the batch in hand, then of a new batch."""
-        ready = [row for row in self._queue if not observations.known[row] and row not in observations.pending]
+        known = observations.known
+        ready = [row for row in self._queue if not known[row] and row not in observations.pending]
         if not ready:
             ready = self._next_batch(observations)
             self._queue = self._queue + ready
         return ready[0] if ready else None
 
     def posterior(self, observations: Observations) -> Posterior:
-        """BoTorch's posterior; what the sweep costs is told by our own cost model, for the report alone."""
-        fits = self._fits if self._fits.state == _state(observations) else self._learn(observations, _Fits())
+        """BoTorch's posterior; the sweep's cost comes from our own cost model, for the report alone."""
+        fits = self._fits if self._fits.version == observations.version else self._learn(observations, _Fits())
         value, low, high, std = ({t: np.full(len(observations.grid),
                                              np.nan) for t in self.context.targets} for _ in range(4))
         for target, gp in fits.targets.items():
@@ -115,30 +117,33 @@ class BotorchQnipv:
                           self.context.trajectory))
 
     def is_due(self, observations: Observations) -> bool:
-        """Never: nothing estimates its accuracy."""
+        """False: nothing estimates its accuracy."""
         return False
 
     def price(self, row: int, observations: Observations) -> float:
-        """Learned once the first batch was chosen."""
+        """Predicted accelerator-seconds of a run at `row`, engine start included; 0 until the first batch is chosen."""
         if self._fits.price is None:
             return 0.0
         starts = self.context.grid.engine[row] != observations.current_engine
         return float(self._fits.price[row] + (self._starts(observations)[row] if starts else 0.0))
 
     def _next_batch(self, observations: Observations) -> list[int]:
-        rows, rng = observations.open_rows, np.random.default_rng([self.context.seed, len(observations.runs)])
+        rng = np.random.default_rng([self.context.seed, len(observations.runs)])
+        rows = observations.open_rows
         if not len(rows):
             return []
         if not observations.measured.any():
             return [int(rng.choice(rows))]
-        if self._fits.state != _state(observations):
+        if self._fits.version != observations.version:
             self._fits = self._learn(observations, self._fits)
         feasibility = probability_of_feasibility(self.context.grid, observations)
-        tried, mc_points = sample(rows, CANDIDATES, rng), sample(rows, REFERENCES, rng)
+        tried = open_sample(observations, CANDIDATES, rng)
+        mc_points = sample(observations.unmeasured_rows, REFERENCES, rng)
         weights = np.maximum(feasibility[mc_points], 1e-12)
         weights /= weights.sum()
-        both = np.concatenate([tried, mc_points])
-        variances = [IntegratedVariance(gp.covariance(both), gp.noise_, weights) for gp in self._fits.targets.values()]
+        pending = np.array(executed(self.context.grid, self.context.trajectory, observations.pending), dtype=np.int64)
+        variances = [IntegratedVariance(_after_pending(gp, tried, pending, mc_points), gp.noise_, weights)
+                     for gp in self._fits.targets.values()]
         price = np.ones(len(feasibility)) if self._fits.price is None else self._fits.price
         candidates = Candidates(tried, self.context.grid.engine[tried], price[tried], self._starts(observations)[tried],
                                 feasibility[tried])
@@ -152,7 +157,7 @@ class BotorchQnipv:
             fits.learned[name] = gp.learned_
             return gp
 
-        fits = _Fits(_state(observations))
+        fits = _Fits(observations.version)
         for target in self.context.targets:
             values = observations.column(target)
             rows = np.flatnonzero(np.isfinite(values))
@@ -169,11 +174,14 @@ class BotorchQnipv:
         return fits
 
     def _starts(self, observations: Observations) -> FloatArray:
-        """Accelerator-seconds of an engine start at each point, (N,): the median of those seen."""
+        """Accelerator-seconds of an engine start at each point, (N,): the median of the starts observed."""
         known = [second for seconds in observations.engine_starts().values() for second in seconds]
         starts: FloatArray = (float(np.median(known)) if known else 0.0) * self._devices
         return starts
 
 
-def _state(observations: Observations) -> tuple[int, int]:
-    return id(observations), len(observations.runs)
+def _after_pending(gp: StockGP, tried: IntArray, pending: IntArray, mc_points: IntArray) -> FloatArray:
+    """Posterior covariance of candidates and mc_points, (n + m, n + m), once the pending points are measured."""
+    points = np.concatenate([tried, mc_points, pending])
+    n = len(tried) + len(mc_points)
+    return given_readings(gp.covariance(points), range(n, len(points)), gp.noise_)[:n, :n]

@@ -1,4 +1,4 @@
-"""Rivals that fix their runs beforehand, whatever these give: random, Latin hypercube, powers of two, all of them."""
+"""Baselines that fix their runs beforehand, whatever these give: random, Latin hypercube, powers of two, all points."""
 
 from __future__ import annotations
 
@@ -25,30 +25,29 @@ __all__ = ["FixedDesign", "GridPosterior", "PowersOfTwo", "forest_model", "full_
 
 
 class GridPosterior:
-    """The half of a strategy that predicts, with `GridModel` and `CostModel`; who proposes is a subclass' matter."""
+    """The half of a strategy that predicts, with `GridModel` and `CostModel`; a subclass proposes."""
 
     def __init__(self, context: StrategyContext, model: GridModel | None = None) -> None:
         self.context = context
         self._model = model or GridModel(context.grid, context.trajectory)
         self._cost = CostModel(context.grid, context.accelerators)
-        self._next_checkpoint = 0
+        self._runs_at_checkpoint = 0
 
     def posterior(self, observations: Observations) -> Posterior:
         """The model's prediction of the rest."""
+        self._runs_at_checkpoint = len(observations.runs)
         self._model.fit(observations)
         self._cost.fit(observations)
         return posterior_of(self._model, self._cost, observations, self.context.trajectory)
 
     def is_due(self, observations: Observations) -> bool:
-        """Once the runs have grown by an eighth since the last look."""
-        due = observations.measured.any() and len(observations.runs) >= self._next_checkpoint
-        if due:
-            self._next_checkpoint = len(observations.runs) + max(1,
-                                                                 math.ceil(CHECKPOINT_SHARE * len(observations.runs)))
-        return bool(due)
+        """Whether the runs have grown by an eighth since the last posterior."""
+        last = self._runs_at_checkpoint
+        grown = not last or len(observations.runs) >= last + max(1, math.ceil(CHECKPOINT_SHARE * last))
+        return grown and bool(observations.measured.any())
 
     def price(self, row: int, observations: Observations) -> float:
-        """Rivals that choose without a look at prices do not learn them."""
+        """0: baselines that choose without prices do not learn them."""
         return 0.0
 
 
@@ -57,20 +56,21 @@ class FixedDesign(GridPosterior):
 
     def __init__(self, context: StrategyContext, rows: IntArray, model: GridModel | None = None) -> None:
         super().__init__(context, model)
-        self._rows = [int(row) for row in rows]
+        self._rows = rows.tolist()
         self._next = 0
 
     def propose(self, observations: Observations) -> int | None:
         """The first row of the list that is neither known nor pending."""
-        while self._next < len(self._rows) and observations.known[self._rows[self._next]]:
+        known = observations.known
+        while self._next < len(self._rows) and known[self._rows[self._next]]:
             self._next += 1
         # A pending row is not passed for good: the process that has it may die.
         rest = (self._rows[i] for i in range(self._next, len(self._rows)))
-        return next((row for row in rest if not observations.known[row] and row not in observations.pending), None)
+        return next((row for row in rest if not known[row] and row not in observations.pending), None)
 
 
 class PowersOfTwo(FixedDesign):
-    """FMwork's rule: the batch axis at powers of two, every other axis whole, straight lines in between."""
+    """FMwork's rule: the batch axis at powers of two, all values of every other axis, straight lines in between."""
 
     def __init__(self, context: StrategyContext) -> None:
         self._axis = _batch_axis(context.grid)
@@ -85,11 +85,11 @@ class PowersOfTwo(FixedDesign):
         super().__init__(context, rows[order])
 
     def is_due(self, observations: Observations) -> bool:
-        """Never: this rule has no estimate of its accuracy."""
+        """False: this rule has no estimate of its accuracy."""
         return False
 
     def posterior(self, observations: Observations) -> Posterior:
-        """Interpolations."""
+        """Interpolations, without intervals or an estimated accuracy."""
         values = {target: interpolate(observations, target, self._axis) for target in self.context.targets}
         nothing = {target: np.full(len(observations.grid), np.nan) for target in values}
         self._cost.fit(observations)
@@ -115,7 +115,7 @@ def forest_model(context: StrategyContext) -> GridModel:
 
 
 def full_design(context: StrategyContext) -> FixedDesign:
-    """Every point, one start an engine; the longest runs first, since they measure the shorter points.
+    """Every point, one start for each engine; the longest runs first, since they measure the shorter points.
 
     Otherwise in random order, so that a machine that drifts over hours puts no slope along an axis.
     """

@@ -1,6 +1,7 @@
-"""A batch of runs chosen one after the other, each the most worth for its price given those before it.
+"""A batch of runs chosen one after the other, each of the highest utility for its price given those before it.
 
-Notation: n candidates; worth (n,) in any unit; price (n,) accelerator-seconds of a run, start (n,) of an engine start.
+Notation: n candidates; utility (n,) in any unit; price (n,) accelerator-seconds of a run; start (n,) those of an engine
+start.
 """
 
 from __future__ import annotations
@@ -18,20 +19,20 @@ __all__ = ["Candidates", "Utility", "choose_greedily"]
 
 
 class Utility(Protocol):
-    """What a run at each candidate would tell about one quantity."""
+    """Utility of a run at each candidate, for one quantity."""
 
     def of_each(self) -> FloatArray:
-        """(n,), given what was chosen so far."""
+        """Utility of each candidate given what was chosen so far, (n,)."""
         ...
 
     def choose(self, c: int) -> None:
-        """Take candidate c as measured from now on."""
+        """Count candidate c as measured from now on."""
         ...
 
 
 @dataclass(frozen=True, eq=False)
 class Candidates:
-    """rows: (n,) of the grid; engines: (n,) their configurations; success: (n,) probability that each can run."""
+    """rows: (n,) of the grid; engines: (n,) their configurations; feasibility: (n,) probability that each can run."""
 
     rows: IntArray
     engines: IntArray

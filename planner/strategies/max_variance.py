@@ -1,7 +1,7 @@
-"""The least certain point for its price: what `choose_batch` would be if it looked at each candidate alone.
+"""The least certain point for its price: what `choose_batch` would be if it considered each candidate alone.
 
-Notation as in planner.acquisition.variance_reduction; gain(c) = Σ_q w_q(c) k_q(c, c) (uncertainty sampling, D. MacKay,
-Neural Computation 4, 1992), where that module sums k_q(u, c)² over the unmeasured grid.
+Notation as in planner.acquisition.variance_reduction; the utility is Σ_q w_q(c) k_q(c, c) (uncertainty sampling,
+D. MacKay, Neural Computation 4, 1992), where that module sums k_q(u, c)² over the unmeasured grid.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from planner.acquisition.settings import CANDIDATES
-from planner.acquisition.variance_reduction import sample
+from planner.acquisition.underway import given_readings, rows_underway
+from planner.acquisition.variance_reduction import open_sample
 from planner.ledger.observations import Observations
 from planner.models.cost import CostModel
 from planner.models.grid_model import GridModel
@@ -44,17 +45,19 @@ def choose_uncertain(
     model: GridModel, cost: CostModel, observations: Observations, feasibility: FloatArray, size: int,
     rng: np.random.Generator,
 ) -> list[int]:
-    """A Chooser (planner.acquisition.variance_reduction): up to `size` grid rows to run next.
+    """Up to `size` grid rows to run next: a Chooser (planner.acquisition.variance_reduction).
 
     feasibility: probability that each point can run, (N,).
     """
-    rows = sample(observations.open_rows, CANDIDATES, rng)
+    rows = open_sample(observations, CANDIDATES, rng)
     if not len(rows):
         return []
     weights, variances = model.weights(rows), []
+    points, n = np.concatenate([rows, rows_underway(model, observations)]), len(rows)
     for name, regressor in model.regressors_.items():
-        covariance = regressor.covariance(rows, rows) if name in weights else None
+        covariance = regressor.covariance(points, points) if name in weights else None
         if covariance is not None:
+            covariance = given_readings(covariance, range(n, len(points)), regressor.noise_)[:n, :n]
             variances.append(_Variance(covariance, weights[name], regressor.noise_))
     start = cost.start_seconds()[rows] * cost.devices[rows]
     candidates = Candidates(rows, model.grid.engine[rows], cost.price(rows), start, feasibility[rows])

@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+import datetime
+import math
 import pickle
 import warnings
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import optuna
 import pytest
+from optuna.distributions import IntDistribution
 from optuna.trial import FrozenTrial, Trial, TrialState
 
+from planner.acquisition.variance_reduction import choose_batch
 from planner.campaign.sampler import SweepSampler
+from planner.ledger.observations import Observations, Run
+from planner.models.cost import CostModel
+from planner.models.grid_model import GridModel
 from planner.space.grid import Grid, full_grid
-from planner.space.types import Axis, Scale
+from planner.space.types import Axis, Cost, Measurement, Reading, Scale, Status
+from planner.strategies.adaptive import AdaptiveStrategy
 
 AXES = (Axis("mode", ("eager", "graph"), scale=Scale.CATEGORY), Axis("batch", (1, 2, 4, 8), scale=Scale.LOG),
         Axis("rate", (0.5, 4.0)), Axis("fixed", (3,)))
@@ -218,3 +228,32 @@ def test_it_learns_where_it_matters() -> None:
     study.optimize(objective, n_trials=3)
     assert [trial.params["rate"] for trial in study.trials] == [4.0, 0.5, 4.0]
     assert checkpoints == [[], [(0, 8.0)], [(0, 8.0), (1, 8.0)]] and len(contexts) == 1
+
+
+def test_trials_asked_one_after_the_other_are_as_one_batch() -> None:
+    """What runs already is counted on: of four trials asked while none has ended, none is the neighbour of another."""
+    grid = full_grid([Axis("x", tuple(range(40))), Axis("y", tuple(range(10)))])
+    ranges = {"x": IntDistribution(0, 39), "y": IntDistribution(0, 9)}
+    began = datetime.datetime(2026, 1, 1)
+
+    def ended(number: int, row: int) -> FrozenTrial:
+        point = grid.point(row)
+        value = 5 + point["x"] / 4 + math.sin(point["x"] / 3) * math.cos(point["y"] / 2)
+        return FrozenTrial(number=number, state=TrialState.COMPLETE, value=value, datetime_start=began,
+                           datetime_complete=began + datetime.timedelta(seconds=1), params=point,
+                           distributions=ranges, user_attrs={}, system_attrs={}, intermediate_values={},
+                           trial_id=number)
+
+    strategy = partial(AdaptiveStrategy, initial=np.empty(0, dtype=np.int64))
+    study = optuna.create_study(sampler=SweepSampler(grid, seed=0, strategy=strategy))
+    study.add_trials([ended(number, row) for number, row in enumerate(range(3, 400, 21))])
+    chosen = [grid.find({name: trial.suggest_int(name, ends.low, ends.high) for name, ends in ranges.items()})
+              for trial in [study.ask() for _ in range(4)]]
+    observations = Observations(grid, ("value_0",))
+    for number, row in enumerate(range(3, 400, 21)):
+        trial = ended(number, row)
+        reading = Reading(trial.params, {"value_0": (trial.value,)}, 1.0)
+        observations.add(Run(number, trial.params, Measurement(Status.OK, Cost(measure_s=1.0), (reading,))))
+    model, cost = GridModel(grid, None).fit(observations), CostModel(grid, np.ones(400)).fit(observations)
+    rng = np.random.default_rng([0, len(observations.runs)])
+    assert chosen == choose_batch(model, cost, observations, np.ones(400), 4, rng)

@@ -149,3 +149,32 @@ def test_noise_is_pooled_within_points() -> None:
         repeats = batch * np.exp(0.1 * rng.standard_normal(50))
         observations.add(run(number, tp, batch, ok({"tp": tp, "batch": batch}, y=tuple(map(float, repeats)))))
     assert observations.repeat_noise("y") == pytest.approx(0.1, rel=0.15)
+
+
+def test_a_version_tells_what_was_learned_from() -> None:
+    observations = Observations(GRID, ("y",), [run(0, 1, 1)])
+    before = observations.version
+    observations.pending = {3}
+    assert observations.version == before == observations.version, "what is pending has told nothing"
+    observations.add(run(1, 1, 2))
+    assert observations.version != before
+    assert observations.prefix(1).version != before, "another object, which may grow another way"
+
+
+def test_a_version_outlives_its_observations() -> None:
+    """Where one object takes the place of another in memory, its id comes again; its version does not."""
+    seen: list[tuple[object, int]] = []
+    for _ in range(50):
+        observations = Observations(GRID, ("y",), [run(0, 1, 1)])
+        assert observations.version not in seen
+        seen.append(observations.version)
+        del observations
+
+
+def test_rows_under_way_are_unmeasured_but_not_open() -> None:
+    failed = Measurement(Status.FAILED, Cost(), reason="out of memory")
+    observations = Observations(GRID, ("y",), [run(0, 1, 1), run(1, 1, 4, failed)])
+    observations.pending = {row(1, 2), row(2, 8)}
+    known = {row(1, 1), row(1, 4)}
+    assert set(observations.unmeasured_rows.tolist()) == set(range(len(GRID))) - known
+    assert observations.open_rows.tolist() == sorted(set(range(len(GRID))) - known - observations.pending)

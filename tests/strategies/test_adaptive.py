@@ -150,3 +150,84 @@ def test_a_process_that_goes_on_pays_a_start_wherever_it_goes() -> None:
     strategy = AdaptiveStrategy(CONTEXT)
     for row in (10, 30, 50):
         assert strategy.price(row, machine.observations) == pytest.approx(2 * 30 + 2.0, rel=0.05)
+
+
+# --------------------------------------------------------------------------------------------------- several workers
+
+
+def test_while_others_measure_each_run_is_chosen_by_itself_from_the_last_fit() -> None:
+    """The batch is not held to: others do not see it. Models are fitted again, and a checkpoint is due, once as many
+    runs have ended as a batch has, whoever made them."""
+    machine, spy = Machine(0.0), Spy()
+    for row in range(8):
+        machine.run(row)
+    model = GridModel(GRID, None)
+    strategy = AdaptiveStrategy(CONTEXT, model=model, initial=FIRST[:0], choose=spy)
+    observations = machine.observations
+    assert strategy.is_due(observations) and strategy.propose(observations) == 59 and spy.asked[-1][4] == 4
+    machine.run(59)
+    observations.pending = {30}
+    assert not strategy.is_due(observations)
+    assert strategy.propose(observations) == 58 == strategy.propose(observations)
+    assert [asked[4] for asked in spy.asked] == [4, 1, 1] and model.fitted_runs_ == 8
+    machine.run(58)
+    observations.pending = set()
+    machine.run(30, elsewhere=True)
+    assert not strategy.is_due(observations), "11 of 12 runs"
+    assert strategy.propose(observations) == 57 and spy.asked[-1][4] == 1, "another has measured since the plan"
+    machine.run(31, elsewhere=True)
+    assert strategy.is_due(observations)
+    assert strategy.propose(observations) == 57 and spy.asked[-1][4] == 4 and model.fitted_runs_ == 12
+
+
+def test_before_anything_worked_others_change_nothing() -> None:
+    machine = Machine(0.0, fails=(3,))
+    strategy = AdaptiveStrategy(CONTEXT, initial=FIRST[:1], choose=Spy())
+    assert machine.play(strategy, 1) == [3]
+    for pending in ({5}, {5, 6}, set(range(60)) - {3, 8}):
+        machine.observations.pending = pending
+        row = strategy.propose(machine.observations)
+        assert row is not None and row not in pending and row != 3
+    machine.observations.pending = set(range(60))
+    assert strategy.propose(machine.observations) is None
+
+
+def test_nothing_is_left_while_others_have_the_rest() -> None:
+    machine, strategy = Machine(0.0), AdaptiveStrategy(CONTEXT, initial=FIRST[:1])
+    machine.play(strategy, 8)
+    machine.observations.pending = set(np.flatnonzero(~machine.observations.known).tolist())
+    assert strategy.propose(machine.observations) is None
+
+
+@pytest.mark.parametrize("start_s", [0.0, 1.5, 2.4])
+def test_a_question_changes_no_answer(start_s: float) -> None:
+    """Asked whether a checkpoint is due after each run, several times, or never: the same runs and the same prices."""
+    ways = []
+    for questions in (0, 1, 3):
+        machine, strategy = Machine(start_s), AdaptiveStrategy(CONTEXT)
+        told: list[object] = []
+        for _ in range(14):
+            answers = {strategy.is_due(machine.observations) for _ in range(questions)}
+            assert len(answers) <= 1
+            row = strategy.propose(machine.observations)
+            assert row is not None
+            told += [row, strategy.price(row, machine.observations)]
+            machine.run(row)
+            for _ in range(questions):
+                strategy.is_due(machine.observations)
+        ways.append(told)
+    assert ways[0] == ways[1] == ways[2]
+
+
+def test_a_question_fits_nothing_that_is_used() -> None:
+    """Runs that others end between two proposals: whether we asked meanwhile leaves no trace in what is learned."""
+    prices = []
+    for asked in (False, True):
+        machine, strategy = Machine(1.5), AdaptiveStrategy(CONTEXT, initial=FIRST)
+        for row in (3, 21, 40, 9):
+            machine.run(row)
+            if asked:
+                strategy.is_due(machine.observations)
+        strategy.propose(machine.observations)
+        prices.append(strategy.price(15, machine.observations))
+    assert prices[0] == prices[1]

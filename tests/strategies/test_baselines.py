@@ -17,7 +17,7 @@ from planner.space.grid import Grid, full_grid
 from planner.space.types import Axis, Cost, FloatArray, Measurement, Reading, Role, Scale, Scope, Status
 from planner.strategies import registry as strategies
 from planner.strategies.ablations import ABLATIONS
-from planner.strategies.fixed_designs import latin_hypercube
+from planner.strategies.fixed_designs import latin_hypercube, random_design
 from planner.strategies.greedy_batch import Candidates, choose_greedily
 from planner.strategies.registry import make_strategy
 from planner.strategies.strategy import StrategyContext
@@ -270,3 +270,21 @@ def test_a_batch_by_hand() -> None:
     # Nothing is up: 3/3, 4/4, 9/3, 2/3: 12 starts its engine, and 13 may follow for nothing: 2 > 1.
     assert choose_greedily(candidates, [Fixed(utility)], 3, running=None) == [12, 13, 10]
     assert choose_greedily(candidates, [Fixed(utility)], 9, running=0) == [10, 11, 12, 13]
+
+
+def test_a_fixed_design_is_due_by_the_runs_since_its_last_posterior() -> None:
+    """However often it is asked: a checkpoint at the first run, at each of the next seven, then each eighth more."""
+    grid = full_grid([Axis("x", tuple(range(40)))])
+    strategy = random_design(StrategyContext(grid, ("y",), None, np.ones(40)))
+    observations, checkpoints = Observations(grid, ("y",)), []
+    assert not strategy.is_due(observations)
+    for number in range(30):
+        reading = Reading(grid.point(number), {"y": (1.0 + number,)}, 1.0)
+        observations.add(Run(number, reading.point, Measurement(Status.OK, Cost(measure_s=1.0), (reading,))))
+        due = {strategy.is_due(observations) for _ in range(3)}
+        assert len(due) == 1
+        if due == {True}:
+            checkpoints.append(number + 1)
+            strategy.posterior(observations)
+            assert not strategy.is_due(observations)
+    assert checkpoints == [1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 13, 15, 17, 20, 23, 26, 30]
