@@ -33,21 +33,20 @@ class GridPosterior:
         self.context = context
         self._model = model or GridModel(context.grid, context.trajectory)
         self._cost = CostModel(context.grid, context.accelerators)
-        self._next_checkpoint = 0
+        self._runs_at_checkpoint = 0
 
     def posterior(self, observations: Observations) -> Posterior:
         """The model's prediction of the rest."""
+        self._runs_at_checkpoint = len(observations.runs)
         self._model.fit(observations)
         self._cost.fit(observations)
         return posterior_of(self._model, self._cost, observations, self.context.trajectory)
 
     def is_due(self, observations: Observations) -> bool:
-        """Once the runs have grown by an eighth since the last look."""
-        due = observations.measured.any() and len(observations.runs) >= self._next_checkpoint
-        if due:
-            self._next_checkpoint = len(observations.runs) + max(1,
-                                                                 math.ceil(_CHECKPOINT_SHARE * len(observations.runs)))
-        return bool(due)
+        """Whether the runs have grown by an eighth since the last posterior."""
+        last = self._runs_at_checkpoint
+        grown = not last or len(observations.runs) >= last + max(1, math.ceil(_CHECKPOINT_SHARE * last))
+        return grown and bool(observations.measured.any())
 
     def price(self, row: int, observations: Observations) -> float:
         """Rivals that choose without a look at prices do not learn them."""
