@@ -30,7 +30,7 @@ def check_recorder(make: Make, again: Make | None = None) -> None:
     that says what is broken.
     """
     grid = full_grid([Axis("model", ("a", "b"), Scope.ENGINE, Scale.CATEGORY), Axis("batch_size", (1, 2, 4, 8)),
-                      Axis("share", (0.25, 0.5)), Axis("graph", (False, True))])
+                      Axis("share", (0.25, 0.5)), Axis("graph", (False, True), scale=Scale.CATEGORY)])
     _check_runs(make(grid, _TARGETS), grid)
     _check_several(make(grid, _TARGETS), grid)
     _check_abandoned(make(grid, _TARGETS), grid)
@@ -77,7 +77,7 @@ def _check_runs(recorder: Recorder[Any], grid: Grid) -> None:
 
 def _begun(recorder: Recorder[Any], grid: Grid, row: int) -> Any:
     point = grid.point(row)
-    handle, given = recorder.begin(point, seed=row)
+    handle, given = recorder.begin(point, row)
     same = dict(given) == grid.point(row) and all(type(given[name]) is type(value) for name, value in point.items())
     assert same, f"begin: asked for {point}, and nobody enqueued another, but it gives {dict(given)}"
     return handle
@@ -136,8 +136,8 @@ def _check_two(one: Recorder[Any], two: Recorder[Any], grid: Grid) -> None:
         two.refresh(theirs)
         found = [r for r in theirs.runs if r.measurement.status is not Status.INTERRUPTED]
         assert found == [run], f"refresh: another process made {run}, but there is {found}"
-    assert 0 not in theirs.pending and theirs.measured[0], "refresh: another process' run has ended, unseen"
-    assert theirs.current_engine is None, "refresh: an engine that another process started is none of ours"
+    assert 0 not in theirs.pending, "refresh: a run of another process has ended, and is still pending"
+    assert theirs.measured[0]
     two.finish(late, Measurement(Status.FAILED, Cost(2.0), reason="no"), _PLANNER_S)
     one.refresh(ours)
     assert ours.failed[1] and not ours.measured[1], "refresh: a failure of another process is not seen as one"
@@ -151,3 +151,4 @@ def _check_reopened(make: Make, again: Make, grid: Grid) -> None:
     observations = Observations(grid, _TARGETS)
     again(grid, _TARGETS).refresh(observations)
     assert observations.runs == made, f"opened again, the record holds {observations.runs}, and not {made}"
+    assert observations.current_engine is None, "refresh: an engine that another process started is none of ours"
