@@ -162,12 +162,6 @@ def test_runners_import_three_rooms_only() -> None:
     assert {"space", "tables"} <= rooms <= {"space", "tables", "importers"}
 
 
-def test_importers_know_no_state_of_the_planner() -> None:
-    """Runners may use them: they need the question and recorded tables only."""
-    found = {room(f.module) for f in all_imports("planner") if room(f.importer) == "importers"} - {None}
-    assert found == {"space", "tables", "importers"}
-
-
 def test_only_the_worker_imports_vllm() -> None:
     importers = {f.importer for f in all_imports("planner", "runners") if within(f.module, "vllm")}
     assert importers == {"runners.vllm_worker"}
@@ -177,6 +171,12 @@ def test_only_the_baselines_import_torch() -> None:
     for package in ("torch", "botorch", "gpytorch"):
         importers = {f.importer for f in all_imports("planner", "runners") if within(f.module, package)}
         assert importers == {"planner.strategies.botorch_gp"}
+
+
+def test_importers_know_no_state_of_the_planner() -> None:
+    """Runners may use them: they need the question and recorded tables only."""
+    found = {room(f.module) for f in all_imports("planner") if room(f.importer) == "importers"} - {None}
+    assert found == {"space", "tables", "importers"}
 
 
 def test_nothing_of_the_project_imports_its_tests() -> None:
