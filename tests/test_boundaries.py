@@ -173,6 +173,12 @@ def test_only_the_baselines_import_torch() -> None:
         assert importers == {"planner.strategies.botorch_gp"}
 
 
+def test_importers_know_no_state_of_the_planner() -> None:
+    """Runners may use them: they need the question and recorded tables only."""
+    found = {room(f.module) for f in all_imports("planner") if room(f.importer) == "importers"} - {None}
+    assert found == {"space", "tables", "importers"}
+
+
 def test_nothing_of_the_project_imports_its_tests() -> None:
     assert not [f for f in all_imports("planner", "runners", "studies") if within(f.module, "tests")
                 or within(f.module, "pytest") or within(f.module, "hypothesis")]

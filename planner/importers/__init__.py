@@ -1,1 +1,1 @@
-"""Other tools' results as measurements of the ledger: a reader for each format, and what makes runs of their rows."""
+"""Other tools' results: an importer for each format, and what makes runs of a study of their rows."""

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from planner.importers.importer import Source, file_of
 from planner.importers.rows import (
     Provenance,
     Row,
@@ -22,8 +23,9 @@ from planner.importers.rows import (
 )
 from planner.space.types import StudyError, Value
 
-__all__ = ["is_report", "read"]
+__all__ = ["Aiperf"]
 
+_FILE: Final = "profile_export_aiperf.json"
 _DISTRIBUTIONS: Final = {"request_latency": "e2el", "time_to_first_token": "ttft", "inter_token_latency": "tpot",
                          "inter_chunk_latency": "itl"}
 _RATES: Final = {"request_throughput": "request_throughput", "output_token_throughput": "output_throughput",
@@ -34,28 +36,39 @@ _TO_MS: Final = {"ms": 1.0, "sec": 1000.0, "s": 1000.0, "us": 1e-3, "ns": 1e-6}
 _PER_SECOND: Final = frozenset({"requests/sec", "tokens/sec"})
 
 
-def is_report(data: Any) -> bool:
-    """Whether JSON is a report of AIPerf."""
+class Aiperf:
+    """The report of one benchmark, or the folder that holds it."""
+
+    def recognises(self, source: Source) -> bool:
+        """Whether it is such a report or folder."""
+        return source.holds(_FILE) or _is_report(source.json)
+
+    def read(self, path: Path, name: str, known: Mapping[str, Value], renames: Mapping[str, str]) -> list[Row]:
+        """The one row of the report. Raises StudyError."""
+        path, name = file_of(path, name, "aiperf", _FILE)
+        data, digest = read_bytes(path)
+        report = parse_json(data, name)
+        if not _is_report(report):
+            raise StudyError(f"{name}: is no {_FILE} of AIPerf; name that file")
+        provenance = Provenance(name, digest, "aiperf", "report", str(report.get("aiperf_version", "")),
+                                content_identity(report))
+        return [_row(report, provenance)]
+
+
+def _is_report(data: Any) -> bool:
     return isinstance(data, dict) and "input_config" in data and isinstance(data.get("request_latency"), dict)
 
 
-def read(path: Path, name: str) -> list[Row]:
-    """The one row of the report. Raises StudyError."""
-    data, digest = read_bytes(path)
-    report = parse_json(data, name)
-    if not is_report(report):
-        raise StudyError(f"{name}: is no profile_export_aiperf.json of AIPerf; name that file")
-    where = f"{name} report"
-    provenance = Provenance(name, digest, "aiperf", "report", str(report.get("aiperf_version", "")),
-                            content_identity(report))
+def _row(report: Mapping[str, Any], provenance: Provenance) -> Row:
+    where = provenance.where
     fields, seconds = _fields(report, where), _value(report, "benchmark_duration", "avg", where, _TO_MS) or 0.0
     notes = ("warm-ups and server start are not in the file",)
     errors = _value(report, "error_request_count", "avg", where) or 0.0
     if report.get("was_cancelled") or errors or _value(report, "request_error_rate", "avg", where):
         reason = "the benchmark was cancelled" if report.get("was_cancelled") else (
             f"{int(errors)} requests failed" if errors else "requests failed")
-        return [Row(fields, {}, seconds / 1000, provenance, failure=reason, notes=notes)]
-    return [Row(fields, _metrics(report, where), seconds / 1000, provenance, notes=notes)]
+        return Row(fields, {}, seconds / 1000, provenance, failure=reason, notes=notes)
+    return Row(fields, _metrics(report, where), seconds / 1000, provenance, notes=notes)
 
 
 def _fields(report: Mapping[str, Any], where: str) -> dict[str, Value]:

@@ -17,18 +17,21 @@ from __future__ import annotations
 import hashlib
 import re
 import statistics
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from planner.importers.importer import Source, file_of
 from planner.importers.rows import Provenance, Row, number, positive_count, read_bytes, scalar, short
 from planner.space.types import StudyError, Value
 from planner.tables.table_file import TableFile, read_table_file
 
-__all__ = ["COLUMNS", "read"]
+__all__ = ["Fmwork"]
 
-COLUMNS: Final = frozenset({"ii", "oo", "bb", "tp", "med", "ttft", "gen", "itl", "thp"})
-"""By which the CSV is known."""
+_FILE: Final = "driver.log"
+# By which the CSV is known.
+_COLUMNS: Final = frozenset({"ii", "oo", "bb", "tp", "med", "ttft", "gen", "itl", "thp"})
 _LINE: Final = re.compile(r"FMWORK (SETUP|REP|RES|GEN)\s+(.*)")
 _MULTIPLIER: Final = re.compile(r"Batch size multiplier\s*=\s*(\d+)")
 _PAST_WARMUP: Final = 0.2
@@ -58,20 +61,30 @@ class _Result:
     figures: tuple[float, ...]
 
 
-def read(path: Path, name: str) -> list[Row]:
-    """Rows of a log or of the CSV. Raises StudyError."""
-    if path.suffix.lower() == ".csv":
-        return _csv_rows(read_table_file(path, name, name))
-    data, digest = read_bytes(path)
-    log = _Log(name, digest)
-    for number_, line in enumerate(data.decode("utf-8", errors="replace").splitlines(), 1):
-        if found := _MULTIPLIER.search(line):
-            log.multiplier = int(found[1][:9])
-        if found := _LINE.search(line):
-            _take(log, found[1], found[2].split(), Provenance(name, digest, "fmwork", f"line {number_}"))
-    if not log.rows:
-        raise StudyError(f"{name}: has no FMWORK RES or GEN line; name a log of FMwork's driver, or its CSV")
-    return log.rows
+class Fmwork:
+    """A log, lines picked out of logs, the folder that holds a driver.log, or the CSV."""
+
+    def recognises(self, source: Source) -> bool:
+        """Whether a line opens as FMwork's do, or the CSV has its columns."""
+        if source.is_folder or source.is_table:
+            return source.holds(_FILE) or source.header >= _COLUMNS
+        return source.json is None and any("FMWORK " in line for line in source.lines())
+
+    def read(self, path: Path, name: str, known: Mapping[str, Value], renames: Mapping[str, str]) -> list[Row]:
+        """A row for each RES or GEN line, or each line of the CSV. Raises StudyError."""
+        path, name = file_of(path, name, "fmwork", _FILE)
+        if path.suffix.lower() == ".csv":
+            return _csv_rows(read_table_file(path, name, name))
+        data, digest = read_bytes(path)
+        log = _Log(name, digest)
+        for number_, line in enumerate(data.decode("utf-8", errors="replace").splitlines(), 1):
+            if found := _MULTIPLIER.search(line):
+                log.multiplier = int(found[1][:9])
+            if found := _LINE.search(line):
+                _take(log, found[1], found[2].split(), Provenance(name, digest, "fmwork", f"line {number_}"))
+        if not log.rows:
+            raise StudyError(f"{name}: has no FMWORK RES or GEN line; name a log of FMwork's driver, or its CSV")
+        return log.rows
 
 
 def _take(log: _Log, kind: str, words: list[str], provenance: Provenance) -> None:
@@ -204,7 +217,7 @@ def _metrics(
 
 
 def _csv_rows(table: TableFile) -> list[Row]:
-    missing = sorted(COLUMNS - set(table.columns))
+    missing = sorted(_COLUMNS - set(table.columns))
     if missing:
         raise StudyError(f"{table.name}: is not the CSV of FMwork's process.py (no column '{missing[0]}'); "
                          "import it with --format table and --map")

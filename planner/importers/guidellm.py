@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from planner.importers.importer import Source, file_of
 from planner.importers.rows import (
     Provenance,
     Row,
@@ -23,8 +24,9 @@ from planner.importers.rows import (
 )
 from planner.space.types import StudyError, Value
 
-__all__ = ["is_report", "read"]
+__all__ = ["Guidellm"]
 
+_FILE: Final = "benchmarks.json"
 # GuideLLM's name → vLLM's, and what makes milliseconds of it.
 _DISTRIBUTIONS: Final = {"request_latency": ("e2el", 1000.0), "time_to_first_token_ms": ("ttft", 1.0),
                          "inter_token_latency_ms": ("tpot", 1.0)}
@@ -34,23 +36,30 @@ _STATISTICS: Final = {"mean": "mean", "median": "median", "std_dev": "std"}
 _PERCENTILES: Final = ("p50", "p90", "p95", "p99")
 
 
-def is_report(data: Any) -> bool:
-    """Whether JSON is a report of GuideLLM."""
+class Guidellm:
+    """A report of one or several benchmarks, or the folder that holds it."""
+
+    def recognises(self, source: Source) -> bool:
+        """Whether it is such a report or folder."""
+        return source.holds(_FILE) or _is_report(source.json)
+
+    def read(self, path: Path, name: str, known: Mapping[str, Value], renames: Mapping[str, str]) -> list[Row]:
+        """A row for each benchmark of the report. Raises StudyError."""
+        path, name = file_of(path, name, "guidellm", _FILE)
+        data, digest = read_bytes(path)
+        report = parse_json(data, name)
+        if not _is_report(report) or not report["benchmarks"]:
+            raise StudyError(f"{name}: is no report of GuideLLM with benchmarks; write it with --output kind=json")
+        version = str(report["metadata"]["guidellm_version"])
+        return [_row(benchmark, Provenance(name, digest, "guidellm", f"benchmark {i + 1}", version))
+                for i, benchmark in enumerate(report["benchmarks"])]
+
+
+def _is_report(data: Any) -> bool:
     if not isinstance(data, dict) or not isinstance(data.get("benchmarks"), list):
         return False
     metadata = data.get("metadata")
     return isinstance(metadata, dict) and "guidellm_version" in metadata
-
-
-def read(path: Path, name: str) -> list[Row]:
-    """A row for each benchmark of the report. Raises StudyError."""
-    data, digest = read_bytes(path)
-    report = parse_json(data, name)
-    if not is_report(report) or not report["benchmarks"]:
-        raise StudyError(f"{name}: is no report of GuideLLM with benchmarks; write it with --output kind=json")
-    version = str(report["metadata"]["guidellm_version"])
-    return [_row(benchmark, Provenance(name, digest, "guidellm", f"benchmark {i + 1}", version))
-            for i, benchmark in enumerate(report["benchmarks"])]
 
 
 def _row(benchmark: Any, place: Provenance) -> Row:

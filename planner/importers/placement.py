@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -66,7 +66,7 @@ def runs_of(
 ) -> Runs:
     """The runs that `rows` tell of. fixed: what the study's runner sets for all points. Raises StudyError."""
     rows = _filtered(rows, options)
-    _check_wishes(rows, grid, options)
+    _check_options(rows, grid, options)
     _check_fixed(rows, grid, options, fixed)
     groups: dict[tuple[str, ...], list[tuple[Point, Row]]] = {}
     skipped: Counter[str] = Counter()
@@ -106,7 +106,7 @@ def _column(values: list[Value | None]) -> Any:
     return np.array(values, dtype=float if numeric else object)
 
 
-def _check_wishes(rows: Sequence[Row], grid: Grid, options: ImportOptions) -> None:
+def _check_options(rows: Sequence[Row], grid: Grid, options: ImportOptions) -> None:
     axes = {axis.name for axis in grid.axes}
     known = {name for row in rows for name in (*row.fields, *row.metrics)}
     for name, column in options.renames.items():
@@ -123,8 +123,8 @@ def _check_fixed(rows: Sequence[Row], grid: Grid, options: ImportOptions, fixed:
     covered = {other for name in axes for other in (name, *_names(grid.axis(name)))} | set(options.given)
     seen: dict[str, tuple[Value, Row]] = {}
     for row in rows:
-        if row.provenance.format == "table":
-            continue  # its columns may be anything
+        if row.any_fields:
+            continue
         for name, value in row.fields.items():
             if name in covered or name in options.renames.values():
                 continue
@@ -155,8 +155,7 @@ def _renamed(row: Row, grid: Grid, options: ImportOptions) -> Row:
         if not np.isfinite(values).all():
             raise StudyError(f"{row.provenance.where}: --map {name}: '{text}' gives no number here; mend it")
         metrics[name] = tuple(float(value) for value in values)
-    return Row(row.fields, metrics, row.seconds, row.provenance, row.whole, row.start_s, row.accelerators, row.failure,
-               row.run, row.notes)
+    return replace(row, metrics=metrics)
 
 
 def _point(row: Row, grid: Grid, options: ImportOptions) -> tuple[dict[str, Value], str]:
@@ -212,7 +211,7 @@ def _some(names: Iterable[str]) -> str:
 
 def _group(row: Row, point: Point) -> tuple[str, ...]:
     """Rows of one group are one run: named by the file, else by being at one point."""
-    place = "" if row.provenance.format == "vllm-sweep" else row.provenance.sha256
+    place = "" if row.across_files else row.provenance.sha256
     return (place, row.run or repr(sorted(point.items())), "failed" if row.failure else "")
 
 

@@ -1,28 +1,59 @@
-"""Which reader reads a file: told by the user, or by what the file holds."""
+"""Which importer reads a file: the one that the user names, or the first that recognises it."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from planner.importers import aiperf, fmwork, guidellm, table, vllm_bench, vllm_sweep
+from planner.importers.aiperf import Aiperf
+from planner.importers.fmwork import Fmwork
+from planner.importers.guidellm import Guidellm
+from planner.importers.importer import Importer, Source
 from planner.importers.rows import Row
+from planner.importers.table import Table
+from planner.importers.vllm_bench import VllmBench
+from planner.importers.vllm_sweep import VllmSweep
 from planner.space.expressions import suggestion
+from planner.space.plugins import IMPORTERS, load_plugin, plugin_names, plugin_package
 from planner.space.types import StudyError, Value
 
-__all__ = ["FORMATS", "check_format", "format_of", "read_rows"]
+__all__ = ["OURS", "check_format", "format_of", "formats", "importer", "read_rows"]
 
-FORMATS: Final = ("auto", "fmwork", "vllm-bench", "vllm-sweep", "guidellm", "aiperf", "table")
-_TABLES: Final = frozenset({".csv", ".parquet", ".pq"})
-_IN_FOLDER: Final = {"aiperf": "profile_export_aiperf.json", "guidellm": "benchmarks.json", "fmwork": "driver.log"}
+OURS: Final[Mapping[str, Importer]] = {
+    "vllm-sweep": VllmSweep(), "aiperf": Aiperf(), "guidellm": Guidellm(), "vllm-bench": VllmBench(),
+    "fmwork": Fmwork(), "table": Table(),
+}
+"""Our importers by format, in the order in which they are asked to recognise a file; guests come before the last."""
 
 
-def check_format(name: str) -> None:
-    """Raises StudyError where there is no format of this name."""
-    if name not in FORMATS:
-        raise StudyError(f"--format: unknown format '{name}'{suggestion(name, FORMATS)}")
+def formats() -> list[str]:
+    """Every format that --format takes beside auto, in the order in which they are asked. Nothing is loaded."""
+    *ours, table = OURS
+    return [*ours, *(name for name in plugin_names(IMPORTERS) if name not in OURS and name != "auto"), table]
+
+
+def importer(form: str) -> Importer:
+    """The importer of a format, ours before a guest's. Raises StudyError."""
+    if form in OURS:
+        return OURS[form]
+    loaded = load_plugin(IMPORTERS, form, "--format") if form != "auto" else None
+    if loaded is None:
+        raise StudyError(f"--format: unknown format '{form}'{suggestion(form, ['auto', *formats()])}")
+    try:
+        made: Any = loaded() if isinstance(loaded, type) else loaded
+    except Exception as error:
+        raise _broken(form, "cannot be made", error) from error
+    if not isinstance(made, Importer):
+        raise StudyError(f"--format: '{form}' of {plugin_package(IMPORTERS, form)} is no importer: it lacks "
+                         "`recognises` or `read`; update or uninstall that package")
+    return made
+
+
+def check_format(form: str) -> None:
+    """Raises StudyError where there is no format of this name, or its package is broken."""
+    if form != "auto":
+        importer(form)
 
 
 def read_rows(path: Path, form: str, known: Mapping[str, Value], renames: Mapping[str, str]) -> list[Row]:
@@ -31,62 +62,45 @@ def read_rows(path: Path, form: str, known: Mapping[str, Value], renames: Mappin
     if not path.exists():
         raise StudyError(f"{name}: there is no such file or folder; name what the benchmark wrote")
     form = format_of(path) if form == "auto" else form
-    if path.is_dir() and form != "vllm-sweep":
-        inside = _IN_FOLDER.get(form)
-        if inside is None or not (path / inside).is_file():
-            raise StudyError(f"{name}: is a folder without a file of the format {form}; name the file itself")
-        path, name = path / inside, f"{name}/{inside}"
-    match form:
-        case "fmwork":
-            return fmwork.read(path, name)
-        case "vllm-bench":
-            return vllm_bench.read(path, name, known)
-        case "vllm-sweep":
-            return vllm_sweep.read(path, name, known)
-        case "guidellm":
-            return guidellm.read(path, name)
-        case "aiperf":
-            return aiperf.read(path, name)
-    return table.read(path, name, renames)
+    reader = importer(form)
+    try:
+        return reader.read(path, name, known, renames)
+    except StudyError:
+        raise
+    except Exception as error:
+        if form in OURS:
+            raise
+        raise StudyError(f"{name}: {_broken(form, 'cannot read it', error)}, or import it as a table") from error
 
 
 def format_of(path: Path) -> str:
     """The format of a file or folder. Raises StudyError where that cannot be told."""
-    if path.is_dir():
-        found = next((form for form, inside in _IN_FOLDER.items() if (path / inside).is_file()), None)
-        form = "vllm-sweep" if vllm_sweep.is_sweep(path) else found
-    elif path.suffix.lower() in _TABLES:
-        form = "fmwork" if path.suffix.lower() == ".csv" and _header(path) >= fmwork.COLUMNS else "table"
-    else:
-        form = _by_content(path)
-    if form is None:
-        raise StudyError(f"{path}: cannot tell what wrote it; say so with --format {' | '.join(FORMATS[1:])}")
-    return form
+    source = Source(path)
+    broken: list[str] = []
+    for form, candidate in _candidates(broken):
+        try:
+            if candidate.recognises(source):
+                return form
+        except Exception as error:
+            if form in OURS:
+                raise
+            broken.append(str(_broken(form, "cannot look at files", error)))
+    told = "".join(f" ({why})" for why in broken)
+    raise StudyError(f"{path}: cannot tell what wrote it; say so with --format {' | '.join(formats())}{told}")
 
 
-def _header(path: Path) -> set[str]:
-    try:
-        with path.open(encoding="utf-8-sig", errors="replace") as file:
-            return {cell.strip() for cell in file.readline(100_000).split(",")}
-    except OSError:
-        return set()  # the reader will say why
+def _candidates(broken: list[str]) -> Iterator[tuple[str, Importer]]:
+    """Each importer in order, loaded when its turn has come; why others cannot be loaded goes to `broken`."""
+    for form in formats():
+        try:
+            candidate = importer(form)
+        except StudyError as error:
+            broken.append(str(error))
+            continue
+        yield form, candidate
 
 
-def _by_content(path: Path) -> str | None:
-    try:
-        text = path.read_bytes().decode("utf-8-sig", errors="replace")
-    except OSError:
-        return None
-    if not text.lstrip().startswith(("{", "[")):
-        return "fmwork" if "FMWORK " in text else None
-    try:
-        data: Any = json.JSONDecoder().raw_decode(text.lstrip())[0]
-    except (ValueError, RecursionError):
-        # What follows an opening line of a log may be anything; what is a JSON file cut off says so when it is read.
-        return "fmwork" if "FMWORK " in text else None
-    if aiperf.is_report(data):
-        return "aiperf"
-    if guidellm.is_report(data):
-        return "guidellm"
-    first = data[0] if isinstance(data, list) and data else data
-    return "vllm-bench" if vllm_bench.is_result(first) else None
+def _broken(form: str, what: str, error: Exception) -> StudyError:
+    why = f"{type(error).__name__}: {error}"[:200]
+    return StudyError(f"--format: '{form}' of {plugin_package(IMPORTERS, form)} {what} ({why}); update or uninstall "
+                      "that package")

@@ -51,7 +51,9 @@ class Row:
     fields: what was set, in vLLM's names where the format has names of its own. metrics: raw repeats, in vLLM's names
     and units. seconds: warm-ups and repeats, 0 where the file does not say; `whole` where that counts all rows of the
     same run and point, and not this one alone. start_s: seconds of the engine start before it. accelerators: None where
-    the file does not say. failure: why there are no metrics. run: rows of a file with one name are one run.
+    the file does not say. failure: why there are no metrics. run: rows of a file with one name are one run, or
+    `across_files` rows of any file. any_fields: fields may be anything (a table's columns), so that those which are no
+    axis need not be the same in all rows.
     """
 
     fields: Mapping[str, Value]
@@ -63,6 +65,8 @@ class Row:
     accelerators: float | None = None
     failure: str = ""
     run: str = ""
+    across_files: bool = False
+    any_fields: bool = False
     notes: tuple[str, ...] = field(default=())
 
 

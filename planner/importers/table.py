@@ -11,11 +11,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from planner.importers.importer import Source, file_of
 from planner.importers.rows import Provenance, Row, scalar
 from planner.space.types import StudyError, Value
 from planner.tables.table_file import TableFile, read_table_file
 
-__all__ = ["RESERVED", "read"]
+__all__ = ["RESERVED", "Table"]
 
 RESERVED: Final = ("seconds", "start_s", "accelerators", "status", "run")
 """What --map may name beside axes and metrics: the price of a row, and how it ended."""
@@ -23,17 +24,25 @@ _EXPORTED: Final = frozenset({"repeat", "status", "seconds", "accelerators", "en
 _NO_METRIC: Final = _EXPORTED | {"start_s"}
 
 
-def read(path: Path, name: str, renames: Mapping[str, str]) -> list[Row]:
-    """A row for each row of the table. renames: the user's --map, of which only `RESERVED` concern the reader."""
-    table = read_table_file(path, name, name)
-    exported = set(table.columns) >= _EXPORTED
-    chosen = {what: renames.get(what, what if exported and what in table.columns else "") for what in RESERVED}
-    for what, column in chosen.items():
-        if column:
-            table.column(column, f"--map {what}")
-    columns = {column: values.tolist() for column, values in table.columns.items()}
-    return [_row(table, i, {column: cells[i] for column, cells in columns.items()}, chosen, exported)
-            for i in range(len(table.lines))]
+class Table:
+    """A CSV or Parquet file of any columns."""
+
+    def recognises(self, source: Source) -> bool:
+        """Whether its name says CSV or Parquet."""
+        return source.is_table
+
+    def read(self, path: Path, name: str, known: Mapping[str, Value], renames: Mapping[str, str]) -> list[Row]:
+        """A row for each row of the table; of `renames` only `RESERVED` concern the reader. Raises StudyError."""
+        path, name = file_of(path, name, "table")
+        table = read_table_file(path, name, name)
+        exported = set(table.columns) >= _EXPORTED
+        chosen = {what: renames.get(what, what if exported and what in table.columns else "") for what in RESERVED}
+        for what, column in chosen.items():
+            if column:
+                table.column(column, f"--map {what}")
+        columns = {column: values.tolist() for column, values in table.columns.items()}
+        return [_row(table, i, {column: cells[i] for column, cells in columns.items()}, chosen, exported)
+                for i in range(len(table.lines))]
 
 
 def _row(table: TableFile, i: int, cells: Mapping[str, Any], chosen: Mapping[str, str], exported: bool) -> Row:
@@ -50,7 +59,7 @@ def _row(table: TableFile, i: int, cells: Mapping[str, Any], chosen: Mapping[str
     status = str(cells[chosen["status"]]) if chosen["status"] else "ok"
     return Row(
         fields, {} if status != "ok" else metrics, _price(cells, chosen["seconds"], provenance), provenance,
-        whole=exported, start_s=_price(cells, chosen["start_s"], provenance),
+        whole=exported, any_fields=True, start_s=_price(cells, chosen["start_s"], provenance),
         accelerators=_price(cells, chosen["accelerators"], provenance) or None,
         failure="" if status == "ok" else status, run=str(cells[chosen["run"]]) if chosen["run"] else "",
         notes=() if chosen["seconds"] else ("no column says what a row cost (--map seconds=COLUMN)",))

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from planner.importers.importer import Source, file_of
 from planner.importers.rows import (
     DISTRIBUTIONS,
     Provenance,
@@ -28,7 +29,7 @@ from planner.importers.rows import (
 )
 from planner.space.types import StudyError, Value
 
-__all__ = ["is_result", "read", "row_of"]
+__all__ = ["VllmBench", "row_of"]
 
 _STATISTIC: Final = re.compile(r"(mean|median|std|p\d+(?:\.\d+)?)_(ttft|tpot|itl|e2el)_ms")
 _RATES: Final = ("request_throughput", "request_goodput", "output_throughput", "total_token_throughput")
@@ -41,31 +42,36 @@ _ASIDE: Final = frozenset({
 _NOT_SET: Final = re.compile(r"(spec_decode|diffusion|probe)_|.*_ms$")
 
 
-def is_result(data: Any) -> bool:
-    """Whether a JSON object is one of the three."""
+class VllmBench:
+    """A result file, one that --append-result wrote, or a sweep's summary.json."""
+
+    def recognises(self, source: Source) -> bool:
+        """Whether the file's first result is one of the three."""
+        data = source.json
+        return _is_result(data[0] if isinstance(data, list) and data else data)
+
+    def read(self, path: Path, name: str, known: Mapping[str, Value], renames: Mapping[str, str]) -> list[Row]:
+        """A row for each result; lengths and batch size in `known` let further metrics follow. Raises StudyError."""
+        path, name = file_of(path, name, "vllm-bench")
+        data, digest = read_bytes(path)
+        values = parse_json_stream(data, name)
+        records = [record for value in values for record in (value if isinstance(value, list) else [value])]
+        if not records:
+            raise StudyError(f"{name}: holds no result; is it what vLLM's benchmark wrote?")
+        rows = [row_of(record, Provenance(name, digest, "vllm-bench", f"result {i + 1}"), known)
+                for i, record in enumerate(records)]
+        return [row for row in rows if row is not None]
+
+
+def _is_result(data: Any) -> bool:
     keys = data.keys() if isinstance(data, dict) else set()
     return ({"avg_latency", "latencies"} <= keys or {"elapsed_time", "requests_per_second"} <= keys
             or {"duration", "completed", "request_throughput"} <= keys)
 
 
-def read(path: Path, name: str, known: Mapping[str, Value]) -> list[Row]:
-    """Rows of a result file, of one that --append-result wrote, or of a sweep's summary.json.
-
-    known: what the user says of the runs; lengths and batch size let further metrics follow.
-    """
-    data, digest = read_bytes(path)
-    values = parse_json_stream(data, name)
-    records = [record for value in values for record in (value if isinstance(value, list) else [value])]
-    if not records:
-        raise StudyError(f"{name}: holds no result; is it what vLLM's benchmark wrote?")
-    rows = [row_of(record, Provenance(name, digest, "vllm-bench", f"result {i + 1}"), known)
-            for i, record in enumerate(records)]
-    return [row for row in rows if row is not None]
-
-
 def row_of(record: Any, provenance: Provenance, known: Mapping[str, Value]) -> Row | None:
     """The row of one result; None for a sweep's warm-up. Raises StudyError."""
-    if not is_result(record):
+    if not _is_result(record):
         raise StudyError(f"{provenance.where}: is no result of vllm bench latency, throughput or serve; "
                          "name the format with --format, or leave the file out")
     if record.get("run_number") == -1:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from planner.importers.importer import Source
 from planner.importers.rows import (
     Provenance,
     Row,
@@ -23,29 +24,31 @@ from planner.importers.vllm_bench import row_of
 from planner.space.types import StudyError, Value
 from planner.tables.table_file import one_line
 
-__all__ = ["is_sweep", "read"]
+__all__ = ["VllmSweep"]
 
 
-def is_sweep(path: Path) -> bool:
-    """Whether a sweep's results lie in the folder or below."""
-    return path.is_dir() and bool(_files(path))
+class VllmSweep:
+    """The folder of an experiment, or of several."""
 
+    def recognises(self, source: Source) -> bool:
+        """Whether a sweep's results lie in the folder or below."""
+        return source.is_folder and bool(_files(source.path))
 
-def read(path: Path, name: str, known: Mapping[str, Value]) -> list[Row]:
-    """Rows of the experiment in `path`, or of several below it."""
-    rows = []
-    for file in _files(path):
-        data, digest = read_bytes(file)
-        inside = str(file.relative_to(path))
-        provenance = Provenance(f"{name}/{inside}", digest, "vllm-sweep", "result 1")
-        record = parse_json(data, provenance.file)
-        failed = file.name.endswith("failure.json")
-        row = _failure(record, provenance, known) if failed else row_of(record, provenance, known)
-        if row is not None:
-            rows.append(replace(row, run=str(file.parent)))
-    if not rows:
-        raise StudyError(f"{name}: holds no run=N.json of a vllm bench sweep; name the experiment's folder")
-    return rows
+    def read(self, path: Path, name: str, known: Mapping[str, Value], renames: Mapping[str, str]) -> list[Row]:
+        """A row for each run. Raises StudyError."""
+        rows = []
+        for file in _files(path):
+            data, digest = read_bytes(file)
+            inside = str(file.relative_to(path))
+            provenance = Provenance(f"{name}/{inside}", digest, "vllm-sweep", "result 1")
+            record = parse_json(data, provenance.file)
+            failed = file.name.endswith("failure.json")
+            row = _failure(record, provenance, known) if failed else row_of(record, provenance, known)
+            if row is not None:
+                rows.append(replace(row, run=str(file.parent), across_files=True))
+        if not rows:
+            raise StudyError(f"{name}: holds no run=N.json of a vllm bench sweep; name the experiment's folder")
+        return rows
 
 
 def _files(path: Path) -> list[Path]:

@@ -20,8 +20,7 @@ from planner.strategies.settings import CHECKPOINT_SHARE, LHS_POINTS
 from planner.strategies.strategy import Posterior, StrategyContext, posterior_of, sweeps
 
 __all__ = ["FixedDesign", "GridPosterior", "PowersOfTwo", "forest_model", "full_design", "latin_hypercube",
-           "lhs_design",
-           "random_design", "random_forest_design"]
+           "lhs_design", "random_design", "random_forest_design"]
 
 
 class GridPosterior:

@@ -1,13 +1,19 @@
-"""The strategies by name: ours, its rivals and its ablations, all behind one protocol."""
+"""The strategies by name: ours, the baselines, the ablations, and what other packages bring; all behind one protocol.
+
+A guest is an entry point of the group "sweepwise.strategies": a callable that makes a Strategy of a StrategyContext (a
+class, often), or an object that says more, with the attributes of `Kind`. Our own names win.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import Final
+from typing import Any, Final
 
 from planner.space.expressions import suggestion
+from planner.space.plugins import STRATEGIES as GROUP
+from planner.space.plugins import load_plugin, plugin_names, plugin_package
 from planner.space.types import StudyError
 from planner.strategies import ablations
 from planner.strategies.adaptive import AdaptiveStrategy
@@ -16,13 +22,13 @@ from planner.strategies.fixed_designs import PowersOfTwo, full_design, lhs_desig
 from planner.strategies.optuna_gp import OptunaGp
 from planner.strategies.strategy import Strategy, StrategyContext
 
-__all__ = ["STRATEGIES", "Kind", "check_names", "make_strategy", "uses_trajectories"]
+__all__ = ["STRATEGIES", "Kind", "check_names", "make_strategy", "strategy_names", "uses_trajectories"]
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A strategy to be made. needs: packages of the extra `compare`; trajectories: whether a run of it also measures
-    shorter points."""
+    """A strategy to be made. needs: packages that it imports, of ours those of the extra `compare`; trajectories:
+    whether a run of it also measures shorter points."""
 
     make: Callable[[StrategyContext], Strategy]
     needs: tuple[str, ...] = ()
@@ -41,24 +47,59 @@ STRATEGIES: Final[Mapping[str, Kind]] = {
     "optuna_gp": Kind(OptunaGp, needs=("torch",)),
     **{f"sweepwise-{name}": Kind(make) for name, make in ablations.ABLATIONS.items()},
 }
+"""Ours."""
+
+
+def strategy_names() -> list[str]:
+    """Every name that --strategy takes: ours, then the guests'. Nothing is loaded."""
+    return [*STRATEGIES, *(name for name in plugin_names(GROUP) if name not in STRATEGIES)]
 
 
 def check_names(names: Iterable[str], option: str) -> None:
-    """Raises StudyError, which names the option, where a name is no strategy's or its packages are not installed."""
+    """Raises StudyError, which names the option, where a name is no strategy's, its package is broken, or packages that
+    it needs are not installed."""
     for name in names:
-        if name not in STRATEGIES:
-            raise StudyError(f"{option}: unknown strategy '{name}'{suggestion(name, STRATEGIES)}")
-        missing = [package for package in STRATEGIES[name].needs if find_spec(package) is None]
+        missing = [package for package in _kind(name, option).needs if find_spec(package) is None]
         if missing:
-            raise StudyError(f"{option}: {name} needs {' and '.join(missing)}; pip install 'sweepwise[compare]'")
+            mend = "pip install 'sweepwise[compare]'" if name in STRATEGIES else f"pip install {' '.join(missing)}"
+            raise StudyError(f"{option}: {name} needs {' and '.join(missing)}; {mend}")
 
 
 def make_strategy(name: str, context: StrategyContext, option: str = "--strategy") -> Strategy:
     """The strategy called `name`, which `option` asked for. Raises StudyError."""
     check_names([name], option)
-    return STRATEGIES[name].make(context)
+    kind = _kind(name, option)
+    if name in STRATEGIES:
+        return kind.make(context)
+    try:
+        made: Any = kind.make(context)
+    except StudyError:
+        raise
+    except Exception as error:
+        raise _broken(name, option, f"cannot be made ({type(error).__name__}: {error})") from error
+    if not isinstance(made, Strategy):
+        lacking = [member for member in ("propose", "posterior", "is_due", "price") if not hasattr(made, member)]
+        raise _broken(name, option, f"makes no strategy: {type(made).__name__} lacks {', '.join(lacking)}")
+    return made
 
 
-def uses_trajectories(name: str) -> bool:
-    """Whether the strategy lets a run measure shorter points too."""
-    return name not in STRATEGIES or STRATEGIES[name].trajectories
+def uses_trajectories(name: str, option: str = "--strategy") -> bool:
+    """Whether the strategy lets a run measure shorter points too. Raises StudyError."""
+    return _kind(name, option).trajectories
+
+
+def _kind(name: str, option: str) -> Kind:
+    """How the strategy is made. Raises StudyError."""
+    if name in STRATEGIES:
+        return STRATEGIES[name]
+    loaded = load_plugin(GROUP, name, option)
+    if loaded is None:
+        raise StudyError(f"{option}: unknown strategy '{name}'{suggestion(name, strategy_names())}")
+    make = getattr(loaded, "make", loaded)
+    if not callable(make):
+        raise _broken(name, option, f"is a {type(loaded).__name__}, which makes no strategy")
+    return Kind(make, tuple(getattr(loaded, "needs", ())), bool(getattr(loaded, "trajectories", True)))
+
+
+def _broken(name: str, option: str, what: str) -> StudyError:
+    return StudyError(f"{option}: '{name}' of {plugin_package(GROUP, name)} {what}; update or uninstall that package")

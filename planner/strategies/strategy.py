@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -54,8 +54,9 @@ class Posterior:
     longest: Sweep | None = None
 
 
+@runtime_checkable
 class Strategy(Protocol):
-    """Chooses points and predicts the others.
+    """Chooses points and predicts the others. Others' are found by the entry point group "sweepwise.strategies".
 
     Contract: `propose` returns the grid row to run next, one that is neither known nor pending, or None where
     its design is finished or nothing is left; it may be asked again after a failure. `posterior` needs at least one

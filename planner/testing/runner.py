@@ -1,6 +1,4 @@
-"""Conformance suites: what every implementation of a contract must do, as plain asserts.
-
-Write one test that calls the suite. No test framework is imported:
+"""The conformance suite of planner.space.types.Runner, and of what a runner may say beyond it (runner_hints).
 
     def test_my_runner_keeps_the_contract():
         check_runner(lambda: MyRunner(config, context), good=Proposal({"batch_size": 1}, ({"batch_size": 1},)))
@@ -15,7 +13,10 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from planner.space.types import Measurement, Point, Proposal, Runner, Status
+import numpy as np
+
+from planner.space.runner_hints import CountsAccelerators, EstimatesCost, NamesMetrics
+from planner.space.types import Measurement, Point, Proposal, Runner, Status, StudyError
 
 __all__ = ["check_runner"]
 
@@ -23,15 +24,20 @@ _CHEAP_S: Final = 5.0
 """Seconds within which a fingerprint must be there; starting an engine takes longer."""
 
 
-def check_runner(make: Callable[[], Runner], good: Proposal, bad: Proposal | None = None) -> None:
+def check_runner(
+    make: Callable[[], Runner], good: Proposal, bad: Proposal | None = None,
+    unknown: Callable[[], Runner] | None = None,
+) -> None:
     """Assert the contract of `planner.space.types.Runner`.
 
     make: builds a new runner, each time under the same settings. good: a proposal that can be measured and is
-    wholly measurable. bad: one whose benchmark fails. Raises AssertionError that says what is broken.
+    wholly measurable. bad: one whose benchmark fails. unknown: builds the runner with a setting that nobody knows; for
+    runners that refuse it only when they are built, since Config cannot tell. Raises AssertionError that says what is
+    broken.
     """
     runner = make()
     try:
-        _check_class(runner)
+        _check_class(runner, unknown)
         _check_fingerprint(runner, make)
         _check_accelerators(runner, good.point)
         _check_good(runner, good)
@@ -48,14 +54,26 @@ def check_runner(make: Callable[[], Runner], good: Proposal, bad: Proposal | Non
     unused.close()
 
 
-def _check_class(runner: Runner) -> None:
+def _check_class(runner: Runner, unknown: Callable[[], Runner] | None) -> None:
     assert isinstance(runner, Runner), f"{type(runner).__name__} lacks a member of the Runner protocol"
     config: Any = getattr(type(runner), "Config", None)
     assert hasattr(config, "model_validate"), "Config must be a pydantic model"
-    assert config.model_config.get("extra") == "forbid", "Config must refuse unknown keys: extra='forbid'"
+    if unknown is None:
+        assert config.model_config.get("extra") == "forbid", "Config must refuse unknown keys: extra='forbid'"
+    else:
+        _check_refused(unknown)
     assert "kind" not in config.model_fields, "Config must not hold `kind`: it chose the runner"
     axis = runner.trajectory_axis
     assert axis is None or isinstance(axis, str), f"trajectory_axis must be a name or None, not {axis!r}"
+
+
+def _check_refused(unknown: Callable[[], Runner]) -> None:
+    try:
+        built = unknown()
+    except StudyError:
+        return
+    built.close()
+    raise AssertionError("a setting that nobody knows must be refused with StudyError when the runner is built")
 
 
 def _check_fingerprint(runner: Runner, make: Callable[[], Runner]) -> None:
@@ -101,6 +119,23 @@ def _check_good(runner: Runner, proposal: Proposal) -> None:
             assert reading.seconds <= spent * 1.001 + 1e-3, (
                 f"the executed point says {reading.seconds} s, more than the {spent} s that were spent without start")
     _check_json(measurement)
+    _check_hints(runner, measurement)
+
+
+def _check_hints(runner: Runner, measurement: Measurement) -> None:
+    """What the runner says beforehand of the points that it has measured."""
+    points = [reading.point for reading in measurement.readings]
+    columns = {name: np.array([point[name] for point in points]) for name in points[0]}
+    if isinstance(runner, CountsAccelerators):
+        counted, one_by_one = runner.accelerators_at(columns), [runner.accelerators(point) for point in points]
+        assert np.array_equal(counted, one_by_one), f"accelerators_at gives {counted}, accelerators {one_by_one}"
+    if isinstance(runner, NamesMetrics) and (named := runner.metrics()) is not None:
+        given = {name for reading in measurement.readings for name in reading.metrics}
+        assert given <= named, f"metrics() does not name what a run gives: {sorted(given - named)}"
+    if isinstance(runner, EstimatesCost) and (seconds := runner.estimate_cost(columns)) is not None:
+        assert np.shape(seconds) == (len(points),), f"estimate_cost must have the shape ({len(points)},)"
+        sound = np.isfinite(seconds).all() and (np.asarray(seconds) > 0).all()
+        assert sound, f"estimate_cost must be finite and above 0, not {seconds}"
 
 
 def _check_metric(name: Any, values: Any) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import statistics
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from planner.importers import aiperf, fmwork, guidellm, table, vllm_bench, vllm_sweep
-from planner.importers.registry import format_of, read_rows
+from planner.importers.registry import OURS, format_of, read_rows
 from planner.importers.rows import Row
-from planner.space.types import StudyError
+from planner.space.types import StudyError, Value
 
 DATA = Path(__file__).parents[1] / "data/importers"
+
+
+def read(form: str, path: Path, name: str, known: Mapping[str, Value] | None = None,
+         renames: Mapping[str, str] | None = None) -> list[Row]:
+    return OURS[form].read(path, name, known or {}, renames or {})
 
 
 def load(name: str) -> Any:
@@ -47,18 +52,19 @@ def test_a_file_says_itself_what_wrote_it(name: str, form: str) -> None:
 
 
 def test_latencies_are_seconds_and_become_milliseconds() -> None:
-    (row,) = vllm_bench.read(DATA / "vllm_latency.json", "latency", {"input_len": 32, "output_len": 8, "batch_size": 4})
+    lengths = {"input_len": 32, "output_len": 8, "batch_size": 4}
+    (row,) = read("vllm-bench", DATA / "vllm_latency.json", "latency", lengths)
     written = load("vllm_latency.json")
     assert row.metrics["e2el_ms"] == tuple(1000 * s for s in written["latencies"])
     assert row.seconds == pytest.approx(5 * written["avg_latency"])
     assert row.metrics["output_throughput"] == pytest.approx([4 * 8 / s for s in written["latencies"]])
     assert row.metrics["total_token_throughput"] == pytest.approx([4 * 40 / s for s in written["latencies"]])
-    (bare,) = vllm_bench.read(DATA / "vllm_latency.json", "latency", {})
+    (bare,) = read("vllm-bench", DATA / "vllm_latency.json", "latency", {})
     assert set(bare.metrics) == {"e2el_ms"}  # the file tells neither lengths nor batch size
 
 
 def test_offline_throughput() -> None:
-    (row,) = vllm_bench.read(DATA / "vllm_throughput.json", "throughput", {"output_len": 8})
+    (row,) = read("vllm-bench", DATA / "vllm_throughput.json", "throughput", {"output_len": 8})
     written = load("vllm_throughput.json")
     assert row.seconds == written["elapsed_time"]
     found = medians(row)
@@ -69,7 +75,7 @@ def test_offline_throughput() -> None:
 
 def test_serving_agrees_with_each_request_of_the_detailed_file() -> None:
     """Milliseconds, vLLM's definitions: recomputed here from the seconds of each request."""
-    (row,) = vllm_bench.read(DATA / "vllm_serve_detailed.json", "serve", {})
+    (row,) = read("vllm-bench", DATA / "vllm_serve_detailed.json", "serve", {})
     written, found = load("vllm_serve_detailed.json"), medians(row)
     ttft = 1000 * np.array(written["ttfts"])
     tpot = 1000 * np.array([sum(gaps) / (length - 1) for gaps, length in
@@ -87,7 +93,7 @@ def test_serving_agrees_with_each_request_of_the_detailed_file() -> None:
 
 def test_a_metric_that_is_undefined_is_absent_and_not_zero() -> None:
     """vLLM writes tpot 0 for runs of one output token."""
-    one, eight = vllm_bench.read(DATA / "vllm_serve_appended.json", "serve", {})
+    one, eight = read("vllm-bench", DATA / "vllm_serve_appended.json", "serve", {})
     assert (one.fields["output_len"], eight.fields["output_len"]) == (1, 8)
     text = (DATA / "vllm_serve_appended.json").read_text()
     assert json.loads(text.splitlines()[0])["mean_tpot_ms"] == 0.0
@@ -99,29 +105,29 @@ def test_lengths_that_are_no_whole_number_on_average_are_not_made_up(tmp_path: P
     written = load("vllm_serve.json")
     for change in ({"total_input_tokens": 193}, {"input_lens": [30, 34, 32, 32, 32, 32]}):
         (tmp_path / "other.json").write_text(json.dumps(written | change))
-        (row,) = vllm_bench.read(tmp_path / "other.json", "other", {})
+        (row,) = read("vllm-bench", tmp_path / "other.json", "other", {})
         assert "input_len" not in row.fields and row.fields["output_len"] == 8
 
 
 def test_a_sweep_is_its_runs_and_neither_warm_up_nor_summary() -> None:
-    rows = vllm_sweep.read(DATA / "vllm_sweep", "sweep", {})
+    rows = read("vllm-sweep", DATA / "vllm_sweep", "sweep", {})
     points = {(row.fields["max_num_seqs"], row.fields["input_len"], row.fields["output_len"]) for row in rows}
     assert len(rows) == 8 and points == {(2, 16, 4), (2, 32, 4), (4, 16, 4), (4, 32, 4)}
     assert len({row.run for row in rows}) == 4 and not any("warmup" in row.provenance.file for row in rows)
     summaries = [row for path in sorted((DATA / "vllm_sweep").rglob("summary.json"))
-                 for row in vllm_bench.read(path, "summary", {})]
+                 for row in read("vllm-bench", path, "summary", {})]
     assert {row.provenance.identity for row in summaries} == {row.provenance.identity for row in rows}
     warm_up = next((DATA / "vllm_sweep").rglob("warmup.json"))
-    assert vllm_bench.read(warm_up, "warmup", {}) == []
+    assert read("vllm-bench", warm_up, "warmup", {}) == []
 
 
 def test_requests_that_failed_are_no_measurement_of_zero() -> None:
     """Where all requests fail vLLM exits 0 and writes zeros for every latency."""
-    rows = {row.fields.get("input_len"): row for row in vllm_sweep.read(DATA / "vllm_sweep_failures", "sweep", {})
+    rows = {row.fields.get("input_len"): row for row in read("vllm-sweep", DATA / "vllm_sweep_failures", "sweep", {})
             if row.fields["max_concurrency"] == 1}
     assert rows[16].metrics and not rows[16].failure
     assert rows[700].failure == "2 of 2 requests failed" and not rows[700].metrics
-    noted = [row for row in vllm_sweep.read(DATA / "vllm_sweep_failures", "s", {}) if "ended with" in row.failure]
+    noted = [row for row in read("vllm-sweep", DATA / "vllm_sweep_failures", "s", {}) if "ended with" in row.failure]
     assert len(noted) == 1 and noted[0].fields["max_concurrency"] == -1 and not noted[0].metrics
 
 
@@ -130,7 +136,7 @@ def test_requests_that_failed_are_no_measurement_of_zero() -> None:
 
 def test_guidellm_by_each_request() -> None:
     """Latency is seconds there, first token milliseconds, and what it calls ITL is vLLM's tpot."""
-    rows, report = guidellm.read(DATA / "guidellm.json", "report"), load("guidellm.json")
+    rows, report = read("guidellm", DATA / "guidellm.json", "report"), load("guidellm.json")
     assert [row.fields for row in rows] == [
         {"model": "tiny", "max_concurrency": streams, "input_len": 32, "output_len": 8} for streams in (1, 2)]
     for row, benchmark in zip(rows, report["benchmarks"], strict=True):
@@ -147,12 +153,12 @@ def test_guidellm_by_each_request() -> None:
         assert found["total_token_throughput"] == pytest.approx(40 * len(requests) / benchmark["duration"], rel=1e-3)
         assert row.seconds == pytest.approx(benchmark["duration"]) and row.provenance.version == "0.8.1"
         assert "itl_ms" not in row.metrics  # GuideLLM has no gaps between tokens
-    (rate,) = guidellm.read(DATA / "guidellm_rate.json", "rate")
+    (rate,) = read("guidellm", DATA / "guidellm_rate.json", "rate")
     assert rate.fields["request_rate"] == 20 and "max_concurrency" not in rate.fields
 
 
 def test_aiperf_latencies_in_the_units_that_they_say(tmp_path: Path) -> None:
-    (row,), report = aiperf.read(DATA / "aiperf.json", "report"), load("aiperf.json")
+    (row,), report = read("aiperf", DATA / "aiperf.json", "report"), load("aiperf.json")
     found = medians(row)
     assert row.fields == {"model": "tiny", "max_concurrency": 2, "input_len": 32, "output_len": 8}
     assert found["ttft_ms"] == report["time_to_first_token"]["p50"]
@@ -163,21 +169,21 @@ def test_aiperf_latencies_in_the_units_that_they_say(tmp_path: Path) -> None:
     # AIPerf divides by the time of its whole phase, which begins a little before the first request.
     begin, end = (datetime.fromisoformat(report[key]) for key in ("start_time", "end_time"))
     assert found["output_throughput"] == pytest.approx(48 / (end - begin).total_seconds(), rel=1e-3)
-    assert aiperf.read(DATA / "aiperf_rate.json", "r")[0].fields["request_rate"] == 20
+    assert read("aiperf", DATA / "aiperf_rate.json", "r")[0].fields["request_rate"] == 20
     in_seconds = {key: value / 1000 for key, value in report["time_to_first_token"].items() if key != "unit"}
     (tmp_path / "s.json").write_text(json.dumps({**report, "time_to_first_token": {**in_seconds, "unit": "sec"}}))
-    (other,) = aiperf.read(tmp_path / "s.json", "s")
+    (other,) = read("aiperf", tmp_path / "s.json", "s")
     assert medians(other)["ttft_ms"] == pytest.approx(found["ttft_ms"])
     (tmp_path / "s.json").write_text(json.dumps({**report, "time_to_first_token": {"unit": "fortnight", "p50": 1}}))
     with pytest.raises(StudyError, match="fortnight"):
-        aiperf.read(tmp_path / "s.json", "s")
+        read("aiperf", tmp_path / "s.json", "s")
 
 
 @pytest.mark.parametrize("change", [{"was_cancelled": True}, {"error_request_count": {"unit": "requests", "avg": 2.0}},
                                     {"request_error_rate": {"unit": "%", "avg": 33.0}}])
 def test_an_aiperf_run_with_errors_is_a_failure(tmp_path: Path, change: dict[str, Any]) -> None:
     (tmp_path / "e.json").write_text(json.dumps(load("aiperf.json") | change))
-    (row,) = aiperf.read(tmp_path / "e.json", "e")
+    (row,) = read("aiperf", tmp_path / "e.json", "e")
     assert row.failure and not row.metrics
 
 
@@ -185,7 +191,7 @@ def test_an_aiperf_run_with_errors_is_a_failure(tmp_path: Path, change: dict[str
 
 
 def test_fmwork_repeats_without_its_warm_up() -> None:
-    one, many = fmwork.read(DATA / "fmwork.log", "log")
+    one, many = read("fmwork", DATA / "fmwork.log", "log")
     assert one.metrics["e2el_ms"] == pytest.approx([28.955772, 26.872051, 26.986837, 27.770850])
     assert one.metrics["batch_ttft_ms"] == one.metrics["e2el_ms"]
     assert many.metrics["e2el_ms"] == pytest.approx([955.048498, 917.585057, 916.274835, 917.304071])
@@ -199,7 +205,7 @@ def test_fmwork_repeats_without_its_warm_up() -> None:
 
 
 def test_fmwork_logs_of_2024() -> None:
-    (row,) = fmwork.read(DATA / "fmwork_2024.log", "log")
+    (row,) = read("fmwork", DATA / "fmwork_2024.log", "log")
     assert statistics.median(row.metrics["e2el_ms"]) == pytest.approx(8204, abs=0.5)
     assert statistics.median(row.metrics["output_throughput"]) == pytest.approx(124.8, abs=0.05)
 
@@ -210,7 +216,7 @@ def test_fmwork_lines_picked_by_grep(tmp_path: Path, kinds: list[str]) -> None:
     lines = (DATA / "fmwork.log").read_text().splitlines()
     picked = [f"a/exp.log:{line}" for line in lines if any(f"FMWORK {kind}" in line for kind in kinds)]
     (tmp_path / "picked.txt").write_text("\n".join(picked))
-    whole, part = fmwork.read(DATA / "fmwork.log", "log")[-1], fmwork.read(tmp_path / "picked.txt", "picked")[-1]
+    whole, part = read("fmwork", DATA / "fmwork.log", "log")[-1], read("fmwork", tmp_path / "picked.txt", "picked")[-1]
     assert part.metrics["e2el_ms"] == pytest.approx([917.4], abs=0.6) and len(part.metrics["e2el_ms"]) == 1
     assert part.metrics["tpot_ms"][0] == pytest.approx(whole.metrics["tpot_ms"][0], rel=2e-3)
     assert part.seconds == 0 and part.notes
@@ -238,7 +244,7 @@ def test_fmworks_csv_mixes_up_two_columns_and_we_do_not(tmp_path: Path, order: t
     """Its header says ttft, gen; the GEN lines that it copies say gen, ttft. The throughput tells which is which."""
     fmwork_csv(tmp_path / "fm.csv", order)
     assert format_of(tmp_path / "fm.csv") == "fmwork"
-    small, large = fmwork.read(tmp_path / "fm.csv", "fm.csv")
+    small, large = read("fmwork", tmp_path / "fm.csv", "fm.csv")
     assert small.metrics["batch_ttft_ms"] == pytest.approx([27.0])
     assert large.metrics["batch_ttft_ms"] == pytest.approx([1200.0])
     assert large.metrics["tpot_ms"] == pytest.approx([300 / 127])
@@ -253,7 +259,7 @@ def test_fmwork_figures_that_contradict_each_other_are_refused(tmp_path: Path) -
                         ("FMWORK RES 1 2 m 1024 128", "cut off"), ("FMWORK RES 1 2 m x 128 1 1 0 1 1 1", "a size")):
         bad.write_text(wrong)
         with pytest.raises(StudyError, match=says) as refused:
-            fmwork.read(bad, "bad.log")
+            read("fmwork", bad, "bad.log")
         assert str(refused.value).startswith("bad.log line ")
 
 
@@ -263,8 +269,8 @@ def test_fmwork_figures_that_contradict_each_other_are_refused(tmp_path: Path) -
 def test_any_table(tmp_path: Path) -> None:
     path = tmp_path / "any.csv"
     path.write_text("gpu,prompt,ms,price,how\nA,128,1.5,3,ok\nA,256,,4,OOM\n")
-    first, second = table.read(path, "any.csv", {"seconds": "price", "status": "how"})
+    first, second = read("table", path, "any.csv", renames={"seconds": "price", "status": "how"})
     assert first.fields["prompt"] == 128 and first.metrics["ms"] == (1.5,) and "price" not in first.metrics
     assert (first.seconds, second.seconds, second.failure, second.metrics) == (3.0, 4.0, "OOM", {})
-    plain, _ = table.read(path, "any.csv", {})
+    plain, _ = read("table", path, "any.csv", {})
     assert plain.seconds == 0 and plain.notes

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from planner.importers.registry import FORMATS, read_rows
+from planner.importers.registry import OURS, read_rows
 from planner.space.types import StudyError
 
 DATA = Path(__file__).parents[1] / "data/importers"
@@ -112,7 +112,7 @@ def test_an_fmwork_log_with_one_wrong_word(tmp_path: Path, data: st.DataObject) 
                          "elapsed_time", "requests_per_second"]), inner, max_size=4), max_leaves=8,
     ).map(lambda value: json.dumps(value).encode()),
     st.just(b"[" * 100_000), st.just(b"FMWORK RES"), st.just(b"FMWORK SETUP \nFMWORK GEN 1 2"), st.just(b"")))
-@pytest.mark.parametrize("form", [form for form in FORMATS if form != "vllm-sweep"])
+@pytest.mark.parametrize("form", [form for form in ["auto", *OURS] if form != "vllm-sweep"])
 def test_any_bytes(form: str, tmp_path: Path, content: bytes) -> None:
     for ending in (".json", ".csv"):
         path = tmp_path / f"rubbish{ending}"

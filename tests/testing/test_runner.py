@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from pydantic import BaseModel, ConfigDict
 
-from planner.space.types import Cost, Measurement, Point, Proposal, Reading, Status
-from planner.testing.runner import check_runner
+from planner.space.types import Cost, Measurement, Point, Proposal, Reading, Status, StudyError
+from planner.testing import check_runner
 
 GOOD = Proposal({"batch": 2}, ({"batch": 2}, {"batch": 1}))
 BAD = Proposal({"batch": 8}, ({"batch": 8},))
@@ -60,6 +60,38 @@ class Loose(BaseModel):
 
 class Kind(Settings):
     kind: str = "x"
+
+
+def refusing() -> Any:
+    raise StudyError("runner.no_such_key: unknown")
+
+
+def test_a_runner_may_refuse_unknown_settings_when_it_is_built() -> None:
+    broken = type("Broken", (Sound,), {"Config": Loose})
+    check_runner(broken, GOOD, BAD, unknown=refusing)
+    with pytest.raises(AssertionError, match="nobody knows"):
+        check_runner(broken, GOOD, BAD, unknown=broken)
+
+
+HINTS: dict[str, tuple[Any, Any, str]] = {
+    "accelerators_at": (lambda _, columns: np.ones(len(columns["batch"])), lambda _, columns: columns["batch"] + 1.0,
+                        "accelerators_at gives"),
+    "metrics": (lambda _: frozenset({"y", "z"}), lambda _: frozenset({"z"}), "does not name what a run gives"),
+    "estimate_cost": (lambda _, columns: columns["batch"] * 1.0, lambda *_: np.zeros(2), "above 0"),
+}
+
+
+@pytest.mark.parametrize("name", HINTS)
+def test_what_a_runner_says_beforehand_must_hold(name: str) -> None:
+    sound, wrong, says = HINTS[name]
+    check_runner(type("Telling", (Sound,), {name: sound}), GOOD, BAD)
+    with pytest.raises(AssertionError, match=says):
+        check_runner(type("Telling", (Sound,), {name: wrong}), GOOD, BAD)
+    if name != "accelerators_at":
+        check_runner(type("Telling", (Sound,), {name: lambda *_: None}), GOOD, BAD)  # it cannot tell
+    if name == "estimate_cost":
+        with pytest.raises(AssertionError, match="shape"):
+            check_runner(type("Telling", (Sound,), {name: lambda *_: np.ones(3)}), GOOD, BAD)
 
 
 ticks = itertools.count()
