@@ -1,8 +1,7 @@
-"""The two rates a service is bought by: tokens per second of each user, and of each accelerator.
+"""The two rates by which a service is judged: tokens per second of each user, and of each accelerator.
 
-Each follows from what a study predicts by definition (DESIGN: words), with the 90 % interval that comes with it. Where
-two predictions make one rate, their errors are taken to be fully correlated, the bad way: the interval is too wide
-rather than too narrow.
+Each follows by definition from what a study predicts, with its 90 % interval. Where two predictions make one rate,
+their errors are taken to be fully correlated in the unfavourable way: the interval is too wide rather than too narrow.
 
 Notation: N grid points; arrays (N,); a rate is NaN where it is undefined (tokens after the first, at one output token).
 """
@@ -15,10 +14,11 @@ from typing import Final
 
 import numpy as np
 
+from planner.analysis.pareto import Figure, nondominated
 from planner.analysis.predict import answers
 from planner.ledger.observations import Observations
 from planner.space.grid import Grid
-from planner.space.types import BoolArray, FloatArray, Role
+from planner.space.types import BoolArray, FloatArray, IntArray, Role
 from planner.strategies.strategy import Posterior
 
 __all__ = ["Band", "Rates", "rates_of", "sources"]
@@ -54,7 +54,8 @@ class Rates:
     """tokens/s of each user and of each accelerator, and in words where they come from.
 
     decoding: the user's rate is that after the first token (1000 / tpot); else of the whole request, wait included.
-    usable: points that can run as far as is known, and have both rates.
+    usable: points that can run as far as is known, and have both rates, (N,). front: rows of those that no other one
+    beats in both rates, the fastest for a user first.
     """
 
     user: Band
@@ -62,6 +63,7 @@ class Rates:
     decoding: bool
     how: str
     usable: BoolArray
+    front: IntArray
 
 
 def sources(metrics: Iterable[str]) -> list[str]:
@@ -91,7 +93,8 @@ def rates_of(accelerators: FloatArray, observations: Observations, posterior: Po
     usable = runs & np.isfinite(user.value) & np.isfinite(share.value)
     if not usable.any():
         return "no point of the grid has both rates"
-    return Rates(user, share, decoding, f"Per user: {user_how}. In all: {total_how}", usable)
+    front = nondominated(Figure("user", user.value, True), Figure("accelerator", share.value, True), usable)
+    return Rates(user, share, decoding, f"Per user: {user_how}. In all: {total_how}", usable, front)
 
 
 def _total(

@@ -1,4 +1,4 @@
-"""A study file made ready: spec, grid, runner and strategy, put together for the commands."""
+"""A study file made ready: spec, grid, runner and strategy, put together for whoever acts or answers."""
 
 from __future__ import annotations
 
@@ -31,7 +31,8 @@ _DEFAULT_ACCURACY = 0.95
 
 @dataclass(frozen=True)
 class StudySetup:
-    """Everything that a command needs of one study. Build it with `open_setup`; nothing is started or written."""
+    """Everything that is known of one study before its record is opened. Build it with `open_setup`; nothing is started
+    or written."""
 
     spec: StudySpec
     text: str
@@ -86,7 +87,8 @@ class StudySetup:
         return time.perf_counter if self.recorded_grid is None else None
 
     def posterior(self, observations: Observations, strategy: str = "sweepwise") -> Posterior:
-        """What a strategy, begun anew, makes of what was measured: at least one point. Raises StudyError."""
+        """The posterior of a new strategy on `observations`, of which at least one point is measured. Raises
+        StudyError."""
         from threadpoolctl import threadpool_limits
 
         # The matrices are small: on many threads, others at work beside us, they take up to forty times as long.
@@ -99,6 +101,14 @@ class StudySetup:
 
         _hush_optuna()
         return Ledger.existing(self.storage, self.name, self.grid.axes, self.targets)
+
+    def has_record(self) -> bool:
+        """Whether there is a record. An unreadable storage counts as none: whoever opens it next says why."""
+        try:
+            self.ledger()
+        except StudyError:
+            return False
+        return True
 
     def create_or_resume(self) -> Ledger:
         """The record, begun where there is none; refused where the fingerprint differs. Raises StudyError."""

@@ -1,15 +1,20 @@
-"""The best point measured before it is believed: of thousands of predictions the best one is also the luckiest."""
+"""The best point, measured: of thousands of predictions the best one is also the luckiest."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol
 
+from planner.campaign.loop import Loop
+from planner.campaign.observers import Observer
+from planner.campaign.setup import StudySetup
+from planner.campaign.stopping import Limits
 from planner.ledger.observations import Observations
 from planner.space.types import FloatArray, Status
 from planner.strategies.strategy import Posterior, Strategy
 
-__all__ = ["Answer", "Verifier"]
+__all__ = ["Answer", "Verification", "Verifier", "verify"]
 
 _ROUNDS = 5
 _WORTH_A_RUN = 0.5
@@ -34,8 +39,38 @@ class Answer(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """What verifying took: runs, and accelerator-seconds. interrupted: a run was stopped by hand, and it is not
+    done."""
+
+    runs: int
+    cost_s: float
+    interrupted: bool
+
+
+def verify(
+    study: StudySetup, observations: Observations, ask: Callable[[Posterior, Observations], Answer],
+    observer: Observer | None = None,
+) -> tuple[Observations, Verification]:
+    """The study's observations with the winner measured, and what that took. The runs belong to the study.
+
+    observations: those that the first answer rests on; their targets are kept. ask: the answer to the question.
+    Raises StudyError and RunnerError as `planner.campaign.run` does.
+    """
+    ledger = study.create_or_resume()
+    now = Observations(study.grid, observations.targets, ledger.observations(study.grid).runs)
+    strategy = Verifier(lambda: study.strategy("sweepwise"), ask)
+    try:
+        Loop(study.runner, strategy, ledger, now, Limits(), study.seed, observer or Observer(), study.clock).run()
+    finally:
+        study.runner.close()
+    interrupted = now.runs[-1].measurement.status is Status.INTERRUPTED
+    return now, Verification(len(now.runs) - len(observations.runs), now.spent - observations.spent, interrupted)
+
+
 class Verifier:
-    """A strategy for the loop: measures the winner and its closest rival, asks anew, and ends once the winner is
+    """A strategy for the loop: measures the winner and its closest competitor, asks anew, and ends once the winner is
     measured, after a few rounds, or where a run was stopped by hand.
 
     Where no point meets the conditions with the probability asked for, the most probable one takes the winner's

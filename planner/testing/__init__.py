@@ -1,0 +1,1 @@
+"""Conformance suites that check a plug-in against the contract of its protocol."""

@@ -20,8 +20,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.spatial import cKDTree
 
+from planner.analysis.comparison.gate import Answer, Gate, Judgement, judge
 from planner.analysis.comparison.ratios import At, Ratios
 from planner.analysis.metric_posterior import metric_posterior
+from planner.ledger.fingerprint import differences
 from planner.ledger.observations import Observations
 from planner.models.grid_model import small_sample_inflation
 from planner.space.grid import Grid
@@ -49,8 +51,10 @@ class Side:
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """A against B. only_a, only_b: points of one grid alone. unlikely: common points that would rather fail on a side.
-    fails_now: A's rows that ran in A and failed in B; runs_now: the reverse; both measured, not predicted."""
+    """B against A. only_a, only_b: points of one grid alone. unlikely: common points that will rather fail on a side.
+    fails_now: A's rows that ran in A and failed in B; runs_now: the reverse; both measured, not predicted.
+    ratios: B/A of each target. confidence: of their intervals. judgements: answers to the conditions asked.
+    """
 
     a: Side
     b: Side
@@ -61,6 +65,18 @@ class Comparison:
     fails_now: IntArray
     runs_now: IntArray
     ratios: Mapping[str, Ratios]
+    confidence: float
+    judgements: tuple[Judgement, ...] = ()
+
+    @property
+    def changed(self) -> list[str]:
+        """How B's fingerprint differs from A's, a line for each difference."""
+        return differences(self.a.fingerprint, self.b.fingerprint)
+
+    @property
+    def held(self) -> list[Judgement]:
+        """The judgements whose condition holds."""
+        return [judgement for judgement in self.judgements if judgement.answer is Answer.HOLDS]
 
 
 def common_rows(a: Grid, b: Grid) -> tuple[IntArray, IntArray]:
@@ -88,10 +104,13 @@ def common_rows(a: Grid, b: Grid) -> tuple[IntArray, IntArray]:
     return rows_a[order].astype(np.int64), rows[found[order]].astype(np.int64)
 
 
-def compare(a: Side, b: Side, targets: Sequence[str], confidence: float = 0.9) -> Comparison:
+def compare(
+    a: Side, b: Side, targets: Sequence[str], confidence: float = 0.9, gates: Sequence[Gate] = ()
+) -> Comparison:
     """The ratio B/A of each target at every point that both grids have and that is likely to run on both sides.
 
-    Raises StudyError where the grids have nothing in common, or a target has no positive values to compare.
+    gates: conditions on some of the targets, to be judged. Raises StudyError where the grids have nothing in common, or
+    a target has no positive values to compare.
     """
     rows_a, rows_b = common_rows(a.observations.grid, b.observations.grid)
     likely = _likely(a)[rows_a] & _likely(b)[rows_b]
@@ -108,7 +127,8 @@ def compare(a: Side, b: Side, targets: Sequence[str], confidence: float = 0.9) -
     return Comparison(
         a, b, len(rows_a), len(a.observations.grid) - len(rows_a), len(b.observations.grid) - len(rows_b),
         int((~likely).sum()),
-        rows_a[ran_a & b.observations.failed[rows_b]], rows_a[a.observations.failed[rows_a] & ran_b], ratios)
+        rows_a[ran_a & b.observations.failed[rows_b]], rows_a[a.observations.failed[rows_a] & ran_b], ratios,
+        confidence, tuple(judge(gate, ratios[gate.metric]) for gate in gates))
 
 
 def with_scatter(a: At, b: At) -> tuple[At, At]:

@@ -1,4 +1,4 @@
-"""The bargain: accuracy against cost, estimated, and where truth is there, true, with what others would reach."""
+"""Accuracy against cost: estimated, and true where there is a truth, with the baselines."""
 
 from __future__ import annotations
 
@@ -8,18 +8,17 @@ import numpy as np
 import plotly.graph_objects as go
 
 from planner.analysis.baselines import BASELINES, Curve
-from planner.analysis.checkpoints import Checkpoint, worst
+from planner.evaluation.estimate import Estimate
 from planner.views.figures.style import FAINT, GREY, PREDICTED, SEQUENCE, faint, layout, log_axis
 
 __all__ = ["savings"]
 
 
-def savings(
-    checkpoints: Sequence[Checkpoint], targets: tuple[str, ...], curves: Sequence[Curve], plain: float
-) -> go.Figure:
-    """Least accurate target over cost. plain: accelerator-seconds of the plain sweep, of which costs are shares."""
+def savings(estimates: Sequence[tuple[float, Estimate]], curves: Sequence[Curve], plain: float) -> go.Figure:
+    """Least accurate target over cost. estimates: cost and estimate at each checkpoint. plain: accelerator-seconds of
+    the plain sweep, of which costs are shares."""
     figure = go.Figure()
-    _estimated(figure, checkpoints, targets, plain)
+    _estimated(figure, estimates, plain)
     baselines = list(dict.fromkeys(curve.strategy for curve in curves if curve.strategy != "sweepwise"))
     colours = dict(zip(baselines, SEQUENCE[1:], strict=False)) | {"sweepwise": PREDICTED}
     named: set[str] = set()
@@ -43,13 +42,8 @@ def savings(
     return figure
 
 
-def _estimated(figure: go.Figure, checkpoints: Sequence[Checkpoint], targets: tuple[str, ...], plain: float) -> None:
-    told = []
-    for checkpoint in checkpoints:
-        name = worst(checkpoint.accuracy, targets)
-        estimate = checkpoint.accuracy[name] if name else None
-        if estimate is not None:
-            told.append((100 * checkpoint.cost / plain, estimate))
+def _estimated(figure: go.Figure, estimates: Sequence[tuple[float, Estimate]], plain: float) -> None:
+    told = [(100 * cost / plain, estimate) for cost, estimate in estimates]
     if not told:
         return
     x = [cost for cost, _ in told]
