@@ -56,7 +56,7 @@ class Study:
     """A study file and its record. Build it with `open_study`.
 
     Contract: `run`, `audit`, `recommend(verify=True)`, `import_files`, `import_table` and `discard` write to the
-    record; everything else only reads it, and reads it anew at each call, so that another process may run meanwhile.
+    record; everything else only reads it, and reads it at each call, so that another process may run meanwhile.
     What is returned is frozen, and nothing is printed. Every method raises StudyError where the record is needed and
     missing, or what is asked for makes no sense; what measures raises RunnerError where nothing can be measured here.
     """
@@ -87,7 +87,7 @@ class Study:
     ) -> RunResult:
         """How the campaign ended: the record is created or resumed, and what the study file asks for is measured.
 
-        strategy: any name of `simulate`; "full" measures the whole grid. observer: is told of each run and checkpoint.
+        strategy: any name of `simulate`; "full" measures the whole grid. observer: hears of each run and checkpoint.
         stop_requested: asked before each run; true ends the campaign as "interrupted".
         """
         from planner.campaign.run import run
@@ -228,7 +228,7 @@ class Study:
         maximize or minimize: the objective; the study's first throughput by default. slo: conditions such as
         'p99_ttft_ms <= 500'; the study file's by default. confidence: least probability of meeting all of them.
         per_accelerator: the objective for each accelerator. verify: measure the winner and its closest competitor, as
-        part of the study, and answer anew; observer is told of these runs.
+        part of the study, and answer again; observer hears of these runs.
         """
         from planner.analysis.recommendation.question import question_of
         from planner.campaign.verify import verify as measured
@@ -347,7 +347,7 @@ class Study:
         return found
 
     def outlook(self) -> Outlook:
-        """Tells an observer of `run` how long the campaign has still to go."""
+        """An estimate, for an observer of `run`, of how much of the campaign is left."""
         from planner.analysis.outlook import Outlook
 
         return Outlook(self._setup.limits(), len(self.grid))

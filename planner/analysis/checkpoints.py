@@ -69,7 +69,7 @@ def worst(accuracy: Mapping[str, Estimate | None], targets: tuple[str, ...]) -> 
 
 
 def worst_estimates(taken: Sequence[Checkpoint], targets: tuple[str, ...]) -> list[tuple[float, Estimate]]:
-    """Cost and the lowest estimate at each checkpoint; those where it cannot be told are left out."""
+    """Cost and the lowest estimate at each checkpoint; those where it is unknown are left out."""
     found = []
     for checkpoint in taken:
         name = worst(checkpoint.accuracy, targets)

@@ -20,8 +20,8 @@ from planner.strategies.strategy import Posterior
 
 __all__ = ["MetricPosterior", "metric_posterior"]
 
-# Whoever looks for the best point looks where predictions flatter, and meets larger errors than those of points at
-# large. Replayed over recorded grids (studies/compare/recommend.py), predicted winners that were said to hold with 0.9
+# The best predicted point is one whose prediction flatters it, with a larger error than those of other points.
+# Replayed over recorded grids (studies/compare/recommend.py), predicted winners that were said to hold with 0.9
 # and more did so in 0.61 to 0.89 of cases on the noisy quickstart grid. So widened (1.5 was tried too and cost more) it
 # is 0.86 to 1; of studies of some 40 single readings still 0.78. Chosen on that grid; of five others one broke 0.9,
 # before as after: one in seven of its early predicted winners could not run or was slow.
@@ -78,8 +78,8 @@ def metric_posterior(metric: str, posterior: Posterior, observations: Observatio
     """A modelled metric, measurements and predictions joined.
 
     Where it was measured with repeats, they say how noisy the reading is, and it is drawn towards the model's value by
-    as much as that noise warrants: the best of many noisy readings is a lucky one. σ is the reading's own then; the
-    model has seen this reading already and may not narrow it twice. Without repeats, noise cannot be told from
+    as much as that noise warrants: the best of many noisy readings is too good. σ is the reading's own then; the
+    model has seen this reading already and may not narrow it twice. Without repeats, noise cannot be separated from
     roughness: the reading stands as it is, and its σ is the model's there.
     """
     column = observations.column(metric)
@@ -104,6 +104,6 @@ def _take_readings(mean: FloatArray, std: FloatArray, rows: np.ndarray, y: Float
     """Put readings y (n,) with their noise (n,), 0 where unknown, in the place of predictions at `rows`."""
     model = np.isfinite(mean[rows])
     noisy = (noise > 0) & model
-    told = np.where(noisy, std[rows] ** 2 / (std[rows] ** 2 + noise**2), 1.0)
-    mean[rows] = np.where(noisy, told * y + (1 - told) * mean[rows], y)
+    weight = np.where(noisy, std[rows] ** 2 / (std[rows] ** 2 + noise**2), 1.0)
+    mean[rows] = np.where(noisy, weight * y + (1 - weight) * mean[rows], y)
     std[rows] = np.where(noise > 0, noise, np.where(model, std[rows], 0.0))

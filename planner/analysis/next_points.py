@@ -105,6 +105,6 @@ def next_points(
     names: axis → vLLM's option, where the user says it. Raises StudyError where vLLM has no option for an axis.
     """
     grid = context.grid
-    sweep_pairs(grid, [0], names)  # an axis that vLLM has no option for is told before anything is fitted
+    sweep_pairs(grid, [0], names)  # an axis that vLLM has no option for is refused before anything is fitted
     rows = next_rows(strategy, context, observations, most)
     return NextPoints(tuple(rows), tuple(grid.point(row) for row in rows), tuple(sweep_pairs(grid, rows, names)))

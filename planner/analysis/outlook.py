@@ -14,7 +14,7 @@ _LOOK_BACK = 5
 
 
 class Outlook:
-    """Tells what is left of a study, from the checkpoints that it is given in order.
+    """Estimates what is left of a running study, from the checkpoints that it is given in order.
 
     limits: what the study may spend, and the accuracy asked for. grid_points: N.
     """
@@ -34,15 +34,15 @@ class Outlook:
 
     @property
     def ceiling(self) -> float | None:
-        """Accelerator-seconds that may be spent; None where there is no limit, or it cannot be told yet."""
+        """Accelerator-seconds that may be spent; None where there is no limit, or it is not known yet."""
         return self.limits.ceiling(self._plain_cost)
 
     def left(self, observations: Observations) -> float | None:
-        """Accelerator-seconds until something ends the study; None where nothing tells."""
+        """Accelerator-seconds until something ends the study; None where that is not known."""
         if observations.spent <= 0:
             return None
-        told = [cost for cost in (self._to_budget(observations), self._to_accuracy(observations)) if cost is not None]
-        return max(0.0, min(told)) if told else None
+        known = [cost for cost in (self._to_budget(observations), self._to_accuracy(observations)) if cost is not None]
+        return max(0.0, min(known)) if known else None
 
     def _to_budget(self, observations: Observations) -> float | None:
         left = [] if self.ceiling is None else [self.ceiling - observations.spent]

@@ -41,8 +41,8 @@ class ReportOptions:
 
 @dataclass(frozen=True, slots=True)
 class Accuracy:
-    """How accurate one target is on the points not measured. kind: "true", "estimated", or None where neither can be
-    told. low, high: the estimate's 90 % interval."""
+    """How accurate one target is on the points not measured. kind: "true", "estimated", or None where neither is
+    known. low, high: the estimate's 90 % interval."""
 
     target: str
     kind: str | None
@@ -117,11 +117,11 @@ class Report:
 
     @property
     def worst(self) -> Accuracy | None:
-        """The least accurate target: the headline. None where one target's accuracy cannot be told."""
-        told = self.accuracies
-        if any(one.value is None for one in told):
+        """The least accurate target: the headline. None where one target's accuracy is unknown."""
+        found = self.accuracies
+        if any(one.value is None for one in found):
             return None
-        return min(told, key=lambda one: one.value if one.value is not None else math.inf)
+        return min(found, key=lambda one: one.value if one.value is not None else math.inf)
 
     @property
     def plain(self) -> tuple[float, float, float]:

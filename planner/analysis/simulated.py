@@ -13,7 +13,7 @@ __all__ = ["Simulation", "Summary"]
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """Medians over seeds; NaN where one of the seeds is undefined: a median over the lucky ones would flatter.
+    """Medians over seeds; NaN where one of the seeds is undefined: a median over the others would flatter.
 
     accuracy: at each share of the full cost. stops_at, accuracy_there: of the seeds at which the stopping rule stopped,
     which are `stopped` of `seeds`.

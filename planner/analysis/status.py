@@ -35,7 +35,7 @@ class Status:
 
     runs: those that came to an end, failed ones included. cost_s: accelerator-seconds, all overheads included.
     complete: every grid point was measured or failed, and nothing is predicted. plain: the plain sweep, and gains over
-    it; None where nothing was measured. accuracy: estimated, by target; None where it cannot be told.
+    it; None where nothing was measured. accuracy: estimated, by target; None where it is unknown.
     stopped: why the last campaign ended; None where none did, or one is under way.
     """
 

@@ -35,10 +35,10 @@ class Surface:
     axes: tuple[int, ...]
 
     @property
-    def told(self) -> BoolArray:
+    def known(self) -> BoolArray:
         """Where a run has been and the target has a value, (N,)."""
-        told: BoolArray = self.observations.known & np.isfinite(self.value)
-        return told
+        known: BoolArray = self.observations.known & np.isfinite(self.value)
+        return known
 
     @property
     def uncertainty(self) -> FloatArray:
@@ -82,7 +82,7 @@ def start_of(surface: Surface) -> Start:
     order = surface.axes or (0,)
     x, y = order[0], order[1] if len(order) > 1 else order[0]
     slices, of_row = surface.slices(x, y)
-    best = int(np.argmax(np.bincount(of_row[surface.told], minlength=len(slices))))
+    best = int(np.argmax(np.bincount(of_row[surface.known], minlength=len(slices))))
     fixed = np.zeros(len(grid.axes), dtype=int)
     fixed[others(len(grid.axes), x, y)] = slices[best]
     row = int(np.flatnonzero(of_row == best)[0])

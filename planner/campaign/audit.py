@@ -48,8 +48,8 @@ def measure(
     """What `count` random points gave that no run of the study covered, each measured by itself, and a control for
     every five of them.
 
-    All are kept in a study of their own, "NAME (audit)", and count towards nothing in the study itself. observer: is
-    told of the audit's own observations. Raises StudyError where every point is known.
+    All are kept in a study of their own, "NAME (audit)", and count towards nothing in the study itself. observer:
+    hears of the audit's own observations. Raises StudyError where every point is known.
     """
     watching = observer or Observer()
     watching.begun(observations)

@@ -1,4 +1,4 @@
-"""Who is told how a campaign goes on: one observer, or several as one."""
+"""Observers of a campaign: the contract, and several as one."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["Observer", "Observers"]
 
 
 class Observer:
-    """Is told what happens. Every method may be overridden; none may raise or take long.
+    """Hears what happens. Every method may be overridden; none may raise or take long.
 
     Contract: `begun` comes first and once, when the record is open; then, for each run, `started` and `finished`, and
     between runs any number of `checkpoint`s; `ended` comes last, unless an exception ends it all.
@@ -33,7 +33,7 @@ class Observer:
 
 
 class Observers(Observer):
-    """Passes what it is told to each of several observers, in their order."""
+    """Passes what it hears to each of several observers, in their order."""
 
     def __init__(self, *observers: Observer) -> None:
         self._observers = observers

@@ -22,7 +22,7 @@ __all__ = ["SweepSampler"]
 
 
 class SweepSampler(optuna.samplers.BaseSampler):
-    """Proposes the grid points that tell most about the whole grid for each second they take.
+    """Proposes the grid points that say most about the whole grid for each second they take.
 
     ::
 
@@ -99,7 +99,7 @@ class SweepSampler(optuna.samplers.BaseSampler):
         return value
 
     def _enter(self, study: optuna.Study) -> None:
-        """Begin anew if it is another study than before."""
+        """Forget everything if it is another study than before."""
         present = (study._storage, study._study_id)
         if self._observations is not None and self._study == present:
             return
@@ -121,7 +121,7 @@ class SweepSampler(optuna.samplers.BaseSampler):
         return self.grid.point(row)
 
     def _observe(self, study: optuna.Study) -> Observations:
-        """Take in the trials that have finished since the last look."""
+        """The observations, with the trials that have finished since the last call."""
         assert self._observations is not None
         pending = []
         for trial in study.get_trials(deepcopy=False):

@@ -1,4 +1,4 @@
-"""The best point, measured: of thousands of predictions the best one is also the luckiest."""
+"""The best point, measured: the best of thousands of predictions is also the most flattered."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Answer(Protocol):
 
     @property
     def winner(self) -> int | None:
-        """The best row, else the most probable one; None where nothing can be told."""
+        """The best row, else the most probable one; None where nothing is known."""
         ...
 
     @property
@@ -95,7 +95,7 @@ class Verifier:
         return ready[0] if ready else None
 
     def posterior(self, observations: Observations) -> Posterior:
-        """That of the study's own strategy, begun anew: whoever asks again later must get the same answer."""
+        """The posterior of a new strategy of the study: the same question later must get the same answer."""
         return self._make().posterior(observations)
 
     def is_due(self, observations: Observations) -> bool:
@@ -103,7 +103,7 @@ class Verifier:
         return False
 
     def price(self, row: int, observations: Observations) -> float:
-        """That of the study's own strategy."""
+        """The price that the study's own strategy gives."""
         return self._pricing.price(row, observations)
 
     def _open(self, observations: Observations) -> list[int]:

@@ -40,7 +40,7 @@ class _Server(ThreadingMixIn, WSGIServer):
 
 class _Silent(WSGIRequestHandler):
     def log_message(self, format: str, *arguments: Any) -> None:
-        """A line for every poll tells nobody anything."""
+        """Nothing: a line for every poll helps nobody."""
 
 
 @app.command()
@@ -86,7 +86,8 @@ def _server(application: Any, host: str, port: int) -> WSGIServer:
 
 
 def _refresh(subject: Study) -> None:
-    """Write note and figures anew; what cannot be written is said, and is no reason to show nothing."""
+    """Write note and figures again; where they cannot be written that is said, and the dashboard is shown all the
+    same."""
     from planner.views.dashboard import save
 
     try:

@@ -1,4 +1,4 @@
-"""Who is told how simulations go on."""
+"""Observers of simulations."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ __all__ = ["SimulationObserver"]
 
 
 class SimulationObserver:
-    """Is told how the simulations go on. Every method may be overridden; none may raise or take long."""
+    """Hears how the simulations go on. Every method may be overridden; none may raise or take long."""
 
     def begun(self, total: int, found: int) -> None:
         """`total` simulations are asked for, `found` of which an earlier call has done."""

@@ -30,7 +30,7 @@ __all__ = ["DashboardWriter", "Source", "is_available", "note_of", "save"]
 
 # Below this line a person's own words stand; above it, ours.
 _KEPT: Final = "*Above: written by sweepwise, again and again. Below: yours, and kept.*"
-# The dashboard sends every figure to the page at every look.
+# The dashboard sends every figure to the page each time.
 _MOST_BYTES: Final = 2_500_000
 # It shows them two in a row, and cuts off what is higher than its cards.
 _HEIGHT: Final = 450
@@ -105,7 +105,7 @@ def _savings(status: Status) -> list[tuple[str, str]]:
 def save(record: optuna.Study, overview: Overview, state: str) -> None:
     """Write note and figures into the study.
 
-    Raises whatever storage or figures raise: a caller in the midst of a campaign must not let that end it.
+    Raises whatever storage or figures raise: a caller that is in the middle of a campaign must not let that end it.
     """
     from optuna_dashboard import get_note, save_note, save_plotly_graph_object
 
@@ -120,7 +120,7 @@ def save(record: optuna.Study, overview: Overview, state: str) -> None:
 
 
 def _with_the_old(body: str, old: str) -> str:
-    """Our part anew, and what a person wrote below it, or instead of it."""
+    """Our new part, and what a person wrote below it, or instead of it."""
     _, line, kept = old.partition(_KEPT)
     return f"{body}\n\n---\n{_KEPT}\n\n{(kept if line else old).strip()}".rstrip() + "\n"
 
@@ -229,7 +229,7 @@ class DashboardWriter(Observer):
                 self._record = self._source.optuna_study()
             save(self._record, overview, f"{state}, as of {at}")
             self.trouble = ""
-        except Exception as error:  # whatever: nothing here is worth the campaign
+        except Exception as error:  # nothing here may end the campaign
             self.trouble = f"{type(error).__name__}: {error}"
         self._next_s = self._clock() - before
         self._written_s += self._next_s

@@ -8,7 +8,7 @@ is what the model expects of one more reading there: what differs from run to ru
 Where many points were measured on both sides, the scatter of their δ shows it, and is used instead where it is smaller
 (the model takes for noise what it cannot explain): the median absolute deviation, which a change in fewer than half of
 the points hardly moves. σ is never smaller than the repeats say. A machine that is slower today than yesterday looks
-like a change of what runs on it; nothing here can tell the two apart. What a mean over points is worth: ratios.py.
+like a change of what runs on it; nothing here can distinguish the two. How well a mean over points is known: ratios.py.
 """
 
 from __future__ import annotations
@@ -118,12 +118,12 @@ def compare(
     ratios = {}
     for target in targets:
         one, other = _all_points(a, target)[rows_a], _all_points(b, target)[rows_b]
-        told = np.flatnonzero(likely & np.isfinite(one.log + one.sigma + other.log + other.sigma))
-        if not len(told):
+        known = np.flatnonzero(likely & np.isfinite(one.log + one.sigma + other.log + other.sigma))
+        if not len(known):
             raise StudyError(f"--target: '{target}' has no common point with a positive value on both sides; "
                              "compare another metric")
         ratios[target] = Ratios(
-            target, a.observations.grid, rows_a[told], with_scatter(one[told], other[told]), confidence)
+            target, a.observations.grid, rows_a[known], with_scatter(one[known], other[known]), confidence)
     return Comparison(
         a, b, len(rows_a), len(a.observations.grid) - len(rows_a), len(b.observations.grid) - len(rows_b),
         int((~likely).sum()),

@@ -19,7 +19,7 @@ __all__ = ["IsolatedLatencies"]
 class IsolatedLatencies:
     """The answer of `idealize`.
 
-    prompts: the reference prompts. engines: one entry for each engine configuration of which something can be told;
+    prompts: the reference prompts. engines: one entry for each engine configuration whose latency model is known;
     silent: a grid row of each other one. blackbox: ratios of a black box's timings, None where none were given.
     price: of an accelerator-hour, None where the study names none.
     """

@@ -97,13 +97,13 @@ class Recommendation:
 
     @property
     def winner(self) -> int | None:
-        """The best row, else the most probable one; None where nothing can be told."""
+        """The best row, else the most probable one; None where nothing is known."""
         return int(self.best[0]) if len(self.best) else self.most_probable
 
     @property
     def most_probable(self) -> int | None:
         """The row, of those likely to run, that most probably meets every condition, or comes nearest to it; None where
-        none can be told."""
+        none is known."""
         if not self.considered:
             return None
         likely = np.isfinite(self.score) & (self.feasibility >= _LIKELY)
@@ -185,8 +185,8 @@ def recommend(
 def joint(probabilities: tuple[FloatArray, ...], points: int) -> FloatArray:
     """Probability that all conditions hold, (points,): their product, as if errors were independent.
 
-    How errors correlate is not known: the smallest chance is an upper bound, 1 − Σ(1 − chance) a lower one. Replayed
-    over recorded grids with two conditions, where 0.9 and more was said all three agreed to 0.002 with each
+    How errors correlate is not known: the smallest probability is an upper bound, 1 − Σ(1 − probability) a lower one.
+    Replayed over recorded grids with two conditions, where 0.9 and more was said all three agreed to 0.002 with each
     other, and each with the truth to 0.03; at 0.3 the product was nearest to it (said 0.29, true 0.29 to 0.33).
     """
     together: FloatArray = np.prod(probabilities, axis=0) if probabilities else np.ones(points)

@@ -38,18 +38,18 @@ def history(
 
 
 def _accuracy(figure: go.Figure, taken: Sequence[Checkpoint], target: str, colour: str) -> None:
-    told = [(checkpoint.runs,
+    known = [(checkpoint.runs,
              estimate) for checkpoint in taken if (estimate := checkpoint.accuracy.get(target)) is not None]
-    if not told:
+    if not known:
         return
-    runs = [number for number, _ in told]
+    runs = [number for number, _ in known]
     # An interval may reach below zero (errors larger than the values); the picture need not.
-    low, high = [max(0.0, e.low) for _, e in told], [e.high for _, e in told]
+    low, high = [max(0.0, e.low) for _, e in known], [e.high for _, e in known]
     hidden = {"x": runs, "mode": "lines", "line": {"width": 0}, "hoverinfo": "skip", "showlegend": False,
               "legendgroup": target}
     figure.add_trace(go.Scatter(y=low, **hidden), 1, 1)
     figure.add_trace(go.Scatter(y=high, fill="tonexty", fillcolor=faint(colour), **hidden), 1, 1)
     figure.add_trace(go.Scatter(
-        x=runs, y=[max(0.0, e.estimated) for _, e in told], mode="lines+markers", name=target, legendgroup=target,
+        x=runs, y=[max(0.0, e.estimated) for _, e in known], mode="lines+markers", name=target, legendgroup=target,
         line={"color": colour, "width": 2}, hovertemplate=f"after %{{x}} runs: %{{y:.1%}}<extra>{target}</extra>",
     ), 1, 1)

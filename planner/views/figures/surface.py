@@ -105,7 +105,7 @@ def _pairs(found: Surface) -> list[_Pair]:
         fits = room // (size[x] * size[y])
         if pairs and fits < len(slices):
             continue
-        best = np.argsort(-np.bincount(of_row[found.told], minlength=len(slices)), kind="stable")
+        best = np.argsort(-np.bincount(of_row[found.known], minlength=len(slices)), kind="stable")
         kept = sorted(best[:max(fits, 1)].tolist())
         pairs.append(_Pair(x, y, others(len(size), x, y), slices, of_row, kept, int(best[0])))
         room -= len(kept) * size[x] * size[y]
