@@ -39,7 +39,7 @@ def page(report: Report) -> str:
 
 def payload(report: Report) -> dict[str, Any]:
     """All that the script draws from."""
-    observations, grid = report.observations, report.observations.grid
+    observations, grid, start = report.observations, report.observations.grid, report.start
     some_failed = bool(observations.failed.any())
     return {
         "axes": [{"name": axis.name, "values": [str(value) for value in axis.values],
@@ -49,8 +49,8 @@ def payload(report: Report) -> dict[str, Any]:
         "measured": np.flatnonzero(observations.measured).tolist(),
         "failed": np.flatnonzero(observations.failed).tolist(),
         "failure": rounded(1 - report.posterior.feasibility, 2) if some_failed else None,
-        "start": {"target": report.study.targets.index(report.shown), "x": report.start.x, "y": report.start.y,
-                  "fixed": list(report.start.fixed)},
+        "start": {"target": report.study.targets.index(report.shown), "x": start.x, "y": start.y,
+                  "fixed": list(start.fixed)},
         "figures": {name: _bare(figure) for name, figure in figures_of(report).items() if figure is not None},
     }
 
