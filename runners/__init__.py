@@ -1,0 +1,1 @@
+"""Runners: what measures a point, one file for each backend."""

@@ -1,0 +1,1 @@
+"""Example studies, small recorded grids, model configurations, and comparison studies."""

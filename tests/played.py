@@ -19,9 +19,9 @@ from typing import Any
 import pytest
 import yaml
 
-from planner.campaign.loop import Loop, Observer
+from planner.campaign.loop import Loop
+from planner.campaign.observers import Observer
 from planner.campaign.setup import StudySetup, open_setup
-from planner.cli.record import opened
 from planner.ledger.observations import Observations
 from planner.space.types import Cost, Measurement, Status
 from planner.strategies.strategy import Posterior
@@ -204,4 +204,5 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Opened:
         trial, point = ledger.begin(study.grid.point(worst_point), 99)
         ledger.finish(trial, Measurement(Status.FAILED, Cost(0.0, 0.1, 0.5, 1.0), reason="out of memory <b>now</b>"))
         assert point
-    return Opened(path, *opened(path, None, None, 0))
+    observations = ledger.observations(study.grid)
+    return Opened(path, study, observations, study.posterior(observations))

@@ -17,9 +17,12 @@ import pytest
 ROOT: Final = Path(__file__).resolve().parents[1]
 # From top to bottom: a room imports those before it and itself, never those after it.
 ROOMS: Final = (("space",), ("tables",), ("ledger",), ("importers",), ("models",), ("evaluation",), ("acquisition",),
-                ("strategies",), ("campaign",), ("simulation",), ("analysis",), ("views",), ("cli",), ("testing",))
+                ("strategies",), ("campaign",), ("simulation",), ("analysis",), ("study",), ("views",), ("cli",),
+                ("testing",))
 LEVEL: Final = {room: level for level, rooms in enumerate(ROOMS) for room in rooms}
 HEAVY: Final = ("torch", "vllm", "sklearn", "scipy", "pandas", "optuna")
+# One idea each, which a split would tear apart; no others are longer than 300 lines.
+LONGER: Final = {"planner.study": 420, "planner.space.types": 400}
 
 
 @dataclass(frozen=True)
@@ -133,6 +136,13 @@ def test_every_file_of_the_planner_is_in_a_room() -> None:
     assert {room(module) for module, _ in sources("planner")} - {None} == set(LEVEL)
 
 
+def test_every_room_says_what_it_is() -> None:
+    for module, path in sources("planner", "runners", "studies"):
+        if path.name == "__init__.py":
+            said = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
+            assert said and said.splitlines()[0].endswith("."), f"{module} does not say what it is"
+
+
 def test_rooms_import_upwards_only() -> None:
     assert not downward(all_imports("planner"))
 
@@ -160,6 +170,67 @@ def test_runners_import_three_rooms_only() -> None:
     """The question, recorded tables, and other tools' files: nothing that decides or records."""
     rooms = {room(f.module) for f in all_imports("runners")} - {None}
     assert {"space", "tables"} <= rooms <= {"space", "tables", "importers"}
+
+
+def imported_by(room_name: str) -> list[Import]:
+    return [found for found in all_imports("planner") if room(found.importer) == room_name]
+
+
+def test_analysis_is_pure() -> None:
+    """It answers from values: nothing of it shows, stores or writes."""
+    found = imported_by("analysis")
+    shows = {"rich", "plotly", "typer", "jinja2", "sqlalchemy", "optuna", "optuna_dashboard"}
+    assert not [f for f in found if f.module.partition(".")[0] in shows]
+    ledger = {f.module for f in found if within(f.module, "planner.ledger")}
+    assert ledger <= {"planner.ledger.observations", "planner.ledger.fingerprint"}
+    for module, path in sources("planner/analysis"):
+        assert not outputs(path.read_text(encoding="utf-8")), module
+
+
+def outputs(source: str) -> set[str]:
+    """What a file calls that prints or writes."""
+    writes = {"print", "write", "write_text", "write_bytes", "write_html", "to_csv", "to_parquet", "mkdir", "unlink",
+              "set_user_attr", "create_or_resume", "existing"}
+    found = {name for name, _ in called_names(source) if name in writes}
+    opened = [call for name, call in called_names(source) if name == "open"]
+    return found | {"open" for call in opened if any(
+        isinstance(part, ast.Constant) and isinstance(part.value, str) and set(part.value) & set("wax+")
+        and len(part.value) <= 3 for part in [*call.args, *(keyword.value for keyword in call.keywords)])}
+
+
+def test_outputs_are_seen() -> None:
+    assert outputs("path.open('w')") == outputs("open(path, mode='a')") == {"open"}
+    assert outputs("print(1); path.write_text(t); frame.to_csv(p)") == {"print", "write_text", "to_csv"}
+    assert not outputs("path.open(encoding='utf-8', newline=''); file.read()")
+
+
+# Types of what is shown and told, and nothing that acts: observers are told of a campaign, and an import has a result.
+SHOWN: Final = {"planner.campaign.observers", "planner.campaign.importing", "planner.simulation.observer",
+                "planner.strategies.strategy", "planner.ledger.observations", "planner.evaluation.estimate",
+                "planner.evaluation.gains"}
+
+
+def test_views_take_answers_and_compute_nothing() -> None:
+    modules = {f.module for f in imported_by("views") if within(f.module, "planner")}
+    rooms = ("space", "analysis", "views")
+    assert {m for m in modules if room(m) not in rooms} <= SHOWN
+    computing = {"numpy.linalg", "scipy", "sklearn", "pandas"}
+    runtime = [f for f in imported_by("views") if not f.for_types]
+    assert not [f for f in runtime if any(within(f.module, package) for package in computing)]
+
+
+def test_the_command_line_calls_the_api_and_shows() -> None:
+    modules = {f.module for f in imported_by("cli") if within(f.module, "planner") and f.module != "planner"}
+    allowed = {"planner.study", "planner.space.types", "planner.space.text", "planner.campaign.observers"}
+    beyond = {m for m in modules if room(m) not in {"views", "cli"}} - allowed
+    assert beyond <= {"planner.ledger.observations"}  # the type of what an observer is told
+    assert not [f for f in imported_by("cli") if f.module == "planner.ledger.observations" and not f.for_types]
+
+
+def test_the_api_shows_nothing() -> None:
+    path = ROOT / "planner/study.py"
+    assert not outputs(path.read_text(encoding="utf-8")) - {"create_or_resume", "existing"}
+    assert not [f for f in imported_by("study") if f.module.partition(".")[0] in {"rich", "plotly", "typer"}]
 
 
 def test_only_the_worker_imports_vllm() -> None:
@@ -204,6 +275,15 @@ def test_the_command_line_loads_nothing_heavy() -> None:
     assert not loaded & {*HEAVY, "joblib", "sqlalchemy", "plotly", "runners"}
 
 
+@pytest.mark.parametrize("code", ["import planner", "import planner; planner.open_study, planner.Study, "
+                                  "planner.StudyError, planner.RunnerError", "from planner.study import Study"])
+def test_the_api_loads_nothing_heavy(code: str) -> None:
+    report = f"{code}; import sys; print(*sorted({{name.partition('.')[0] for name in sys.modules}}))"
+    loaded = set(python("-c", report).stdout.split())
+    assert "planner" in loaded
+    assert not loaded & {*HEAVY, "joblib", "sqlalchemy", "plotly", "rich", "typer", "runners"}
+
+
 def test_a_heavy_import_would_be_seen() -> None:
     report = "import sys, planner.cli, optuna; print(*sorted({name.partition('.')[0] for name in sys.modules}))"
     assert "optuna" in python("-c", report).stdout.split()
@@ -230,10 +310,6 @@ def test_help_is_there_in_half_a_second() -> None:
 
 
 # -------------------------------------------------------------------------------------------------- sizes and safety
-
-
-# A split would tear one idea: the words that every room shares.
-LONGER: Final = {"planner.space.types": 400}
 
 
 def test_files_are_short() -> None:

@@ -74,10 +74,24 @@ def test_what_is_run_elsewhere_is_what_we_think() -> None:
     assert set(engine) == set(ast.literal_eval(assigned["COMMANDS"]))
 
 
-@pytest.mark.parametrize("code", re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL))
-def test_python_runs(code: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("code", "printed"), re.findall(
+    r"```python\n(.*?)```\n(?:\n```text\n(.*?)```)?", README, flags=re.DOTALL))
+def test_python_runs(code: str, printed: str, tmp_path: Path) -> None:
+    """Where the README shows what a piece prints, it prints that: the same words, and numbers of the same places."""
+    shutil.copytree(ROOT / "studies", tmp_path / "studies")
     script = tmp_path / "example.py"
     script.write_text(code)
-    result = subprocess.run([sys.executable, str(script)], cwd=tmp_path, capture_output=True, text=True, timeout=120,
+    result = subprocess.run([sys.executable, str(script)], cwd=tmp_path, capture_output=True, text=True, timeout=600,
                             check=False)
     assert result.returncode == 0, result.stderr
+    if printed:
+        assert _words(result.stdout) == _words(printed)
+
+
+def _words(text: str) -> list[str]:
+    return re.sub(r"\d+(\.\d+)?", "0", text).split()
+
+
+def test_the_api_is_shown_with_what_it_prints() -> None:
+    blocks = re.findall(r"```python\n(.*?)```\n\n```text\n", README, flags=re.DOTALL)
+    assert any("planner.open_study" in block and ".run(" in block and ".recommend(" in block for block in blocks)

@@ -1,0 +1,1 @@
+"""Pure answers from observations and posteriors: status, plan, predictions, recommendation, comparison, report."""

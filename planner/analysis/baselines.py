@@ -1,4 +1,4 @@
-"""What other ways of choosing points would have reached at the same cost: the bargain's curve, against truth.
+"""The accuracy that other strategies would have reached at the same cost, against truth.
 
 Accuracy is that of the least accurate target, on the points that the strategy had not measured. A curve's costs are
 shares of the plain sweep's.
@@ -62,8 +62,8 @@ def curve_of(checkpoints: Sequence[Checkpoint], truth: Mapping[str, FloatArray])
 
 
 def play(replay: Replay, spent: float, truth: Mapping[str, FloatArray]) -> tuple[list[Curve], list[str]]:
-    """Rivals over the study's recorded grid, up to what ours spent (a rule that is a fixed set of points: to its end);
-    and why some are missing, a line each."""
+    """Curves of the baselines on the study's recorded grid, up to what ours spent (a fixed set of points: to its end),
+    and a line for each that is missing."""
     began, curves, notes = time.monotonic(), [], []
     for name in BASELINES:
         seeds = range(1 if name == "powers_of_two" else settings.BASELINE_SEEDS)

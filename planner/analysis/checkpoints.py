@@ -1,22 +1,20 @@
-"""How a study went: what it would have said of its own accuracy after some of its runs, recomputed from the record."""
+"""How a study went: its estimated accuracy after some of its runs, recomputed from the record."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from planner.analysis import settings
 from planner.evaluation.estimate import Estimate
 from planner.ledger.observations import Observations
+from planner.models.grid_model import Prediction
 from planner.strategies.strategy import Posterior
 
-if TYPE_CHECKING:
-    from planner.campaign.setup import StudySetup
+__all__ = ["Checkpoint", "checkpoint_of", "checkpoints", "worst", "worst_estimates"]
 
-__all__ = ["Checkpoint", "checkpoints", "worst"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,9 +33,13 @@ class Checkpoint:
 
 
 def checkpoints(
-    study: StudySetup, observations: Observations, posterior: Posterior | None = None, count: int = settings.CHECKPOINTS
+    learn: Callable[[Observations], Posterior], observations: Observations, posterior: Posterior | None = None,
+    count: int = settings.CHECKPOINTS,
 ) -> list[Checkpoint]:
-    """About `count` looks, close together at first, the last one at all runs (`posterior`, where it is known)."""
+    """About `count` checkpoints, close together at first, the last one at all runs.
+
+    learn: the posterior of some observations. posterior: that of all of them, where it is known already.
+    """
     total = len(observations.runs)
     if not total:
         return []
@@ -47,12 +49,29 @@ def checkpoints(
         early = observations if runs == total else observations.prefix(runs)
         if not early.measured.any():
             continue
-        known = posterior if posterior is not None and runs == total else study.posterior(early)
+        known = posterior if posterior is not None and runs == total else learn(early)
         found.append(Checkpoint(runs, early.spent, early, known))
     return found
+
+
+def checkpoint_of(observations: Observations, posterior: Posterior) -> Checkpoint:
+    """The checkpoint at this moment, with the accuracy alone: the predictions of all of them would fill the memory."""
+    slim = replace(posterior, prediction=Prediction({}, {}, {}, {}), feasibility=posterior.feasibility[:0])
+    return Checkpoint(len(observations.runs), observations.spent, observations, slim)
 
 
 def worst(accuracy: Mapping[str, Estimate | None], targets: tuple[str, ...]) -> str | None:
     """The target with the lowest estimate; None where one of them has none: the worst may be that one."""
     known = {target: estimate.estimated for target in targets if (estimate := accuracy.get(target)) is not None}
     return min(known, key=known.__getitem__) if len(known) == len(targets) else None
+
+
+def worst_estimates(taken: Sequence[Checkpoint], targets: tuple[str, ...]) -> list[tuple[float, Estimate]]:
+    """Cost and the lowest estimate at each checkpoint; those where it is unknown are left out."""
+    found = []
+    for checkpoint in taken:
+        name = worst(checkpoint.accuracy, targets)
+        estimate = checkpoint.accuracy[name] if name else None
+        if estimate is not None:
+            found.append((checkpoint.cost, estimate))
+    return found

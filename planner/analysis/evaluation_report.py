@@ -1,16 +1,18 @@
-"""What a study's predictions were worth: against a measured grid, or against random points measured now."""
+"""How accurate a study's predictions were: against a measured grid, or on the points of an audit."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from planner.analysis import settings
-from planner.campaign.audit import Drift, measure
+from planner.campaign.audit import Audit, Drift
+from planner.campaign.setup import StudySetup
 from planner.evaluation.accuracy import Score, balanced_accuracy, score
 from planner.evaluation.estimate import Estimate
 from planner.evaluation.gains import Gains, gains
@@ -18,12 +20,9 @@ from planner.ledger.observations import Observations
 from planner.space.types import BoolArray, FloatArray, IntArray, StudyError
 from planner.strategies.strategy import Posterior
 from planner.tables.load import read_measured
+from planner.tables.recorded import RecordedTable
 from planner.tables.recorded_grid import Sweep
 from planner.tables.table_file import read_table_file
-
-if TYPE_CHECKING:
-    from planner.campaign.setup import StudySetup
-    from planner.tables.recorded import RecordedTable
 
 __all__ = ["EvaluationReport", "against_audit", "against_truth", "truth_values"]
 
@@ -34,8 +33,8 @@ class EvaluationReport:
 
     kind: "truth" or "audit". interval: 90 % interval of the accuracy, by bootstrap over the audited points; absent
     against a whole grid. noise: mean |repeat − median| / median of the truth. failures: balanced accuracy.
-    drift: what the study's own points came out as in the audit. failed: audited points that could not run: no accuracy
-    counts them.
+    drift: how the study's own points differ in the audit from what they were. failed: points that could not run; no
+    accuracy counts them.
     """
 
     kind: str
@@ -47,6 +46,16 @@ class EvaluationReport:
     failures: float
     drift: Mapping[str, Drift] = field(default_factory=dict)
     failed: int = 0
+
+    @property
+    def controls(self) -> int:
+        """How many of the study's own points an audit measured again."""
+        return max((drift.controls for drift in self.drift.values()), default=0)
+
+    @property
+    def has_drifted(self) -> bool:
+        """Whether the controls show that the machine is no longer as it was during the study."""
+        return any(abs(math.log(drift.ratio)) > settings.DRIFT for drift in self.drift.values())
 
     def to_json(self) -> dict[str, Any]:
         """As `evaluate --json` writes it."""
@@ -66,7 +75,11 @@ class EvaluationReport:
 def against_truth(
     study: StudySetup, observations: Observations, posterior: Posterior, path: Path, any_fingerprint: bool
 ) -> EvaluationReport:
-    """Score against the measured grid in `path`. Raises StudyError where it was measured under another fingerprint."""
+    """Score the predictions on the measured grid in `path`.
+
+    any_fingerprint: take it whatever it was measured under. Raises StudyError where it cannot be read, or was measured
+    under another fingerprint than the study.
+    """
     table = _truth_table(study, path)
     if not any_fingerprint:
         _check_fingerprint(study, observations, table, path)
@@ -92,30 +105,27 @@ def truth_values(study: StudySetup, path: Path) -> dict[str, FloatArray]:
     return {target: _scattered(table.truth(target), rows, there) for target in study.targets}
 
 
-def against_audit(
-    study: StudySetup, observations: Observations, posterior: Posterior, count: int, seed: int
-) -> EvaluationReport:
-    """Measure `count` random points that no run of the study covered, each by itself, and score on those."""
-    audit = measure(study, observations, count, seed)
+def against_audit(audit: Audit, observations: Observations, posterior: Posterior, seed: int) -> EvaluationReport:
+    """Score the predictions on the points that an audit measured. Points that it did not measure are neither right nor
+    wrong. seed: of the bootstrap that gives the interval."""
     audited = audit.audited
-    truth = {target: audited.column(target) for target in study.targets}
+    truth = {target: audited.column(target) for target in audited.targets}
     rng = np.random.default_rng(seed)
     interval = {}
-    for target in study.targets:
-        known = np.isfinite(truth[target])
-        ape = np.abs(posterior.prediction.value[target][known] - truth[target][known])
+    for target, values in truth.items():
+        known = np.isfinite(values)
+        ape = np.abs(posterior.prediction.value[target][known] - values[known])
         if observations.metric(target).is_relative:
-            ape = ape / np.abs(truth[target][known])
+            ape = ape / np.abs(values[known])
         if len(ape) > 1:
             means = ape[rng.integers(len(ape), size=(settings.BOOTSTRAPS, len(ape)))].mean(axis=1)
             interval[target] = (1 - float(np.quantile(means, 0.95)), 1 - float(np.quantile(means, 0.05)))
-    # Points that this audit did not measure are neither right nor wrong: only audited ones are scored.
-    noise = {target: _noise(audited, target) for target in study.targets}
-    return EvaluationReport("audit", _scores(observations, posterior, truth), posterior.accuracy, gains(observations,
-        posterior.plain, posterior.longest),
-                   interval, noise, balanced_accuracy(posterior.feasibility, audited.failed,
-                                                      ~audited.known), audit.drift,
-                   int(audited.failed.sum()))
+    return EvaluationReport(
+        "audit", _scores(observations, posterior, truth), posterior.accuracy,
+        gains(observations, posterior.plain, posterior.longest), interval,
+        {target: _noise(audited, target) for target in truth},
+        balanced_accuracy(posterior.feasibility, audited.failed, ~audited.known), audit.drift,
+        int(audited.failed.sum()))
 
 
 def _scores(observations: Observations, posterior: Posterior, truth: Mapping[str, FloatArray]) -> dict[str, Score]:

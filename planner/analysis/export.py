@@ -1,28 +1,34 @@
-"""What was measured, a row for each repeat of each point: the form of a recorded grid. And tables into files."""
+"""What was measured, a row for each repeat of each point: the form of a recorded grid."""
 
 from __future__ import annotations
 
-import json
-import math
-from pathlib import Path
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from planner.ledger.observations import Observations, Run
+from planner.space.expressions import suggestion
 from planner.space.types import Status, StudyError
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["measurement_table", "write_table"]
+__all__ = ["measurement_table"]
 
 
-def measurement_table(observations: Observations, metrics: list[str] | None = None) -> pd.DataFrame:
-    """Columns: the axes, repeat, status, seconds (what a run of the point alone would take, all its repeats and
+def measurement_table(observations: Observations, metrics: Sequence[str] | None = None) -> pd.DataFrame:
+    """A row for each repeat of each point; a failed run is one row.
+
+    Columns: the axes, repeat, status, seconds (what a run of the point alone would take, all its repeats and
     warm-ups), start_s (of the engine, before the run), accelerators, environment, run, then the metrics (default:
-    all). A failed run is one row."""
+    all). Raises StudyError where no run gave one of `metrics`.
+    """
     import pandas as pd
 
-    wanted = observations.metrics if metrics is None else metrics
+    for metric in metrics or ():
+        if metric not in observations.metrics:
+            raise StudyError(f"--metrics: nothing measured '{metric}'{suggestion(metric, observations.metrics)}")
+
+    wanted = observations.metrics if metrics is None else list(metrics)
     head = [axis.name for axis in observations.grid.axes]
     head += ["repeat", "status", "seconds", "start_s", "accelerators", "environment", "run"]
     wanted = [metric for metric in wanted if metric not in head]  # a replayed table may have columns of these names
@@ -45,31 +51,3 @@ def _rows(run: Run, metrics: list[str]) -> list[dict[str, Any]]:
             rows.append({**reading.point, "repeat": repeat, "status": "ok", "seconds": reading.seconds, **common,
                          **values})
     return rows
-
-
-def write_table(table: pd.DataFrame, path: Path) -> None:
-    """CSV, Parquet or JSON Lines, as the ending says, with all digits: an axis' values must be found again."""
-    try:
-        if path.suffix == ".parquet":
-            _of_one_type(table).to_parquet(path, index=False)
-        elif path.suffix == ".jsonl":
-            path.write_text(_json_lines(table), encoding="utf-8")
-        else:
-            table.to_csv(path, index=False)
-    except OSError as error:
-        raise StudyError(f"--output: cannot write {path} ({error.strerror}); give another path") from error
-
-
-def _json_lines(table: pd.DataFrame) -> str:
-    """An object a row, without the keys that are missing there."""
-    records = table.to_dict(orient="records")
-    return "".join(
-        json.dumps({key: value for key, value in record.items()
-                    if not (value is None or (isinstance(value, float) and math.isnan(value)))}) + "\n"
-        for record in records)
-
-
-def _of_one_type(table: pd.DataFrame) -> pd.DataFrame:
-    """The table with columns that mix numbers and text as text: Parquet has no others."""
-    mixed = [column for column in table if len({type(value) for value in table[column]}) > 1]
-    return table.astype(dict.fromkeys(mixed, str))

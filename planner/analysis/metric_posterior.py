@@ -73,8 +73,8 @@ def metric_posterior(metric: str, posterior: Posterior, observations: Observatio
     """A modelled metric, measurements and predictions joined.
 
     Where it was measured with repeats, they say how noisy the reading is, and it is drawn towards the model's value by
-    as much as that noise warrants: the best of many noisy readings is a lucky one. σ is the reading's own then; the
-    model has seen this reading already and may not narrow it twice. Without repeats, noise cannot be told from
+    as much as that noise warrants: the best of many noisy readings is too good. σ is the reading's own then; the
+    model has seen this reading already and may not narrow it twice. Without repeats, noise cannot be separated from
     roughness: the reading stands as it is, and its σ is the model's there.
     """
     column = observations.column(metric)
@@ -96,6 +96,6 @@ def _take_readings(mean: FloatArray, std: FloatArray, rows: np.ndarray, y: Float
     """Put readings y (n,) with their noise (n,), 0 where unknown, in the place of predictions at `rows`."""
     model = np.isfinite(mean[rows])
     noisy = (noise > 0) & model
-    told = np.where(noisy, std[rows] ** 2 / (std[rows] ** 2 + noise**2), 1.0)
-    mean[rows] = np.where(noisy, told * y + (1 - told) * mean[rows], y)
+    weight = np.where(noisy, std[rows] ** 2 / (std[rows] ** 2 + noise**2), 1.0)
+    mean[rows] = np.where(noisy, weight * y + (1 - weight) * mean[rows], y)
     std[rows] = np.where(noise > 0, noise, np.where(model, std[rows], 0.0))

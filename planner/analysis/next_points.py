@@ -6,10 +6,8 @@ and no others, each engine configuration has a pair of files: one entry of serve
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -20,12 +18,12 @@ from planner.models.cost import CostModel
 from planner.models.feasibility import probability_of_feasibility
 from planner.models.grid_model import GridModel
 from planner.space.grid import Grid
-from planner.space.types import Axis, IntArray, Role, Scope, StudyError
+from planner.space.types import Axis, IntArray, Point, Role, Scope, StudyError
 
 if TYPE_CHECKING:
     from planner.strategies.strategy import Strategy, StrategyContext
 
-__all__ = ["SweepPair", "next_rows", "sweep_pairs", "write_pairs"]
+__all__ = ["NextPoints", "SweepPair", "next_points", "next_rows", "sweep_pairs"]
 
 _BENCH: Final = {Role.INPUT_TOKENS: "random_input_len", Role.OUTPUT_TOKENS: "random_output_len",
                  Role.CONCURRENCY: "max_concurrency", Role.RATE: "request_rate"}
@@ -91,18 +89,23 @@ def _option(axis: Axis) -> str:
     return next((table[role] for role in axis.roles if role in table), axis.name)
 
 
-def write_pairs(pairs: list[SweepPair], folder: Path) -> list[tuple[Path, Path]]:
-    """The files serve-K.json and bench-K.json of each pair; refused where the folder holds any. Raises StudyError."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        if any(folder.glob("serve-*.json")) or any(folder.glob("bench-*.json")):
-            raise StudyError(f"--output: {folder} holds parameter files of an earlier export; give another folder")
-        written = []
-        for number, pair in enumerate(pairs, 1):
-            paths = folder / f"serve-{number}.json", folder / f"bench-{number}.json"
-            paths[0].write_text(json.dumps([dict(pair.serve)], indent=1) + "\n", encoding="utf-8")
-            paths[1].write_text(json.dumps([dict(one) for one in pair.bench], indent=1) + "\n", encoding="utf-8")
-            written.append(paths)
-    except OSError as error:
-        raise StudyError(f"--output: cannot write into {folder} ({error.strerror}); give another folder") from error
-    return written
+@dataclass(frozen=True, eq=False)
+class NextPoints:
+    """What to measure next: grid rows in order, their points, and the same as pairs of sweep parameters."""
+
+    rows: tuple[int, ...]
+    points: tuple[Point, ...]
+    pairs: tuple[SweepPair, ...]
+
+
+def next_points(
+    strategy: Strategy, context: StrategyContext, observations: Observations, most: int, names: Mapping[str, str]
+) -> NextPoints:
+    """Up to `most` points to measure next; none where nothing is left. They become pending in `observations`.
+
+    names: axis → vLLM's option, where the user says it. Raises StudyError where vLLM has no option for an axis.
+    """
+    grid = context.grid
+    sweep_pairs(grid, [0], names)  # an axis that vLLM has no option for is refused before anything is fitted
+    rows = next_rows(strategy, context, observations, most)
+    return NextPoints(tuple(rows), tuple(grid.point(row) for row in rows), tuple(sweep_pairs(grid, rows, names)))

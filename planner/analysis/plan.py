@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-from rich.table import Table
 
 from planner.acquisition.initial_design import cost_proxy, initial_design
 from planner.analysis import settings
+from planner.campaign.setup import StudySetup
 from planner.ledger.observations import Observations
 from planner.space.text import duration
 from planner.space.types import FloatArray
 
-if TYPE_CHECKING:
-    from planner.campaign.setup import StudySetup
-
-__all__ = ["Plan", "plan_of", "plan_table"]
+__all__ = ["Plan", "plan_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +36,10 @@ class Plan:
 
 
 def plan_of(study: StudySetup, observations: Observations | None, run_s: float, start_s: float) -> Plan:
-    """Plan from what the study measured, from a recorded grid's own costs, or from two assumed durations."""
+    """What the study would cost: from what it has measured, from a recorded grid's own costs, or from two assumptions.
+
+    observations: None where there is no record. run_s, start_s: assumed seconds of a median run and an engine start.
+    """
     grid, runner = study.grid, study.runner
     devices = study.accelerators
     first = np.unique(grid.engine, return_index=True)[1]
@@ -75,19 +75,3 @@ def _seconds(
     proxy = cost_proxy(study.grid) if study.prices is None else study.prices / study.accelerators
     assumed = f"assumed: a middling run {duration(run_s)}, an engine start {duration(start_s)} (--run-s, --start-s)"
     return proxy / np.median(proxy) * run_s, start_s, assumed
-
-
-def plan_table(plan: Plan) -> Table:
-    """The plan as a table."""
-    table = Table(box=None, show_header=False, title="Plan", title_justify="left")
-    sizes = " × ".join(f"{name} {count}" for name, count in plan.axes.items())
-    table.add_row("grid", f"{plan.grid_points:,} points ({sizes})")
-    table.add_row("engine configurations", f"{plan.engine_configurations:,}")
-    table.add_row("plain sweep", f"{plan.grid_points:,} runs, {duration(plan.full_cost_s)} of accelerator time")
-    ends = " to ".join(dict.fromkeys(duration(seconds) for seconds in plan.adaptive_cost_s))
-    table.add_row("adaptive study",
-                  f"{plan.first_runs} runs to start with; in all about {ends} of accelerator time")
-    if plan.budget_s is not None:
-        table.add_row("stop.cost", duration(plan.budget_s))
-    table.add_row("basis", plan.basis)
-    return table

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from planner.ledger.observations import Observations
-from planner.space.types import Z90, BoolArray, FloatArray, Kind, StudyError, Value
+from planner.space.types import Z90, BoolArray, FloatArray, Kind, Point, StudyError, Value
 from planner.strategies.strategy import Posterior
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["answers", "parse_points", "prediction_table", "undefined"]
+__all__ = ["answers", "find_points", "prediction_table", "undefined"]
 
 
 def answers(posterior: Posterior, observations: Observations, target: str) -> tuple[FloatArray, FloatArray, FloatArray]:
@@ -67,14 +68,18 @@ def prediction_table(posterior: Posterior, observations: Observations) -> pd.Dat
     return pd.DataFrame(columns)
 
 
-def parse_points(texts: list[str], observations: Observations) -> list[int]:
-    """Grid rows of points written 'axis=value,axis=value'. Raises StudyError."""
-    return [_parse_point(text, observations) for text in texts]
+def find_points(points: Iterable[str | Point], observations: Observations) -> list[int]:
+    """Grid rows of points: mappings of axis to value, or text 'axis=value,axis=value'. An axis of one value may be left
+    out. Raises StudyError."""
+    return [_find_point(point, observations) for point in points]
 
 
-def _parse_point(text: str, observations: Observations) -> int:
-    parts = [part.partition("=") for part in text.split(",")]
-    given = {name.strip(): value.strip() for name, _, value in parts}
+def _find_point(written: str | Point, observations: Observations) -> int:
+    if isinstance(written, str):
+        parts = [part.partition("=") for part in written.split(",")]
+        given = {name.strip(): value.strip() for name, _, value in parts}
+    else:
+        given = {name: str(value) for name, value in written.items()}
     names = [axis.name for axis in observations.grid.axes]
     for name in given:
         if name not in names:
@@ -90,6 +95,7 @@ def _parse_point(text: str, observations: Observations) -> int:
         point[axis.name] = match[0]
     row = observations.grid.find(point)
     if row is None:
+        text = written if isinstance(written, str) else ",".join(f"{name}={value}" for name, value in given.items())
         raise StudyError(f"--point: {text} is not in the grid (a constraint excludes it); choose another")
     return row
 

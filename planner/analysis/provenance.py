@@ -1,4 +1,4 @@
-"""Where a report's numbers come from, and how to have them again."""
+"""Where a report's numbers come from, and how to get them again."""
 
 from __future__ import annotations
 
@@ -10,12 +10,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Final
 
+from planner.campaign.setup import StudySetup
 from planner.ledger.observations import Observations
-
-if TYPE_CHECKING:
-    from planner.campaign.setup import StudySetup
 
 __all__ = ["Provenance", "provenance_of", "without_passwords"]
 
@@ -40,15 +38,15 @@ class Provenance:
 
 
 def provenance_of(
-    study: StudySetup, observations: Observations, record: Any, path: Path, arguments: Sequence[str]
+    study: StudySetup, observations: Observations, fingerprint: Mapping[str, str], run_seed: int | None, path: Path,
+    arguments: Sequence[str],
 ) -> Provenance:
-    """`record`: the Optuna study. `path`: the study file. `arguments`: those of this report, to repeat it."""
-    trials = record.get_trials(deepcopy=False)
-    run_seed = trials[0].user_attrs.get("seed") if trials else None
+    """Where the numbers of a report come from. fingerprint, run_seed: as the record has them. path: the study file.
+    arguments: of `sweepwise report`, to repeat it."""
     file = shlex.quote(str(path))
     again = f"sweepwise run {file}" + (f" --seed {run_seed}" if run_seed else "")
     return Provenance(
-        without_passwords(study.text), without_passwords(study.storage), dict(record.user_attrs.get("fingerprint", {})),
+        without_passwords(study.text), without_passwords(study.storage), dict(fingerprint),
         sorted({run.measurement.environment for run in observations.runs} - {""}),
         {"python": platform.python_version(), **{name: _version(name) for name in _PACKAGES}},
         f"{platform.system()} {platform.machine()}", run_seed, study.seed,
@@ -59,7 +57,7 @@ def provenance_of(
 
 
 def without_passwords(text: str) -> str:
-    """A report is passed on: the password of a database address is not."""
+    """The text with the passwords of database addresses hidden: a report is passed on."""
     return _PASSWORD.sub(r"\1***\2", text)
 
 

@@ -1,8 +1,7 @@
-"""The two rates a service is bought by: tokens per second of each user, and of each accelerator.
+"""The two rates by which a service is judged: tokens per second of each user, and of each accelerator.
 
-Each follows from what a study predicts by definition (DESIGN: words), with the 90 % interval that comes with it. Where
-two predictions make one rate, their errors are taken to be fully correlated, the bad way: the interval is too wide
-rather than too narrow.
+Each follows by definition from what a study predicts, with its 90 % interval. Where two predictions make one rate,
+their errors are taken to be fully correlated in the unfavourable way: the interval is too wide rather than too narrow.
 
 Notation: N grid points; arrays (N,); a rate is NaN where it is undefined (tokens after the first, at one output token).
 """
@@ -16,10 +15,11 @@ from typing import Final
 import numpy as np
 
 from planner.analysis import settings
+from planner.analysis.pareto import Figure, nondominated
 from planner.analysis.predict import answers
 from planner.ledger.observations import Observations
 from planner.space.grid import Grid
-from planner.space.types import BoolArray, FloatArray, Role
+from planner.space.types import BoolArray, FloatArray, IntArray, Role
 from planner.strategies.strategy import Posterior
 
 __all__ = ["Band", "Rates", "rates_of", "sources"]
@@ -55,7 +55,8 @@ class Rates:
     """tokens/s of each user and of each accelerator, and in words where they come from.
 
     decoding: the user's rate is that after the first token (1000 / tpot); else of the whole request, wait included.
-    usable: points that can run as far as is known, and have both rates.
+    usable: points that can run as far as is known, and have both rates, (N,). front: rows of those that no other one
+    beats in both rates, the fastest for a user first.
     """
 
     user: Band
@@ -63,6 +64,7 @@ class Rates:
     decoding: bool
     how: str
     usable: BoolArray
+    front: IntArray
 
 
 def sources(metrics: Iterable[str]) -> list[str]:
@@ -74,17 +76,17 @@ def sources(metrics: Iterable[str]) -> list[str]:
 
 
 def rates_of(accelerators: FloatArray, observations: Observations, posterior: Posterior) -> Rates | str:
-    """The rates, or in a line why they cannot be told. accelerators: of a run of each point, (N,)."""
+    """The rates, or a line that says why they are not known. accelerators: of a run of each point, (N,)."""
     grid = observations.grid
-    told = {name: Band(*answers(posterior, observations, name)) for name in sources(posterior.prediction.value)}
+    known = {name: Band(*answers(posterior, observations, name)) for name in sources(posterior.prediction.value)}
     sizes = {role: _sizes(grid, role) for role in (Role.BATCH, Role.CONCURRENCY, Role.OUTPUT_TOKENS)}
     outputs, batch = sizes[Role.OUTPUT_TOKENS], sizes[Role.BATCH]
     users = batch if batch is not None else sizes[Role.CONCURRENCY]
-    total, total_how = _total(told, outputs, batch)
+    total, total_how = _total(known, outputs, batch)
     if total is None:
         return ("needs output_throughput as a target; or the latency of whole requests (e2el_ms), or ttft_ms with "
                 "tpot_ms, over axes that say their roles `batch` and `output_tokens`")
-    user, user_how, decoding = _user(told, outputs, users, total)
+    user, user_how, decoding = _user(known, outputs, users, total)
     if user is None:
         return "needs tpot_ms as a target; or an axis whose role is `batch` or `concurrency`"
     share = total.scaled(1 / accelerators)
@@ -92,42 +94,44 @@ def rates_of(accelerators: FloatArray, observations: Observations, posterior: Po
     usable = runs & np.isfinite(user.value) & np.isfinite(share.value)
     if not usable.any():
         return "no point of the grid has both rates"
-    return Rates(user, share, decoding, f"Per user: {user_how}. In all: {total_how}", usable)
+    front = nondominated(Figure("user", user.value, True), Figure("accelerator", share.value, True), usable)
+    return Rates(user, share, decoding, f"Per user: {user_how}. In all: {total_how}", usable, front)
 
 
 def _total(
-    told: dict[str, Band], outputs: FloatArray | None, batch: FloatArray | None
+    known: dict[str, Band], outputs: FloatArray | None, batch: FloatArray | None
 ) -> tuple[Band | None, str]:
     """Output tokens per second of the whole engine."""
-    name = _named("output_throughput", told)
+    name = _named("output_throughput", known)
     if name:
-        return told[name], name
+        return known[name], name
     if outputs is None or batch is None:
         return None, ""
-    latency, how = _latency(told)
+    latency, how = _latency(known)
     if latency is None:
-        first, step = _first(told), _named("tpot_ms", told)
+        first, step = _first(known), _named("tpot_ms", known)
         if not first or not step:
             return None, ""
         steps = np.maximum(outputs - 1, 0)
-        rest = told[step].scaled(steps)
+        rest = known[step].scaled(steps)
         # At one token there is no time between tokens: the request ends with its first.
         parts = [np.where(steps == 0, a, a + b) for a, b in
-                 zip(_ends(told[first]), _ends(rest), strict=True)]
+                 zip(_ends(known[first]), _ends(rest), strict=True)]
         latency, how = Band(*parts), f"{first} + (output tokens − 1) × {step}"
     return latency.inverse(1000 * batch * outputs), f"batch × output tokens / ({how})"
 
 
 def _user(
-    told: dict[str, Band], outputs: FloatArray | None, users: FloatArray | None, total: Band
+    known: dict[str, Band], outputs: FloatArray | None, users: FloatArray | None, total: Band
 ) -> tuple[Band | None, str, bool]:
     """Tokens per second that one user sees; how; whether after the first token."""
-    step = _named("tpot_ms", told)
+    step = _named("tpot_ms", known)
     if step:
-        return told[step].inverse(1000.0), f"1000 / {step}", True
-    (latency, how), first = _latency(told), _first(told)
+        return known[step].inverse(1000.0), f"1000 / {step}", True
+    (latency, how), first = _latency(known), _first(known)
     if latency is not None and first and outputs is not None:
-        decode = Band(latency.value - told[first].value, latency.low - told[first].high, latency.high - told[first].low)
+        prefill = known[first]
+        decode = Band(latency.value - prefill.value, latency.low - prefill.high, latency.high - prefill.low)
         steps = np.where(outputs > 1, outputs - 1, np.nan)
         return decode.inverse(1000 * steps), f"(output tokens − 1) / ({how} − {first})", True
     if users is None:
@@ -135,21 +139,21 @@ def _user(
     return total.scaled(1 / users), "the engine's tokens/s over its concurrent requests", False
 
 
-def _latency(told: dict[str, Band]) -> tuple[Band | None, str]:
+def _latency(known: dict[str, Band]) -> tuple[Band | None, str]:
     for base, factor in _LATENCIES.items():
-        name = _named(base, told)
+        name = _named(base, known)
         if name:
-            return told[name].scaled(factor), name
+            return known[name].scaled(factor), name
     return None, ""
 
 
-def _first(told: dict[str, Band]) -> str | None:
-    """A static batch's own time to its first tokens, where it is told: e2el is the batch's too."""
-    return _named("batch_ttft_ms", told) or _named("ttft_ms", told)
+def _first(known: dict[str, Band]) -> str | None:
+    """A static batch's own time to its first tokens, where it is known: e2el is the batch's too."""
+    return _named("batch_ttft_ms", known) or _named("ttft_ms", known)
 
 
 def _named(base: str, known: Iterable[str]) -> str | None:
-    """The metric itself, or a middling statistic of it."""
+    """The metric itself, or its median or mean."""
     return next((prefix + base for prefix in _STATISTICS if prefix + base in set(known)), None)
 
 

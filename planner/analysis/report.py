@@ -1,34 +1,37 @@
-"""All that a report says of a study, as data: the page, the Markdown and the JSON are only forms of it."""
+"""All that a report says of a study, as data: the page, the Markdown and the JSON are forms of it."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from planner.analysis.baselines import Curve, curve_of, play
-from planner.analysis.checkpoints import Checkpoint, checkpoints
+from planner.analysis.checkpoints import Checkpoint, checkpoints, worst_estimates
 from planner.analysis.evaluation_report import EvaluationReport, against_truth, truth_values
 from planner.analysis.provenance import Provenance
 from planner.analysis.rates import Rates, rates_of, sources
-from planner.analysis.spending import Spending, spending_of
+from planner.analysis.spending import FailureReason, Spending, cost_after, failure_reasons, spending_of
+from planner.analysis.status import NeverRun, never_run
+from planner.analysis.surface import Start, Surface, start_of, surface_of
+from planner.campaign.setup import StudySetup
+from planner.evaluation.estimate import Estimate
 from planner.evaluation.gains import Gains, gains
 from planner.ledger.observations import Observations
 from planner.simulation.simulate import Replay
 from planner.space.types import FloatArray
 from planner.strategies.strategy import Posterior
 
-if TYPE_CHECKING:
-    from planner.campaign.setup import StudySetup
-
 __all__ = ["Accuracy", "Report", "ReportOptions", "report_of"]
 
 
 @dataclass(frozen=True, slots=True)
 class ReportOptions:
-    """What the caller asks for. truth: a measured grid; a replayed study has its own."""
+    """What the caller asks for. truth: a measured grid; a replayed study has its own. baselines, curves: whether to
+    play other strategies, and to compute the study's course at all, which take most of the time."""
 
     truth: Path | None = None
     any_fingerprint: bool = False
@@ -38,8 +41,8 @@ class ReportOptions:
 
 @dataclass(frozen=True, slots=True)
 class Accuracy:
-    """How accurate one target is on the points not measured. kind: "true", "estimated", or None where neither can be
-    told. low, high: the estimate's 90 % interval."""
+    """How accurate one target is on the points not measured. kind: "true", "estimated", or None where neither is
+    known. low, high: the estimate's 90 % interval."""
 
     target: str
     kind: str | None
@@ -52,7 +55,8 @@ class Accuracy:
 
 @dataclass(frozen=True, eq=False)
 class Report:
-    """Everything. rates: or in a line why there are none. notes: what was left out, and why."""
+    """Everything that a report shows. evaluation: against truth, where there is one. rates: or a line that says why
+    there are none. notes: what was left out, and why."""
 
     study: StudySetup
     observations: Observations
@@ -66,6 +70,46 @@ class Report:
     stopped: str | None
     notes: Sequence[str] = field(default_factory=list)
 
+    @cached_property
+    def surfaces(self) -> Mapping[str, Surface]:
+        """Each target over the grid."""
+        return {target: surface_of(target, self.observations, self.posterior) for target in self.study.targets}
+
+    @property
+    def shown(self) -> str:
+        """The target to show first: the least accurate one, where that is known."""
+        return self.worst.target if self.worst else self.study.targets[0]
+
+    @property
+    def start(self) -> Start:
+        """The view of its surface to begin with."""
+        return start_of(self.surfaces[self.shown])
+
+    @property
+    def costs(self) -> FloatArray:
+        """Accelerator-seconds after each run."""
+        return cost_after(self.observations)
+
+    @property
+    def estimates(self) -> list[tuple[float, Estimate]]:
+        """Cost and the estimate of the least accurate target at each checkpoint."""
+        return worst_estimates(self.checkpoints, self.study.targets)
+
+    @property
+    def never_run(self) -> tuple[NeverRun, ...]:
+        """Categories at which no run has succeeded."""
+        return never_run(self.observations)
+
+    @property
+    def failures(self) -> list[FailureReason]:
+        """Why runs failed."""
+        return failure_reasons(self.observations)
+
+    @property
+    def expected_failures(self) -> int:
+        """Points that no run has tried and that will rather fail than run."""
+        return int((~self.observations.known & (self.posterior.feasibility < 0.5)).sum())
+
     @property
     def accuracies(self) -> list[Accuracy]:
         """By target, in the study's order."""
@@ -73,11 +117,11 @@ class Report:
 
     @property
     def worst(self) -> Accuracy | None:
-        """The least accurate target: the headline. None where one target's accuracy cannot be told."""
-        told = self.accuracies
-        if any(one.value is None for one in told):
+        """The least accurate target: the headline. None where one target's accuracy is unknown."""
+        found = self.accuracies
+        if any(one.value is None for one in found):
             return None
-        return min(told, key=lambda one: one.value if one.value is not None else math.inf)
+        return min(found, key=lambda one: one.value if one.value is not None else math.inf)
 
     @property
     def plain(self) -> tuple[float, float, float]:
@@ -124,16 +168,17 @@ class Report:
         }
 
 
-def report_of(study: StudySetup, observations: Observations, posterior: Posterior, provenance: Provenance,
-              stopped: str | None,
-              options: ReportOptions) -> Report:
-    """Put a report together. Raises StudyError where the truth cannot be used."""
+def report_of(
+    study: StudySetup, observations: Observations, posterior: Posterior, provenance: Provenance, stopped: str | None,
+    options: ReportOptions,
+) -> Report:
+    """The report. stopped: why the last campaign ended. Raises StudyError where the truth cannot be used."""
     path = options.truth or (Path(study.directory, study.settings.table) if study.recorded_grid else None)
     evaluation = None
     if path is not None and not observations.known.all():
         evaluation = against_truth(study, observations, posterior, path, options.any_fingerprint)
     savings = evaluation.gains if evaluation else gains(observations, posterior.plain, posterior.longest)
-    taken = checkpoints(study, observations, posterior) if options.curves else []
+    taken = checkpoints(study.posterior, observations, posterior) if options.curves else []
     curves, notes = _curves(study, observations, taken, path if evaluation else None, options)
     return Report(study, observations, posterior, evaluation, savings, taken, _rates(study, observations, posterior),
                   curves, provenance, stopped, notes)
@@ -143,7 +188,7 @@ def _curves(
     study: StudySetup, observations: Observations, taken: Sequence[Checkpoint], path: Path | None,
     options: ReportOptions,
 ) -> tuple[list[Curve], list[str]]:
-    """Ours against truth, and its rivals where the grid is a recorded one."""
+    """Our curve against truth, and those of the baselines where the grid is a recorded one."""
     if path is None or not taken:
         return [], []
     truth: Mapping[str, FloatArray] = truth_values(study, path)
@@ -157,7 +202,8 @@ def _curves(
 
 
 def _rates(study: StudySetup, observations: Observations, posterior: Posterior) -> Rates | str:
-    """From the targets, and from what else was measured: that is believed apart, to leave the targets as they are."""
+    """From the targets, and from what else was measured: modelled apart, so that the targets' predictions stay the
+    same."""
     names = tuple(dict.fromkeys((*study.targets, *sources(observations.metrics))))
     if names != observations.targets and sources(study.targets) != sources(names):
         observations = observations.with_targets(names)

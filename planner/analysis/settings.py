@@ -69,3 +69,10 @@ CHECKPOINTS = 10
 
 FIRST_CHECKPOINT_RUNS = 4
 """Runs at the first of them. By judgement; not measured."""
+
+DRIFT = 0.05
+"""|log(now / then)| of an audit's median control from which the machine counts as changed: more than repeats differ by.
+By judgement; not measured."""
+
+LOOK_BACK = 5
+"""Checkpoints from whose errors the time left is extrapolated. By judgement; not measured."""

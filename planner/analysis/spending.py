@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
 
 from planner.ledger.observations import Observations, Run
-from planner.space.types import FloatArray, Status
+from planner.space.types import FloatArray, Point, Status
 
-__all__ = ["Spending", "cost_after", "failures", "spending_of"]
+__all__ = ["FailureReason", "Spending", "cost_after", "failure_reasons", "failures", "spending_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,9 +25,26 @@ class Spending:
     planning: float
 
     @property
+    def parts(self) -> list[tuple[str, float]]:
+        """What the time went to, without the kinds that took none."""
+        kinds = [("measuring", self.measuring), ("engine starts", self.starts), ("warm-up and overhead", self.warmup),
+                 ("failed runs", self.lost), ("planning", self.planning)]
+        return [(name, seconds) for name, seconds in kinds if seconds > 0]
+
+    @property
     def total(self) -> float:
         """All of it: `Observations.spent`."""
         return self.starts + self.warmup + self.measuring + self.lost + self.planning
+
+
+@dataclass(frozen=True, slots=True)
+class FailureReason:
+    """How many runs failed for one reason, the point of the first of them, and their accelerator-seconds."""
+
+    reason: str
+    runs: int
+    example: Point
+    cost_s: float
 
 
 def spending_of(observations: Observations) -> Spending:
@@ -55,3 +73,15 @@ def cost_after(observations: Observations) -> FloatArray:
 def failures(observations: Observations) -> list[Run]:
     """The runs that failed, in order."""
     return [run for run in observations.runs if run.measurement.status is Status.FAILED]
+
+
+def failure_reasons(observations: Observations) -> list[FailureReason]:
+    """The reasons for which runs failed, the most frequent first."""
+    failed = failures(observations)
+    named = [run.measurement.reason or "no reason given" for run in failed]
+    found = []
+    for reason, count in Counter(named).most_common():
+        own = [run for run, name in zip(failed, named, strict=True) if name == reason]
+        cost = float(np.sum([run.measurement.cost.accelerator_seconds for run in own]))
+        found.append(FailureReason(reason, count, own[0].point, cost))
+    return found

@@ -1,0 +1,1 @@
+"""What acts: a study begun, resumed, stopped, audited, verified, imported into; and SweepSampler."""

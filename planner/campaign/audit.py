@@ -1,7 +1,7 @@
 """An audit: random points that the study did not measure, measured now, beside some that it did.
 
-The second kind are *controls*. Where they come out otherwise than they did in the study, the machine has changed since,
-and what the audit finds wrong is not the predictions' fault alone.
+The second kind are *controls*. Where they differ from what they were in the study, the machine has changed since, and
+the errors that the audit finds are not those of the predictions alone.
 """
 
 from __future__ import annotations
@@ -10,24 +10,22 @@ import math
 import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from planner.campaign.observers import Observer
 from planner.campaign.settings import POINTS_PER_CONTROL
+from planner.campaign.setup import StudySetup
 from planner.ledger.ledger import Ledger
 from planner.ledger.observations import Observations
 from planner.space.types import IntArray, Proposal, Status, StudyError
-
-if TYPE_CHECKING:
-    from planner.campaign.setup import StudySetup
 
 __all__ = ["Audit", "Drift", "measure"]
 
 
 @dataclass(frozen=True, slots=True)
 class Drift:
-    """What a target's controls came out as, as a ratio to the study's: median, smallest and largest. 1: no change."""
+    """A target's controls as ratios to the study's own values: median, smallest and largest. 1: no change."""
 
     controls: int
     ratio: float
@@ -37,18 +35,23 @@ class Drift:
 
 @dataclass(frozen=True, eq=False)
 class Audit:
-    """What was measured now: the audited points, and by target what became of the study's own ones."""
+    """What was measured now: the audited points, and by target how the controls differ from the study's values."""
 
     audited: Observations
     drift: Mapping[str, Drift]
 
 
-def measure(study: StudySetup, observations: Observations, count: int, seed: int) -> Audit:
-    """Measure `count` random points that no run of the study covered, each by itself, and a control for every five.
+def measure(
+    study: StudySetup, observations: Observations, count: int, seed: int, observer: Observer | None = None
+) -> Audit:
+    """What `count` random points gave that no run of the study covered, each measured by itself, and a control for
+    every five of them.
 
-    All are kept in a study of their own, "NAME (audit)": they are no part of the bargain. Raises StudyError where
-    every point is known.
+    All are kept in a study of their own, "NAME (audit)", and count towards nothing in the study itself. observer:
+    hears of the audit's own observations. Raises StudyError where every point is known.
     """
+    watching = observer or Observer()
+    watching.begun(observations)
     unmeasured = np.flatnonzero(~observations.known)
     if not len(unmeasured):
         raise StudyError("--audit: every point is measured; there is nothing left to predict")
@@ -64,19 +67,20 @@ def measure(study: StudySetup, observations: Observations, count: int, seed: int
     try:
         for number, row in enumerate(rows):
             trial, point = ledger.begin(study.grid.point(int(row)), seed + number)
-            measurement = study.runner.measure(Proposal(point, (point,), seed + number))
-            (controls if observations.known[row] else audited).add(ledger.finish(trial, measurement))
+            kept = controls if observations.known[row] else audited
+            watching.started(point, kept)
+            run = ledger.finish(trial, study.runner.measure(Proposal(point, (point,), seed + number)))
+            kept.add(run)
+            watching.finished(run, kept)
     finally:
         study.runner.close()
-    return Audit(audited, {target: drift for target in study.targets if (drift := _drift(observations, controls,
-        target))})
+    drifts = {target: _drift(observations, controls, target) for target in study.targets}
+    return Audit(audited, {target: drift for target, drift in drifts.items() if drift is not None})
 
 
 def _controls(observations: Observations, audited: IntArray, rng: np.random.Generator) -> IntArray:
-    """Points that were runs of the study, from engine configurations that are started for the audit anyway.
-
-    One for each configuration at least, the cheaper half to choose from.
-    """
+    """Grid rows that were runs of the study, on engine configurations that the audit starts anyway: at least one for
+    each configuration, drawn from the cheaper half."""
     grid = observations.grid
     chosen: list[int] = []
     engines, sizes = np.unique(grid.engine[audited], return_counts=True)

@@ -12,6 +12,7 @@ from typing import Any, Protocol, TypeVar
 
 from threadpoolctl import threadpool_limits
 
+from planner.campaign.observers import Observer
 from planner.campaign.readings import check_gives_targets, learnable
 from planner.campaign.stopping import AccuracyRule, Limits
 from planner.ledger.observations import Observations, Run
@@ -57,19 +58,6 @@ class Recorder(Protocol[T]):
         ...
 
 
-class Observer:
-    """Is told what happens. Every method may be overridden; none may raise or take long."""
-
-    def started(self, point: Point, observations: Observations) -> None:
-        """A run begins."""
-
-    def finished(self, run: Run, observations: Observations) -> None:
-        """A run ended, and is in `observations`."""
-
-    def checkpoint(self, posterior: Posterior, observations: Observations) -> None:
-        """The belief was looked at anew."""
-
-
 @dataclass
 class Loop:
     """One campaign. Build it, `run` it once.
@@ -96,7 +84,10 @@ class Loop:
         "interrupted". Raises StudyError where runs turn out not to give a target, RunnerError as the runner does."""
         # The planner's matrices are small: a second BLAS thread slows them, and steals a core from what is measured.
         with threadpool_limits(limits=1):
-            return self._run()
+            self.observer.begun(self.observations)
+            reason = self._run()
+            self.observer.ended(reason, self.observations)
+            return reason
 
     def _run(self) -> str:
         rule = AccuracyRule(self.limits.accuracy, self.reached) if self.limits.accuracy is not None else None
@@ -108,7 +99,8 @@ class Loop:
             if self._nothing_works(len(self.observations.runs) - resumed):
                 return "failures"
             self._catch_up()
-            if self._wants_belief() and self.strategy.is_due(self.observations) and (reason := self._checkpoint(rule)):
+            due = self._wants_posterior() and self.strategy.is_due(self.observations)
+            if due and (reason := self._checkpoint(rule)):
                 return reason
             row = self.strategy.propose(self.observations)
             if row is None:
@@ -123,7 +115,7 @@ class Loop:
         most = self.limits.failures
         return most is not None and runs >= most and not self.observations.measured.any()
 
-    def _wants_belief(self) -> bool:
+    def _wants_posterior(self) -> bool:
         return self.limits.accuracy is not None or self.limits.share is not None
 
     def _checkpoint(self, rule: AccuracyRule | None) -> str | None:

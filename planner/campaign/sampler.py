@@ -100,7 +100,7 @@ class SweepSampler(optuna.samplers.BaseSampler):
         return value
 
     def _enter(self, study: optuna.Study) -> None:
-        """Begin anew if it is another study than before."""
+        """Forget everything if it is another study than before."""
         present = (study._storage, study._study_id)
         if self._observations is not None and self._study == present:
             return

@@ -1,4 +1,4 @@
-"""A study file made ready: spec, grid, runner and strategy, put together for the commands."""
+"""A study file made ready: spec, grid, runner and strategy, put together for whoever acts or answers."""
 
 from __future__ import annotations
 
@@ -32,7 +32,8 @@ __all__ = ["StudySetup", "open_setup"]
 
 @dataclass(frozen=True)
 class StudySetup:
-    """Everything that a command needs of one study. Build it with `open_setup`; nothing is started or written."""
+    """Everything that is known of one study before its record is opened. Build it with `open_setup`; nothing is started
+    or written."""
 
     spec: StudySpec
     text: str
@@ -100,7 +101,8 @@ class StudySetup:
         return time.perf_counter if self.recorded_grid is None else None
 
     def posterior(self, observations: Observations, strategy: str = "sweepwise") -> Posterior:
-        """What a strategy, begun anew, makes of what was measured: at least one point. Raises StudyError."""
+        """The posterior of a new strategy on `observations`, of which at least one point is measured. Raises
+        StudyError."""
         from threadpoolctl import threadpool_limits
 
         # The matrices are small: on many threads, others at work beside us, they take up to forty times as long.
@@ -113,6 +115,14 @@ class StudySetup:
 
         _hush_optuna()
         return Ledger.existing(self.storage, self.name, self.grid.axes, self.metrics)
+
+    def has_record(self) -> bool:
+        """Whether there is a record. An unreadable storage counts as none: whoever opens it next says why."""
+        try:
+            self.ledger()
+        except StudyError:
+            return False
+        return True
 
     def create_or_resume(self) -> Ledger:
         """The record, begun where there is none; refused where the fingerprint differs. Raises StudyError."""

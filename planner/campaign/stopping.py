@@ -14,23 +14,23 @@ __all__ = ["AccuracyRule", "Limits"]
 
 
 class AccuracyRule:
-    """Says that the accuracy asked for is reached: every target is likely there by its estimate, on two looks in a
-    row.
+    """Says that the accuracy asked for is reached: every target is likely there by its estimate, at two checkpoints in
+    a row.
 
     Replayed on 22 recorded grids of 60 to 3,072 points with ten goals (studies/compare), this was true in 95 of 100
-    stops, and more than two points short in 1, at 2.0 times the cost of a stop that knows the truth. On three looks: in
-    97, at 2.7 times.
+    stops, and more than two points short in 1, at 2.0 times the cost of a stop that knows the truth. At three
+    checkpoints: in 97, at 2.7 times.
 
     Where noise forbids the accuracy asked for, it says so once hardly more than noise is left to remove.
     """
 
     def __init__(self, accuracy: float, reached: bool = False) -> None:
-        """`reached`: the study was stopped by this rule before, and is resumed: one look more confirms it."""
+        """`reached`: the study was stopped by this rule before, and is resumed: one more checkpoint confirms it."""
         self.accuracy = accuracy
         self._met = CHECKPOINTS_IN_A_ROW - 1 if reached else 0
 
     def checkpoint(self, estimates: Mapping[str, Estimate | None]) -> Literal["accuracy", "noise"] | None:
-        """Take in the estimates of one look, and say why to stop, if to stop."""
+        """Why to stop after a checkpoint with these estimates; None to go on."""
         known = [estimate for estimate in estimates.values() if estimate is not None]
         there = bool(known) and len(known) == len(estimates) and all(map(self._is_done, known))
         self._met = self._met + 1 if there else 0
@@ -64,7 +64,7 @@ class Limits:
         return None
 
     def ceiling(self, plain_cost: float | None) -> float | None:
-        """Accelerator-seconds that may be spent; None where there is no limit, or it cannot be told yet."""
+        """Accelerator-seconds that may be spent; None where there is no limit, or it is not known yet."""
         if self.cost is not None:
             return self.cost
         return self.share * plain_cost if self.share is not None and plain_cost is not None else None

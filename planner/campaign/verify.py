@@ -1,16 +1,21 @@
-"""The best point measured before it is believed: of thousands of predictions the best one is also the luckiest."""
+"""The best point, measured: the best of thousands of predictions is also the most flattered."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol
 
+from planner.campaign.loop import Loop
+from planner.campaign.observers import Observer
 from planner.campaign.settings import VERIFY_ROUNDS, WORTH_A_RUN
+from planner.campaign.setup import StudySetup
+from planner.campaign.stopping import Limits
 from planner.ledger.observations import Observations
 from planner.space.types import FloatArray, Status
 from planner.strategies.strategy import Posterior, Strategy
 
-__all__ = ["Answer", "Verifier"]
+__all__ = ["Answer", "Verification", "Verifier", "verify"]
 
 
 class Answer(Protocol):
@@ -19,7 +24,7 @@ class Answer(Protocol):
 
     @property
     def winner(self) -> int | None:
-        """The best row, else the most probable one; None where nothing can be told."""
+        """The best row, else the most probable one; None where nothing is known."""
         ...
 
     @property
@@ -32,8 +37,38 @@ class Answer(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """What verifying took: runs, and accelerator-seconds. interrupted: a run was stopped by hand, and it is not
+    done."""
+
+    runs: int
+    cost_s: float
+    interrupted: bool
+
+
+def verify(
+    study: StudySetup, observations: Observations, ask: Callable[[Posterior, Observations], Answer],
+    observer: Observer | None = None,
+) -> tuple[Observations, Verification]:
+    """The study's observations with the winner measured, and what that took. The runs belong to the study.
+
+    observations: those that the first answer rests on; their targets are kept. ask: the answer to the question.
+    Raises StudyError and RunnerError as `planner.campaign.run` does.
+    """
+    ledger = study.create_or_resume()
+    now = ledger.observations(study.grid).with_targets(observations.targets)
+    strategy = Verifier(lambda: study.strategy("sweepwise"), ask)
+    try:
+        Loop(study.runner, strategy, ledger, now, Limits(), study.seed, observer or Observer(), study.clock).run()
+    finally:
+        study.runner.close()
+    interrupted = now.runs[-1].measurement.status is Status.INTERRUPTED
+    return now, Verification(len(now.runs) - len(observations.runs), now.spent - observations.spent, interrupted)
+
+
 class Verifier:
-    """A strategy for the loop: measures the winner and its closest rival, asks anew, and ends once the winner is
+    """A strategy for the loop: measures the winner and its closest competitor, asks anew, and ends once the winner is
     measured, after a few rounds, or where a run was stopped by hand.
 
     Where no point meets the conditions with the probability asked for, the most probable one takes the winner's
@@ -58,7 +93,7 @@ class Verifier:
         return ready[0] if ready else None
 
     def posterior(self, observations: Observations) -> Posterior:
-        """That of the study's own strategy, begun anew: whoever asks again later must get the same answer."""
+        """The posterior of a new strategy of the study: the same question later must get the same answer."""
         return self._make().posterior(observations)
 
     def is_due(self, observations: Observations) -> bool:
@@ -66,7 +101,7 @@ class Verifier:
         return False
 
     def price(self, row: int, observations: Observations) -> float:
-        """That of the study's own strategy."""
+        """The price that the study's own strategy gives."""
         return self._pricing.price(row, observations)
 
     def _open(self, observations: Observations) -> list[int]:

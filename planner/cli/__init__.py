@@ -1,4 +1,4 @@
-"""The command `sweepwise`: a file a group of verbs; each verb only reads arguments, calls, and shows."""
+"""The command `sweepwise`: arguments and exit codes only; each verb calls the Python API and shows what it returns."""
 
 from __future__ import annotations
 

@@ -16,10 +16,10 @@ from planner.cli.app import (
     StudyArgument,
     app,
     console,
+    opened,
     writable,
     write_json,
 )
-from planner.cli.record import opened
 from planner.space.types import StudyError
 
 __all__: list[str] = []
@@ -42,15 +42,12 @@ def predict(
     json_file: JsonOption = None, quiet: QuietOption = False, seed: SeedOption = 0,
 ) -> None:
     """Write every grid point, measured or predicted, with 90 % intervals; or answer for some points."""
-    from planner.analysis.export import write_table
-    from planner.analysis.predict import parse_points, prediction_table
+    from planner.views.files import write_table
     from planner.views.terminal import frame_table
 
-    subject, observations, posterior = opened(study, storage, name, seed)
-    table = prediction_table(posterior, observations)
-    if point:
-        table = table.iloc[parse_points(point, observations)]
-    elif output is None and json_file is None:
+    subject = opened(study, storage, name, seed)
+    table = subject.predict(point or None)
+    if not point and output is None and json_file is None:
         output = Path(f"{subject.name}_predictions.csv")
     if output is not None:
         write_table(table, output)
@@ -74,18 +71,16 @@ def evaluate(
     json_file: JsonOption = None, quiet: QuietOption = False, seed: SeedOption = 0,
 ) -> None:
     """Score the predictions against a measured grid, or against random points measured now."""
-    from planner.analysis.evaluation_report import against_audit, against_truth
+    from planner.views.progress import AuditProgress
     from planner.views.terminal import evaluation_table
 
     if (truth is None) == (audit is None):
         raise StudyError("--truth: name a measured grid, or ask for --audit N; one of the two")
-    subject, observations, posterior = opened(study, storage, name, seed)
-    out = console(quiet)
+    subject, out = opened(study, storage, name, seed), console(quiet)
     if truth is not None:
-        evaluation = against_truth(subject, observations, posterior, truth, allow_other_fingerprint)
+        evaluation = subject.evaluate(truth, any_fingerprint=allow_other_fingerprint)
     else:
         assert audit is not None
-        out.print(f"auditing {audit} random points that the study did not measure …")
-        evaluation = against_audit(subject, observations, posterior, audit, seed)
+        evaluation = subject.audit(audit, observer=AuditProgress(out, audit))
     write_json(json_file, evaluation.to_json())
     out.print(evaluation_table(evaluation))

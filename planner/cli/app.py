@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 from rich.console import Console
@@ -13,8 +13,11 @@ from typer.core import TyperGroup
 
 from planner.space.types import StudyError
 
+if TYPE_CHECKING:
+    from planner.study import Study
+
 __all__ = ["JsonOption", "NameOption", "QuietOption", "SeedOption", "StorageOption", "StudyArgument", "app", "console",
-           "writable", "write_json"]
+           "opened", "writable", "write_json"]
 
 # As a study goes: begin, look, measure, ask, decide, show, exchange, try.
 _ORDER: Final = ("init", "validate", "doctor", "plan", "run", "status", "discard", "predict", "evaluate", "recommend",
@@ -69,6 +72,13 @@ JsonOption = Annotated[
                               callback=writable("--json"))]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
 SeedOption = Annotated[int, typer.Option("--seed", metavar="N", min=0, help="Seed of everything random.")]
+
+
+def opened(path: Path, storage: str | None = None, name: str | None = None, seed: int = 0) -> Study:
+    """The study. Nothing of it is imported before it is asked for: help must be there at once. Raises StudyError."""
+    from planner.study import open_study
+
+    return open_study(path, storage=storage, name=name, seed=seed)
 
 
 def console(quiet: bool = False) -> Console:

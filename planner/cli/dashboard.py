@@ -23,14 +23,13 @@ from planner.cli.app import (
     StudyArgument,
     app,
     console,
+    opened,
     write_json,
 )
-from planner.cli.record import read_study
 from planner.space.types import StudyError
 
 if TYPE_CHECKING:
-    from planner.campaign.setup import StudySetup
-    from planner.ledger.ledger import Ledger
+    from planner.study import Study
 
 __all__: list[str] = []
 
@@ -41,7 +40,7 @@ class _Server(ThreadingMixIn, WSGIServer):
 
 class _Silent(WSGIRequestHandler):
     def log_message(self, format: str, *arguments: Any) -> None:
-        """A line for every poll tells nobody anything."""
+        """Nothing: a line for every poll helps nobody."""
 
 
 @app.command()
@@ -54,19 +53,14 @@ def dashboard(
     json_file: JsonOption = None, quiet: QuietOption = False, seed: SeedOption = 0,
 ) -> None:
     """Show the study in Optuna's dashboard, with our note and figures, until Ctrl-C. A run may go on meanwhile."""
-    from planner.views.dashboard import is_available, missing
-
-    if not is_available():
-        raise missing()
-    opened = read_study(study, storage, name, seed)
-    ledger = opened.ledger()
-    server = _server(opened.storage, host, port)
-    page = f"dashboard/studies/{ledger.study._study_id}"
-    address = f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{server.server_port}/{page}"
+    subject = opened(study, storage, name, seed)
+    found = subject.dashboard()
+    server = _server(found.application, host, port)
+    address = f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{server.server_port}/{found.page}"
     serving = threading.Thread(target=server.serve_forever, daemon=True)
     serving.start()
-    write_json(json_file, {"study": opened.name, "url": address})
-    console(quiet).print(f"{opened.name}: {address}\nCtrl-C ends the dashboard; it stops no run", soft_wrap=True)
+    write_json(json_file, {"study": subject.name, "url": address})
+    console(quiet).print(f"{subject.name}: {address}\nCtrl-C ends the dashboard; it stops no run", soft_wrap=True)
     sys.stdout.flush()
     if not no_open:
         webbrowser.open(address)
@@ -74,19 +68,14 @@ def dashboard(
         with contextlib.suppress(KeyboardInterrupt):
             for ending in (signal.SIGINT, signal.SIGTERM):  # a shell's background job begins with Ctrl-C ignored
                 signal.signal(ending, signal.default_int_handler)
-            _refresh(opened, ledger)
+            _refresh(subject)
             serving.join()
     finally:
         server.shutdown()
         server.server_close()
 
 
-def _server(storage: str, host: str, port: int) -> WSGIServer:
-    from optuna_dashboard import wsgi
-
-    from planner.ledger.storage import open_storage
-
-    application = wsgi(open_storage(storage, must_exist=True))
+def _server(application: Any, host: str, port: int) -> WSGIServer:
     try:
         return make_server(host, port, application, server_class=_Server, handler_class=_Silent)
     except socket.gaierror as error:
@@ -96,14 +85,14 @@ def _server(storage: str, host: str, port: int) -> WSGIServer:
                          "one") from error
 
 
-def _refresh(opened: StudySetup, ledger: Ledger) -> None:
-    """Write note and figures anew; what cannot be written is said, and is no reason to show nothing."""
+def _refresh(subject: Study) -> None:
+    """Write note and figures again; where they cannot be written that is said, and the dashboard is shown all the
+    same."""
     from planner.views.dashboard import save
 
-    observations = ledger.observations(opened.grid)
-    reason = ledger.study.user_attrs.get("stopped")
     try:
-        posterior = opened.posterior(observations) if observations.measured.any() else None
-        save(opened, ledger.study, observations, posterior, f"stopped ({reason})" if reason else "not finished")
+        overview = subject.overview()
+        reason = overview.status.stopped
+        save(subject.optuna_study(), overview, f"stopped ({reason})" if reason else "not finished")
     except Exception as error:
         print(f"sweepwise: the note and the figures could not be written ({error})", file=sys.stderr)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -16,14 +16,14 @@ from planner.cli.app import (
     StudyArgument,
     app,
     console,
+    opened,
     writable,
     write_json,
 )
-from planner.cli.record import read_study
-from planner.space.types import StudyError, Value
+from planner.space.types import StudyError
 
 if TYPE_CHECKING:
-    from planner.campaign.setup import StudySetup
+    from planner.study import Study
 
 __all__: list[str] = []
 
@@ -51,53 +51,13 @@ def import_(
     json_file: JsonOption = None, quiet: QuietOption = False,
 ) -> None:
     """Take other tools' results into the study as measurements, which cost nothing more."""
-    from planner.campaign.importing import fresh_rows, record_runs, recorded_identities
-    from planner.importers.placement import ImportOptions, runs_of
-    from planner.importers.registry import check_format, read_rows
+    from planner.views.importing import show_import
 
-    check_format(form)
-    subject = read_study(study, storage, name)
-    options = ImportOptions(_pairs(renames, "--map"), {key: _value(text) for key, text in _pairs(given,
-        "--set").items()},
-                    where, skip_unknown)
-    rows = [row for path in files for row in read_rows(path, form, options.given, options.renames)]
-    fixed = {key: value for key, value in subject.spec.runner.settings.items() if isinstance(value, str | int | float)}
-    # Everything is read, placed and checked before the first run is written.
-    known = recorded_identities(subject.ledger()) if _exists(subject) else set()
-    fresh = fresh_rows(rows, known)
-    found = runs_of(fresh, subject.grid, subject.targets, options, fixed, subject.runner.accelerators)
-    if not dry_run and found.runs:
-        record_runs(subject.create_for_import(), found.runs)
-    answer = {
-        "files": [str(path) for path in files], "rows": len(rows), "known": len(rows) - len(fresh),
-        "runs": len(found.runs), "failed": sum(not run.measurement.readings for run in found.runs),
-        "points": len({tuple(reading.point.values()) for run in found.runs for reading in run.measurement.readings}),
-        "skipped": dict(found.skipped), "cost_s": sum(r.measurement.cost.accelerator_seconds for r in found.runs),
-        "notes": list(found.notes), "formats": sorted({row.provenance.format for row in rows}), "dry_run": dry_run,
-    }
-    write_json(json_file, answer)
-    _show(console(quiet), subject, answer)
-
-
-def _show(out: Any, subject: StudySetup, answer: dict[str, Any]) -> None:
-    def say(text: str) -> None:
-        out.print(text, soft_wrap=True)
-
-    files = len(answer["files"])
-    say(f"{files} {'file' if files == 1 else 'files'}, {answer['rows']:,} rows ({', '.join(answer['formats'])})")
-    if answer["known"]:
-        say(f"{answer['known']:,} rows are in the study already, or stand twice in the files: left out")
-    for reason, count in answer["skipped"].items():
-        say(f"{count:,} rows left out: {reason}")
-    if not answer["runs"]:
-        say(f"{subject.name}: nothing new, nothing added")
-        return
-    failed = f", {answer['failed']} of them failed" if answer["failed"] else ""
-    verb = "would be added" if answer["dry_run"] else "added"
-    say(f"{subject.name}: {answer['runs']:,} runs {verb}{failed}, {answer['points']:,} points measured, "
-        f"{answer['cost_s']:.1f} accelerator-seconds, which count towards stop.cost")
-    for note in answer["notes"]:
-        say(f"note: {note}{'; counted as 0' if 'not in the' in note or 'what a row cost' in note else ''}")
+    subject = opened(study, storage, name)
+    found = subject.import_files(files, form=form, renames=_pairs(renames, "--map"), given=_pairs(given, "--set"),
+                                 where=where, skip_unknown=skip_unknown, dry_run=dry_run)
+    write_json(json_file, found.to_json())
+    show_import(console(quiet), subject.name, found)
 
 
 @app.command()
@@ -118,8 +78,7 @@ def export(
 ) -> None:
     """Write what was measured, a row for each repeat of each point; or what to measure next, for vLLM's sweep."""
     if form == "vllm-sweep":
-        _export_next(read_study(study, storage, name, seed), output, following, _pairs(renames, "--map"), json_file,
-                     quiet)
+        _export_next(opened(study, storage, name, seed), output, following, _pairs(renames, "--map"), json_file, quiet)
         return
     if form != "table":
         raise StudyError(f"--format: unknown format '{form}'; use one of: table, vllm-sweep")
@@ -128,59 +87,36 @@ def export(
     if output.suffix not in _ENDINGS:
         raise StudyError(f"--output: {output} is neither .csv nor .parquet nor .jsonl; give one of these endings")
     writable("--output")(output)
-    from planner.analysis.export import measurement_table, write_table
-    from planner.space.expressions import suggestion
+    from planner.views.files import write_table
 
-    subject = read_study(study, storage, name)
-    observations = subject.ledger().observations(subject.grid)
-    wanted = None if metrics is None else [metric.strip() for metric in metrics.split(",")]
-    for metric in wanted or []:
-        if metric not in observations.metrics:
-            raise StudyError(f"--metrics: nothing measured '{metric}'{suggestion(metric, observations.metrics)}")
-    table = measurement_table(observations, wanted)
+    subject = opened(study, storage, name)
+    table = subject.measurements(None if metrics is None else [metric.strip() for metric in metrics.split(",")])
     write_table(table, output)
-    write_json(json_file, {"rows": len(table), "points": int(observations.measured.sum()), "output": str(output)})
+    points = int(subject.observations().measured.sum())
+    write_json(json_file, {"rows": len(table), "points": points, "output": str(output)})
     console(quiet).print(f"wrote {len(table):,} rows to {output}", soft_wrap=True)
 
 
 def _export_next(
-    subject: StudySetup, folder: Path, most: int, names: dict[str, str], json_file: Path | None, quiet: bool,
+    subject: Study, folder: Path, most: int, names: dict[str, str], json_file: Path | None, quiet: bool,
 ) -> None:
-    from planner.analysis.next_points import next_rows, sweep_pairs, write_pairs
-    from planner.ledger.observations import Observations
-    from planner.strategies.strategy import StrategyContext
+    from planner.views.files import write_pairs
 
     if folder.suffix or folder.is_file():
         raise StudyError(f"--output: {folder} is no folder; vllm-sweep writes a pair of files for each engine "
                          "configuration, so name a folder")
-    grid = subject.grid
-    observations = subject.ledger().observations(grid) if _exists(subject) else Observations(grid, subject.metrics)
-    context = StrategyContext(grid, subject.targets, None, subject.accelerators, subject.seed)
-    sweep_pairs(grid, [0], names)  # an axis that vLLM has no option for is told before anything is fitted
-    rows = next_rows(subject.strategy("sweepwise"), context, observations, most)
-    if not rows:
-        raise StudyError(f"study '{subject.name}': nothing is left to measure; add values to an axis")
-    pairs = sweep_pairs(grid, rows, names)
-    written = write_pairs(pairs, folder)
+    found = subject.next_points(most, names=names)
+    written = write_pairs(found.pairs, folder)
     write_json(json_file, {
-        "points": [grid.point(row) for row in rows],
+        "points": list(found.points),
         "pairs": [{"serve_params": str(serve), "bench_params": str(bench), "points": len(pair.bench)}
-                  for pair, (serve, bench) in zip(pairs, written, strict=True)]})
+                  for pair, (serve, bench) in zip(found.pairs, written, strict=True)]})
     out = console(quiet)
-    out.print(f"{len(rows)} points on {len(pairs)} engine configurations; a pair of files each, since a sweep runs "
-              "every entry of one with every entry of the other:", soft_wrap=True)
+    out.print(f"{len(found.rows)} points on {len(found.pairs)} engine configurations; a pair of files each, since a "
+              "sweep runs every entry of one with every entry of the other:", soft_wrap=True)
     for serve, bench in written:
         out.print(f"vllm bench sweep serve --serve-cmd 'vllm serve …' --bench-cmd 'vllm bench serve --dataset-name "
                   f"random …' --serve-params {serve} --bench-params {bench} -o results", soft_wrap=True)
-
-
-def _exists(subject: StudySetup) -> bool:
-    """Whether the study has a record. An unreadable storage is told by whoever opens it next."""
-    try:
-        subject.ledger()
-    except StudyError:
-        return False
-    return True
 
 
 def _pairs(texts: list[str] | None, option: str) -> dict[str, str]:
@@ -191,10 +127,3 @@ def _pairs(texts: list[str] | None, option: str) -> dict[str, str]:
             raise StudyError(f"{option}: cannot read '{text}'; write it like name=value")
         pairs[name.strip()] = value.strip()
     return pairs
-
-
-def _value(text: str) -> Value:
-    from planner.importers.rows import scalar
-
-    value = scalar(text)
-    return text if value is None else value

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -18,14 +18,11 @@ from planner.cli.app import (
     StudyArgument,
     app,
     console,
+    opened,
     writable,
     write_json,
 )
-from planner.cli.record import opened
 from planner.space.types import StudyError
-
-if TYPE_CHECKING:
-    from planner.analysis.report import Report
 
 __all__: list[str] = []
 
@@ -58,43 +55,16 @@ def report(
     json_file: JsonOption = None, quiet: QuietOption = False, seed: SeedOption = 0,
 ) -> None:
     """Write the whole study as one page: what it cost, how accurate it is, the surface, the trade-off, its history."""
-    from planner.analysis.provenance import provenance_of
-    from planner.analysis.report import ReportOptions, report_of
+    from planner.views.page.files import check_writable, write_report
 
     chosen = form or _ENDINGS.get(output.suffix.lower())
     if chosen is None:
         raise StudyError(f"--output: {output} ends in none of {', '.join(_ENDINGS)}; name one, or give --format")
-    pictures = chosen in {Format.PNG, Format.SVG}
-    if pictures:
-        from planner.views.page.images import check_exporter
-
-        check_exporter()
-    subject, observations, posterior = opened(study, storage, name, seed)
-    record = subject.ledger().study
-    provenance = provenance_of(subject, observations, record, study, sys.argv[2:])
-    options = ReportOptions(truth, allow_other_fingerprint, not no_baselines, chosen is not Format.MD)
-    made = report_of(subject, observations, posterior, provenance, record.user_attrs.get("stopped"), options)
-    written = _write(made, output, chosen)
+    check_writable(chosen.value)
+    made = opened(study, storage, name, seed).report(
+        truth=truth, any_fingerprint=allow_other_fingerprint, baselines=not no_baselines,
+        curves=chosen is not Format.MD, arguments=sys.argv[2:])
+    written = write_report(made, output, chosen.value)
     write_json(json_file, made.to_json())
     for path in written:
         console(quiet).print(f"wrote {path} ({path.stat().st_size / 1e6:.1f} MB)", soft_wrap=True)
-
-
-def _write(made: Report, output: Path, chosen: Format) -> list[Path]:
-    if chosen in {Format.PNG, Format.SVG}:
-        from planner.views.page.images import write_images
-
-        return write_images(made, output, chosen.value)
-    if chosen is Format.MD:
-        from planner.views.page.markdown import markdown
-
-        text = markdown(made)
-    else:
-        from planner.views.page.html import page
-
-        text = page(made)
-    try:
-        output.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise StudyError(f"--output: cannot write {output} ({error.strerror}); give another path") from error
-    return [output]

@@ -6,8 +6,7 @@ from typing import Annotated
 
 import typer
 
-from planner.cli.app import JsonOption, QuietOption, SeedOption, StorageOption, StudyArgument, app, console
-from planner.cli.record import read_study
+from planner.cli.app import JsonOption, QuietOption, SeedOption, StorageOption, StudyArgument, app, console, opened
 from planner.space.types import StudyError
 
 __all__: list[str] = []
@@ -31,37 +30,18 @@ def simulate(
 
     What --json names is written after each simulation, and an equal call goes on from there.
     """
-    from planner.simulation.simulate import Replay, simulate_each
-    from planner.simulation.simulation_file import SimulationFile, header
-    from planner.strategies.registry import check_names
     from planner.views.simulation import SimulationProgress, simulation_table
 
-    opened = read_study(study, storage, seed=seed)
-    names = list(dict.fromkeys(name.strip() for name in strategies.split(",") if name.strip()))
-    if not names:
-        raise StudyError("--strategies: names none; write one or more, as in sweepwise,random")
-    if not 0 <= stop_accuracy <= 1:
-        raise StudyError(f"--stop-accuracy: {stop_accuracy} is out of range; it lies between 0 and 1")
-    shares = _shares(at_cost)
-    replay = Replay(opened.recorded(), opened.metrics)
-    check_names(names, "--strategies")
-    for name in names:
-        opened.strategy(name)  # refused before any is played
-    tasks = [(name, number) for name in names for number in range(seed, seed + seeds)]
-    about = header(opened.name, opened.text, replay, shares, stop_accuracy)
-    record, out = SimulationFile(json_file, about, tasks), console(quiet)
-    with SimulationProgress(out, len(tasks), len(tasks) - len(record.missing)) as progress:
-        for runs in simulate_each(replay, record.missing, shares, stop_accuracy, jobs):
-            record.add(runs)
-            progress.finished(runs)
-    out.print(simulation_table(record.answer()))
+    subject, out = opened(study, storage, seed=seed), console(quiet)
+    names = [name.strip() for name in strategies.split(",") if name.strip()]
+    with SimulationProgress(out) as progress:
+        found = subject.simulate(names, seeds=seeds, at_cost=_shares(at_cost), stop_accuracy=stop_accuracy, jobs=jobs,
+                                 file=json_file, observer=progress)
+    out.print(simulation_table(found))
 
 
 def _shares(text: str) -> list[float]:
     try:
-        shares = sorted({float(part) for part in text.split(",")})
+        return [float(part) for part in text.split(",")]
     except ValueError as error:
         raise StudyError(f"--at-cost: cannot read '{text}'; write shares of the full cost, as in 0.01,0.05") from error
-    if not shares or not all(0 < share <= 1 for share in shares):
-        raise StudyError(f"--at-cost: '{text}' is out of range; shares of the full cost lie above 0 and up to 1")
-    return shares

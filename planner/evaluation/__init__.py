@@ -1,0 +1,1 @@
+"""Meta-metrics: accuracy against truth, accuracy estimated without truth, and gains over the plain sweep."""

@@ -1,0 +1,1 @@
+"""A recorded grid played under a strategy, and scored against its truth."""

@@ -1,0 +1,1 @@
+"""Strategies: the contract, sweepwise's own, fixed designs, baselines and ablations, and their registry."""

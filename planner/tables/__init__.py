@@ -1,0 +1,1 @@
+"""Recorded tables: read from files, matched to a grid once, and priced."""

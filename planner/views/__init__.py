@@ -1,0 +1,1 @@
+"""Answers as text, tables, figures, pages and files; nothing is computed here."""

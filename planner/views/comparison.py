@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -11,7 +11,6 @@ from rich.console import Group, RenderableType
 from planner.analysis.comparison.compare import Comparison
 from planner.analysis.comparison.gate import Judgement
 from planner.analysis.comparison.ratios import Ratios, Slice
-from planner.ledger.fingerprint import differences
 from planner.space.text import point_text
 from planner.space.types import IntArray
 from planner.views.listing import Listing
@@ -19,7 +18,7 @@ from planner.views.listing import Listing
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-__all__ = ["comparison_figure", "comparison_json", "comparison_table"]
+__all__ = ["comparison_figure", "comparison_json", "comparison_table", "judgement_text"]
 
 _LISTED: Final = 5
 _SLICES_SHOWN: Final = 8
@@ -29,7 +28,7 @@ _MAX_DIFFERENCE: Final = 160
 _TICKS: Final = (0.001, 0.01, 0.1, 0.2, 0.5, 0.8, 1.0, 1.25, 2.0, 5.0, 10.0, 100.0, 1000.0)
 
 
-def comparison_json(found: Comparison, judgements: Sequence[Judgement], confidence: float) -> dict[str, Any]:
+def comparison_json(found: Comparison) -> dict[str, Any]:
     """The form of `compare --json`."""
     sides = {
         key: {"name": side.name, "runs": side.observations.finished, "points": len(side.observations.grid),
@@ -38,12 +37,12 @@ def comparison_json(found: Comparison, judgements: Sequence[Judgement], confiden
     }
     grid = found.a.observations.grid
     return {
-        **sides, "confidence": confidence,
+        **sides, "confidence": found.confidence,
         "points": {"common": found.common, "only_a": found.only_a, "only_b": found.only_b, "unlikely": found.unlikely,
                    "fails_now": [grid.point(int(row)) for row in found.fails_now[:_NAMED]],
                    "fails_now_count": len(found.fails_now), "runs_now_count": len(found.runs_now)},
         "targets": {target: _target_json(ratios) for target, ratios in found.ratios.items()},
-        "fail_if": [judgement.to_json() for judgement in judgements],
+        "fail_if": [judgement.to_json() for judgement in found.judgements],
     }
 
 
@@ -55,7 +54,7 @@ def _target_json(ratios: Ratios) -> dict[str, Any]:
         "better": int(ratios.better.sum()), "worse": int(ratios.worse.sum()),
         "false_discovery_rate": 1 - ratios.confidence,
         "outside_own_interval": int(ratios.outside.sum()),
-        "outside_expected_by_chance": (1 - ratios.confidence) * len(ratios.rows),
+        "outside_expected_by_chance": ratios.expected_by_chance(len(ratios.rows)),
         "worst": _points_json(ratios, ratios.extremes(ratios.worse, _NAMED)),
         "best": _points_json(ratios, ratios.extremes(ratios.better, _NAMED)),
         "slices": [_slice_json(part) for part in ratios.slices()],
@@ -63,11 +62,7 @@ def _target_json(ratios: Ratios) -> dict[str, Any]:
 
 
 def _points_json(ratios: Ratios, positions: IntArray) -> list[dict[str, Any]]:
-    low, high = ratios.interval
-    a, b = (np.exp(side.log) for side in ratios.sides)
-    return [{"point": ratios.grid.point(int(ratios.rows[i])), "a": float(a[i]), "b": float(b[i]),
-             "ratio": float(np.exp(ratios.log[i])), "low": float(low[i]), "high": float(high[i]),
-             "measured_a": bool(ratios.sides[0].own[i]), "measured_b": bool(ratios.sides[1].own[i])} for i in positions]
+    return [asdict(one) for one in ratios.at(positions)]
 
 
 def _slice_json(part: Slice) -> dict[str, Any]:
@@ -91,7 +86,7 @@ def comparison_table(found: Comparison) -> RenderableType:
 def _head(found: Comparison) -> list[str]:
     lines = [f"{key}: {side.name} ({side.observations.finished:,} runs, {int(side.observations.measured.sum()):,} of "
              f"{len(side.observations.grid):,} points measured)" for key, side in (("A", found.a), ("B", found.b))]
-    if changed := differences(found.a.fingerprint, found.b.fingerprint):
+    if changed := found.changed:
         said = "; ".join(changed)
         lines.append(f"from A to B: {said if len(said) <= _MAX_DIFFERENCE else said[:_MAX_DIFFERENCE] + ' …'}")
     alone = [f"{count:,} only in {key}" for key, count in (("A", found.only_a), ("B", found.only_b)) if count]
@@ -105,7 +100,7 @@ def _head(found: Comparison) -> list[str]:
 
 
 def _means(found: Comparison) -> Listing:
-    confidence = next(iter(found.ratios.values())).confidence
+    confidence = found.confidence
     table = Listing("B against A", ["target", "points", "B/A", f"{confidence * 100:.3g} % interval", "better", "worse",
                                     "better if"], ["target"])
     for target, ratios in found.ratios.items():
@@ -124,45 +119,44 @@ def _share(count: int, points: int) -> str:
 
 
 def _chance(ratios: Ratios) -> list[str]:
-    expected = (1 - ratios.confidence) * len(ratios.rows)
     return [f"{ratios.target}: {int(ratios.outside.sum()):,} of {len(ratios.rows):,} points outside their own "
-            f"interval, where chance alone would put up to {expected:,.0f}; {int(ratios.measured.sum()):,} measured on "
-            "both sides"]
+            f"interval, where chance alone would put up to {ratios.expected_by_chance(len(ratios.rows)):,.0f}; "
+            f"{int(ratios.measured.sum()):,} measured on both sides"]
 
 
 def _surest(ratios: Ratios, title: str, positions: IntArray) -> Listing:
     axes = [axis.name for axis in ratios.grid.axes if len(axis.values) > 1]
     table = Listing(f"{ratios.target}: surely {title}", [*axes, "A", "B", "B/A", "interval", "known"], ["known"])
-    low, high = ratios.interval
-    a, b = (np.exp(side.log) for side in ratios.sides)
-    for i in positions:
-        point = ratios.grid.point(int(ratios.rows[i]))
-        table.add_row(*(str(point[axis]) for axis in axes), f"{a[i]:.4g}", f"{b[i]:.4g}",
-                      f"{np.exp(ratios.log[i]):.3f}", f"{low[i]:.3f} … {high[i]:.3f}", _source(ratios, int(i)))
+    for one in ratios.at(positions):
+        table.add_row(*(str(one.point[axis]) for axis in axes), f"{one.a:.4g}", f"{one.b:.4g}", f"{one.ratio:.3f}",
+                      f"{one.low:.3f} … {one.high:.3f}", _source(one.measured_a, one.measured_b))
     return table
 
 
-def _source(ratios: Ratios, i: int) -> str:
+def _source(measured_a: bool, measured_b: bool) -> str:
     said = {True: "measured", False: "predicted"}
-    a, b = (said[bool(side.own[i])] for side in ratios.sides)
+    a, b = said[measured_a], said[measured_b]
     return a if a == b else f"A {a}, B {b}"
 
 
 def _slices(ratios: Ratios) -> list[RenderableType]:
     parts = ratios.slices()
-    sure = [(abs(part.mean.log) / max(part.mean.std, 1e-12), part) for part in parts]
-    apart = [(z, part) for z, part in sure if not part.mean.ratio[1] <= 1 <= part.mean.ratio[2]]
-    probability = (1 - ratios.confidence) * len(parts)
+    apart = ratios.apart(parts)
     line = f"{ratios.target}: the mean of {len(apart)} of {len(parts)} slices is outside its interval; chance alone " \
-           f"would put up to {probability:.0f} there"
+           f"would put up to {ratios.expected_by_chance(len(parts)):.0f} there"
     if not apart:
         return [line]
     table = Listing(line, ["slice", "points", "B/A", "interval", "better", "worse"], ["slice"])
-    for _, part in sorted(apart, key=lambda pair: -pair[0])[:_SLICES_SHOWN]:
+    for part in apart[:_SLICES_SHOWN]:
         ratio, low, high = part.mean.ratio
         table.add_row(point_text(part.point), f"{part.mean.points:,}", f"{ratio:.3f}", f"{low:.3f} … {high:.3f}",
                       f"{part.better:,}", f"{part.worse:,}")
     return [table]
+
+
+def judgement_text(judgement: Judgement) -> str:
+    """A condition, its answer, and what the answer rests on."""
+    return f"{judgement.gate.text}: {judgement.answer.value}; {judgement.why}"
 
 
 def comparison_figure(found: Comparison) -> go.Figure:
@@ -210,7 +204,8 @@ def _strip(figure: go.Figure, ratios: Ratios, row: int) -> None:
              ("worse", ESTIMATED, ratios.worse))
     for name, colour, mask in kinds:
         chosen = mask[order]
-        hover = [f"{point_text(ratios.grid.point(int(ratios.rows[i])))}<br>{_source(ratios, int(i))}<br>"
+        hover = [f"{point_text(ratios.grid.point(int(ratios.rows[i])))}<br>"
+                 f"{_source(bool(ratios.sides[0].own[i]), bool(ratios.sides[1].own[i]))}<br>"
                  f"{one:.3g} … {other:.3g}" for i, one, other in zip(order[chosen], low[chosen], high[chosen],
                                                                      strict=True)]
         figure.add_trace(go.Scatter(

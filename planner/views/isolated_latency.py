@@ -1,15 +1,15 @@
-"""Idealized runtimes as tables that a person reads, and as JSON."""
+"""Isolated latencies as tables that a person reads, and as JSON."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from planner.analysis.isolated_latency.answer import IsolatedLatencies
 from planner.analysis.isolated_latency.blackbox import Ratio
 from planner.analysis.isolated_latency.idealize import Idealized, Prompt, Triple
-from planner.models.latency_model import batch_of
 from planner.space.grid import Grid
 from planner.space.text import percent
 from planner.space.types import Scope
@@ -17,37 +17,32 @@ from planner.views.listing import Listing
 
 __all__ = ["idealized_json", "idealized_tables", "ratio_table"]
 
-_BATCHES = 3
+_THOUSAND = 1000.0
 
 
-def idealized_json(
-    engines: list[Idealized], silent: list[int], ratios: list[Ratio] | None, prompts: list[Prompt], grid: Grid,
-    price: float | None,
-) -> dict[str, Any]:
+def idealized_json(found: IsolatedLatencies) -> dict[str, Any]:
     """As `idealize --json` writes it."""
     return {
-        "engines": [_engine_json(engine, prompts, grid, price) for engine in engines],
-        "unknown": [_axes(grid, row) for row in silent],
-        "blackbox": None if ratios is None else [
-            {"engine": _axes(grid, ratio.row), **{k: v for k, v in asdict(ratio).items() if k != "row"}}
-            for ratio in ratios],
+        "engines": [_engine_json(found, engine) for engine in found.engines],
+        "unknown": [_axes(found.grid, row) for row in found.silent],
+        "blackbox": None if found.blackbox is None else [
+            {"engine": _axes(found.grid, ratio.row), **{k: v for k, v in asdict(ratio).items() if k != "row"}}
+            for ratio in found.blackbox],
     }
 
 
-def idealized_tables(
-    engines: list[Idealized], silent: list[int], prompts: list[Prompt], grid: Grid, price: float | None
-) -> Iterator[Listing | str]:
-    """The law of each engine, what it makes of the reference prompts, and the same under load."""
-    if engines:
-        yield _latency_models(engines, grid)
-        yield _runtimes(engines, prompts, grid, price)
-        if any(engine.loaded for engine in engines):
-            yield _loads(engines, prompts[min(1, len(prompts) - 1)], grid, price)
-    for row in silent:
-        yield f"{_name(grid, row)}: nothing can be told; too little was measured or can run one request at a time"
+def idealized_tables(found: IsolatedLatencies) -> Iterator[Listing | str]:
+    """The latency model of each engine, what it says of the reference prompts, and the same under load."""
+    if found.engines:
+        yield _latency_models(found)
+        yield _runtimes(found)
+        if any(engine.loaded for engine in found.engines):
+            yield _loads(found)
+    for row in found.silent:
+        yield f"{_name(found.grid, row)}: nothing can be told; too little was measured or can run one request at a time"
 
 
-def ratio_table(ratios: list[Ratio], grid: Grid) -> Listing:
+def ratio_table(ratios: Sequence[Ratio], grid: Grid) -> Listing:
     """What a black box adds to the idealized runtime."""
     table = Listing("Black box: raw over idealized runtime",
                     ["served by", "against", "timings", "outside", "median", "10 % … 90 % of timings"],
@@ -61,12 +56,12 @@ def ratio_table(ratios: list[Ratio], grid: Grid) -> Listing:
     return table
 
 
-def _latency_models(engines: list[Idealized], grid: Grid) -> Listing:
+def _latency_models(found: IsolatedLatencies) -> Listing:
     table = Listing("Idealized runtime T(p, o) = α(p) + (o − 1)·β of p tokens in and o out, one request at a time",
                     ["engine", "accelerators", "β, ms a token", "α of shortest prompt, ms", "α of longest prompt, ms",
                      "R²", "error", "points measured", "points PREDICTED"], ["engine"])
-    for e in engines:
-        table.add_row(_name(grid, e.row), f"{e.accelerators:g}", _span(_scaled(e.beta, 1000)),
+    for e in found.engines:
+        table.add_row(_name(found.grid, e.row), f"{e.accelerators:g}", _span(_scaled(e.beta, 1000)),
                       _span(_scaled(e.alpha[0], 1000)), _span(_scaled(e.alpha[-1], 1000)), f"{e.r2:.3f}",
                       percent(e.mape), str(e.measured), str(e.points - e.measured))
     table.caption = ("in brackets 90 % intervals of the fit; predictions stand in for what was not measured one at a "
@@ -75,72 +70,59 @@ def _latency_models(engines: list[Idealized], grid: Grid) -> Listing:
     return table
 
 
-def _runtimes(engines: list[Idealized], prompts: list[Prompt], grid: Grid, price: float | None) -> Listing:
+def _runtimes(found: IsolatedLatencies) -> Listing:
     columns = ["engine"]
-    for prompt in prompts:
-        columns += [f"{_prompt(prompt)}, s", *(["cost of 1,000"] if price is not None else [])]
+    for prompt in found.prompts:
+        columns += [f"{_prompt(prompt)}, s", *(["cost of 1,000"] if found.price is not None else [])]
+    last = found.prompts[-1]
     table = Listing("Reference prompts, idealized: seconds", [*columns, "to the fastest"], ["engine"],
-                    f"in brackets 90 % intervals; – beyond the lengths of the grid; to the fastest: at "
-                    f"{_prompt(prompts[-1])}")
-    last = [engine.seconds(prompts[-1])[0] for engine in engines]
-    fastest = min((value for value in last if math.isfinite(value)), default=math.nan)
-    for engine, own in zip(engines, last, strict=True):
-        cells = [_name(grid, engine.row)]
-        for prompt in prompts:
-            seconds = engine.seconds(prompt)
-            cells.append(_span(seconds))
-            if price is not None:
-                cells.append(_span(_cost(seconds, engine, price)))
-        table.add_row(*cells, f"{own / fastest:.2f}×" if math.isfinite(own / fastest) else "–")
+                    f"in brackets 90 % intervals; – beyond the lengths of the grid; to the fastest: at {_prompt(last)}")
+    for engine, ratio in zip(found.engines, found.to_fastest(last), strict=True):
+        cells = [_name(found.grid, engine.row)]
+        for prompt in found.prompts:
+            cells += _priced(found, engine, engine.seconds(prompt), 1.0)
+        table.add_row(*cells, f"{ratio:.2f}×" if math.isfinite(ratio) else "–")
     return table
 
 
-def _loads(engines: list[Idealized], prompt: Prompt, grid: Grid, price: float | None) -> Listing:
-    batches = _batches(grid)
+def _loads(found: IsolatedLatencies) -> Listing:
+    batches, prompt = found.batches, found.prompts[min(1, len(found.prompts) - 1)]
     columns = ["engine"]
     for batch in batches:
-        columns += [f"{batch:g} at once, s", *(["cost of 1,000"] if price is not None else [])]
+        columns += [f"{batch:g} at once, s", *(["cost of 1,000"] if found.price is not None else [])]
     table = Listing(f"Loaded engines: a batch of requests of {_prompt(prompt)}", [*columns, "R²", "error", "from"],
                     ["engine", "from"])
-    for engine in engines:
-        cells = [_name(grid, engine.row)]
+    for engine in found.engines:
+        cells = [_name(found.grid, engine.row)]
         for batch in batches:
-            seconds = engine.loaded_seconds(prompt, batch)
-            cells.append(_span(seconds))
-            if price is not None:
-                cells.append(_span(_cost(seconds, engine, price, batch)))
+            cells += _priced(found, engine, engine.loaded_seconds(prompt, batch), batch)
         table.add_row(*cells, f"{engine.loaded_r2:.3f}", percent(engine.loaded_mape), engine.loaded_source or "–")
     return table
 
 
-def _engine_json(engine: Idealized, prompts: list[Prompt], grid: Grid, price: float | None) -> dict[str, Any]:
+def _priced(found: IsolatedLatencies, engine: Idealized, seconds: Triple, batch: float) -> list[str]:
+    """The seconds of a batch, and what a thousand such requests cost where there is a price."""
+    cost = found.cost(seconds, engine, batch, _THOUSAND)
+    return [_span(seconds)] if cost is None else [_span(seconds), _span(cost)]
+
+
+def _engine_json(found: IsolatedLatencies, engine: Idealized) -> dict[str, Any]:
     def of(prompt: Prompt) -> dict[str, Any]:
         seconds = engine.seconds(prompt)
         loaded = [{"batch": batch, "seconds": (s := engine.loaded_seconds(prompt, batch)),
-                   "cost": None if price is None else _cost(s, engine, price, batch, 1.0)} for batch in _batches(grid)]
+                   "cost": found.cost(s, engine, batch, 1.0)} for batch in found.batches]
         return {"prompt_tokens": prompt.inputs, "output_tokens": prompt.outputs, "seconds": seconds,
-                "cost": None if price is None else _cost(seconds, engine, price, requests=1.0),
-                "loaded": loaded if engine.loaded else []}
+                "cost": found.cost(seconds, engine, 1.0, 1.0), "loaded": loaded if engine.loaded else []}
 
     return {
-        "engine": _axes(grid, engine.row), "accelerators": engine.accelerators, "source": engine.source,
+        "engine": _axes(found.grid, engine.row), "accelerators": engine.accelerators, "source": engine.source,
         "points": engine.points, "measured_points": engine.measured, "r2": engine.r2, "mape": engine.mape,
         "beta_s": engine.beta,
         "alpha_s": [[float(p), *alpha] for p, alpha in zip(engine.latency.lengths, engine.alpha, strict=True)],
         "loaded": {"source": engine.loaded_source, "r2": engine.loaded_r2, "mape": engine.loaded_mape}
         if engine.loaded else None,
-        "prompts": [of(prompt) for prompt in prompts],
+        "prompts": [of(prompt) for prompt in found.prompts],
     }
-
-
-def _batches(grid: Grid) -> list[float]:
-    """The smallest, a middling and the largest batch of the grid."""
-    values = sorted(set(batch_of(grid).tolist()))
-    return sorted({values[0], values[len(values) // 2], values[-1]})[:_BATCHES]
-
-
-def _cost(seconds: Triple, engine: Idealized, price: float, batch: float = 1.0, requests: float = 1000.0) -> Triple:
-    return _scaled(seconds, requests * engine.accelerators * price / 3600 / batch)
 
 
 def _scaled(triple: Triple, factor: float) -> Triple:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 
 from rich.console import Console, Group, RenderableType
@@ -12,42 +11,53 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from planner.campaign.loop import Observer
-from planner.campaign.stopping import Limits
+from planner.analysis.outlook import Outlook
+from planner.campaign.observers import Observer
 from planner.evaluation.estimate import Estimate
 from planner.ledger.observations import Observations, Run
 from planner.space.text import duration, percent, point_text
 from planner.space.types import Point, Status
 from planner.strategies.strategy import Posterior
 
-__all__ = ["Progress"]
+__all__ = ["AuditProgress", "Progress"]
 
 
 class Progress(Observer):
-    """A live view in a terminal; a plain line for each look elsewhere. Use it as a context manager."""
+    """A live view in a terminal; a plain line for each run and checkpoint elsewhere. A context manager."""
 
-    def __init__(self, console: Console, limits: Limits, grid_points: int, quiet: bool = False) -> None:
+    def __init__(self, console: Console, outlook: Outlook, quiet: bool = False) -> None:
         self._console = console
-        self._limits = limits
-        self._grid_points = grid_points
+        self._outlook = outlook
+        self._limits, self._grid_points = outlook.limits, outlook.grid_points
         self._quiet = quiet
         self._live: Live | None = None
         self._point: Point | None = None
         self._posterior: Posterior | None = None
         self._observations: Observations | None = None
-        self._checkpoints: list[tuple[float, float]] = []
         self._notes: list[str] = []
         self._began = time.monotonic()
 
     def __enter__(self) -> Progress:
-        if self._console.is_terminal and not self._quiet:
-            self._live = Live(get_renderable=self._view, console=self._console, refresh_per_second=4)
-            self._live.start()
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._stop()
+
+    def begun(self, observations: Observations) -> None:
+        """Opens the live view."""
+        self._began = time.monotonic()
+        if self._console.is_terminal and not self._quiet:
+            self._live = Live(get_renderable=self._view, console=self._console, refresh_per_second=4)
+            self._live.start()
+
+    def ended(self, reason: str, observations: Observations) -> None:
+        """Closes it."""
+        self._stop()
+
+    def _stop(self) -> None:
         if self._live is not None:
             self._live.stop()
+            self._live = None
 
     def note(self, text: str) -> None:
         """Say something beside the figures."""
@@ -70,9 +80,7 @@ class Progress(Observer):
     def checkpoint(self, posterior: Posterior, observations: Observations) -> None:
         """Shows the estimated accuracy."""
         self._posterior, self._observations = posterior, observations
-        worst = _worst(posterior)
-        if worst is not None:
-            self._checkpoints.append((observations.spent, 1 - worst.low))
+        self._outlook.checkpoint(posterior, observations)
         if self._live is None and not self._quiet:
             parts = [f"{t} {percent(e.estimated)}" for t, e in posterior.accuracy.items() if e is not None]
             if parts:
@@ -107,7 +115,7 @@ class Progress(Observer):
 
     def _bars(self, observations: Observations) -> list[RenderableType]:
         grid = Table.grid(padding=(0, 2))
-        ceiling = self._limits.ceiling(self._posterior.plain.cost[0] if self._posterior else None)
+        ceiling = self._outlook.ceiling
         if ceiling:
             grid.add_row("cost", ProgressBar(ceiling, min(observations.spent, ceiling), width=30),
                          f"{duration(observations.spent)} of {duration(ceiling)}")
@@ -134,33 +142,16 @@ class Progress(Observer):
         return f", asked for {percent(goal)}{noise}"
 
     def _time_left(self, observations: Observations) -> str:
-        """From the budget, or from how the error has been falling (error ∝ cost^−α between looks)."""
-        elapsed = time.monotonic() - self._began
-        if observations.spent <= 0 or elapsed <= 0:
-            return "unknown yet"
-        left = [cost for cost in (self._cost_to_budget(observations),
-                                  self._cost_to_accuracy(observations)) if cost is not None]
-        return f"about {duration(max(0.0, min(left)))}" if left else "unknown yet"
-
-    def _cost_to_budget(self, observations: Observations) -> float | None:
-        ceiling = self._limits.ceiling(self._posterior.plain.cost[0] if self._posterior else None)
-        left = [] if ceiling is None else [ceiling - observations.spent]
-        if self._limits.trials and observations.finished:
-            left.append((self._limits.trials - observations.finished) * observations.spent / observations.finished)
-        return min(left) if left else None
-
-    def _cost_to_accuracy(self, observations: Observations) -> float | None:
-        if self._limits.accuracy is None or len(self._checkpoints) < 2:
-            return None
-        (cost0, error0), (cost1, error1) = self._checkpoints[max(0, len(self._checkpoints) - 5)], self._checkpoints[-1]
-        if error1 <= 1 - self._limits.accuracy:
-            return 0.0
-        if cost1 <= cost0 or error1 >= error0:
-            return None
-        slope = math.log(error0 / error1) / math.log(cost1 / cost0)
-        return float(cost1 * (error1 / (1 - self._limits.accuracy)) ** (1 / slope) - observations.spent)
+        left = self._outlook.left(observations)
+        return "unknown yet" if left is None else f"about {duration(left)}"
 
 
-def _worst(posterior: Posterior) -> Estimate | None:
-    known = [estimate for estimate in posterior.accuracy.values() if estimate is not None]
-    return min(known, key=lambda e: e.low, default=None)
+class AuditProgress(Observer):
+    """Says that an audit of `count` points begins."""
+
+    def __init__(self, console: Console, count: int) -> None:
+        self._console, self._count = console, count
+
+    def begun(self, observations: Observations) -> None:
+        """The first line."""
+        self._console.print(f"auditing {self._count} random points that the study did not measure …")

@@ -6,15 +6,18 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
+from rich.console import Console
+
 from planner.analysis.recommendation.recommend import Recommendation
 from planner.analysis.recommendation.saturation import Saturation
 from planner.analysis.settings import SATURATION_SHARE
 from planner.space.grid import Grid
-from planner.space.text import percent
+from planner.space.text import duration, percent
 from planner.space.types import Axis, Role, Scale, Scope
 from planner.views.listing import Listing
 
-__all__ = ["best_table", "front_tables", "largest_table", "saturation_table", "summary_lines", "to_json"]
+__all__ = ["best_table", "front_tables", "largest_table", "saturation_table", "show_recommendation", "summary_lines",
+           "to_json"]
 
 _MOST_ROWS = 12
 _MOST_COLUMNS = 8
@@ -34,7 +37,24 @@ def to_json(answer: Recommendation, grid: Grid, top: int) -> dict[str, Any]:
         "most_probable": _entry(answer, grid, row) if (row := answer.most_probable) is not None else None,
         "largest_batch": [_largest_entry(answer, grid, *line) for line in answer.largest],
         "saturation": [_saturation_entry(answer, grid, line) for line in answer.saturation],
+        "verified": None if answer.verified is None else {
+            "runs": answer.verified.runs, "cost_s": answer.verified.cost_s},
     }
+
+
+def show_recommendation(out: Console, answer: Recommendation, grid: Grid, top: int) -> None:
+    """Print the answer: the best `top` points, what the tables do not say, fronts, batches."""
+    if (took := answer.verified) is not None:
+        out.print(f"verified: {took.runs} runs for {duration(took.cost_s)} of accelerator time, kept in the study",
+                  soft_wrap=True)
+    if len(answer.best):
+        out.print(best_table(answer, grid, top))
+    for line in summary_lines(answer, grid):
+        out.print(line, soft_wrap=True)
+    for table in (*front_tables(answer, grid), largest_table(answer, grid), saturation_table(answer, grid)):
+        if table is not None:
+            out.print()
+            out.print(table)
 
 
 def summary_lines(answer: Recommendation, grid: Grid) -> Iterator[str]:
@@ -148,13 +168,12 @@ def saturation_table(answer: Recommendation, grid: Grid) -> Listing | None:
 
 def _entry(answer: Recommendation, grid: Grid, row: int) -> dict[str, Any]:
     conditions = zip(answer.question.conditions, answer.probabilities, strict=True)
-    tokens = answer.known.get("output_throughput")
     return {
         "point": grid.point(row), "predicted": {metric: _triple(answer, metric, row) for metric in answer.known},
         "probability": float(answer.probability[row]),
         "chances": {str(condition): float(probability[row]) for condition, probability in conditions},
         "measured": bool(answer.measured[row]), "accelerators": float(answer.accelerators[row]),
-        "tokens_per_s_per_accelerator": float(tokens.value[row] / answer.accelerators[row]) if tokens else None,
+        "tokens_per_s_per_accelerator": answer.tokens_per_accelerator(row),
         "cost_per_million_output_tokens": answer.cost_per_million(row),
     }
 
@@ -216,9 +235,9 @@ def _extra_cells(answer: Recommendation, columns: list[str], row: int) -> Iterat
     """The cells of `columns` at `row`."""
     for column in columns:
         if column == answer.question.objective_text:
-            yield _number(abs(float(answer.score[row])))
-        elif column.startswith("tokens/s"):
-            yield _number(float(answer.known["output_throughput"].value[row] / answer.accelerators[row]))
+            yield _number(answer.asked(row))
+        elif column.startswith("tokens/s") and (tokens := answer.tokens_per_accelerator(row)) is not None:
+            yield _number(tokens)
         elif (cost := answer.cost_per_million(row)) is not None:
             yield f"{_number(cost[0])} ({_number(cost[1])} … {_number(cost[2])})"
         else:

@@ -1,16 +1,16 @@
-"""What a person sees: the progress of a run, and tables that say one thing each."""
+"""What a person sees in a terminal: tables that say one thing each."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-import numpy as np
-from rich.console import Group, RenderableType
+from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from planner.analysis.status import NeverRun, Status
 from planner.evaluation.estimate import Estimate
 from planner.evaluation.gains import Gain, Gains
 from planner.ledger.observations import Observations
@@ -22,12 +22,36 @@ if TYPE_CHECKING:
 
     from planner.analysis.evaluation_report import EvaluationReport
 
-__all__ = ["accuracy_table", "evaluation_table", "frame_table", "gains_table", "never_run", "runs_table"]
+__all__ = ["accuracy_table", "evaluation_table", "frame_table", "gains_table", "never_run", "runs_table",
+           "show_status"]
 
-_DRIFT = 0.05  # of log(now / then) at the median control: more than repeats differ by
+_REASONS: Final = {
+    "accuracy": "the accuracy asked for is reached (estimated, with a margin)",
+    "noise": "the accuracy asked for is more than the noise of the measurements allows, and what it allows is reached; "
+             "more repeats a run, or a quieter machine, would allow more",
+    "cost": "the cost limit is reached", "trials": "the limit of runs is reached",
+    "grid": "nothing is left to measure", "interrupted": "stopped by hand",
+    "failures": "run after run failed and none succeeded; run again to try once more",
+}
 
 
-def accuracy_table(estimates: dict[str, Estimate | None]) -> Table:
+def show_status(out: Console, status: Status) -> None:
+    """Print what `run` ends with and `status` shows."""
+    failed = f", {status.failed} failed" if status.failed else ""
+    out.print(f"{status.name}: {status.runs} runs{failed}, {status.points_measured:,} of {status.grid_points:,} "
+              f"grid points measured", soft_wrap=True)
+    if status.stopped:
+        out.print(f"stopped: {_REASONS.get(status.stopped, status.stopped)}", soft_wrap=True)
+    if status.gains is None or status.plain is None:
+        return
+    out.print(gains_table(status.gains, status.cost_s, status.plain.cost[0]))
+    if status.accuracy and not status.complete:
+        out.print(accuracy_table(status.accuracy))
+        if unknown := never_run(status.never_run):
+            out.print(unknown, soft_wrap=True)
+
+
+def accuracy_table(estimates: Mapping[str, Estimate | None]) -> Table:
     """Estimated accuracy of each target, labelled as such."""
     table = Table(title="Estimated accuracy on the points not measured", title_justify="left", box=None)
     for column in ("target", "estimated", "90 % interval", "noise allows"):
@@ -41,18 +65,14 @@ def accuracy_table(estimates: dict[str, Estimate | None]) -> Table:
     return table
 
 
-def never_run(observations: Observations) -> str:
+def never_run(missing: Sequence[NeverRun]) -> str:
     """Which categories nothing is known of, in words; empty where each has been measured."""
-    grid = observations.grid
-    parts = []
-    for name, values in observations.never_run().items():
-        total = len(np.unique(grid.codes[:, grid.position(name)]))
-        parts.append(f"{len(values)} of {total} values of {name}, such as {values[0]}")
+    parts = [f"{len(one.values)} of {one.total} values of {one.axis}, such as {one.values[0]}" for one in missing]
     return f"no run has succeeded yet at {' and at '.join(parts)}: little can be said of them" if parts else ""
 
 
 def gains_table(gains: Gains, spent: float, plain: float) -> Table:
-    """The bargain: what was saved against measuring every point by itself."""
+    """What was saved against measuring every point by itself."""
     label = "estimated" if gains.estimated else "measured"
     table = Table(title=f"Gain over the plain sweep ({label})", title_justify="left", box=None)
     for column in ("meta-metric", "gain", "90 % interval"):
@@ -71,7 +91,7 @@ def _gain(gain: Gain) -> tuple[str, str]:
     return f"{gain.value:.1f}×", f"{gain.low:.1f} … {gain.high:.1f}" if gain.low != gain.high else ""
 
 
-def runs_table(observations: Observations, discarded: dict[int, str]) -> Table:
+def runs_table(observations: Observations, discarded: Mapping[int, str]) -> Table:
     """Every run: what, how it ended, what it cost. Discarded ones are named below."""
     table = Table(box=None, title="Runs", title_justify="left")
     for column in ("run", "point", "status", "points", "cost"):
@@ -88,7 +108,7 @@ def runs_table(observations: Observations, discarded: dict[int, str]) -> Table:
 
 
 def evaluation_table(evaluation: EvaluationReport) -> RenderableType:
-    """What the predictions were worth, beside what was estimated; a column for each target."""
+    """How accurate the predictions were, beside what was estimated; a column for each target."""
     how = "audited points, measured now" if evaluation.kind == "audit" else "points that no run covered"
     table = Listing(f"True accuracy on the {how}", ["", *evaluation.scores], [""])
     for name, cell in _MEASURES.items():
@@ -133,10 +153,9 @@ def _control_lines(evaluation: EvaluationReport) -> list[RenderableType]:
     """What the controls of an audit are, and a warning where the machine is no longer that of the study."""
     if not evaluation.drift:
         return ["control: none; the study ran no point on the engines that were audited"]
-    count = max(drift.controls for drift in evaluation.drift.values())
-    lines: list[RenderableType] = [f"in brackets 90 % intervals; controls: {count} of the study's own points, measured "
-                                   "again (smallest … largest)"]
-    if any(abs(math.log(drift.ratio)) > _DRIFT for drift in evaluation.drift.values()):
+    lines: list[RenderableType] = [f"in brackets 90 % intervals; controls: {evaluation.controls} of the study's own "
+                                   "points, measured again (smallest … largest)"]
+    if evaluation.has_drifted:
         lines.append(Text("the machine is no longer as it was during the study: the errors above include that; "
                           "audit again when it is as quiet as then", style="yellow"))
     return lines

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from planner.analysis.isolated_latency.answer import IsolatedLatencies
 from planner.analysis.isolated_latency.blackbox import ratios, read_timings
 from planner.analysis.isolated_latency.idealize import Prompt, idealize, latency_metrics, reference_prompts
 from planner.analysis.isolated_latency.regression import Timings, fit_isolated, fit_loaded, is_settled
@@ -175,10 +176,11 @@ def test_what_a_prompt_takes_is_only_as_sure_as_its_outputs_are_short() -> None:
         assert high - low > 0.3 * truth
         inside += low <= truth <= high
     assert inside >= 18
-    shown = "".join(str(cell) for part in idealized_tables([small], [], [Prompt(16, 64)], grid, None)
-                    if not isinstance(part, str) for row in part.rows for cell in row[3:5])
+    answer = IsolatedLatencies(grid, [Prompt(16, 64)], [small], [], None, None)
+    shown = "".join(str(cell) for part in idealized_tables(answer) if not isinstance(part, str)
+                    for row in part.rows for cell in row[3:5])
     assert f"({1000 * low:.3g} … {1000 * high:.3g})" in shown
-    written = idealized_json([small], [], None, [Prompt(16, 64)], grid, None)
+    written = idealized_json(answer)
     assert written["engines"][0]["alpha_s"][0] == [LENGTHS[0], value, low, high]
 
 

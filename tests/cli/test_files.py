@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from planner.cli.templates import TEMPLATES
+from planner.space.templates import TEMPLATES
 
 ROOT = Path(__file__).resolve().parents[2]
 SHIPPED = sorted((ROOT / "studies").glob("*.yaml"))

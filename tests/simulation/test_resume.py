@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from planner.analysis.simulated import Simulation
 from planner.simulation import simulate as simulation
 from planner.simulation.simulation_file import SimulationFile
 from planner.space.types import StudyError
@@ -164,7 +165,8 @@ def test_killed_in_the_middle_it_goes_on(
 def shown(terminal: bool, quiet: bool = False) -> str:
     file = StringIO()
     console = Console(file=file, force_terminal=terminal, width=120, quiet=quiet)
-    with SimulationProgress(console, 3, found=1) as progress:
+    with SimulationProgress(console) as progress:
+        progress.begun(3, 1)
         progress.finished(runs("random", 1, accuracy=0.951))
         progress.finished(runs("random", 2, accuracy=float("nan")))
     return file.getvalue()
@@ -185,7 +187,7 @@ def test_the_table_says_how_many_seeds_stopped() -> None:
     stopped[0]["stop"] = {"cost_fraction": 0.2, "accuracy": 0.93}
     result = {**HEADER, "runs": [*stopped, *runs("ours", 1, 0.8), *runs("never", 0), *runs("never", 1, float("nan"))]}
     console = Console(file=StringIO(), width=150)
-    console.print(simulation_table(result))
+    console.print(simulation_table(Simulation(result)))
     ours, never = console.file.getvalue().splitlines()[-3:-1]  # type: ignore[attr-defined]
     assert ours.split("  ")[0].strip() == "ours" and "85.0 %" in ours and "20.0 % (1 of 2)" in ours and "93.0 %" in ours
     assert never.count("–") == 3

@@ -159,8 +159,6 @@ def ours() -> dict[str, Callable[[Features], Regressor]]:
     from planner.models import forest
     from planner.models.ensemble import Ensemble
 
-    if not hasattr(forest, "ForestRegressor"):
-        return {}
     return {"ensemble": Ensemble, "base": partial(Ensemble, only=0), "last": partial(Ensemble, only=-1),
             "no embedding": partial(Ensemble, embedding=False), "forest": partial(forest.ForestRegressor, trees=10)}
 

@@ -21,9 +21,8 @@ import yaml
 
 pytest.importorskip("optuna_dashboard")
 
-from planner.campaign.loop import Observer
-from planner.campaign.observers import Observers
-from planner.campaign.setup import open_setup
+from planner.campaign.observers import Observer, Observers
+from planner.study import open_study
 from planner.views import dashboard
 from planner.views.dashboard import DashboardWriter, _Gathered, _with_the_old, save
 from tests.conftest import Bench, Ran
@@ -173,6 +172,19 @@ class Clock:
 SEEN: Any = SimpleNamespace(runs=[], spent=0.0)
 
 
+class Answers:
+    """What a writer asks, answered with nothing."""
+
+    def optuna_study(self) -> Any:
+        return SEEN
+
+    def checkpoints(self, observations: Any, count: int) -> list[Any]:
+        return []
+
+    def overview(self, observations: Any, posterior: Any, taken: Any) -> Any:
+        return SEEN
+
+
 def posterior() -> Any:
     from planner.models.grid_model import Prediction
     from planner.strategies.strategy import Posterior
@@ -190,7 +202,7 @@ def test_writing_takes_a_fiftieth_of_the_time(monkeypatch: pytest.MonkeyPatch, c
         clock.now += cost_s
 
     monkeypatch.setattr(dashboard, "save", slow)
-    writer = DashboardWriter(SEEN, SEEN, SEEN, clock)
+    writer = DashboardWriter(Answers(), clock)
     while clock.now < 4000:
         clock.now += 5.0
         writer.checkpoint(posterior(), SEEN)
@@ -208,10 +220,10 @@ def test_what_goes_wrong_stays_in_the_writer(monkeypatch: pytest.MonkeyPatch, er
         raise error
 
     monkeypatch.setattr(dashboard, "save", broken)
-    writer = DashboardWriter(SEEN, SEEN, SEEN, clock)
+    writer = DashboardWriter(Answers(), clock)
     clock.now = 1000.0
     writer.checkpoint(posterior(), SEEN)
-    writer.ended(posterior(), SEEN, "trials")
+    writer.finish(posterior(), SEEN, "trials")
     assert calls
     assert writer.trouble.startswith(type(error).__name__)
 
@@ -221,6 +233,7 @@ def test_without_the_package_a_run_is_as_ever(
 ) -> None:
     monkeypatch.setattr(dashboard, "_SHARE", float("inf"))
     monkeypatch.setattr(dashboard, "is_available", lambda: False)
+    monkeypatch.setattr("planner.campaign.dashboard.is_installed", lambda: False)
     monkeypatch.setattr(dashboard, "save", lambda *_: pytest.fail("nothing may be written"))
     given = bench(stop={"trials": 6, "accuracy": 0.999})
     assert sweepwise("run", given.study, "--quiet").code == 0
@@ -264,14 +277,12 @@ def test_a_storage_of_another_make_is_written_one_by_one(
     """The fast way knows Optuna's tables; where they are others, its own functions do the same."""
     given = bench(stop={"trials": 5})
     assert sweepwise("run", given.study, "--quiet").code == 0
-    study = open_setup(given.study)
-    ledger = study.ledger()
-    observations = ledger.observations(study.grid)
-    checkpoint = study.strategy("sweepwise").posterior(observations)
+    study = open_study(given.study)
+    overview, own = study.overview(), study.optuna_study()
     written = []
     for fast in (True, False):
-        record = optuna.create_study() if not fast else ledger.study
-        save(study, record, observations, checkpoint, "so far", [])
+        record = optuna.create_study() if not fast else own
+        save(record, overview, "so far")
         attributes = record._storage.get_study_system_attrs(record._study_id)
         written.append({key: value for key, value in attributes.items() if key.startswith("dashboard:")})
     assert written[0] == written[1]
@@ -306,11 +317,19 @@ def test_several_observers_hear_the_same() -> None:
             only.append((self.name, "finished", run))
 
         def checkpoint(self, posterior: Any, observations: Any) -> None:
-            only.append((self.name, "believed", posterior))
+            only.append((self.name, "learned", posterior))
+
+        def begun(self, observations: Any) -> None:
+            only.append((self.name, "begun", observations))
+
+        def ended(self, reason: Any, observations: Any) -> None:
+            only.append((self.name, "ended", reason))
 
     both: Any = Observers(Ear("a"), Ear("b"))
+    both.begun(0)
     both.started(1, SEEN)
     both.finished(2, SEEN)
     both.checkpoint(3, SEEN)
-    assert only == [(name, what, value) for what, value in (("started", 1), ("finished", 2), ("believed", 3))
-                     for name in "ab"]
+    both.ended("grid", SEEN)
+    told = (("begun", 0), ("started", 1), ("finished", 2), ("learned", 3), ("ended", "grid"))
+    assert only == [(name, what, value) for what, value in told for name in "ab"]

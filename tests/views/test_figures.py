@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from planner.analysis.checkpoints import checkpoints, worst
 from planner.analysis.predict import answers
-from planner.analysis.rates import rates_of
+from planner.analysis.rates import Rates, rates_of
 from planner.analysis.spending import cost_after, failures, spending_of
+from planner.analysis.surface import surface_of
 from planner.ledger.observations import Observations, Run
 from planner.space.types import Status
 from planner.views.figures import history, surface, tradeoff
@@ -24,9 +25,14 @@ def steps(figure: Any) -> list[Any]:
     return [step for button in figure.layout.updatemenus[0].buttons for step in button.args[1]["sliders"][0]["steps"]]
 
 
+def drawn(ran: Any, target: str) -> Any:
+    """The figure of a target."""
+    return surface(ran.study.name, surface_of(target, ran.observations, ran.posterior))
+
+
 @pytest.mark.parametrize("target", ["ttft_ms", "tpot_ms", "output_throughput"])
 def test_a_surface_shows_every_answer_once_a_pair_of_axes(ran: Any, target: str) -> None:
-    figure = surface(ran.study, ran.observations, ran.posterior, target)
+    figure = drawn(ran, target)
     value = answers(ran.posterior, ran.observations, target)[0]
     expected = sorted(value[np.isfinite(value)])
     for button in figure.layout.updatemenus[0].buttons:
@@ -38,7 +44,7 @@ def test_a_surface_shows_every_answer_once_a_pair_of_axes(ran: Any, target: str)
 
 
 def test_a_surface_marks_what_was_measured_and_what_failed(ran: Any) -> None:
-    figure = surface(ran.study, ran.observations, ran.posterior, "ttft_ms")
+    figure = drawn(ran, "ttft_ms")
     per_pair = len(steps(figure)) and len(figure.layout.updatemenus[0].buttons)
     measured = sum(len(step["args"][0]["x"][2]) for step in steps(figure))
     failed = sum(len(step["args"][0]["x"][4]) for step in steps(figure))
@@ -48,7 +54,7 @@ def test_a_surface_marks_what_was_measured_and_what_failed(ran: Any) -> None:
 
 def test_a_surface_places_each_answer_at_its_point(ran: Any) -> None:
     """The cell under the names of a point's values holds that point's answer."""
-    figure, grid = surface(ran.study, ran.observations, ran.posterior, "ttft_ms"), ran.study.grid
+    figure, grid = drawn(ran, "ttft_ms"), ran.study.grid
     value = answers(ran.posterior, ran.observations, "ttft_ms")[0]
     menu = figure.layout.updatemenus[0].buttons[0]
     x_name, y_name = menu.label.split(" × ")
@@ -63,7 +69,7 @@ def test_a_surface_places_each_answer_at_its_point(ran: Any) -> None:
 
 
 def test_a_study_s_own_words_are_text_in_a_figure(ran: Any) -> None:
-    assert "&lt;i&gt;study" in surface(ran.study, ran.observations, ran.posterior, "ttft_ms").layout.title.text
+    assert "&lt;i&gt;study" in drawn(ran, "ttft_ms").layout.title.text
 
 
 def test_the_rates_follow_from_the_definitions(ran: Any) -> None:
@@ -103,12 +109,12 @@ def test_without_the_metrics_there_is_no_trade_off(ran: Any) -> None:
     observations = Observations(ran.study.grid, ("ttft_ms",), ran.observations.runs)
     posterior = ran.study.strategy("sweepwise").posterior(observations)
     assert "output_throughput" in str(rates_of(ran.study.accelerators, observations, posterior))
-    assert tradeoff(ran.study, observations, posterior) is None
 
 
 def test_a_trade_off_names_the_configuration_of_each_point(ran: Any) -> None:
-    figure = tradeoff(ran.study, ran.observations, ran.posterior)
-    assert figure is not None
+    rates = rates_of(ran.study.accelerators, ran.observations, ran.posterior)
+    assert isinstance(rates, Rates)
+    figure = tradeoff(ran.observations, rates)
     front = figure.data[1]
     assert len(front.x) == len(front.text) == len(front.error_y.array) > 1
     assert all("batch_size" in text and "tensor_parallel_size" in text for text in front.text)
@@ -117,7 +123,7 @@ def test_a_trade_off_names_the_configuration_of_each_point(ran: Any) -> None:
 
 
 def test_looks_are_prefixes_of_the_study(ran: Any) -> None:
-    found = checkpoints(ran.study, ran.observations, ran.posterior, 4)
+    found = checkpoints(ran.study.posterior, ran.observations, ran.posterior, 4)
     assert found[-1].posterior is ran.posterior and found[-1].runs == len(ran.observations.runs)
     cost = cost_after(ran.observations)
     assert [checkpoint.cost for checkpoint in found] == pytest.approx([cost[checkpoint.runs - 1]
@@ -128,8 +134,8 @@ def test_looks_are_prefixes_of_the_study(ran: Any) -> None:
 
 
 def test_the_course_shows_estimates_and_cost(ran: Any) -> None:
-    found = checkpoints(ran.study, ran.observations, ran.posterior, 4)
-    figure = history(ran.study, ran.observations, found)
+    found = checkpoints(ran.study.posterior, ran.observations, ran.posterior, 4)
+    figure = history(found, cost_after(ran.observations), ran.study.targets, None)
     lines = {trace.name: trace for trace in figure.data if trace.mode == "lines+markers"}
     assert set(lines) == set(ran.study.targets)
     for target, line in lines.items():

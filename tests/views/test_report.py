@@ -18,7 +18,7 @@ from planner.analysis.predict import answers
 from planner.analysis.provenance import provenance_of, without_passwords
 from planner.analysis.report import Report, ReportOptions, report_of
 from planner.analysis.spending import cost_after
-from planner.cli.record import opened
+from planner.study import open_study
 from planner.views.page.html import page, payload
 from planner.views.page.markdown import markdown
 from planner.views.page.words import headline, tables
@@ -27,8 +27,8 @@ from planner.views.page.words import headline, tables
 @pytest.fixture(scope="module")
 def made(ran: Any) -> Report:
     """The report of the study that has run, rivals and all."""
-    record = ran.study.ledger().study
-    provenance = provenance_of(ran.study, ran.observations, record, ran.path, ["study.yaml"])
+    fingerprint = ran.study.ledger().fingerprint
+    provenance = provenance_of(ran.study, ran.observations, fingerprint, None, ran.path, ["study.yaml"])
     return report_of(ran.study, ran.observations, ran.posterior, provenance, None, ReportOptions())
 
 
@@ -165,9 +165,7 @@ def test_the_page_opens_where_the_target_is_defined(sweepwise: Any, tmp_path: Pa
         "stop": {"trials": 11},
     }))
     assert sweepwise("run", study, "--quiet").code == 0
-    subject, observations, posterior = opened(study, None, None, 0)
-    provenance = provenance_of(subject, observations, subject.ledger().study, study, ["study.yaml"])
-    data = payload(report_of(subject, observations, posterior, provenance, None, ReportOptions(baselines=False)))
+    data = payload(open_study(study).report(baselines=False))
     start, values = data["start"], data["targets"][0]["value"]
     kept = [i for i in range(3) if i not in {start["x"], start["y"]}]
     shown = [row for row in range(12) if all(data["codes"][i][row] == start["fixed"][i] for i in kept)]

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from planner.analysis.outlook import Outlook
+from planner.analysis.status import never_run as missing
 from planner.campaign.stopping import Limits
 from planner.evaluation.estimate import Estimate
 from planner.evaluation.gains import Gain, Gains
@@ -66,7 +68,7 @@ def _scene() -> tuple[Observations, Posterior, Run, Run]:
 def test_plain_lines_where_there_is_no_terminal() -> None:
     observations, posterior, good, bad = _scene()
     out = io.StringIO()
-    with Progress(Console(file=out, width=80), Limits(accuracy=0.95), 4) as progress:
+    with Progress(Console(file=out, width=80), Outlook(Limits(accuracy=0.95), 4)) as progress:
         progress.started(good.point, observations)
         observations.add(good)
         progress.finished(good, observations)
@@ -84,7 +86,8 @@ def test_the_live_view_says_everything_that_is_asked() -> None:
     observations, posterior, good, bad = _scene()
     out = io.StringIO()
     console = Console(file=out, width=110, force_terminal=True)
-    with Progress(console, Limits(accuracy=0.95, cost=20.0), 4) as progress:
+    with Progress(console, Outlook(Limits(accuracy=0.95, cost=20.0), 4)) as progress:
+        progress.begun(observations)
         progress.started(good.point, observations)
         observations.add(good)
         progress.finished(good, observations)
@@ -101,7 +104,7 @@ def test_the_live_view_says_everything_that_is_asked() -> None:
 def test_quiet_says_nothing() -> None:
     observations, _, good, bad = _scene()
     out = io.StringIO()
-    with Progress(Console(file=out), Limits(), 4, quiet=True) as progress:
+    with Progress(Console(file=out), Outlook(Limits(), 4), quiet=True) as progress:
         observations.add(good)
         progress.finished(good, observations)
         observations.add(bad)
@@ -113,13 +116,13 @@ def test_categories_without_a_run_are_named() -> None:
     grid = full_grid([Axis("model", ("a", "b", "c"), Scope.ENGINE, Scale.CATEGORY), Axis("batch_size", (1, 2))])
     observations = Observations(grid, ("s",))
     for number, row in enumerate((0, 4)):
-        assert never_run(observations).startswith(
+        assert never_run(missing(observations)).startswith(
             f"no run has succeeded yet at {3 - number} of 3 values of model, such as ")
         point = grid.point(row)
         reading = Reading(point, {"s": (1.0,)}, 1.0)
         observations.add(Run(number, point, Measurement(Status.OK, Cost(measure_s=1.0), (reading,))))
-    assert "1 of 3 values of model, such as b" in never_run(observations)
+    assert "1 of 3 values of model, such as b" in never_run(missing(observations))
     assert observations.never_run() == {"model": ["b"]}
     point = grid.point(2)
     observations.add(Run(2, point, Measurement(Status.OK, Cost(), (Reading(point, {"s": (1.0,)}, 1.0),))))
-    assert never_run(observations) == "" and observations.never_run() == {}
+    assert never_run(missing(observations)) == "" and observations.never_run() == {}

@@ -8,7 +8,7 @@ is what the model expects of one more reading there: what differs from run to ru
 Where many points were measured on both sides, the scatter of their δ shows it, and is used instead where it is smaller
 (the model takes for noise what it cannot explain): the median absolute deviation, which a change in fewer than half of
 the points hardly moves. σ is never smaller than the repeats say. A machine that is slower today than yesterday looks
-like a change of what runs on it; nothing here can tell the two apart. What a mean over points is worth: ratios.py.
+like a change of what runs on it; nothing here can distinguish the two. How well a mean over points is known: ratios.py.
 """
 
 from __future__ import annotations
@@ -21,8 +21,10 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from planner.analysis import settings
+from planner.analysis.comparison.gate import Answer, Gate, Judgement, judge
 from planner.analysis.comparison.ratios import At, Ratios
 from planner.analysis.metric_posterior import metric_posterior
+from planner.ledger.fingerprint import differences
 from planner.ledger.observations import Observations
 from planner.models.calibration import small_sample_inflation
 from planner.space.grid import Grid
@@ -44,8 +46,10 @@ class Side:
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """A against B. only_a, only_b: points of one grid alone. unlikely: common points that would rather fail on a side.
-    fails_now: A's rows that ran in A and failed in B; runs_now: the reverse; both measured, not predicted."""
+    """B against A. only_a, only_b: points of one grid alone. unlikely: common points that will rather fail on a side.
+    fails_now: A's rows that ran in A and failed in B; runs_now: the reverse; both measured, not predicted.
+    ratios: B/A of each target. confidence: of their intervals. judgements: answers to the conditions asked.
+    """
 
     a: Side
     b: Side
@@ -56,6 +60,18 @@ class Comparison:
     fails_now: IntArray
     runs_now: IntArray
     ratios: Mapping[str, Ratios]
+    confidence: float
+    judgements: tuple[Judgement, ...] = ()
+
+    @property
+    def changed(self) -> list[str]:
+        """How B's fingerprint differs from A's, a line for each difference."""
+        return differences(self.a.fingerprint, self.b.fingerprint)
+
+    @property
+    def held(self) -> list[Judgement]:
+        """The judgements whose condition holds."""
+        return [judgement for judgement in self.judgements if judgement.answer is Answer.HOLDS]
 
 
 def common_rows(a: Grid, b: Grid) -> tuple[IntArray, IntArray]:
@@ -83,10 +99,13 @@ def common_rows(a: Grid, b: Grid) -> tuple[IntArray, IntArray]:
     return rows_a[order].astype(np.int64), rows[found[order]].astype(np.int64)
 
 
-def compare(a: Side, b: Side, targets: Sequence[str], confidence: float = 0.9) -> Comparison:
+def compare(
+    a: Side, b: Side, targets: Sequence[str], confidence: float = 0.9, gates: Sequence[Gate] = ()
+) -> Comparison:
     """The ratio B/A of each target at every point that both grids have and that is likely to run on both sides.
 
-    Raises StudyError where the grids have nothing in common, or a target has no positive values to compare.
+    gates: conditions on some of the targets, to be judged. Raises StudyError where the grids have nothing in common, or
+    a target has no positive values to compare.
     """
     rows_a, rows_b = common_rows(a.observations.grid, b.observations.grid)
     likely = _likely(a)[rows_a] & _likely(b)[rows_b]
@@ -94,17 +113,18 @@ def compare(a: Side, b: Side, targets: Sequence[str], confidence: float = 0.9) -
     ratios = {}
     for target in targets:
         one, other = _all_points(a, target)[rows_a], _all_points(b, target)[rows_b]
-        told = np.flatnonzero(likely & np.isfinite(one.log + one.sigma + other.log + other.sigma))
-        if not len(told):
+        known = np.flatnonzero(likely & np.isfinite(one.log + one.sigma + other.log + other.sigma))
+        if not len(known):
             raise StudyError(f"--target: '{target}' has no common point with a positive value on both sides; "
                              "compare another metric")
         ratios[target] = Ratios(
-            a.observations.metric(target), a.observations.grid, rows_a[told], with_scatter(one[told],
-                other[told]), confidence)
+            a.observations.metric(target), a.observations.grid, rows_a[known],
+            with_scatter(one[known], other[known]), confidence)
     return Comparison(
         a, b, len(rows_a), len(a.observations.grid) - len(rows_a), len(b.observations.grid) - len(rows_b),
         int((~likely).sum()),
-        rows_a[ran_a & b.observations.failed[rows_b]], rows_a[a.observations.failed[rows_a] & ran_b], ratios)
+        rows_a[ran_a & b.observations.failed[rows_b]], rows_a[a.observations.failed[rows_a] & ran_b], ratios,
+        confidence, tuple(judge(gate, ratios[gate.metric]) for gate in gates))
 
 
 def with_scatter(a: At, b: At) -> tuple[At, At]:

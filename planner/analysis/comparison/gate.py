@@ -14,7 +14,6 @@ from typing import Any, Final
 import numpy as np
 from scipy.stats import false_discovery_control, norm
 
-from planner.analysis.comparison.compare import Comparison
 from planner.analysis.comparison.ratios import Ratios, tail
 from planner.space.types import StudyError
 
@@ -72,9 +71,8 @@ def parse_gate(text: str) -> Gate:
     return Gate(" ".join(text.split()), match[1], drops, share, match[4] is not None)
 
 
-def judge(gate: Gate, found: Comparison) -> Judgement:
-    """Whether the gate's condition holds, with the comparison's confidence."""
-    ratios = found.ratios[gate.metric]
+def judge(gate: Gate, ratios: Ratios) -> Judgement:
+    """Whether the gate's condition holds for the ratios of its metric, with their confidence."""
     return _anywhere(gate, ratios) if gate.anywhere else _on_mean(gate, ratios)
 
 

@@ -17,6 +17,7 @@ replayed studies, 2 % lay outside the 90 % interval so made, and 11 % outside th
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -27,7 +28,7 @@ from planner.analysis import settings
 from planner.space.grid import Grid
 from planner.space.types import Z90, BoolArray, FloatArray, IntArray, Metric, Point, Scope
 
-__all__ = ["At", "Mean", "Ratios", "Slice", "tail"]
+__all__ = ["At", "Mean", "PointRatio", "Ratios", "Slice", "tail"]
 
 _TAIL_SCALE = float(t.ppf(0.95, settings.TAIL_FREEDOM)) / Z90
 
@@ -62,6 +63,20 @@ class Slice:
     mean: Mean
     better: int
     worse: int
+
+
+@dataclass(frozen=True, slots=True)
+class PointRatio:
+    """One compared point: the target on each side, and whether it was measured there; B/A and its interval."""
+
+    point: Point
+    a: float
+    b: float
+    ratio: float
+    low: float
+    high: float
+    measured_a: bool
+    measured_b: bool
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,6 +172,23 @@ class Ratios:
                 found.append(Slice(point, self.mean(mask), int((self.better & mask).sum()),
                                    int((self.worse & mask).sum())))
         return found
+
+    def apart(self, slices: Sequence[Slice]) -> list[Slice]:
+        """Those of `slices` whose mean ratio's interval leaves out 1, the surest first."""
+        found = [part for part in slices if not part.mean.ratio[1] <= 1 <= part.mean.ratio[2]]
+        return sorted(found, key=lambda part: -abs(part.mean.log) / max(part.mean.std, 1e-12))
+
+    def expected_by_chance(self, count: int) -> float:
+        """Of `count` intervals, how many leave out 1 at most where nothing differs."""
+        return (1 - self.confidence) * count
+
+    def at(self, positions: IntArray) -> list[PointRatio]:
+        """The points at `positions`."""
+        low, high = self.interval
+        a, b = (np.exp(side.log) for side in self.sides)
+        return [PointRatio(self.grid.point(int(self.rows[i])), float(a[i]), float(b[i]), float(np.exp(self.log[i])),
+                           float(low[i]), float(high[i]), bool(self.sides[0].own[i]), bool(self.sides[1].own[i]))
+                for i in positions]
 
     def extremes(self, mask: BoolArray, count: int) -> IntArray:
         """Positions of the points of `mask` that differ most for sure: by the end of the interval nearest to 1."""

@@ -36,7 +36,7 @@ class Timing:
 
 @dataclass(frozen=True, slots=True)
 class Ratio:
-    """Raw over idealized runtime: median and the 10 % and 90 % points over `timings`; `outside` could not be told,
+    """Raw over idealized runtime: median and the 10 % and 90 % points over `timings`; `outside` have no ratio,
     being shorter or longer than what the engine was timed on. row: a grid row of the engine."""
 
     service: str

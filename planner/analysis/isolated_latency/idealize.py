@@ -50,8 +50,8 @@ class Prompt:
 class Idealized:
     """One engine configuration. row: a grid row of it.
 
-    source: "measured", "predicted" or "mixed", what the law was fitted to; `measured` of its `points` were measured.
-    r2, mape: how well it fits them. law: the law itself; draws: of a bootstrap over runs.
+    source: "measured", "predicted" or "mixed", what the latency model was fitted to; `measured` of its `points` were
+    measured. r2, mape: how well it fits them. latency: the model itself; draws: of a bootstrap over runs.
     loaded and its like: the same with a batch, None where too little is known.
     """
 
@@ -77,8 +77,8 @@ class Idealized:
 
     @property
     def alpha(self) -> list[Triple]:
-        """α, seconds, at each of the law's lengths. It is less sure than a runtime: where all outputs are long, little
-        of them is prefill, and a β that rises with the prompt shows in it."""
+        """α, seconds, at each of the model's lengths. It is less certain than a runtime: where all outputs are long,
+        little of them is prefill, and a β that rises with the prompt shows in it."""
         drawn = np.array([draw.alpha for draw in self.draws])
         low, high = np.quantile(drawn, [0.05, 0.95], axis=0)
         return [(float(value), min(float(least), float(value)), max(float(most), float(value)))
@@ -110,7 +110,7 @@ def latency_metrics(measured: Sequence[str]) -> tuple[str, ...]:
 
 
 def reference_prompts(grid: Grid) -> list[Prompt]:
-    """A short, a middling and a long prompt, from the grid's own values."""
+    """A short, a medium and a long prompt, from the grid's own values."""
 
     def sizes(role: Role) -> list[int]:
         axis = grid.by_role(role)
@@ -124,8 +124,8 @@ def reference_prompts(grid: Grid) -> list[Prompt]:
 def idealize(
     observations: Observations, posterior: Posterior, accelerators: FloatArray, seed: int = 0
 ) -> tuple[list[Idealized], list[int]]:
-    """Each engine configuration whose law can be told, and a grid row of each other. Raises StudyError where the grid
-    has no requests one at a time, or output lengths never vary apart from input lengths."""
+    """Each engine configuration whose latency model is known, and a grid row of each other one. Raises StudyError where
+    the grid has no requests one at a time, or output lengths never vary apart from input lengths."""
     grid = observations.grid
     _check(grid)
     alone = batch_of(grid) == 1
@@ -206,8 +206,8 @@ def _bootstrapped(
     fit: Callable[[Timings, FloatArray | None], L], spread: Callable[[L, Timings], FloatArray], timings: Timings,
     noise: float, seed: int,
 ) -> tuple[L, tuple[L, ...]]:
-    """The fit, and fits to runs drawn anew (Bayesian bootstrap: each run weighs what an exponential draw says, so that
-    no length is ever lost), each run with the luck that residuals and repeats say runs have."""
+    """The fit, and fits to resampled runs (Bayesian bootstrap: each run has an exponential weight, so that no length is
+    ever lost), each run with a run effect as large as residuals and repeats show."""
     latency = fit(timings, None)
     run_std = max(noise, float(np.std(spread(latency, timings))))
     rng = np.random.default_rng(seed)

@@ -40,8 +40,8 @@ class Timings:
         return Timings(*(np.concatenate([getattr(self, f.name), getattr(other, f.name)]) for f in fields(self)))
 
     def drawn(self, run_std: float, rng: np.random.Generator) -> tuple[Timings, FloatArray]:
-        """Timings as they might have been, and a weight for each: a run has its luck and its weight as a whole, all
-        predictions err the same way."""
+        """Timings as they might have been, and a weight for each: a run has its run effect and its weight as a whole,
+        all predictions err the same way."""
         runs, of_run = np.unique(self.run, return_inverse=True)
         z, weight = rng.standard_normal(len(runs))[of_run], rng.exponential(size=len(runs))[of_run]
         seconds = self.seconds * np.exp(z * np.where(self.run < 0, self.std, run_std))
@@ -53,7 +53,8 @@ class Timings:
 
 @dataclass(frozen=True, eq=False)
 class IsolatedLatency:
-    """The law of one request at a time. lengths: (k,) ascending; alpha: (k,) seconds at these; beta: s a token."""
+    """The latency model of one request at a time. lengths: (k,) ascending; alpha: (k,) seconds at these; beta: s a
+    token."""
 
     lengths: FloatArray
     alpha: FloatArray
@@ -98,7 +99,7 @@ def is_settled(timings: Timings) -> bool:
 
 
 def fit_isolated(timings: Timings, weight: FloatArray | None = None) -> IsolatedLatency:
-    """The law of timings that are settled. weight: (n,) of each timing's squared relative error."""
+    """The latency model of timings that are settled. weight: (n,) of each timing's squared relative error."""
     lengths, of = np.unique(timings.p, return_inverse=True)
     steps = (np.arange(len(lengths))[None, :] <= of[:, None]).astype(float)
     found = _relative_nnls(np.column_stack([steps, timings.o - 1]), timings.seconds, weight)
@@ -106,7 +107,7 @@ def fit_isolated(timings: Timings, weight: FloatArray | None = None) -> Isolated
 
 
 def fit_loaded(timings: Timings, weight: FloatArray | None = None) -> LoadedLatency:
-    """The law of a loaded engine."""
+    """The latency model of a loaded engine."""
     sizes = (timings.p, timings.o, timings.b)
     found = _relative_nnls(_loaded_terms(*sizes), timings.seconds, weight)
     return LoadedLatency(found, tuple((float(size.min()), float(size.max())) for size in sizes))

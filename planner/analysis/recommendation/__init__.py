@@ -1,0 +1,1 @@
+"""Which configuration to run: the best points that meet every condition with a stated probability."""

@@ -16,6 +16,7 @@ from planner.analysis import settings
 from planner.analysis.metric_posterior import MetricPosterior, metric_posterior
 from planner.analysis.pareto import Figure, nondominated
 from planner.analysis.recommendation.saturation import Saturation, batch_axis, largest, saturation
+from planner.campaign.verify import Verification
 from planner.ledger.observations import Observations
 from planner.models.latency_model import batch_of
 from planner.models.transforms import back
@@ -59,11 +60,11 @@ class Question:
 class Recommendation:
     """The answer; arrays are (N,) over the grid, row numbers refer to it.
 
-    known: each metric by name. chances: of each condition. probability: of all of them and of running at all; 0 where
-    nothing can be said. score: what is maximised, NaN likewise. best: rows of at least the confidence, best first.
-    fronts: Pareto fronts by name. largest: a row of each line along `batch`, and that of the largest batch that
-    meets every condition. success: probability of running. accelerators: devices of each point. price: of an
-    accelerator-hour.
+    known: each metric by name. probabilities: of each condition. probability: of all of them and of running at all; 0
+    where nothing can be said. score: what is maximised, NaN likewise. best: rows of at least the confidence, best
+    first. fronts: Pareto fronts by name. largest: a row of each line along `batch`, and that of the largest batch that
+    meets every condition. feasibility: probability of running. accelerators: devices of each point. price: of an
+    accelerator-hour. verified: what it took to measure the winner, where that was asked for.
     """
 
     question: Question
@@ -79,6 +80,7 @@ class Recommendation:
     feasibility: FloatArray
     accelerators: FloatArray
     price: float | None = None
+    verified: Verification | None = None
 
     @property
     def considered(self) -> int:
@@ -93,13 +95,13 @@ class Recommendation:
 
     @property
     def winner(self) -> int | None:
-        """The best row, else the most probable one; None where nothing can be told."""
+        """The best row, else the most probable one; None where nothing is known."""
         return int(self.best[0]) if len(self.best) else self.most_probable
 
     @property
     def most_probable(self) -> int | None:
         """The row, of those likely to run, that most probably meets every condition, or comes nearest to it; None where
-        none can be told."""
+        none is known."""
         if not self.considered:
             return None
         likely = np.isfinite(self.score) & (self.feasibility >= settings.LIKELY)
@@ -128,6 +130,15 @@ class Recommendation:
         return (float(a_second / tokens.value[row]), float(a_second / high[row]),
                 float(a_second / low[row]) if low[row] > 0 else float("inf"))
 
+    def tokens_per_accelerator(self, row: int) -> float | None:
+        """Output tokens per second of each accelerator at `row`; None where the study has no such metric."""
+        tokens = self.known.get(_TOKENS)
+        return None if tokens is None else float(tokens.value[row] / self.accelerators[row])
+
+    def asked(self, row: int) -> float:
+        """The objective at `row` as it was asked for, of each accelerator say."""
+        return abs(float(self.score[row]))
+
     def runner_up(self, winner: int) -> int | None:
         """The unmeasured row, other than `winner`, that promises most beyond it: the expected improvement of the
         objective (of its logarithm, where it has one) times the probability of meeting every condition."""
@@ -136,19 +147,20 @@ class Recommendation:
         middle = sign * objective.mean
         if self.question.per_accelerator and objective.transform is Transform.LOG:
             middle = middle - np.log(self.accelerators)
-        gain = _improvement(middle - middle[winner], objective.std) * self.probability
-        open_rows = np.isfinite(self.score) & ~self.measured & np.isfinite(gain)
+        better = _improvement(middle - middle[winner], objective.std) * self.probability
+        open_rows = np.isfinite(self.score) & ~self.measured & np.isfinite(better)
         open_rows[winner] = False
         if not open_rows.any():
             return None
-        return int(np.argmax(np.where(open_rows, gain, -np.inf)))
+        return int(np.argmax(np.where(open_rows, better, -np.inf)))
 
 
 def recommend(
     question: Question, posterior: Posterior, observations: Observations, accelerators: FloatArray,
     price: float | None = None,
 ) -> Recommendation:
-    """Answer from a belief about every metric of the question. accelerators: (N,)."""
+    """The answer. posterior: of every metric of the question, which are targets of `observations`. accelerators: of a
+    run of each point, (N,). price: of an accelerator-hour."""
     grid = observations.grid
     known = {metric: metric_posterior(metric, posterior, observations) for metric in observations.targets}
     probabilities = tuple(known[condition.metric].probability(condition) for condition in question.conditions)
@@ -171,8 +183,8 @@ def recommend(
 def joint(probabilities: tuple[FloatArray, ...], points: int) -> FloatArray:
     """Probability that all conditions hold, (points,): their product, as if errors were independent.
 
-    How errors correlate is not known: the smallest chance is an upper bound, 1 − Σ(1 − chance) a lower one. Replayed
-    over recorded grids with two conditions, where 0.9 and more was said all three agreed to 0.002 with each
+    How errors correlate is not known: the smallest probability is an upper bound, 1 − Σ(1 − probability) a lower one.
+    Replayed over recorded grids with two conditions, where 0.9 and more was said all three agreed to 0.002 with each
     other, and each with the truth to 0.03; at 0.3 the product was nearest to it (said 0.29, true 0.29 to 0.33).
     """
     together: FloatArray = np.prod(probabilities, axis=0) if probabilities else np.ones(points)

@@ -1,37 +1,31 @@
-"""How a study went: the accuracy it would have claimed, and what it had spent, over its runs."""
+"""How a study went: its estimated accuracy, and what it had spent, over its runs."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from planner.analysis.checkpoints import Checkpoint, checkpoints
-from planner.analysis.spending import cost_after
-from planner.ledger.observations import Observations
+from planner.analysis.checkpoints import Checkpoint
+from planner.space.types import FloatArray
 from planner.views.figures.style import FAINT, GREY, SEQUENCE, faint, layout, rounded
-
-if TYPE_CHECKING:
-    from planner.campaign.setup import StudySetup
 
 __all__ = ["history"]
 
 
-def history(study: StudySetup, observations: Observations, found: Sequence[Checkpoint] | None = None) -> go.Figure:
-    """Estimated accuracy of each target with its 90 % interval, and cost, over the runs made. `found`: looks already
-    taken; without them, ten are, which computes ten beliefs."""
-    taken = checkpoints(study, observations) if found is None else found
+def history(
+    taken: Sequence[Checkpoint], cost: FloatArray, targets: Sequence[str], goal: float | None
+) -> go.Figure:
+    """Estimated accuracy of each target with its 90 % interval, and cost, over the runs made. cost: accelerator-seconds
+    after each run. goal: the accuracy asked for."""
     figure = make_subplots(2, 1, shared_xaxes=True, row_heights=[0.7, 0.3], vertical_spacing=0.06)
-    for target, colour in zip(study.targets, SEQUENCE * (1 + len(study.targets) // len(SEQUENCE)), strict=False):
+    for target, colour in zip(targets, SEQUENCE * (1 + len(targets) // len(SEQUENCE)), strict=False):
         _accuracy(figure, taken, target, colour)
-    goal = study.spec.stop.accuracy
     if goal is not None:
         figure.add_hline(y=goal, line={"color": GREY, "dash": "dot", "width": 1}, row=1, col=1,
                          annotation={"text": "asked for", "font": {"color": GREY}},
                          annotation_position="bottom right")
-    cost = cost_after(observations)
     figure.add_trace(go.Scatter(x=list(range(1, len(cost) + 1)), y=rounded(cost), mode="lines", showlegend=False,
                                 line={"color": GREY, "width": 2, "shape": "hv"}, fill="tozeroy", name="cost",
                                 hovertemplate="run %{x}: %{y:.4g} s<extra></extra>"), 2, 1)
@@ -44,18 +38,18 @@ def history(study: StudySetup, observations: Observations, found: Sequence[Check
 
 
 def _accuracy(figure: go.Figure, taken: Sequence[Checkpoint], target: str, colour: str) -> None:
-    told = [(checkpoint.runs,
+    known = [(checkpoint.runs,
              estimate) for checkpoint in taken if (estimate := checkpoint.accuracy.get(target)) is not None]
-    if not told:
+    if not known:
         return
-    runs = [number for number, _ in told]
+    runs = [number for number, _ in known]
     # An interval may reach below zero (errors larger than the values); the picture need not.
-    low, high = [max(0.0, e.low) for _, e in told], [e.high for _, e in told]
+    low, high = [max(0.0, e.low) for _, e in known], [e.high for _, e in known]
     hidden = {"x": runs, "mode": "lines", "line": {"width": 0}, "hoverinfo": "skip", "showlegend": False,
               "legendgroup": target}
     figure.add_trace(go.Scatter(y=low, **hidden), 1, 1)
     figure.add_trace(go.Scatter(y=high, fill="tonexty", fillcolor=faint(colour), **hidden), 1, 1)
     figure.add_trace(go.Scatter(
-        x=runs, y=[max(0.0, e.estimated) for _, e in told], mode="lines+markers", name=target, legendgroup=target,
+        x=runs, y=[max(0.0, e.estimated) for _, e in known], mode="lines+markers", name=target, legendgroup=target,
         line={"color": colour, "width": 2}, hovertemplate=f"after %{{x}} runs: %{{y:.1%}}<extra>{target}</extra>",
     ), 1, 1)

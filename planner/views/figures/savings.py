@@ -1,4 +1,4 @@
-"""The bargain: accuracy against cost, estimated, and where truth is there, true, with what others would reach."""
+"""Accuracy against cost: estimated, and true where there is a truth, with the baselines."""
 
 from __future__ import annotations
 
@@ -8,29 +8,28 @@ import numpy as np
 import plotly.graph_objects as go
 
 from planner.analysis.baselines import BASELINES, Curve
-from planner.analysis.checkpoints import Checkpoint, worst
+from planner.evaluation.estimate import Estimate
 from planner.views.figures.style import FAINT, GREY, PREDICTED, SEQUENCE, faint, layout, log_axis
 
 __all__ = ["savings"]
 
 
-def savings(
-    checkpoints: Sequence[Checkpoint], targets: tuple[str, ...], curves: Sequence[Curve], plain: float
-) -> go.Figure:
-    """Least accurate target over cost. plain: accelerator-seconds of the plain sweep, of which costs are shares."""
+def savings(estimates: Sequence[tuple[float, Estimate]], curves: Sequence[Curve], plain: float) -> go.Figure:
+    """Least accurate target over cost. estimates: cost and estimate at each checkpoint. plain: accelerator-seconds of
+    the plain sweep, of which costs are shares."""
     figure = go.Figure()
-    _estimated(figure, checkpoints, targets, plain)
+    _estimated(figure, estimates, plain)
     baselines = list(dict.fromkeys(curve.strategy for curve in curves if curve.strategy != "sweepwise"))
     colours = dict(zip(baselines, SEQUENCE[1:], strict=False)) | {"sweepwise": PREDICTED}
     named: set[str] = set()
     for curve in curves:
-        told = [(100 * c / plain, a) for c, a in zip(curve.cost, curve.accuracy, strict=True) if a is not None]
-        if not told:
+        known = [(100 * c / plain, a) for c, a in zip(curve.cost, curve.accuracy, strict=True) if a is not None]
+        if not known:
             continue
         ours = curve.strategy == "sweepwise"
         label = "sweepwise, true" if ours else BASELINES[curve.strategy]
         figure.add_trace(go.Scatter(
-            x=[c for c, _ in told], y=[max(0.0, a) for _, a in told], mode="lines+markers", name=label,
+            x=[c for c, _ in known], y=[max(0.0, a) for _, a in known], mode="lines+markers", name=label,
             legendgroup=curve.strategy, showlegend=curve.strategy not in named,
             line={"color": colours[curve.strategy], "width": 3 if ours else 1.5}, marker={"size": 8 if ours else 6},
             hovertemplate="%{y:.1%} at %{x:.3g} % of the cost<extra>" + label + "</extra>"))
@@ -43,21 +42,16 @@ def savings(
     return figure
 
 
-def _estimated(figure: go.Figure, checkpoints: Sequence[Checkpoint], targets: tuple[str, ...], plain: float) -> None:
-    told = []
-    for checkpoint in checkpoints:
-        name = worst(checkpoint.accuracy, targets)
-        estimate = checkpoint.accuracy[name] if name else None
-        if estimate is not None:
-            told.append((100 * checkpoint.cost / plain, estimate))
-    if not told:
+def _estimated(figure: go.Figure, estimates: Sequence[tuple[float, Estimate]], plain: float) -> None:
+    known = [(100 * cost / plain, estimate) for cost, estimate in estimates]
+    if not known:
         return
-    x = [cost for cost, _ in told]
+    x = [cost for cost, _ in known]
     hidden = {"x": x, "mode": "lines", "line": {"width": 0}, "hoverinfo": "skip", "showlegend": False}
-    figure.add_trace(go.Scatter(y=[max(0.0, e.low) for _, e in told], **hidden))
-    figure.add_trace(go.Scatter(y=[e.high for _, e in told], fill="tonexty", fillcolor=faint(GREY, 0.18), **hidden))
+    figure.add_trace(go.Scatter(y=[max(0.0, e.low) for _, e in known], **hidden))
+    figure.add_trace(go.Scatter(y=[e.high for _, e in known], fill="tonexty", fillcolor=faint(GREY, 0.18), **hidden))
     figure.add_trace(go.Scatter(
-        x=x, y=[max(0.0, e.estimated) for _, e in told], mode="lines+markers",
+        x=x, y=[max(0.0, e.estimated) for _, e in known], mode="lines+markers",
         name="sweepwise, estimated (90 % interval)",
         line={"color": GREY, "dash": "dot", "width": 2}, marker={"size": 6},
         hovertemplate="%{y:.1%} at %{x:.3g} % of the cost<extra>estimated</extra>"))

@@ -7,17 +7,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import combinations
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from planner.analysis.predict import answers
+from planner.analysis.surface import Surface, others
 from planner.ledger.observations import Observations
 from planner.space.grid import Grid
-from planner.space.types import BoolArray, FloatArray, Scale
-from planner.strategies.strategy import Posterior
+from planner.space.types import FloatArray
 from planner.views.figures.style import (
     FAINT,
     MEASURED,
@@ -31,10 +30,7 @@ from planner.views.figures.style import (
     rounded,
 )
 
-if TYPE_CHECKING:
-    from planner.campaign.setup import StudySetup
-
-__all__ = ["surface", "telling"]
+__all__ = ["surface"]
 
 # Cells of all slices of all pairs of axes together: some 25 bytes each.
 _MOST_CELLS: Final = 36_000
@@ -72,19 +68,16 @@ class _Pair:
                           for i, code in zip(self.others, codes, strict=True) if len(grid.axes[i].values) > 1)
 
 
-def surface(study: StudySetup, observations: Observations, posterior: Posterior, target: str) -> go.Figure:
-    """Two heat maps, value and uncertainty, with a menu of axes and a slider over the rest; one axis: a line."""
-    value, low, high = answers(posterior, observations, target)
-    grid = observations.grid
-    shown = [i for i, axis in enumerate(grid.axes) if len(axis.values) > 1]
-    if len(shown) < 2:
-        return _line(observations, target, shown[0] if shown else 0, (value, low, high))
-    with np.errstate(invalid="ignore", divide="ignore"):
-        unsure = (high - low) / 2 / np.abs(value)
-    there = value[np.isfinite(value)]
-    by_log = len(there) > 0 and bool(there.min() > 0)
-    field = _Field(np.log10(np.where(value > 0, value, np.nan)) if by_log else value, value, unsure)
-    pairs = _pairs(grid, telling(grid, shown, field.colour), observations.known & np.isfinite(value))
+def surface(name: str, found: Surface) -> go.Figure:
+    """Two heat maps, value and uncertainty, with a menu of axes and a slider over the rest; one axis: a line. name: of
+    the study."""
+    observations, target, grid = found.observations, found.target, found.observations.grid
+    if len(found.axes) < 2:
+        return _line(found, found.axes[0] if found.axes else 0)
+    by_log, there = found.positive, found.value[np.isfinite(found.value)]
+    field = _Field(np.log10(np.where(found.value > 0, found.value, np.nan)) if by_log else found.value, found.value,
+                   found.uncertainty)
+    pairs = _pairs(found)
     figure = make_subplots(1, 2, subplot_titles=[labelled(observations.metric(target)),
                                                  "relative half-width of the 90 % interval"],
                            horizontal_spacing=0.16)
@@ -96,40 +89,26 @@ def surface(study: StudySetup, observations: Observations, posterior: Posterior,
     cut = len(pairs[0].kept) < len(pairs[0].slices)
     note = f" · {len(pairs[0].kept):,} of {len(pairs[0].slices):,} slices, those measured most" if cut else ""
     figure.update_layout(layout(
-        title={"text": f"{_plain(study.name)}: {target}<br><sub>dots: measured · crosses: failed · all else predicted"
+        title={"text": f"{_plain(name)}: {target}<br><sub>dots: measured · crosses: failed · all else predicted"
                        f"{note}</sub>", "x": 0.01, "y": 0.97},
         height=560, margin={"l": 64, "r": 24, "t": 130, "b": 120}, showlegend=False))
     return figure
 
 
-def telling(grid: Grid, shown: list[int], values: FloatArray) -> list[int]:
-    """Axes by how much the values vary along them, most first; categories, which have no order, after all others."""
-    there = np.isfinite(values)
-    spread = {}
-    for axis in shown:
-        codes = grid.codes[there, axis]
-        counts = np.bincount(codes)
-        means = (np.bincount(codes, values[there]) / np.maximum(counts, 1))[counts > 0]
-        spread[axis] = float(np.ptp(means)) if len(means) else 0.0
-    return sorted(shown, key=lambda axis: (grid.axes[axis].scale is Scale.CATEGORY, -spread[axis]))
-
-
-def _pairs(grid: Grid, shown: list[int], known: BoolArray) -> list[_Pair]:
-    """Pairs of axes in the order in which `shown` has them, as many as fit; first the slice with most `known`, (N,)."""
-    size = [len(axis.values) for axis in grid.axes]
+def _pairs(found: Surface) -> list[_Pair]:
+    """Pairs of axes in the surface's order, as many as fit; first the slice of which most is known."""
+    size = [len(axis.values) for axis in found.observations.grid.axes]
     pairs: list[_Pair] = []
     room = _MOST_CELLS
-    for a, b in combinations(shown, 2):
+    for a, b in combinations(found.axes, 2):
         x, y = (a, b) if size[a] >= size[b] else (b, a)
-        others = [i for i in range(len(size)) if i not in {x, y}]
-        slices, of_row = np.unique(grid.codes[:, others], axis=0, return_inverse=True)
-        of_row = of_row.reshape(-1)
+        slices, of_row = found.slices(x, y)
         fits = room // (size[x] * size[y])
         if pairs and fits < len(slices):
             continue
-        best = np.argsort(-np.bincount(of_row[known], minlength=len(slices)), kind="stable")
+        best = np.argsort(-np.bincount(of_row[found.known], minlength=len(slices)), kind="stable")
         kept = sorted(best[:max(fits, 1)].tolist())
-        pairs.append(_Pair(x, y, others, slices, of_row, kept, int(best[0])))
+        pairs.append(_Pair(x, y, others(len(size), x, y), slices, of_row, kept, int(best[0])))
         room -= len(kept) * size[x] * size[y]
     return pairs
 
@@ -199,13 +178,12 @@ def _controls(figure: go.Figure, grid: Grid, observations: Observations, field: 
     figure.update_yaxes(type="category", title_text=grid.axes[pairs[0].y].name, showgrid=False)
 
 
-def _line(
-    observations: Observations, target: str, axis: int, said: tuple[FloatArray, FloatArray, FloatArray]
-) -> go.Figure:
+def _line(found: Surface, axis: int) -> go.Figure:
     """A grid of one axis: a line with its band."""
+    observations = found.observations
     order = np.argsort(observations.grid.codes[:, axis])
     x = [observations.grid.axes[axis].values[code] for code in observations.grid.codes[order, axis]]
-    value, low, high = (column[order] for column in said)
+    value, low, high = (column[order] for column in (found.value, found.low, found.high))
     measured = observations.measured[order]
     hidden = {"x": x, "mode": "lines", "line": {"width": 0}, "showlegend": False, "hoverinfo": "skip"}
     figure = go.Figure([
@@ -215,7 +193,7 @@ def _line(
         go.Scatter(x=[v for v, there in zip(x, measured, strict=True) if there], y=rounded(value[measured]),
                    mode="markers", name="measured", marker={"color": MEASURED, "size": 8}),
     ])
-    figure.update_layout(layout(title=labelled(observations.metric(target))))
+    figure.update_layout(layout(title=labelled(found.observations.metric(found.target))))
     figure.update_xaxes(title_text=observations.grid.axes[axis].name, gridcolor=FAINT)
     figure.update_yaxes(gridcolor=FAINT)
     return figure

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import numpy as np
 import plotly.graph_objects as go
 
-from planner.analysis.pareto import Figure, nondominated
-from planner.analysis.rates import Band, Rates, rates_of
+from planner.analysis.rates import Band, Rates
 from planner.ledger.observations import Observations
 from planner.space.grid import Grid
 from planner.space.types import FloatArray, IntArray
-from planner.strategies.strategy import Posterior
 from planner.views.figures.style import (
     FAINT,
     GREY,
@@ -24,9 +22,6 @@ from planner.views.figures.style import (
     rounded,
 )
 
-if TYPE_CHECKING:
-    from planner.campaign.setup import StudySetup
-
 __all__ = ["tradeoff", "user_label"]
 
 # The cloud below the front: more points than this look the same and weigh more.
@@ -34,16 +29,9 @@ _MOST_POINTS: Final = 4_000
 ACCELERATOR_LABEL: Final = "tokens/s per accelerator"
 
 
-def tradeoff(study: StudySetup, observations: Observations, posterior: Posterior) -> go.Figure | None:
-    """The trade-off with its Pareto front; None where the study's metrics do not give both rates."""
-    rates = rates_of(study.accelerators, observations, posterior)
-    return None if isinstance(rates, str) else tradeoff_of(observations, rates)
-
-
-def tradeoff_of(observations: Observations, rates: Rates) -> go.Figure:
-    """The figure of rates already known."""
-    figures = (Figure("user", rates.user.value, True), Figure("accelerator", rates.accelerator.value, True))
-    front = nondominated(*figures, rates.usable)[::-1]
+def tradeoff(observations: Observations, rates: Rates) -> go.Figure:
+    """The two rates at each point, with their Pareto front."""
+    front = rates.front[::-1]
     rest = np.setdiff1d(np.flatnonzero(rates.usable), front)
     if len(rest) > _MOST_POINTS:
         rest = rest[np.linspace(0, len(rest) - 1, _MOST_POINTS).astype(np.int64)]

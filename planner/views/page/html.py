@@ -10,14 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from planner.analysis.predict import answers
 from planner.analysis.report import Report
-from planner.space.types import Axis, FloatArray, Scale
+from planner.space.types import Axis, Scale
 from planner.views.figures.history import history
 from planner.views.figures.savings import savings
 from planner.views.figures.style import labelled, rounded
-from planner.views.figures.surface import telling
-from planner.views.figures.tradeoff import tradeoff_of
+from planner.views.figures.tradeoff import tradeoff
 from planner.views.page.words import headline, paragraphs, tables
 
 if TYPE_CHECKING:
@@ -41,7 +39,7 @@ def page(report: Report) -> str:
 
 def payload(report: Report) -> dict[str, Any]:
     """All that the script draws from."""
-    observations, grid = report.observations, report.observations.grid
+    observations, grid, start = report.observations, report.observations.grid, report.start
     some_failed = bool(observations.failed.any())
     return {
         "axes": [{"name": axis.name, "values": [str(value) for value in axis.values],
@@ -51,30 +49,31 @@ def payload(report: Report) -> dict[str, Any]:
         "measured": np.flatnonzero(observations.measured).tolist(),
         "failed": np.flatnonzero(observations.failed).tolist(),
         "failure": rounded(1 - report.posterior.feasibility, 2) if some_failed else None,
-        "start": _start(report),
+        "start": {"target": report.study.targets.index(report.shown), "x": start.x, "y": start.y,
+                  "fixed": list(start.fixed)},
         "figures": {name: _bare(figure) for name, figure in figures_of(report).items() if figure is not None},
     }
 
 
 def figures_of(report: Report) -> dict[str, go.Figure | None]:
     """The figures that Python draws, by name; None where there is nothing to draw."""
-    targets, plain = report.study.targets, report.plain[0]
+    study = report.study
     return {
-        "tradeoff": None if isinstance(report.rates, str) else tradeoff_of(report.observations, report.rates),
-        "course": history(report.study, report.observations, report.checkpoints) if report.checkpoints else None,
-        "bargain": savings(report.checkpoints, targets, report.curves, plain) if report.checkpoints else None,
+        "tradeoff": None if isinstance(report.rates, str) else tradeoff(report.observations, report.rates),
+        "course": history(report.checkpoints, report.costs, study.targets, study.spec.stop.accuracy)
+        if report.checkpoints else None,
+        "bargain": savings(report.estimates, report.curves, report.plain[0]) if report.checkpoints else None,
     }
 
 
 def _target(report: Report, target: str) -> dict[str, Any]:
-    value, low, high = answers(report.posterior, report.observations, target)
+    found = report.surfaces[target]
     repeats = {str(row): rounded(np.array(values)) for row, values in report.observations.repeats(target).items()}
     # Where a point was measured, the value is that; the line through predictions alone needs the model's own.
-    rows, said = np.flatnonzero(report.observations.measured), report.posterior.prediction
-    model = [rounded(column[target][rows]) for column in (said.value, said.low, said.high)]
-    return {"name": target, "label": labelled(report.observations.metric(target)), "value": rounded(value),
-            "low": rounded(low),
-            "high": rounded(high), "log": _positive(value), "repeats": repeats,
+    rows = np.flatnonzero(report.observations.measured)
+    model = [rounded(column[rows]) for column in found.model]
+    return {"name": target, "label": labelled(report.observations.metric(target)), "value": rounded(found.value),
+            "low": rounded(found.low), "high": rounded(found.high), "log": found.positive, "repeats": repeats,
             "model": dict(zip(map(str, rows.tolist()), zip(*model, strict=True), strict=True))}
 
 
@@ -83,31 +82,6 @@ def _scale(axis: Axis) -> str:
     if any(isinstance(value, str | bool) for value in axis.values) or axis.scale is Scale.CATEGORY:
         return "category"
     return "log" if axis.scale is Scale.LOG and min(map(float, axis.values)) > 0 else "linear"
-
-
-def _positive(value: FloatArray) -> bool:
-    there = value[np.isfinite(value)]
-    return len(there) > 0 and bool(there.min() > 0)
-
-
-def _start(report: Report) -> dict[str, Any]:
-    """What the page shows at first: the least accurate target over the axes along which it varies most, at the values
-    of the others where most was measured."""
-    observations, grid = report.observations, report.observations.grid
-    worst = report.worst.target if report.worst else report.study.targets[0]
-    value = answers(report.posterior, observations, worst)[0]
-    shown = [i for i, axis in enumerate(grid.axes) if len(axis.values) > 1] or [0]
-    order = telling(grid, shown, np.log(value) if _positive(value) else value)
-    x, y = order[0], order[1] if len(order) > 1 else order[0]
-    others = [i for i in range(len(grid.axes)) if i not in {x, y}]
-    slices, of_row = np.unique(grid.codes[:, others], axis=0, return_inverse=True)
-    best = int(np.argmax(np.bincount(of_row.reshape(-1)[observations.known & np.isfinite(value)],
-                                     minlength=len(slices))))
-    fixed = np.zeros(len(grid.axes), dtype=int)
-    fixed[others] = slices[best]
-    row = int(np.flatnonzero(of_row.reshape(-1) == best)[0])
-    fixed[[x, y]] = grid.codes[row, [x, y]]
-    return {"target": report.study.targets.index(worst), "x": x, "y": y, "fixed": fixed.tolist()}
 
 
 def _bare(figure: go.Figure) -> dict[str, Any]:

@@ -46,8 +46,7 @@ def write_images(report: Report, output: Path, kind: str) -> list[Path]:
 def _figures(report: Report) -> dict[str, go.Figure]:
     from planner.views.figures import surface
 
-    worst = report.worst.target if report.worst else report.study.targets[0]
-    first = surface(report.study, report.observations, report.posterior, worst)
+    first = surface(report.study.name, report.surfaces[report.shown])
     # A picture has no controls: the slice that it shows is said in the title.
     if first.layout.sliders and first.layout.sliders[0].visible:
         slider = first.layout.sliders[0]

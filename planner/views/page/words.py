@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-import numpy as np
-
 from planner.analysis.report import Accuracy, Report
-from planner.analysis.spending import failures
 from planner.space.text import duration, percent, point_text
 from planner.views.terminal import never_run
 
-__all__ = ["Large", "Table", "headline", "paragraphs", "spending_parts", "tables"]
+__all__ = ["Large", "Table", "headline", "paragraphs", "tables"]
 
 _MOST_REASONS: Final = 12
 
@@ -54,11 +50,11 @@ def headline(report: Report) -> list[Large]:
 def paragraphs(report: Report) -> dict[str, str]:
     """Sentences by where they stand."""
     rates = report.rates
-    beyond = int((~report.observations.known & (report.posterior.feasibility < 0.5)).sum())
     return {
         "summary": _summary(report),
         "tradeoff": f"Left out: {rates}." if isinstance(rates, str) else f"{rates.how}.",
-        "failing": f"{beyond:,} points that no run has tried are expected to fail (probability above one half).",
+        "failing": f"{report.expected_failures:,} points that no run has tried are expected to fail "
+                   "(probability above one half).",
         "curve": _curve(report),
         "kind": "true" if any(one.kind == "true" for one in report.accuracies) else "estimated",
     }
@@ -69,19 +65,11 @@ def tables(report: Report) -> dict[str, Table]:
     return {
         "accuracy": _accuracy_table(report), "gains": _gains_table(report), "failures": _failure_table(report),
         "spending": Table(("spent on", "accelerator time", "share"), [
-            (name, duration(seconds), percent(seconds / report.spending.total)) for name, seconds in
-            spending_parts(report)]),
+            (name, duration(seconds), percent(seconds / report.spending.total))
+            for name, seconds in report.spending.parts]),
         "fingerprint": Table(("key", "value"), sorted(report.provenance.fingerprint.items())),
         "versions": Table(("package", "version"), list(report.provenance.versions.items())),
     }
-
-
-def spending_parts(report: Report) -> list[tuple[str, float]]:
-    """What time went to, without the kinds that took none."""
-    spent = report.spending
-    parts = [("measuring", spent.measuring), ("engine starts", spent.starts), ("warm-up and overhead", spent.warmup),
-             ("failed runs", spent.lost), ("planning", spent.planning)]
-    return [(name, seconds) for name, seconds in parts if seconds > 0]
 
 
 def _asked(report: Report) -> str:
@@ -142,7 +130,7 @@ def _summary(report: Report) -> str:
     if worst is not None and worst.value is not None and not observations.known.all():
         said.append(f"Its predictions of the other points are {percent(worst.value)} accurate for {worst.target}"
                     f"{', the least accurate target' if len(report.accuracies) > 1 else ''} ({_how_known(worst)}).")
-    if unknown := never_run(observations):
+    if unknown := never_run(report.never_run):
         said.append(f"{unknown[0].upper()}{unknown[1:]}.")
     return " ".join(said)
 
@@ -187,14 +175,9 @@ def _gains_table(report: Report) -> Table:
 
 
 def _failure_table(report: Report) -> Table:
-    failed = failures(report.observations)
-    counts = Counter(run.measurement.reason or "no reason given" for run in failed)
-    first = {run.measurement.reason or "no reason given": run for run in reversed(failed)}
-    rows = [(reason, f"{count:,}", point_text(first[reason].point), duration(float(np.sum([
-        run.measurement.cost.accelerator_seconds for run in failed
-        if (run.measurement.reason or "no reason given") == reason]))))
-        for reason, count in counts.most_common(_MOST_REASONS)]
-    if len(counts) > _MOST_REASONS:
-        rest = sum(counts.values()) - sum(count for _, count in counts.most_common(_MOST_REASONS))
-        rows.append((f"{len(counts) - _MOST_REASONS} other reasons", f"{rest:,}", "", ""))
+    found = report.failures
+    rows = [(one.reason, f"{one.runs:,}", point_text(one.example), duration(one.cost_s))
+            for one in found[:_MOST_REASONS]]
+    if rest := found[_MOST_REASONS:]:
+        rows.append((f"{len(rest)} other reasons", f"{sum(one.runs for one in rest):,}", "", ""))
     return Table(("reason", "runs", "for example at", "cost"), rows)

@@ -1,10 +1,13 @@
-"""Starting studies for `sweepwise init`."""
+"""Commented study files to start from."""
 
 from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["TEMPLATES"]
+from planner.space.expressions import suggestion
+from planner.space.types import StudyError
+
+__all__ = ["TEMPLATES", "study_template"]
 
 _TAIL = """
 # When to stop: whichever comes first. cost also as "5%" of the full grid, or as "$20" with a price.
@@ -79,3 +82,10 @@ targets: [latency_ms]
 """ + _TAIL
 
 TEMPLATES: Final = {"vllm": _VLLM, "replay": _REPLAY, "command": _COMMAND}
+
+
+def study_template(name: str) -> str:
+    """The study file called `name`, as text. Raises StudyError."""
+    if name not in TEMPLATES:
+        raise StudyError(f"--template: unknown template '{name}'{suggestion(name, TEMPLATES)}")
+    return TEMPLATES[name]

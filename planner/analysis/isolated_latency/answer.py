@@ -1,0 +1,51 @@
+"""Isolated latencies of a study's engine configurations: what one request takes, what a batch takes, and what it
+costs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from planner.analysis.isolated_latency.blackbox import Ratio
+from planner.analysis.isolated_latency.idealize import Idealized, Prompt, Triple
+from planner.models.latency_model import batch_of
+from planner.space.grid import Grid
+
+__all__ = ["IsolatedLatencies"]
+
+
+@dataclass(frozen=True, eq=False)
+class IsolatedLatencies:
+    """The answer of `idealize`.
+
+    prompts: the reference prompts. engines: one entry for each engine configuration whose latency model is known;
+    silent: a grid row of each other one. blackbox: ratios of a black box's timings, None where none were given.
+    price: of an accelerator-hour, None where the study names none.
+    """
+
+    grid: Grid
+    prompts: Sequence[Prompt]
+    engines: Sequence[Idealized]
+    silent: Sequence[int]
+    blackbox: Sequence[Ratio] | None
+    price: float | None
+
+    @property
+    def batches(self) -> list[float]:
+        """The smallest, a medium and the largest batch of the grid."""
+        values = sorted(set(batch_of(self.grid).tolist()))
+        return sorted({values[0], values[len(values) // 2], values[-1]})
+
+    def cost(self, seconds: Triple, engine: Idealized, batch: float, requests: float) -> Triple | None:
+        """Money for `requests` requests, `batch` of which take `seconds` at once; None without a price."""
+        if self.price is None:
+            return None
+        factor = requests * engine.accelerators * self.price / 3600 / batch
+        return seconds[0] * factor, seconds[1] * factor, seconds[2] * factor
+
+    def to_fastest(self, prompt: Prompt) -> list[float]:
+        """Each engine's idealized runtime over the fastest one's; NaN where it is unknown."""
+        own = [engine.seconds(prompt)[0] for engine in self.engines]
+        fastest = min((value for value in own if math.isfinite(value)), default=math.nan)
+        return [value / fastest for value in own]

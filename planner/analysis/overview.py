@@ -1,0 +1,51 @@
+"""What a dashboard shows of a study: status, course, rates, surfaces."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from planner.analysis.checkpoints import Checkpoint, checkpoints
+from planner.analysis.rates import Rates, rates_of
+from planner.analysis.spending import cost_after
+from planner.analysis.status import Status, status_of
+from planner.analysis.surface import Surface, surface_of
+from planner.campaign.setup import StudySetup
+from planner.ledger.observations import Observations
+from planner.space.types import FloatArray
+from planner.strategies.strategy import Posterior
+
+__all__ = ["Overview", "overview_of"]
+
+
+@dataclass(frozen=True, eq=False)
+class Overview:
+    """A study as it stands. Where nothing was measured there are no checkpoints, rates or surfaces.
+
+    goal: the accuracy asked for. costs: accelerator-seconds after each run. rates: or a line that says why there are
+    none.
+    """
+
+    status: Status
+    slo: tuple[str, ...]
+    goal: float | None
+    observations: Observations
+    costs: FloatArray
+    checkpoints: Sequence[Checkpoint]
+    rates: Rates | str
+    surfaces: Mapping[str, Surface]
+
+
+def overview_of(
+    study: StudySetup, observations: Observations, posterior: Posterior | None, stopped: str | None,
+    taken: Sequence[Checkpoint] | None = None,
+) -> Overview:
+    """The overview. posterior: of `observations`, None where nothing was measured. taken: checkpoints already computed;
+    without them some are, each with a posterior of its own."""
+    status = status_of(study.name, observations, posterior, stopped)
+    about = (status, tuple(study.spec.slo), study.spec.stop.accuracy, observations, cost_after(observations))
+    if posterior is None:
+        return Overview(*about, (), "nothing was measured", {})
+    course = checkpoints(study.posterior, observations, posterior) if taken is None else taken
+    return Overview(*about, course, rates_of(study.accelerators, observations, posterior),
+                    {target: surface_of(target, observations, posterior) for target in study.targets})

@@ -1,0 +1,89 @@
+"""How far a study is: runs, cost, gains, estimated accuracy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+
+from planner.evaluation.estimate import Estimate
+from planner.evaluation.gains import Gains, gains
+from planner.ledger.observations import Observations
+from planner.space.types import Value
+from planner.strategies.strategy import Posterior
+from planner.tables.recorded_grid import Sweep
+
+__all__ = ["NeverRun", "Status", "never_run", "status_of"]
+
+_UNKNOWN: Final = {"estimated": None, "low": None, "high": None, "ceiling": None}
+
+
+@dataclass(frozen=True, slots=True)
+class NeverRun:
+    """The values of a category axis at which no run has succeeded; total: values of the axis in the grid."""
+
+    axis: str
+    values: tuple[Value, ...]
+    total: int
+
+
+@dataclass(frozen=True, eq=False)
+class Status:
+    """Where a study stands.
+
+    runs: those that came to an end, failed ones included. cost_s: accelerator-seconds, all overheads included.
+    complete: every grid point was measured or failed, and nothing is predicted. plain: the plain sweep, and gains over
+    it; None where nothing was measured. accuracy: estimated, by target; None where it is unknown.
+    stopped: why the last campaign ended; None where none did, or one is under way.
+    """
+
+    name: str
+    grid_points: int
+    runs: int
+    failed: int
+    cost_s: float
+    points_measured: int
+    complete: bool
+    plain: Sweep | None
+    gains: Gains | None
+    accuracy: Mapping[str, Estimate | None]
+    never_run: tuple[NeverRun, ...]
+    stopped: str | None
+
+    def to_json(self) -> dict[str, Any]:
+        """As `status --json` writes it."""
+        found = self.gains
+        return {
+            "grid_points": self.grid_points, "runs": self.runs, "failed": self.failed, "cost_s": self.cost_s,
+            "points_measured": self.points_measured,
+            "experiments_gain": found.experiments if found else None,
+            "time_gain": found.time.value if found else None,
+            "resource_gain": found.resource.value if found else None,
+            "gains_estimated": found.estimated if found else None,
+            "accuracy": {
+                target: {"estimated": e.estimated, "low": e.low, "high": e.high, "ceiling": e.ceiling} if e
+                else dict(_UNKNOWN)
+                for target, e in self.accuracy.items()
+            },
+            "never_run": {missing.axis: list(missing.values) for missing in self.never_run},
+            "stopped": self.stopped,
+        }
+
+
+def status_of(name: str, observations: Observations, posterior: Posterior | None, stopped: str | None) -> Status:
+    """The status of the study called `name`. posterior: of `observations`, None where nothing is measured."""
+    return Status(
+        name, len(observations.grid), observations.finished, observations.failures, observations.spent,
+        int(observations.measured.sum()), bool(observations.known.all()), posterior.plain if posterior else None,
+        gains(observations, posterior.plain, posterior.longest) if posterior else None,
+        posterior.accuracy if posterior else dict.fromkeys(observations.targets), never_run(observations), stopped)
+
+
+def never_run(observations: Observations) -> tuple[NeverRun, ...]:
+    """For each category axis the values at which no run has succeeded; axes without such values are left out."""
+    grid = observations.grid
+    return tuple(
+        NeverRun(name, tuple(values), len(np.unique(grid.codes[:, grid.position(name)])))
+        for name, values in observations.never_run().items())

@@ -1,0 +1,86 @@
+"""Begin a study or resume it, and measure until something ends it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from planner.campaign.loop import Loop
+from planner.campaign.observers import Observer
+from planner.campaign.setup import StudySetup
+from planner.campaign.stopping import Limits
+from planner.ledger.observations import Observations
+from planner.space.types import Status
+from planner.strategies.strategy import Posterior
+
+__all__ = ["RunResult", "nothing_measured", "run"]
+
+_FULL = "full"
+
+
+@dataclass(frozen=True, eq=False)
+class RunResult:
+    """How a campaign ended.
+
+    reason: "accuracy", "noise", "cost", "trials", "grid", "failures" or "interrupted" (planner.campaign.loop).
+    observations: every run of the study, those of earlier campaigns included. posterior: None where no run succeeded.
+    """
+
+    reason: str
+    observations: Observations
+    posterior: Posterior | None
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether any run ever gave a reading of the grid."""
+        return bool(self.observations.measured.any())
+
+    @property
+    def last_reason(self) -> str | None:
+        """What the last run that did not end well said, if any did not."""
+        said = [run.measurement.reason for run in self.observations.runs if run.measurement.reason]
+        return said[-1] if said else None
+
+
+def run(
+    study: StudySetup, strategy: str = "sweepwise", observer: Observer | None = None,
+    stop_requested: Callable[[], bool] = lambda: False,
+) -> RunResult:
+    """How the campaign ended, once it has: the record is created or resumed, and what the study file asks for is done.
+
+    strategy: any name of the registry; "full" measures the whole grid, without limits. stop_requested: asked before
+    each run. Ctrl-C in the middle of a run drops that run and ends the campaign as "interrupted".
+    Raises StudyError where the record does not fit the study file, RunnerError where nothing can be measured here.
+    """
+    chosen = study.strategy(strategy)
+    ledger = study.create_or_resume()
+    observations = ledger.observations(study.grid)
+    limits = Limits() if strategy == _FULL else study.limits()
+    try:
+        reached = ledger.study.user_attrs.get("stopped") in {"accuracy", "noise"}
+        ledger.study.set_user_attr("stopped", None)
+        loop = Loop(study.runner, chosen, ledger, observations, limits, study.seed, observer or Observer(), study.clock,
+                    stop_requested, reached)
+        reason = loop.run()
+    finally:
+        study.runner.close()
+    ledger.study.set_user_attr("stopped", reason)
+    return RunResult(reason, observations, _last_posterior(study, observations, strategy))
+
+
+def nothing_measured(observations: Observations, study_file: Path) -> str:
+    """Why there is nothing to answer from, and what to do."""
+    failed = [run.measurement for run in observations.runs if run.measurement.status is Status.FAILED]
+    if not failed:
+        return f"has measured nothing yet; `sweepwise run {study_file}` first"
+    return (f"none of its {len(observations.runs)} runs succeeded; the last said: {failed[-1].reason or 'nothing'}; "
+            f"mend that, then `sweepwise run {study_file} --name NEW` begins afresh")
+
+
+def _last_posterior(study: StudySetup, observations: Observations, strategy: str) -> Posterior | None:
+    """What the runs made so far say of every point; None where none succeeded."""
+    if not observations.measured.any():
+        return None
+    # A full sweep has no model of the points that it has not reached yet: ours is shown.
+    return study.posterior(observations, "sweepwise" if strategy == _FULL else strategy)

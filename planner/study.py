@@ -1,0 +1,404 @@
+"""One study as a Python object: everything that the command line can do, as answers in place of text."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from planner.space.types import StudyError
+
+if TYPE_CHECKING:
+    import optuna
+    import pandas as pd
+
+    from planner.analysis.checkpoints import Checkpoint
+    from planner.analysis.comparison.compare import Comparison, Side
+    from planner.analysis.evaluation_report import EvaluationReport
+    from planner.analysis.isolated_latency.answer import IsolatedLatencies
+    from planner.analysis.next_points import NextPoints
+    from planner.analysis.outlook import Outlook
+    from planner.analysis.overview import Overview
+    from planner.analysis.plan import Plan
+    from planner.analysis.recommendation.recommend import Question, Recommendation
+    from planner.analysis.report import Report
+    from planner.analysis.simulated import Simulation
+    from planner.analysis.status import Status
+    from planner.campaign.dashboard import Dashboard
+    from planner.campaign.importing import ImportResult
+    from planner.campaign.observers import Observer
+    from planner.campaign.run import RunResult
+    from planner.campaign.setup import StudySetup
+    from planner.ledger.observations import Observations
+    from planner.simulation.observer import SimulationObserver
+    from planner.space.grid import Grid
+    from planner.space.types import Metric, Point, Value
+    from planner.strategies.strategy import Posterior
+
+__all__ = ["Study", "open_study"]
+
+
+def open_study(
+    path: str | Path, *, storage: str | None = None, name: str | None = None, seed: int = 0
+) -> Study:
+    """The study that a study file describes. Nothing is started or written.
+
+    storage, name: in place of the study file's. seed: of everything random. Raises StudyError, in one line that names
+    the key and the mend, where the file, its table or its runner's settings are wrong.
+    """
+    from planner.campaign.setup import open_setup
+
+    return Study(open_setup(Path(path), storage, name, seed), Path(path))
+
+
+class Study:
+    """A study file and its record. Build it with `open_study`.
+
+    Contract: `run`, `audit`, `recommend(verify=True)`, `import_files`, `import_table` and `discard` write to the
+    record; everything else only reads it, and reads it at each call, so that another process may run meanwhile.
+    What is returned is frozen, and nothing is printed. Every method raises StudyError where the record is needed and
+    missing, or what is asked for makes no sense; what measures raises RunnerError where nothing can be measured here.
+    """
+
+    def __init__(self, setup: StudySetup, path: Path) -> None:
+        self._setup = setup
+        self.path = path
+        self._learned: tuple[object, Posterior] | None = None
+
+    @property
+    def name(self) -> str:
+        """The name of the record."""
+        return self._setup.name
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """Names of the metrics to predict."""
+        return self._setup.targets
+
+    @property
+    def metrics(self) -> tuple[Metric, ...]:
+        """The metrics to predict, as the study file describes them."""
+        return self._setup.metrics
+
+    @property
+    def grid(self) -> Grid:
+        """All points of the study."""
+        return self._setup.grid
+
+    def run(
+        self, *, strategy: str = "sweepwise", observer: Observer | None = None,
+        stop_requested: Callable[[], bool] = lambda: False,
+    ) -> RunResult:
+        """How the campaign ended: the record is created or resumed, and what the study file asks for is measured.
+
+        strategy: any name of `simulate`; "full" measures the whole grid. observer: hears of each run and checkpoint.
+        stop_requested: asked before each run; true ends the campaign as "interrupted".
+        """
+        from planner.campaign.run import run
+
+        return run(self._setup, strategy, observer, stop_requested)
+
+    def audit(self, count: int, *, observer: Observer | None = None) -> EvaluationReport:
+        """Scores of the predictions on `count` random points that no run covered, which are measured now.
+
+        They are kept in a record of their own, "NAME (audit)". Raises StudyError where every point is measured.
+        """
+        from planner.analysis.evaluation_report import against_audit
+        from planner.campaign.audit import measure
+
+        observations, posterior = self.posterior()
+        measured = measure(self._setup, observations, count, self._setup.seed, observer)
+        return against_audit(measured, observations, posterior, self._setup.seed)
+
+    def import_files(
+        self, files: Iterable[str | Path], *, form: str = "auto", renames: Mapping[str, str] | None = None,
+        given: Mapping[str, Value] | None = None, where: str | None = None, skip_unknown: bool = False,
+        dry_run: bool = False,
+    ) -> ImportResult:
+        """What other tools' result files added to the record; with `dry_run`, what they would add.
+
+        form: "auto", or the name of a format. renames: axis or metric → column or expression. given: axis → value that
+        the files do not say. where: a condition that rows must meet. skip_unknown: leave out rows that have no place in
+        the study, which raise StudyError otherwise.
+        """
+        from planner.campaign.importing import import_files
+        from planner.importers.placement import ImportOptions
+
+        options = ImportOptions(dict(renames or {}), dict(given or {}), where, skip_unknown)
+        return import_files(self._setup, [Path(file) for file in files], options, form, dry_run)
+
+    def import_table(self, table: str | Path, **options: Any) -> ImportResult:
+        """What a CSV or Parquet table added to the record. options: those of `import_files`, without `form`."""
+        return self.import_files([table], form="table", **options)
+
+    def discard(self, number: int, why: str = "taken back by hand") -> None:
+        """Take run `number` back: it stays in the record and is used no more. Raises StudyError where it is none."""
+        self._setup.ledger().discard(number, why)
+
+    def observations(self) -> Observations:
+        """All runs that were not discarded, in order."""
+        return self._setup.ledger().observations(self.grid)
+
+    def discarded(self) -> Mapping[int, str]:
+        """Run number → why it was taken back."""
+        return self._setup.ledger().discarded
+
+    def measurements(self, metrics: Sequence[str] | None = None) -> pd.DataFrame:
+        """A row for each repeat of each measured point (planner.analysis.export). metrics: all by default."""
+        from planner.analysis.export import measurement_table
+
+        return measurement_table(self.observations(), metrics)
+
+    def optuna_study(self) -> optuna.Study:
+        """The Optuna study that is the record."""
+        return self._setup.ledger().study
+
+    def dashboard(self) -> Dashboard:
+        """Optuna's dashboard of the record, as a WSGI application. Raises StudyError where it is not installed."""
+        from planner.campaign.dashboard import dashboard_of
+
+        return dashboard_of(self._setup)
+
+    def plan(self, *, run_s: float = 5.0, start_s: float = 60.0) -> Plan:
+        """How large the grid is and what it would cost, in full and adaptively. Needs no record.
+
+        run_s, start_s: seconds of a median run and of an engine start, where nothing is known yet.
+        """
+        from planner.analysis.plan import plan_of
+
+        observations = self.observations() if self._setup.has_record() else None
+        return plan_of(self._setup, observations, run_s, start_s)
+
+    def status(self, of: RunResult | None = None) -> Status:
+        """How far the study is: runs, cost, gains, estimated accuracy. of: what `run` returned, in place of the
+        record."""
+        from planner.analysis.status import status_of
+
+        if of is not None:
+            return status_of(self.name, of.observations, of.posterior, of.reason)
+        ledger = self._setup.ledger()
+        observations = ledger.observations(self.grid)
+        posterior = self._learn(observations) if observations.measured.any() else None
+        return status_of(self.name, observations, posterior, ledger.study.user_attrs.get("stopped"))
+
+    def posterior(self, metrics: Iterable[str] = ()) -> tuple[Observations, Posterior]:
+        """The observations, and what they say of the targets and of `metrics` at every point.
+
+        Raises StudyError where nothing was measured, or no run gave one of `metrics`.
+        """
+        from planner.campaign.run import nothing_measured
+        from planner.space.expressions import suggestion
+
+        observations = self.observations()
+        if not observations.measured.any():
+            raise StudyError(f"study '{self.name}': {nothing_measured(observations, self.path)}")
+        for metric in (wanted := tuple(metrics)):
+            if metric not in observations.metrics:
+                raise StudyError(f"study '{self.name}': no run gave '{metric}'"
+                                 f"{suggestion(metric, observations.metrics)}")
+        targets = tuple(dict.fromkeys((*self.targets, *wanted)))
+        if targets != observations.targets:
+            observations = observations.with_targets(targets)
+        return observations, self._learn(observations)
+
+    def predict(self, points: Iterable[str | Point] | None = None) -> pd.DataFrame:
+        """A row for each grid point, or for each of `points`: measured or predicted, with 90 % intervals.
+
+        points: mappings of axis to value, or text 'axis=value,axis=value'. Columns: planner.analysis.predict.
+        """
+        from planner.analysis.predict import find_points, prediction_table
+
+        observations, posterior = self.posterior()
+        table = prediction_table(posterior, observations)
+        return table if points is None else table.iloc[find_points(points, observations)]
+
+    def evaluate(self, truth: str | Path, *, any_fingerprint: bool = False) -> EvaluationReport:
+        """Scores of the predictions on a measured grid, a CSV or Parquet table.
+
+        any_fingerprint: take a truth that was measured under another fingerprint too, which raises StudyError
+        otherwise.
+        """
+        from planner.analysis.evaluation_report import against_truth
+
+        return against_truth(self._setup, *self.posterior(), Path(truth), any_fingerprint)
+
+    def recommend(
+        self, *, maximize: str | None = None, minimize: str | None = None, slo: Sequence[str] | None = None,
+        confidence: float = 0.9, per_accelerator: bool = False, verify: bool = False, observer: Observer | None = None,
+    ) -> Recommendation:
+        """The configurations that do best and meet every condition with the probability asked for.
+
+        maximize or minimize: the objective; the study's first throughput by default. slo: conditions such as
+        'p99_ttft_ms <= 500'; the study file's by default. confidence: least probability of meeting all of them.
+        per_accelerator: the objective for each accelerator. verify: measure the winner and its closest competitor, as
+        part of the study, and answer again; observer hears of these runs.
+        """
+        from planner.analysis.recommendation.question import question_of
+        from planner.campaign.verify import verify as measured
+
+        question = question_of(self.metrics, maximize, minimize, slo, self._setup.spec.slo, confidence, per_accelerator)
+        observations, posterior = self.posterior(self._metrics(question))
+        answer = self._answer(question, posterior, observations)
+        if not verify:
+            return answer
+        observations, took = measured(
+            self._setup, observations, lambda posterior, now: self._answer(question, posterior, now), observer)
+        return replace(self._answer(question, self._learn(observations), observations), verified=took)
+
+    def idealize(
+        self, *, prompts: Sequence[tuple[int, int]] | None = None, blackbox: str | Path | None = None
+    ) -> IsolatedLatencies:
+        """What a request takes on each engine configuration that serves it alone.
+
+        prompts: tokens in and out of reference prompts; three of the grid's own sizes by default. blackbox: a CSV file
+        of timings (prompt_tokens, output_tokens, seconds) to compare with.
+        """
+        from planner.analysis.isolated_latency.answer import IsolatedLatencies
+        from planner.analysis.isolated_latency.blackbox import ratios, read_timings
+        from planner.analysis.isolated_latency.idealize import Prompt, idealize, latency_metrics, reference_prompts
+
+        chosen = [Prompt(*pair) for pair in prompts] if prompts else reference_prompts(self.grid)
+        timings = None if blackbox is None else read_timings(Path(blackbox), self.grid)
+        observations, posterior = self.posterior(latency_metrics(self.observations().metrics))
+        engines, silent = idealize(observations, posterior, self._setup.accelerators, self._setup.seed)
+        found = None if timings is None else ratios(timings, engines, self.grid)
+        return IsolatedLatencies(self.grid, chosen, engines, silent, found, self._price)
+
+    def compare(
+        self, other: Study, *, targets: Sequence[str] | None = None, fail_if: Sequence[str] = (),
+        confidence: float = 0.9,
+    ) -> Comparison:
+        """Where `other` (B) differs from this study (A) of the same grid by more than their intervals.
+
+        targets: metrics to compare; the common targets by default. fail_if: conditions such as 'output_throughput drops
+        5%', answered in `judgements`. confidence: of intervals and judgements.
+        """
+        from planner.analysis.comparison.compare import compare
+        from planner.analysis.comparison.gate import parse_gate
+
+        gates = [parse_gate(text) for text in fail_if]
+        named = [gate.metric for gate in gates]
+        wanted = [*(targets or ()), *named]
+        a, b = self._side(wanted), other._side(wanted)
+        common = targets or [metric for metric in a.observations.targets if metric in b.observations.targets]
+        metrics = list(dict.fromkeys([*common, *named]))
+        if not metrics:
+            raise StudyError("--target: the two studies have no target in common; name a metric that both measured")
+        return compare(a, b, metrics, confidence, gates)
+
+    def report(
+        self, *, truth: str | Path | None = None, any_fingerprint: bool = False, baselines: bool = True,
+        curves: bool = True, arguments: Sequence[str] | None = None,
+    ) -> Report:
+        """All that a report shows; planner.views.page makes a page or Markdown of it.
+
+        truth: a measured grid to check against; a replayed study has its own. baselines: play other strategies too,
+        where a recorded grid allows it. curves: compute the study's course. arguments: of `sweepwise report`, to repeat
+        it.
+        """
+        from planner.analysis.provenance import provenance_of
+        from planner.analysis.report import ReportOptions, report_of
+
+        observations, posterior = self.posterior()
+        ledger = self._setup.ledger()
+        trials = ledger.study.get_trials(deepcopy=False)
+        provenance = provenance_of(
+            self._setup, observations, ledger.fingerprint, trials[0].user_attrs.get("seed") if trials else None,
+            self.path, [str(self.path)] if arguments is None else arguments)
+        options = ReportOptions(None if truth is None else Path(truth), any_fingerprint, baselines, curves)
+        return report_of(self._setup, observations, posterior, provenance, ledger.study.user_attrs.get("stopped"),
+                         options)
+
+    def simulate(
+        self, strategies: Sequence[str] = ("sweepwise",), *, seeds: int = 3,
+        at_cost: Sequence[float] = (0.01, 0.02, 0.05, 0.1), stop_accuracy: float = 0.95, jobs: int = 1,
+        file: str | Path | None = None, observer: SimulationObserver | None = None,
+    ) -> Simulation:
+        """Each strategy with each seed, played over the recorded grid and scored against its truth. Needs no record.
+
+        at_cost: shares of the full cost at which to score. stop_accuracy: where the stopping rule would stop. jobs:
+        simulations at a time. file: written after each; what it holds is not played again. Raises StudyError where the
+        runner replays no recorded grid.
+        """
+        from planner.analysis.simulated import Simulation
+        from planner.simulation.play import SimulationOptions, play
+        from planner.simulation.simulate import Replay
+
+        options = SimulationOptions(tuple(dict.fromkeys(strategies)), seeds, tuple(at_cost), stop_accuracy, jobs,
+                                    self._setup.seed)
+        replay = Replay(self._setup.recorded(), self.metrics)
+        return Simulation(play(self.name, self._setup.text, replay, options,
+                               None if file is None else Path(file), observer))
+
+    def next_points(self, count: int = 10, *, names: Mapping[str, str] | None = None) -> NextPoints:
+        """Up to `count` points to measure next, and the same as parameters of `vllm bench sweep serve`. Needs no
+        record.
+
+        names: axis → vLLM's option, where its own name is none. Raises StudyError where nothing is left to measure, or
+        vLLM has no option for an axis.
+        """
+        from planner.analysis.next_points import next_points
+        from planner.ledger.observations import Observations
+        from planner.strategies.strategy import StrategyContext
+
+        setup = self._setup
+        observations = self.observations() if setup.has_record() else Observations(self.grid, self.metrics)
+        context = StrategyContext(self.grid, self.targets, None, setup.accelerators, setup.seed)
+        found = next_points(setup.strategy("sweepwise"), context, observations, count, names or {})
+        if not found.rows:
+            raise StudyError(f"study '{self.name}': nothing is left to measure; add values to an axis")
+        return found
+
+    def outlook(self) -> Outlook:
+        """An estimate, for an observer of `run`, of how much of the campaign is left."""
+        from planner.analysis.outlook import Outlook
+
+        return Outlook(self._setup.limits(), len(self.grid))
+
+    def checkpoints(self, observations: Observations | None = None, count: int = 10) -> list[Checkpoint]:
+        """Estimated accuracy after some of the runs, about `count` of them, recomputed from the record."""
+        from planner.analysis.checkpoints import checkpoints
+
+        return checkpoints(self._setup.posterior, observations or self.observations(), count=count)
+
+    def overview(
+        self, observations: Observations | None = None, posterior: Posterior | None = None,
+        taken: Sequence[Checkpoint] | None = None,
+    ) -> Overview:
+        """Status, course, rates and surfaces: what the dashboard shows. taken: checkpoints computed already."""
+        from planner.analysis.overview import overview_of
+
+        ledger = self._setup.ledger()
+        now = observations or ledger.observations(self.grid)
+        known = posterior or (self._learn(now) if now.measured.any() else None)
+        return overview_of(self._setup, now, known, ledger.study.user_attrs.get("stopped"), taken)
+
+    @property
+    def _price(self) -> float | None:
+        price = self._setup.spec.price
+        return price.per_accelerator_hour if price else None
+
+    def _learn(self, observations: Observations) -> Posterior:
+        """The posterior of some runs, computed once as long as they stay the same."""
+        key = (observations.targets, tuple(run.number for run in observations.runs))
+        if self._learned is None or self._learned[0] != key:
+            self._learned = key, self._setup.posterior(observations)
+        return self._learned[1]
+
+    def _side(self, metrics: Sequence[str]) -> Side:
+        from planner.analysis.comparison.compare import Side
+
+        observations, posterior = self.posterior(metrics)
+        return Side(self.name, observations, posterior, self._setup.ledger().fingerprint)
+
+    def _metrics(self, question: Question) -> tuple[str, ...]:
+        """The metrics to model beside the targets: those asked for, and what was measured and belongs to an answer."""
+        from planner.analysis.recommendation.recommend import extra_metrics
+
+        return (*question.metrics, *extra_metrics(self.observations().metrics))
+
+    def _answer(self, question: Question, posterior: Posterior, observations: Observations) -> Recommendation:
+        from planner.analysis.recommendation.recommend import recommend
+
+        return recommend(question, posterior, observations, self._setup.accelerators, self._price)

@@ -1,0 +1,72 @@
+"""Tables, figures and parameters as files."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from planner.analysis.next_points import SweepPair
+from planner.space.types import StudyError
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import plotly.graph_objects as go
+
+__all__ = ["write_figure", "write_pairs", "write_table"]
+
+
+def write_table(table: pd.DataFrame, path: Path) -> None:
+    """CSV, Parquet or JSON Lines, as the ending says, with all digits: an axis' values must be found again. Raises
+    StudyError."""
+    try:
+        if path.suffix == ".parquet":
+            _of_one_type(table).to_parquet(path, index=False)
+        elif path.suffix == ".jsonl":
+            path.write_text(_json_lines(table), encoding="utf-8")
+        else:
+            table.to_csv(path, index=False)
+    except OSError as error:
+        raise StudyError(f"--output: cannot write {path} ({error.strerror}); give another path") from error
+
+
+def _json_lines(table: pd.DataFrame) -> str:
+    """An object a row, without the keys that are missing there."""
+    records = table.to_dict(orient="records")
+    return "".join(
+        json.dumps({key: value for key, value in record.items()
+                    if not (value is None or (isinstance(value, float) and math.isnan(value)))}) + "\n"
+        for record in records)
+
+
+def _of_one_type(table: pd.DataFrame) -> pd.DataFrame:
+    """The table with columns that mix numbers and text as text: Parquet has no others."""
+    mixed = [column for column in table if len({type(value) for value in table[column]}) > 1]
+    return table.astype(dict.fromkeys(mixed, str))
+
+
+def write_figure(figure: go.Figure, path: Path) -> None:
+    """One HTML page with Plotly inside. Raises StudyError."""
+    try:
+        figure.write_html(path, include_plotlyjs=True, config={"responsive": True})
+    except OSError as error:
+        raise StudyError(f"--output: cannot write {path} ({error.strerror}); give another path") from error
+
+
+def write_pairs(pairs: Sequence[SweepPair], folder: Path) -> list[tuple[Path, Path]]:
+    """The files serve-K.json and bench-K.json of each pair; refused where the folder holds any. Raises StudyError."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if any(folder.glob("serve-*.json")) or any(folder.glob("bench-*.json")):
+            raise StudyError(f"--output: {folder} holds parameter files of an earlier export; give another folder")
+        written = []
+        for number, pair in enumerate(pairs, 1):
+            paths = folder / f"serve-{number}.json", folder / f"bench-{number}.json"
+            paths[0].write_text(json.dumps([dict(pair.serve)], indent=1) + "\n", encoding="utf-8")
+            paths[1].write_text(json.dumps([dict(one) for one in pair.bench], indent=1) + "\n", encoding="utf-8")
+            written.append(paths)
+    except OSError as error:
+        raise StudyError(f"--output: cannot write into {folder} ({error.strerror}); give another folder") from error
+    return written

@@ -1,0 +1,19 @@
+"""What is taken for granted of a study's targets, for its author to check."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from planner.space.metrics import said
+from planner.space.types import Metric
+
+__all__ = ["metric_lines"]
+
+
+def metric_lines(metrics: Sequence[Metric]) -> list[str]:
+    """A line for each metric, and one more where nobody said which way some of them are better."""
+    lines = [f"  {metric.name}: {said(metric)}" for metric in metrics]
+    if unsaid := [metric.name for metric in metrics if metric.direction is None]:
+        lines.append(f"say which way {' and '.join(unsaid)} is better where you mean to recommend or compare, as in "
+                     f"{{metric: {unsaid[0]}, direction: maximize}}")
+    return lines
