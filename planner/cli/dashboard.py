@@ -54,6 +54,7 @@ def dashboard(
     json_file: JsonOption = None, quiet: QuietOption = False, seed: SeedOption = 0,
 ) -> None:
     """Show the study in Optuna's dashboard, with our note and figures, until Ctrl-C. A run may go on meanwhile."""
+    from planner.ledger.optuna_private import study_id
     from planner.views.dashboard import is_available, missing
 
     if not is_available():
@@ -61,7 +62,7 @@ def dashboard(
     opened = read_study(study, storage, name, seed)
     ledger = opened.ledger()
     server = _server(opened.storage, host, port)
-    page = f"dashboard/studies/{ledger.study._study_id}"
+    page = f"dashboard/studies/{study_id(ledger.study)}"
     address = f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{server.server_port}/{page}"
     serving = threading.Thread(target=server.serve_forever, daemon=True)
     serving.start()
