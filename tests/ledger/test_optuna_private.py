@@ -81,7 +81,8 @@ def private_uses(source: str) -> list[str]:
     ("getattr(storage, '_backend', storage)", 1), ("distribution._contains(1)", 1), ("trial._suggest('a', d)", 1),
     ("from optuna.storages._rdb import models", 1), ("import optuna.storages._rdb.models", 1),
     ("from optuna.trial import _trial", 1), ("optuna.Trial(study, 3)", 1),
-    ("trial.system_attrs.get('fixed_params')", 2), ("draft._storage = gathered", 1), ("storage.create_new_trial(1)", 1), ("table('trial_params', column('a'))", 1),
+    ("trial.system_attrs.get('fixed_params')", 2), ("draft._storage = gathered", 1),
+    ("storage.create_new_trial(1)", 1), ("table('trial_params', column('a'))", 1),
     ("self._storage = 1; cls._backend", 0), ("study.tell(1, 2.0); study.get_trials()", 0), ("os._exit(1)", 0),
     ("scheduler._preempt_request(1)", 0), ("optuna.delete_study(study_name='a', storage=b)", 0), ("_contains(1)", 0),
 ])
