@@ -71,7 +71,7 @@ def widen(study: optuna.Study, axes: tuple[Axis, ...]) -> dict[str, BaseDistribu
 def check_no_other_copy(storage: optuna.storages.RDBStorage, name: str) -> None:
     """Refuse a study whose runs lie under another name. Raises StudyError.
 
-    Versions before 0.1.0 wrote a study anew when an axis grew; killed in the midst, they left the whole of it there.
+    Earlier versions wrote a study anew when an axis grew; killed in the midst, they left the whole of it there.
     """
     names, other = optuna.get_all_study_names(storage), f"{name} (being rebuilt)"
     if other not in names:
