@@ -54,7 +54,8 @@ class Outlook:
         goal = self.limits.accuracy
         if goal is None or len(self._errors) < 2:
             return None
-        (cost0, error0), (cost1, error1) = self._errors[max(0, len(self._errors) - settings.LOOK_BACK)], self._errors[-1]
+        (cost0, error0) = self._errors[max(0, len(self._errors) - settings.LOOK_BACK)]
+        (cost1, error1) = self._errors[-1]
         if error1 <= 1 - goal:
             return 0.0
         if cost1 <= cost0 or error1 >= error0:

@@ -33,5 +33,7 @@ def dashboard_of(study: StudySetup) -> Dashboard:
         raise StudyError("dashboard: optuna-dashboard is not installed; pip install 'sweepwise[dashboard]'")
     from optuna_dashboard import wsgi
 
+    from planner.ledger.optuna_private import study_id
+
     record = study.ledger().study
-    return Dashboard(wsgi(open_storage(study.storage, must_exist=True)), f"dashboard/studies/{record._study_id}")
+    return Dashboard(wsgi(open_storage(study.storage, must_exist=True)), f"dashboard/studies/{study_id(record)}")

@@ -13,6 +13,7 @@ from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState
 
 from planner.ledger.observations import Observations, Run
+from planner.ledger.optuna_private import contains, enqueued_params, identity
 from planner.space.grid import Grid
 from planner.space.types import Cost, Measurement, Point, Reading, Status, Value
 from planner.strategies.adaptive import AdaptiveStrategy
@@ -89,19 +90,19 @@ class SweepSampler(optuna.samplers.BaseSampler):
         does not hold it, or the name is no axis."""
         with self._lock:
             self._enter(study)
-            point = self._points.get(trial._trial_id)
+            point = self._points.get(trial.number)
             if point is None:
-                point = self._points[trial._trial_id] = self._choose(study)
+                point = self._points[trial.number] = self._choose(study)
         if param_name not in point:
             raise ValueError(f"{param_name}: is no axis of the space; suggest only {', '.join(point)}")
         value = point[param_name]
-        if not param_distribution._contains(param_distribution.to_internal_repr(value)):
+        if not contains(param_distribution, value):
             raise ValueError(f"{param_name}: {value!r} is outside {param_distribution}; suggest the axis' values")
         return value
 
     def _enter(self, study: optuna.Study) -> None:
         """Forget everything if it is another study than before."""
-        present = (study._storage, study._study_id)
+        present = identity(study)
         if self._observations is not None and self._study == present:
             return
         self._forget()
@@ -131,14 +132,13 @@ class SweepSampler(optuna.samplers.BaseSampler):
             elif trial.number not in self._taken:
                 self._taken.add(trial.number)
                 self._observations.add(self._run(trial))
-                self._points.pop(trial._trial_id, None)
+                self._points.pop(trial.number, None)
         self._observations.pending = {row for row in map(self.grid.find, pending) if row is not None}
         return self._observations
 
     def _point(self, trial: FrozenTrial) -> Mapping[str, Value]:
         """Where a trial is: what it suggested, what it will be given if it has not asked yet, what cannot differ."""
-        enqueued = trial.system_attrs.get("fixed_params", {})
-        return {**self._constant, **self._points.get(trial._trial_id, {}), **enqueued, **trial.params}
+        return {**self._constant, **self._points.get(trial.number, {}), **enqueued_params(trial), **trial.params}
 
     def _run(self, trial: FrozenTrial) -> Run:
         assert self._observations is not None

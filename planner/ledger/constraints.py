@@ -4,17 +4,12 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping, Sequence
-from typing import Final
 
 from planner.space.slo import Condition, parse_condition
 from planner.space.spec import parse_spec
 from planner.space.types import StudyError
 
-__all__ = ["CONSTRAINTS_KEY", "conditions_of", "violations"]
-
-# `Trial.set_constraint`, Optuna 5's public way, writes one attribute a constraint, which optuna-dashboard (0.21) does
-# not read. Both read this older list.
-CONSTRAINTS_KEY: Final = "constraints"
+__all__ = ["conditions_of", "violations"]
 
 
 def conditions_of(study_file: str) -> tuple[Condition, ...]:

@@ -14,26 +14,19 @@ from collections.abc import Container, Mapping, Sequence
 from typing import Any, Final
 
 import optuna
-from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState
 
-from planner.ledger.constraints import CONSTRAINTS_KEY, conditions_of, violations
+from planner.ledger.constraints import conditions_of, violations
 from planner.ledger.fingerprint import differences
 from planner.ledger.observations import Observations, Run
+from planner.ledger.opening import Opening
+from planner.ledger.optuna_private import change_user_attrs, open_trial, set_violations, violations_attribute
 from planner.ledger.settled import METRICS_KEY, settled_metrics
-from planner.ledger.storage import (
-    distributions,
-    finish_rebuild,
-    grown,
-    load_whole,
-    open_storage,
-    rebuild,
-    recorded_distributions,
-)
+from planner.ledger.storage import check_no_other_copy, open_storage, widen
 from planner.ledger.worker import is_alive, this_worker
 from planner.space.grid import Grid
 from planner.space.metrics import metric_named
-from planner.space.types import Axis, Cost, Direction, Measurement, Metric, Point, Role, Status, StudyError
+from planner.space.types import Axis, Cost, Direction, Measurement, Metric, Point, Role, Status, StudyError, Value
 
 __all__ = ["Ledger"]
 
@@ -48,7 +41,8 @@ class Ledger:
         self.axes = axes
         self.metrics = settled_metrics(study, targets)
         self.targets = tuple(metric.name for metric in self.metrics)
-        self._distributions = distributions(axes, recorded_distributions(study))
+        self._values = {axis.name: {value: value for value in axis.values} for axis in axes}
+        self._opening = Opening(study, axes)
         self._slo = conditions_of(study.user_attrs.get("study_file", ""))
 
     @classmethod
@@ -58,8 +52,9 @@ class Ledger:
         Raises StudyError.
         """
         opened = open_storage(storage, must_exist=True)
+        check_no_other_copy(opened, name)
         try:
-            return cls(load_whole(opened, name), axes, targets)
+            return cls(optuna.load_study(study_name=name, storage=opened), axes, targets)
         except KeyError as error:
             raise StudyError(f"study.name: no study '{name}' in {storage}; `sweepwise run` creates it") from error
 
@@ -73,34 +68,31 @@ class Ledger:
         fingerprint: None where nothing will be measured here (an import); the first run sets it.
         """
         opened = open_storage(storage)
-        finish_rebuild(opened, name)
+        check_no_other_copy(opened, name)
         metrics = [metric_named(target) if isinstance(target, str) else target for target in targets]
         names = [metric.name for metric in metrics]
         study = optuna.create_study(
             storage=opened, study_name=name, directions=[_direction(metric) for metric in metrics], load_if_exists=True,
             sampler=optuna.samplers.RandomSampler(),
         )
-        recorded = study.user_attrs
-        if "targets" in recorded:
-            _check_resumable(name, recorded, names, fingerprint)
-        if "fingerprint" not in recorded:
-            study.set_user_attr("targets", names)
+        settled = [metric.to_json() for metric in settled_metrics(study, metrics)]
+
+        def resumed(recorded: Mapping[str, Any]) -> dict[str, Any]:
+            if "targets" in recorded:
+                _check_resumable(name, recorded, names, fingerprint)
+            began = {"targets": names, "study_file": study_file, METRICS_KEY: recorded.get(METRICS_KEY, settled)}
+            # Models that joined the axis join the fingerprint.
+            return began if fingerprint is None else {
+                **began, "fingerprint": {**recorded.get("fingerprint", {}), **fingerprint}}
+
+        change_user_attrs(study, resumed)
+        if study.metric_names != names:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
                 study.set_metric_names(names)
-        if METRICS_KEY not in recorded:
-            study.set_user_attr(METRICS_KEY, [metric.to_json() for metric in settled_metrics(study, metrics)])
-        if recorded.get("study_file") != study_file:
-            study.set_user_attr("study_file", study_file)
-        # Models that joined the axis join the fingerprint.
-        merged = {**recorded.get("fingerprint", {}), **(fingerprint or {})}
-        if fingerprint is not None and recorded.get("fingerprint") != merged:
-            study.set_user_attr("fingerprint", merged)
-        if grown(study, axes):
-            _check_alone(study)
-            study = rebuild(study, opened, distributions(axes, recorded_distributions(study)))
+        widen(study, axes)
         ledger = cls(study, axes, targets)
-        ledger._close_interrupted()
+        ledger.close_interrupted()
         return ledger
 
     @property
@@ -110,25 +102,21 @@ class Ledger:
 
     def begin(self, point: Point, seed: int) -> tuple[optuna.Trial, Point]:
         """Open a RUNNING trial at `point`; or at a point that somebody enqueued, which comes first."""
-        claim = {"worker": this_worker(), "seed": seed}
-        trial = self._enqueued(point, claim)
+        whose = {"worker": this_worker(), "seed": seed}
+        trial = self._enqueued(point, whose)
         if trial is None:
             # In one transaction: a RUNNING trial always says where it is and whose it is.
-            template = optuna.trial.create_trial(
-                state=TrialState.RUNNING, params=dict(point), distributions=self._distributions, user_attrs=claim)
-            storage = self.study._storage
-            trial = optuna.Trial(self.study, storage.create_new_trial(self.study._study_id, template))
-        return trial, dict(trial.params)
+            trial = self._opening.create(state=TrialState.RUNNING, params=dict(point), user_attrs=whose)
+        return trial, self._point(trial.params)
 
     def finish(self, trial: optuna.Trial, measurement: Measurement, planner_s: float = 0.0) -> Run:
         """Store the measurement, then close the trial."""
-        if planner_s:
-            trial.set_user_attr("planner_s", round(planner_s, 6))
-        if measurement.reason:
-            trial.set_user_attr("reason", measurement.reason)
-        trial.set_user_attr("measurement", measurement.to_json())
-        self._close(trial, measurement)
-        return Run(trial.number, dict(trial.params), measurement, planner_s)
+        number = trial.number
+        try:
+            self._store(trial, measurement, planner_s)
+        except optuna.exceptions.UpdateFinishedTrialError:
+            number = self._keep(trial, measurement, planner_s)
+        return Run(number, self._point(trial.params), measurement, planner_s)
 
     def add(self, point: Point, measurement: Measurement, attributes: Mapping[str, Any]) -> int:
         """Record a run that was made elsewhere, in one transaction; its trial number."""
@@ -136,13 +124,9 @@ class Ledger:
         kept = {"measurement": measurement.to_json(), **attributes}
         if measurement.reason:
             kept["reason"] = measurement.reason
-        own = next((r.metrics for r in measurement.readings if dict(r.point) == dict(point)), {})
-        missed = violations(self._slo, own)
-        template = optuna.trial.create_trial(
-            state=state, values=values, params=dict(point), distributions=self._distributions, user_attrs=kept,
-            system_attrs={CONSTRAINTS_KEY: missed} if missed else None)
-        storage = self.study._storage
-        return storage.get_trial(storage.create_new_trial(self.study._study_id, template)).number
+        missed = violations(self._slo, _metrics_at(point, measurement))
+        return self._opening.create(state=state, values=values, params=dict(point), user_attrs=kept,
+                            system_attrs=violations_attribute(missed)).number
 
     def abandon(self, trial: optuna.Trial, reason: str) -> None:
         """Close a trial whose run was cut short: it counts neither as a failure nor as a trial."""
@@ -158,7 +142,7 @@ class Ledger:
     def refresh(self, observations: Observations, before: optuna.Trial | None = None) -> None:
         """Take in what other processes have finished since, and what they are measuring: with `before`, only
         what they began earlier than that trial. Closes the trials of processes that are no more."""
-        self._close_interrupted()
+        self.close_interrupted()
         self._take_in(observations, None if before is None else before.number)
 
     @property
@@ -171,9 +155,29 @@ class Ledger:
         trials = self.study.get_trials(deepcopy=False)
         if not 0 <= number < len(trials) or not trials[number].state.is_finished():
             raise StudyError(f"run {number}: is no finished run of this study; `sweepwise status` lists them")
-        if number in self.discarded:
-            raise StudyError(f"run {number}: is discarded already; nothing to do")
-        self.study.set_user_attr(_DISCARDED, {**{str(n): w for n, w in self.discarded.items()}, str(number): why})
+
+        def with_it(recorded: Mapping[str, Any]) -> dict[str, Any]:
+            earlier = recorded.get(_DISCARDED, {})
+            if str(number) in earlier:
+                raise StudyError(f"run {number}: is discarded already; nothing to do")
+            return {_DISCARDED: {**earlier, str(number): why}}
+
+        change_user_attrs(self.study, with_it)
+
+    def close_interrupted(self) -> None:
+        """Complete or close the RUNNING trials of workers that are no more."""
+        for trial in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+            if is_alive(trial.user_attrs.get("worker", "")):
+                continue
+            left = open_trial(self.study, trial)
+            # Another process may be closing it at the same time.
+            with contextlib.suppress(optuna.exceptions.UpdateFinishedTrialError):
+                if "measurement" in trial.user_attrs:
+                    measurement = Measurement.from_json(trial.user_attrs["measurement"])
+                    self._close(left, measurement, trial.intermediate_values)
+                else:
+                    gone = Measurement(Status.INTERRUPTED, Cost(), reason="the process that ran it is gone")
+                    self._store(left, gone)
 
     def _take_in(self, observations: Observations, before: int | None = None) -> None:
         taken = {run.number for run in observations.runs} | set(self.discarded)
@@ -182,36 +186,57 @@ class Ledger:
             if trial.number in taken:
                 continue
             if "measurement" in trial.user_attrs and trial.state.is_finished():
-                observations.add(_run(trial), elsewhere=True)
+                observations.add(self._run(trial), elsewhere=True)
             elif trial.state is TrialState.RUNNING and (before is None or trial.number < before):
                 row = observations.grid.find(trial.params)
                 if row is not None:
                     observations.pending.add(row)
 
-    def _enqueued(self, point: Point, claim: Mapping[str, Any]) -> optuna.Trial | None:
-        """Take over the first trial that a person enqueued, `point` where it leaves an axis open."""
-        self.study.sampler = _Given(point, self._distributions)
-        for waiting in self.study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
-            storage = self.study._storage
-            for key, value in claim.items():  # before it is RUNNING, so that nobody takes it for an orphan
-                storage.set_trial_user_attr(waiting._trial_id, key, value)
-            if not storage.set_trial_state_values(waiting._trial_id, TrialState.RUNNING):
-                continue
-            trial = optuna.Trial(self.study, waiting._trial_id)
-            try:
-                for name, distribution in self._distributions.items():
-                    trial._suggest(name, distribution)
-            except ValueError as error:
-                self.finish(trial, Measurement(Status.FAILED, Cost(), reason=f"the enqueued point: {error}"))
-                continue
-            return trial
+    def _enqueued(self, point: Point, whose: Mapping[str, Any]) -> optuna.Trial | None:
+        """Take over a trial that a person enqueued; one that asks for values which the axes do not have has failed."""
+        while (taken := self._opening.take_over(point, whose)) is not None:
+            trial, unknown = taken
+            if not unknown:
+                return trial
+            said = ", ".join(f"{name} {value!r}" for name, value in unknown.items())
+            reason = f"the enqueued point: {said} is not on the axis"
+            self.finish(trial, Measurement(Status.FAILED, Cost(), reason=reason))
         return None
+
+    def _point(self, params: Mapping[str, Any]) -> dict[str, Value]:
+        """Recorded parameters as the axes write them: an integer that the record keeps as 2.0 is 2."""
+        return {name: self._values.get(name, {}).get(value, value) for name, value in params.items()}
+
+    def _run(self, trial: FrozenTrial) -> Run:
+        measurement = Measurement.from_json(trial.user_attrs["measurement"])
+        planner_s = float(trial.user_attrs.get("planner_s", 0.0))
+        return Run(trial.number, self._point(trial.params), measurement, planner_s)
+
+    def _store(self, trial: optuna.Trial, measurement: Measurement, planner_s: float = 0.0) -> None:
+        if planner_s:
+            trial.set_user_attr("planner_s", round(planner_s, 6))
+        if measurement.reason:
+            trial.set_user_attr("reason", measurement.reason)
+        trial.set_user_attr("measurement", measurement.to_json())
+        self._close(trial, measurement)
+
+    def _keep(self, trial: optuna.Trial, measurement: Measurement, planner_s: float) -> int:
+        """The number of the trial that holds a measurement whose own trial another process has closed.
+
+        Such a process took this one for dead, as it may where two containers have one host name.
+        """
+        (closed,) = (t for t in self.study.get_trials(deepcopy=False) if t.number == trial.number)
+        stored = closed.user_attrs.get("measurement", {})
+        if stored == measurement.to_json() or measurement.status is Status.INTERRUPTED:
+            return trial.number
+        kept: dict[str, Any] = {key: closed.user_attrs[key] for key in ("worker", "seed") if key in closed.user_attrs}
+        if planner_s:
+            kept["planner_s"] = round(planner_s, 6)
+        return self.add(self._point(trial.params), measurement, kept)
 
     def _close(self, trial: optuna.Trial, measurement: Measurement, reported: Container[int] = ()) -> None:
         self._report_trajectory(trial, measurement, reported)
-        own = next((r.metrics for r in measurement.readings if dict(r.point) == trial.params), {})
-        if missed := violations(self._slo, own):
-            self.study._storage.set_trial_system_attr(trial._trial_id, CONSTRAINTS_KEY, missed)
+        set_violations(trial, violations(self._slo, _metrics_at(trial.params, measurement)))
         self._tell(trial.number, trial.params, measurement)
 
     def _tell(self, number: int, point: Point, measurement: Measurement) -> None:
@@ -225,7 +250,7 @@ class Ledger:
         """How a trial with this measurement ends, and its values."""
         if measurement.status is not Status.OK:
             return TrialState.FAIL, None
-        own = next((r.metrics for r in measurement.readings if dict(r.point) == dict(point)), {})
+        own = _metrics_at(point, measurement)
         values = [statistics.median(own[target]) for target in self.targets if own.get(target)]
         # A target that is undefined at the point (tpot at one output token) leaves the trial without values:
         # Optuna has no partial ones, and an invented number is worse than none.
@@ -239,41 +264,6 @@ class Ledger:
             step = int(reading.point[axis])
             if step not in reported and (repeats := reading.metrics.get(self.targets[0])):
                 trial.report(statistics.median(repeats), step)
-
-    def _close_interrupted(self) -> None:
-        """Complete or close the RUNNING trials of workers that are no more."""
-        for trial in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-            if is_alive(trial.user_attrs.get("worker", "")):
-                continue
-            left = optuna.Trial(self.study, trial._trial_id)
-            # Another process may be closing it at the same time.
-            with contextlib.suppress(optuna.exceptions.UpdateFinishedTrialError):
-                if "measurement" in trial.user_attrs:
-                    measurement = Measurement.from_json(trial.user_attrs["measurement"])
-                    self._close(left, measurement, trial.intermediate_values)
-                else:
-                    self.abandon(left, "the process that ran it is gone")
-
-
-class _Given(optuna.samplers.BaseSampler):
-    """Hands Optuna the point that the planner chose: asking creates the trial and fixes the point in one go."""
-
-    def __init__(self, point: Point, space: dict[str, BaseDistribution]) -> None:
-        self._point = point
-        self._space = space
-
-    def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        return self._space
-
-    def sample_relative(
-        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
-    ) -> dict[str, Any]:
-        return dict(self._point)
-
-    def sample_independent(
-        self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
-    ) -> Any:
-        return self._point[param_name]
 
 
 def _direction(metric: Metric) -> optuna.study.StudyDirection:
@@ -295,13 +285,6 @@ def _check_resumable(
                          f"({'; '.join(different)}); restore that, or {mend}")
 
 
-def _check_alone(study: optuna.Study) -> None:
-    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-        if is_alive(trial.user_attrs.get("worker", "")):
-            raise StudyError(f"study '{study.study_name}': another process is measuring for it, and new values on a "
-                             "category axis need the study to themselves; run again when it has ended")
-
-
-def _run(trial: FrozenTrial) -> Run:
-    measurement = Measurement.from_json(trial.user_attrs["measurement"])
-    return Run(trial.number, dict(trial.params), measurement, float(trial.user_attrs.get("planner_s", 0.0)))
+def _metrics_at(point: Mapping[str, Any], measurement: Measurement) -> Mapping[str, tuple[float, ...]]:
+    """What a run gave at its own point."""
+    return next((r.metrics for r in measurement.readings if dict(r.point) == dict(point)), {})

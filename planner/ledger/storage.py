@@ -1,37 +1,23 @@
-"""Optuna's storage: opening it, the distributions of our axes, and rebuilding a study whose categories grew."""
+"""Optuna's storage: opening it, and making room in a study for axes that grew."""
 
 from __future__ import annotations
 
 import time
-import warnings
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
 import optuna
-from optuna.distributions import (
-    BaseDistribution,
-    CategoricalDistribution,
-    FloatDistribution,
-    IntDistribution,
-    check_distribution_compatibility,
-)
+from optuna.distributions import BaseDistribution
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
-from planner.space.types import Axis, Scale, StudyError, Value
+from planner.ledger.distributions import Recorded, are_compatible, joined
+from planner.ledger.optuna_private import recorded, unify
+from planner.space.types import Axis, StudyError
 
-__all__ = ["distributions", "finish_rebuild", "grown", "load_whole", "open_storage", "rebuild",
-           "recorded_distributions"]
+__all__ = ["check_no_other_copy", "distributions", "open_storage", "widen"]
 
 _ATTEMPTS: Final = 50
 _PAUSE_S: Final = 0.1
-
-
-def distributions(
-    axes: tuple[Axis, ...], recorded: Mapping[str, BaseDistribution] | None = None
-) -> dict[str, BaseDistribution]:
-    """Optuna's form of each axis. Categories already recorded keep their place, since Optuna compares them."""
-    return {axis.name: _distribution(axis, (recorded or {}).get(axis.name)) for axis in axes}
 
 
 def open_storage(url: str, must_exist: bool = False) -> optuna.storages.RDBStorage:
@@ -54,84 +40,53 @@ def open_storage(url: str, must_exist: bool = False) -> optuna.storages.RDBStora
     raise AssertionError("the last attempt returns or raises")
 
 
-def _distribution(axis: Axis, recorded: BaseDistribution | None) -> BaseDistribution:
-    values: list[Value] = list(axis.values)
-    if axis.scale is Scale.CATEGORY:
-        old = list(recorded.choices) if isinstance(recorded, CategoricalDistribution) else []
-        return CategoricalDistribution(old + [v for v in values if v not in old])
-    low, high = float(min(values)), float(max(values))
-    log = axis.scale is Scale.LOG and low > 0
-    if all(isinstance(value, int) for value in values):
-        return IntDistribution(int(low), int(high), log=log and low >= 1)
-    return FloatDistribution(low, high, log=log)
+def distributions(study: optuna.Study, axes: tuple[Axis, ...]) -> dict[str, BaseDistribution]:
+    """The distributions of the study's next trials: they hold all that is recorded beside the axes' values.
+
+    Raises StudyError where the study has other axes.
+    """
+    known = recorded(study)
+    _check_names(known, axes)
+    return {axis.name: joined(axis, known.get(axis.name)) for axis in axes}
 
 
-def recorded_distributions(study: optuna.Study) -> dict[str, BaseDistribution]:
-    recorded: dict[str, BaseDistribution] = {}
-    for trial in study.get_trials(deepcopy=False):
-        recorded.update(trial.distributions)
-    return recorded
+def widen(study: optuna.Study, axes: tuple[Axis, ...]) -> dict[str, BaseDistribution]:
+    """`distributions`, once the record takes them: Optuna lets no category axis grow, so recorded trials get the wider
+    choices. Nothing is written where it takes them already, and nothing is ever deleted.
+
+    Any number of processes may do so at once, each with values of its own: all values end up in the record.
+    """
+    known = recorded(study)
+    _check_names(known, axes)
+    by_name = {axis.name: axis for axis in axes}
+
+    def choose(name: str, now: Recorded) -> BaseDistribution:
+        return joined(by_name[name], now)
+
+    if not all(are_compatible(one, choose(name, now)) for name, now in known.items() for one in now.distributions):
+        unify(study, choose)
+    return distributions(study, axes)
 
 
-def grown(study: optuna.Study, axes: tuple[Axis, ...]) -> bool:
-    recorded = recorded_distributions(study)
-    if recorded and set(recorded) != {axis.name for axis in axes}:
-        raise StudyError(f"space.axes: the study has the axes {', '.join(sorted(recorded))}; keep them, or give "
-                         "the new study another name (study.name or --name)")
-    for name, present in distributions(axes, recorded).items():
-        try:
-            if name in recorded:
-                check_distribution_compatibility(recorded[name], present)
-        except ValueError:
-            return True
-    return False
+def check_no_other_copy(storage: optuna.storages.RDBStorage, name: str) -> None:
+    """Refuse a study whose runs lie under another name. Raises StudyError.
 
-
-def rebuild(
-    study: optuna.Study, storage: optuna.storages.RDBStorage, present: Mapping[str, BaseDistribution]
-) -> optuna.Study:
-    """Write the study anew with wider categories, which Optuna does not let grow. Safe to kill at any moment."""
-    copy = optuna.create_study(storage=storage, study_name=_rebuilt(study.study_name), directions=study.directions)
-    _copy(study, copy, present)
-    copy.set_user_attr("rebuilt", True)
-    finish_rebuild(storage, study.study_name)
-    return optuna.load_study(study_name=study.study_name, storage=storage, sampler=optuna.samplers.RandomSampler())
-
-
-def finish_rebuild(storage: optuna.storages.RDBStorage, name: str) -> None:
-    names = optuna.get_all_study_names(storage)
-    if _rebuilt(name) not in names:
+    Earlier versions wrote a study anew when an axis grew; killed in the midst, they left the whole of it there.
+    """
+    names, other = optuna.get_all_study_names(storage), f"{name} (being rebuilt)"
+    if other not in names:
         return
-    copy = optuna.load_study(study_name=_rebuilt(name), storage=storage)
-    if copy.user_attrs.get("rebuilt"):
-        if name in names:
-            optuna.delete_study(study_name=name, storage=storage)
-        study = optuna.create_study(storage=storage, study_name=name, directions=copy.directions)
-        _copy(copy, study, {})
-    optuna.delete_study(study_name=_rebuilt(name), storage=storage)
+    whole = optuna.load_study(study_name=other, storage=storage)
+    if not whole.user_attrs.get("rebuilt"):
+        return  # an unfinished copy: the study itself had not been touched
+    runs = len(whole.get_trials(deepcopy=False))
+    here = len(optuna.load_study(study_name=name, storage=storage).get_trials(deepcopy=False)) if name in names else 0
+    if runs > here:
+        raise StudyError(f"study '{name}': an older version was cut short while it rewrote it, and all {runs} runs lie "
+                         f"under another name; go on with --name \"{other}\"")
 
 
-def load_whole(storage: optuna.storages.RDBStorage, name: str) -> optuna.Study:
-    """The study; the whole copy of it where a rebuild was cut short in the midst of copying back. Raises KeyError."""
-    if _rebuilt(name) in optuna.get_all_study_names(storage):
-        copy = optuna.load_study(study_name=_rebuilt(name), storage=storage)
-        if copy.user_attrs.get("rebuilt"):
-            return copy
-    return optuna.load_study(study_name=name, storage=storage)
-
-
-def _copy(source: optuna.Study, target: optuna.Study, wider: Mapping[str, BaseDistribution]) -> None:
-    for key, value in source.user_attrs.items():
-        if key != "rebuilt":
-            target.set_user_attr(key, value)
-    if source.metric_names:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            target.set_metric_names(source.metric_names)
-    for trial in source.get_trials():
-        trial.distributions = {**trial.distributions, **{n: d for n, d in wider.items() if n in trial.params}}
-        target.add_trial(trial)
-
-
-def _rebuilt(name: str) -> str:
-    return f"{name} (being rebuilt)"
+def _check_names(known: dict[str, Recorded], axes: tuple[Axis, ...]) -> None:
+    if known and set(known) != {axis.name for axis in axes}:
+        raise StudyError(f"space.axes: the study has the axes {', '.join(sorted(known))}; keep them, or give "
+                         "the new study another name (study.name or --name)")

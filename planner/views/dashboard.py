@@ -7,9 +7,7 @@ reads half of a new one cannot show it.
 
 from __future__ import annotations
 
-import copy
 import importlib.util
-import json
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -23,6 +21,7 @@ from planner.analysis.status import Status
 from planner.campaign.observers import Observer
 from planner.evaluation.gains import Gain
 from planner.ledger.observations import Observations
+from planner.ledger.optuna_private import written_at_once
 from planner.space.text import duration, percent
 from planner.strategies.strategy import Posterior
 
@@ -110,13 +109,10 @@ def save(record: optuna.Study, overview: Overview, state: str) -> None:
     from optuna_dashboard import get_note, save_note, save_plotly_graph_object
 
     body = note_of(overview, state)
-    gathered = _Gathered(record._storage)
-    draft = copy.copy(record)
-    draft._storage = gathered  # type: ignore[assignment]
-    save_note(draft, _with_the_old(body, get_note(record)))
-    for name, figure in _figures(overview):
-        save_plotly_graph_object(draft, figure, graph_object_id=name)
-    gathered.store(record._study_id)
+    with written_at_once(record) as draft:
+        save_note(draft, _with_the_old(body, get_note(record)))
+        for name, figure in _figures(overview):
+            save_plotly_graph_object(draft, figure, graph_object_id=name)
 
 
 def _with_the_old(body: str, old: str) -> str:
@@ -144,43 +140,6 @@ def _figures(overview: Overview) -> list[tuple[str, Any]]:
             size += len(figure.to_json())
             kept += [(name, figure)] if size <= _MOST_BYTES else []
     return kept
-
-
-class _Gathered:
-    """In the place of a storage: reads from it, and keeps what is written to the study until `store`."""
-
-    def __init__(self, storage: Any) -> None:
-        self._storage = storage
-        self._written: dict[str, Any] = {}
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._storage, name)
-
-    def get_study_system_attrs(self, study_id: int) -> dict[str, Any]:
-        return {**self._storage.get_study_system_attrs(study_id), **self._written}
-
-    def set_study_system_attr(self, study_id: int, key: str, value: Any) -> None:
-        self._written[key] = value
-
-    def store(self, study_id: int) -> None:
-        """Everything at once where the storage is Optuna's database as we know it, else one by one."""
-        from sqlalchemy import bindparam, column, table
-        from sqlalchemy.exc import OperationalError, SQLAlchemyError
-
-        attributes = table("study_system_attributes", column("study_id"), column("key"), column("value_json"))
-        old = attributes.delete().where(
-            attributes.c.study_id == study_id, attributes.c.key == bindparam("old"))
-        try:
-            with getattr(self._storage, "_backend", self._storage).engine.begin() as connection:
-                connection.execute(old, [{"old": key} for key in self._written])
-                connection.execute(attributes.insert(), [
-                    {"study_id": study_id, "key": key, "value_json": json.dumps(value)}
-                    for key, value in self._written.items()])
-        except OperationalError:  # locked: no better one by one
-            raise
-        except (AttributeError, SQLAlchemyError):
-            for key, value in self._written.items():
-                self._storage.set_study_system_attr(study_id, key, value)
 
 
 class DashboardWriter(Observer):

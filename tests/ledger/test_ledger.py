@@ -12,6 +12,7 @@ import optuna
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import TrialState
 
 from planner.ledger.fingerprint import differences
@@ -229,43 +230,111 @@ def test_other_axes_are_another_study(tmp_path: Path) -> None:
         open_ledger(tmp_path, (MODEL, OUTPUT))
 
 
-@pytest.mark.parametrize("flagged", [False, True])
-@pytest.mark.parametrize("original", ["whole", "half", "gone"])
-def test_a_rebuild_that_was_cut_short_loses_nothing(tmp_path: Path, flagged: bool, original: str) -> None:
-    """Not flagged: killed while copying out, so the original is whole. Flagged: killed while copying back."""
-    if not flagged and original != "whole":
-        pytest.skip("the original is touched only once its copy is flagged as whole")
+@pytest.mark.parametrize("runs_here", [None, 0, 2])
+def test_the_copy_that_an_older_version_left_is_named_and_nothing_begun_beside_it(
+    tmp_path: Path, runs_here: int | None
+) -> None:
+    """It wrote a study anew when an axis grew, and could be killed before it had copied everything back."""
     before = filled(tmp_path)
     opened = optuna.storages.RDBStorage(storage(tmp_path))
     study = load(tmp_path)
     copy = optuna.create_study(storage=opened, study_name="study (being rebuilt)", directions=study.directions)
-    kept = study.get_trials() if flagged else study.get_trials()[:2]
-    attributes = dict(study.user_attrs)
-    for key, value in attributes.items():
+    for key, value in {**study.user_attrs, "rebuilt": True}.items():
         copy.set_user_attr(key, value)
-    copy.add_trials(kept)
+    copy.add_trials(study.get_trials())
+    optuna.delete_study(study_name="study", storage=opened)
+    if runs_here is not None:
+        optuna.create_study(storage=opened, study_name="study", directions=copy.directions).add_trials(
+            copy.get_trials()[:runs_here])
+    names = sorted(optuna.get_all_study_names(opened))
+    for open_ in (open_ledger, lambda path: Ledger.existing(storage(path), "study", AXES, ("latency_ms",))):
+        with pytest.raises(StudyError, match=r'all 4 runs .* go on with --name "study \(being rebuilt\)"') as refusal:
+            open_(tmp_path)
+        assert "\n" not in str(refusal.value)
+    assert sorted(optuna.get_all_study_names(opened)) == names
+    # The mend, as said.
+    mended = Ledger.create_or_resume(
+        storage(tmp_path), "study (being rebuilt)", WIDER["categories"], ("latency_ms",), "the study file", FINGERPRINT)
+    assert snapshot(tmp_path, "study (being rebuilt)") == before
+    assert record(mended, point("c")) == 4
+
+
+@pytest.mark.parametrize("flagged", [False, True])
+def test_a_copy_beside_the_whole_study_is_let_be(tmp_path: Path, flagged: bool) -> None:
+    """An older version was killed before it touched the study itself."""
+    before = filled(tmp_path)
+    copy = optuna.create_study(storage=storage(tmp_path), study_name="study (being rebuilt)")
+    copy.add_trials(load(tmp_path).get_trials()[:2 + 2 * flagged])
     if flagged:
         copy.set_user_attr("rebuilt", True)
-    if original != "whole":
-        optuna.delete_study(study_name="study", storage=opened)
-    if original == "half":
-        optuna.create_study(storage=opened, study_name="study", directions=copy.directions).add_trial(kept[0])
-    # Commands that only read see the whole of it, before anything is mended.
-    reading = Ledger.existing(storage(tmp_path), "study", AXES, ("latency_ms",))
-    assert [run.number for run in reading.observations(full_grid(AXES)).runs] == [1, 2, 3]
-    ledger = open_ledger(tmp_path, WIDER["categories"])
-    assert optuna.get_all_study_names(storage(tmp_path)) == ["study"]
-    assert snapshot(tmp_path) == before and dict(load(tmp_path).user_attrs) == attributes
-    assert record(ledger, point("c")) == 4
+    open_ledger(tmp_path, WIDER["categories"])
+    assert snapshot(tmp_path) == before
 
 
-def test_categories_do_not_grow_under_a_process_that_is_measuring(tmp_path: Path) -> None:
+def choices(directory: Path) -> set[tuple[Any, ...]]:
+    return {t.distributions["model"].choices for t in load(directory).get_trials() if "model" in t.distributions}
+
+
+def test_a_process_that_is_measuring_goes_on_while_categories_grow(tmp_path: Path) -> None:
+    """Its run ends as it would have, its next begins with the wider choices, and those of both stand in the record."""
     ledger = open_ledger(tmp_path)
     trial, at = ledger.begin(point(), 0)
-    with pytest.raises(StudyError, match="another process is measuring"):
-        open_ledger(tmp_path, WIDER["categories"])
+    wider = open_ledger(tmp_path, WIDER["categories"])
+    other, there = wider.begin(point("c"), 0)
     ledger.finish(trial, measured(at))
-    assert len(open_ledger(tmp_path, WIDER["categories"]).observations(full_grid(AXES)).runs) == 1
+    assert record(ledger, point("b")) == 2
+    assert ledger.add(point("a", 1), measured(point("a", 1)), {}) == 3
+    wider.finish(other, measured(there))
+    assert choices(tmp_path) == {("a", "b", "c")}
+    assert [t.params for t in load(tmp_path).get_trials()] == [at, there, point("b"), point("a", 1)]
+    assert [run.number for run in ledger.observations(full_grid(AXES)).runs] == [0, 1, 2, 3]
+    # What Optuna keeps in memory is read anew with it: its own plots and samplers take trials of one search space.
+    assert {t.distributions["model"].choices for t in ledger.study.get_trials()} == {("a", "b", "c")}
+
+
+def test_a_point_that_a_person_enqueued_is_taken_with_choices_that_came_later(tmp_path: Path) -> None:
+    ledger = open_ledger(tmp_path)
+    record(ledger, point())
+    open_ledger(tmp_path, WIDER["categories"])
+    load(tmp_path).enqueue_trial(point("c", 16, 4))
+    trial, at = ledger.begin(point(), 0)
+    assert at == point("c", 16, 4) and trial.params == at
+    assert choices(tmp_path) == {("a", "b", "c")}
+
+
+KINDS = {
+    "integers to floats": ((1, 2, 4), (0.5, 1, 2), Scale.LINEAR, (FloatDistribution, False)),
+    "floats to integers": ((0.5, 1.0, 2.0), (1, 2), Scale.LINEAR, (FloatDistribution, False)),
+    "logarithmic to linear": ((1, 2, 4), (0, 1, 2), Scale.LINEAR, (IntDistribution, False)),
+    "numbers to categories": ((1, 2, 4), (2, 8), Scale.CATEGORY, (CategoricalDistribution, (1, 2, 4, 8))),
+}
+
+
+def kind(distribution: BaseDistribution) -> tuple[Any, ...]:
+    """What Optuna compares: the class, and the choices or whether it is logarithmic."""
+    return type(distribution), getattr(distribution, "choices", getattr(distribution, "log", None))
+
+
+@pytest.mark.parametrize(("before", "after", "scale", "expected"), KINDS.values(), ids=KINDS.keys())
+def test_an_axis_of_another_kind_keeps_every_recorded_value(
+    tmp_path: Path, before: tuple[Any, ...], after: tuple[Any, ...], scale: Scale, expected: tuple[Any, ...]
+) -> None:
+    """And back again: what the narrower kind cannot hold stays as it is recorded."""
+    first = Scale.LINEAR if 0.5 in before else Scale.LOG
+    forth, back = Axis("size", after, scale=scale), Axis("size", before, scale=first)
+    ledger = open_ledger(tmp_path, (back,))
+    for value in before:
+        record(ledger, {"size": value}, measured({"size": value}))
+    for axis in (forth, back):
+        ledger = open_ledger(tmp_path, (axis,))
+        trials = load(tmp_path).get_trials()
+        assert [t.params["size"] for t in trials][:len(before)] == list(before)
+        assert {kind(t.distributions["size"]) for t in trials} == {expected}
+        run = ledger.observations(full_grid((axis,))).runs[0]
+        assert run.point == {"size": before[0]}
+        trial, at = ledger.begin({"size": axis.values[-1]}, 0)
+        assert at == {"size": axis.values[-1]} and type(at["size"]) is type(axis.values[-1])
+        ledger.abandon(trial, "only a try")
 
 
 def test_a_discarded_run_stays_and_its_points_are_free(tmp_path: Path) -> None:

@@ -22,9 +22,10 @@ import yaml
 pytest.importorskip("optuna_dashboard")
 
 from planner.campaign.observers import Observer, Observers
+from planner.ledger.optuna_private import written_at_once
 from planner.study import open_study
 from planner.views import dashboard
-from planner.views.dashboard import DashboardWriter, _Gathered, _with_the_old, save
+from planner.views.dashboard import DashboardWriter, _with_the_old, save
 from tests.conftest import Bench, Ran
 
 PATIENCE_S = 60
@@ -295,11 +296,8 @@ def test_a_smaller_figure_leaves_nothing_of_the_larger_one() -> None:
     storage = optuna.storages.RDBStorage("sqlite:///:memory:")
     study = optuna.create_study(storage=storage)
     for body in ("x" * 9000, "short"):
-        gathered = _Gathered(study._storage)
-        draft = optuna.load_study(study_name=study.study_name, storage=storage)
-        draft._storage = gathered  # type: ignore[assignment]
-        save_note(draft, body)
-        gathered.store(study._study_id)
+        with written_at_once(study) as draft:
+            save_note(draft, body)
         assert get_note(study) == body
 
 

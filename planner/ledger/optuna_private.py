@@ -1,0 +1,266 @@
+"""Every private name of Optuna that this project uses, one small function for each need.
+
+No other file may touch them (tests/ledger/test_optuna_private.py reads the source), so that a new Optuna is checked
+here alone. What writes to the database takes the study's lock first: on SQLite the database's write lock, elsewhere the
+study's row, which is also the lock under which Optuna numbers new trials. A transaction is whole or did not happen,
+whenever the process is killed. Nothing here deletes a study or a trial.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import optuna
+from optuna.distributions import BaseDistribution, distribution_to_json, json_to_distribution
+from optuna.storages import BaseStorage, RDBStorage
+from optuna.storages._cached_storage import _CachedStorage
+from optuna.storages._rdb import models
+from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy import Connection, Table, bindparam, func, insert, select, update
+
+from planner.ledger.distributions import Recorded, are_compatible
+from planner.space.types import Point, Value
+
+__all__ = ["ChoicesChanged", "change_user_attrs", "claim", "contains", "create_trial", "enqueued_params", "identity",
+           "open_trial", "recorded", "set_violations", "study_id", "unify", "violations_attribute", "written_at_once"]
+
+# `Trial.set_constraint`, Optuna 5's public way, writes one attribute a constraint, which optuna-dashboard (0.21) does
+# not read. Both read this older list.
+_CONSTRAINTS: Final = "constraints"
+_ENQUEUED: Final = "fixed_params"
+
+_STUDIES: Final[Table] = models.StudyModel.__table__
+_TRIALS: Final[Table] = models.TrialModel.__table__
+_PARAMS: Final[Table] = models.TrialParamModel.__table__
+_STUDY_USER: Final[Table] = models.StudyUserAttributeModel.__table__
+_STUDY_SYSTEM: Final[Table] = models.StudySystemAttributeModel.__table__
+_TRIAL_USER: Final[Table] = models.TrialUserAttributeModel.__table__
+
+
+class ChoicesChanged(ValueError):  # noqa: N818 -- no error of the caller's: take the record's choices and try again
+    """Optuna refuses a distribution beside those of the record: another process has widened them, or must be joined."""
+
+
+# ------------------------------------------------------------------------------------------------- studies and trials
+
+
+def study_id(study: optuna.Study) -> int:
+    """The study's number in its storage, as optuna-dashboard's addresses have it."""
+    return study._study_id
+
+
+def identity(study: optuna.Study) -> tuple[BaseStorage, int]:
+    """Equal for two objects of one study in one storage object, different for any other."""
+    return study._storage, study._study_id
+
+
+def contains(distribution: BaseDistribution, value: Value) -> bool:
+    """Whether the distribution holds the value: a choice, or a number in range and on its step."""
+    try:
+        return distribution._contains(distribution.to_internal_repr(value))
+    except (TypeError, ValueError):
+        return False
+
+
+def enqueued_params(trial: FrozenTrial) -> dict[str, Any]:
+    """What `Study.enqueue_trial` was given for this trial; empty for a trial that nobody enqueued."""
+    return dict(trial.system_attrs.get(_ENQUEUED, {}))
+
+
+def open_trial(study: optuna.Study, trial: FrozenTrial) -> optuna.Trial:
+    """A handle that writes to a trial of the record, as the one that `Study.ask` returned when it was created."""
+    return optuna.Trial(study, trial._trial_id)
+
+
+def create_trial(study: optuna.Study, template: FrozenTrial) -> optuna.Trial:
+    """A new trial with everything that the template says, in one transaction; its handle.
+
+    `Study.add_trial` writes the same and does not say which trial it was. Raises ChoicesChanged, and has then written
+    nothing.
+    """
+    try:
+        return optuna.Trial(study, study._storage.create_new_trial(study._study_id, template))
+    except ValueError as error:
+        raise ChoicesChanged(str(error)) from error
+
+
+def violations_attribute(violations: Sequence[float]) -> dict[str, Any]:
+    """The system attributes of a trial that misses its constraints by so much, for `optuna.trial.create_trial`."""
+    return {_CONSTRAINTS: list(violations)} if violations else {}
+
+
+def set_violations(trial: optuna.Trial, violations: Sequence[float]) -> None:
+    """Record by how much a running trial misses each constraint. Nothing where there is none."""
+    for key, value in violations_attribute(violations).items():
+        trial.storage.set_trial_system_attr(trial._trial_id, key, value)
+
+
+# ------------------------------------------------------------------------------------------------------- transactions
+
+
+def claim(
+    study: optuna.Study, waiting: FrozenTrial, params: Point, distributions: Mapping[str, BaseDistribution],
+    user_attrs: Mapping[str, Any],
+) -> optuna.Trial | None:
+    """Take over a WAITING trial: RUNNING with these parameters and attributes, in one transaction; its handle.
+
+    None where another process was first; exactly one is, on SQLite too, where Optuna's own way lets several. A
+    parameter that the trial has already stays. Raises ChoicesChanged, and has then written nothing.
+    """
+    number = waiting._trial_id
+    new = {name: distributions[name] for name in params if name not in waiting.params}
+    with _alone(study) as connection:
+        begun = update(_TRIALS).where(_TRIALS.c.trial_id == number, _TRIALS.c.state == TrialState.WAITING).values(
+            state=TrialState.RUNNING, datetime_start=datetime.now(UTC).replace(tzinfo=None))
+        if connection.execute(begun).rowcount != 1:
+            return None
+        for name, known in _recorded(connection, study._study_id).items():
+            if name in new and not all(are_compatible(one, new[name]) for one in known.distributions):
+                raise ChoicesChanged(f"{name}: the record has other choices than {new[name]}")
+        _put(connection, _TRIAL_USER, _TRIAL_USER.c.trial_id, number, user_attrs)
+        if new:
+            connection.execute(insert(_PARAMS), [
+                {"trial_id": number, "param_name": name, "distribution_json": distribution_to_json(distribution),
+                 "param_value": distribution.to_internal_repr(params[name])} for name, distribution in new.items()])
+    return optuna.Trial(study, number)
+
+
+def recorded(study: optuna.Study) -> dict[str, Recorded]:
+    """What the trials of the study say of each parameter, read from the database: trials that Optuna keeps in memory
+    have the distributions of the time at which they were read."""
+    with _database(study).engine.connect() as connection:
+        return _recorded(connection, study._study_id)
+
+
+def unify(study: optuna.Study, choose: Callable[[str, Recorded], BaseDistribution]) -> None:
+    """Give all trials of the study one distribution for each parameter, `choose(name, recorded)`, in one transaction.
+
+    Every value stays what it was: `choose` must return a distribution that holds all recorded values, or its
+    ValueError undoes everything. A trial whose distribution Optuna takes beside the chosen one is left as it is.
+    """
+    query = select(_PARAMS).join(_TRIALS).where(_TRIALS.c.study_id == study._study_id).order_by(_PARAMS.c.param_id)
+    change = update(_PARAMS).where(_PARAMS.c.param_id == bindparam("row")).values(
+        param_value=bindparam("value"), distribution_json=bindparam("distribution"))
+    with _alone(study) as connection:
+        chosen = {name: choose(name, known) for name, known in _recorded(connection, study._study_id).items()}
+        changed = []
+        for row in connection.execute(query):
+            old, new = json_to_distribution(row.distribution_json), chosen[row.param_name]
+            if not are_compatible(old, new):
+                value = new.to_internal_repr(old.to_external_repr(row.param_value))
+                changed.append({"row": row.param_id, "value": value, "distribution": distribution_to_json(new)})
+        if changed:
+            connection.execute(change, changed)
+    _reread(study)
+
+
+def change_user_attrs(study: optuna.Study, change: Callable[[dict[str, Any]], Mapping[str, Any]]) -> None:
+    """Set the study's user attributes to what `change` makes of the recorded ones, in one transaction: what another
+    process wrote in the meantime is seen and kept. Attributes that `change` does not return stay; what it raises
+    undoes everything."""
+    query = select(_STUDY_USER.c.key, _STUDY_USER.c.value_json).where(_STUDY_USER.c.study_id == study._study_id)
+    with _alone(study) as connection:
+        present = {row.key: json.loads(row.value_json) for row in connection.execute(query)}
+        wanted = {key: value for key, value in change(dict(present)).items()
+                  if key not in present or present[key] != value}
+        _put(connection, _STUDY_USER, _STUDY_USER.c.study_id, study._study_id, wanted)
+
+
+@contextmanager
+def written_at_once(study: optuna.Study) -> Iterator[optuna.Study]:
+    """The study, whose system attributes set within the block are stored together at its end; none if it raises.
+
+    In one transaction where the storage is a database, else one by one.
+    """
+    gathered = _Gathered(study._storage)
+    draft = copy.copy(study)
+    draft._storage = gathered  # type: ignore[assignment]
+    yield draft
+    if _backend(study._storage) is None:
+        for key, value in gathered.written.items():
+            study._storage.set_study_system_attr(study._study_id, key, value)
+    else:
+        with _alone(study) as connection:
+            _put(connection, _STUDY_SYSTEM, _STUDY_SYSTEM.c.study_id, study._study_id, gathered.written)
+
+
+class _Gathered:
+    """In the place of a storage: reads from it, and keeps what is written to the study."""
+
+    def __init__(self, storage: Any) -> None:
+        self._storage = storage
+        self.written: dict[str, Any] = {}
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._storage, name)
+
+    def get_study_system_attrs(self, study_id: int) -> dict[str, Any]:
+        return {**self._storage.get_study_system_attrs(study_id), **self.written}
+
+    def set_study_system_attr(self, study_id: int, key: str, value: Any) -> None:
+        self.written[key] = value
+
+
+def _backend(storage: BaseStorage) -> RDBStorage | None:
+    """The database behind a storage; None for a storage of another make."""
+    inner = storage._backend if isinstance(storage, _CachedStorage) else storage
+    return inner if isinstance(inner, RDBStorage) else None
+
+
+def _database(study: optuna.Study) -> RDBStorage:
+    database = _backend(study._storage)
+    if database is None:
+        raise TypeError(f"study '{study.study_name}' lies in no database")
+    return database
+
+
+@contextmanager
+def _alone(study: optuna.Study) -> Iterator[Connection]:
+    """A transaction under the study's lock, committed at the end, undone if the block raises. Raises KeyError."""
+    with _database(study).engine.connect() as connection:
+        if connection.dialect.name == "sqlite":  # it has no locks on rows, and would begin only at the first change
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+        lock = select(_STUDIES.c.study_id).where(_STUDIES.c.study_id == study._study_id).with_for_update()
+        if connection.execute(lock).one_or_none() is None:
+            raise KeyError(f"study {study._study_id} is gone")
+        yield connection
+        connection.commit()
+
+
+def _put(connection: Connection, table: Table, owner: Any, number: int, attributes: Mapping[str, Any]) -> None:
+    """Set attributes of the study or trial `number`."""
+    if not attributes:
+        return
+    rows = [{"of": number, "name": key, "json": json.dumps(value)} for key, value in attributes.items()]
+    connection.execute(table.delete().where(owner == bindparam("of"), table.c.key == bindparam("name")),
+                       [{"of": row["of"], "name": row["name"]} for row in rows])
+    connection.execute(insert(table), [{owner.name: row["of"], "key": row["name"], "value_json": row["json"]}
+                                       for row in rows])
+
+
+def _recorded(connection: Connection, number: int) -> dict[str, Recorded]:
+    grouped = (_PARAMS.c.param_name, _PARAMS.c.distribution_json, _PARAMS.c.param_value)
+    query = select(*grouped).join(_TRIALS).where(_TRIALS.c.study_id == number).group_by(*grouped).order_by(
+        func.min(_PARAMS.c.param_id))
+    found: dict[str, tuple[dict[str, BaseDistribution], dict[Value, None]]] = {}
+    for name, text, value in connection.execute(query):
+        distributions, values = found.setdefault(name, ({}, {}))
+        distribution = distributions.setdefault(text, json_to_distribution(text))
+        values[distribution.to_external_repr(value)] = None
+    return {name: Recorded(tuple(distributions.values()), tuple(values))
+            for name, (distributions, values) in found.items()}
+
+
+def _reread(study: optuna.Study) -> None:
+    """Let Optuna read the trials that it keeps in memory again, with the distributions that they have now."""
+    storage = study._storage
+    if isinstance(storage, _CachedStorage):
+        with storage._lock:
+            if study._study_id in storage._studies:
+                storage._studies[study._study_id].last_finished_trial_id = -1
+                storage._studies[study._study_id].param_distribution.clear()
