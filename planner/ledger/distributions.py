@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -30,7 +31,8 @@ class Recorded:
 
 def distribution_of(axis: Axis) -> BaseDistribution:
     """The distribution of an axis that has never been recorded."""
-    if axis.scale is Scale.CATEGORY:
+    # Optuna has no infinite range: an axis with an infinite rate is kept as a category.
+    if axis.scale is Scale.CATEGORY or math.inf in axis.values:
         return CategoricalDistribution(axis.values)
     low, high = float(min(axis.values)), float(max(axis.values))
     return _numeric(low, high, axis.scale is Scale.LOG, all(isinstance(value, int) for value in axis.values))

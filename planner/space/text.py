@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Final
 
-from planner.space.types import Point
+from planner.space.types import Point, Value
 
-__all__ = ["as_json", "duration", "percent", "point_text"]
+__all__ = ["as_json", "duration", "percent", "point_json", "point_text"]
+
+
+_POINTS: Final = frozenset({"point", "slice", "engine"})
+"""Keys under which our JSON has a point, or some of its axes."""
 
 
 def duration(seconds: float) -> str:
@@ -29,15 +33,21 @@ def percent(share: float) -> str:
     return f"{share * 100:.1f} %" if math.isfinite(share) else "–"
 
 
+def point_json(point: Point) -> dict[str, Value]:
+    """A point as JSON has it: an infinite rate is "inf", vLLM's own word for it."""
+    return {name: "inf" if value == math.inf else value for name, value in point.items()}
+
+
 def point_text(point: Point) -> str:
     """A point on one line."""
     return "  ".join(f"{name}={value}" for name, value in point.items())
 
 
 def as_json(value: Any) -> Any:
-    """Numbers as JSON has them: NaN and infinities become null."""
+    """Numbers as JSON has them: NaN and infinities become null, but for an infinite rate in a point."""
     if isinstance(value, dict):
-        return {key: as_json(part) for key, part in value.items()}
+        return {key: point_json(part) if key in _POINTS and isinstance(part, dict) else as_json(part)
+                for key, part in value.items()}
     if isinstance(value, list | tuple):
         return [as_json(part) for part in value]
     if isinstance(value, float) and not math.isfinite(value):
