@@ -53,7 +53,7 @@ def study(folder: Path, axes: dict[str, object]) -> Path:
     return path
 
 
-@pytest.mark.parametrize(("axes", "points", "most_mib"), [(SIZES, 1_984_375, 1_700), (CATEGORY, 1_960_000, 2_400)])
+@pytest.mark.parametrize(("axes", "points", "most_mib"), [(SIZES, 1_984_375, 1_600), (CATEGORY, 1_960_000, 2_400)])
 def test_two_million_points(tmp_path: Path, axes: dict[str, object], points: int, most_mib: float) -> None:
     path = study(tmp_path, axes)
     plan = tmp_path / "plan.json"
