@@ -50,6 +50,12 @@ from runners.process_table import GRACE_S
 __all__ = ["CommandRunner", "CommandSettings"]
 
 
+def _words(value: Any) -> Any:
+    if isinstance(value, str):
+        raise ValueError("give a list of words, as in [python3, bench.py, '{batch_size}']; there is no shell")
+    return value
+
+
 def _devices(value: Any) -> str | float:
     if isinstance(value, str) and value.strip():
         return value.strip()
@@ -63,7 +69,7 @@ class CommandSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
-    command: list[str] = Field(min_length=1)
+    command: Annotated[list[str], BeforeValidator(_words)] = Field(min_length=1)
     """Program and arguments; {axis} and {seed} are filled in, {{ and }} are braces."""
     timeout_s: float = Field(default=600.0, gt=0, allow_inf_nan=False)
     """Seconds that one execution may take."""

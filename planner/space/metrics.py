@@ -1,4 +1,4 @@
-"""Known metrics: vLLM's names, and those of a whole request's latency that other tools use.
+"""Known metrics: vLLM's names, and those of a whole request's latency that other tools use; times in ms or in s.
 
 A name is known as a whole or it is not: nothing is read off a word in it. Statistics of a distribution (`p99_ttft_ms`)
 are what the distribution is, but for its spread, which may be zero and so is learned as it is.
@@ -27,15 +27,14 @@ def _rate(name: str, of: str) -> Metric:
     return Metric(name, f"{of}/s", Direction.MAXIMIZE, Kind.THROUGHPUT)
 
 
-_DISTRIBUTIONS: Final = (
-    _latency("ttft_ms", Kind.FIRST), _latency("tpot_ms", Kind.STEP), _latency("itl_ms", Kind.STEP),
-    _latency("e2el_ms", Kind.WHOLE))
+_DISTRIBUTIONS: Final = tuple(
+    _latency(f"{name}_{unit}", kind, unit) for unit in ("ms", "s")
+    for name, kind in (("ttft", Kind.FIRST), ("tpot", Kind.STEP), ("itl", Kind.STEP), ("e2el", Kind.WHOLE)))
 KNOWN: Final[Mapping[str, Metric]] = {metric.name: metric for metric in (
     *_DISTRIBUTIONS, _latency("batch_ttft_ms", Kind.FIRST),
     _rate("request_throughput", "requests"), _rate("request_goodput", "requests"),
     _rate("output_throughput", "tokens"), _rate("total_token_throughput", "tokens"),
-    _latency("e2el_s", Kind.WHOLE, "s"), _latency("latency_s", Kind.WHOLE, "s"), _latency("latency_ms", Kind.WHOLE),
-    _latency("request_latency_ms", Kind.WHOLE))}
+    *(_latency(f"{name}_{unit}", Kind.WHOLE, unit) for unit in ("ms", "s") for name in ("latency", "request_latency")))}
 """By name; statistics of distributions are known besides (`metric_named`)."""
 
 

@@ -14,6 +14,6 @@ def metric_lines(metrics: Sequence[Metric]) -> list[str]:
     """A line for each metric, and one more where nobody said which way some of them are better."""
     lines = [f"  {metric.name}: {said(metric)}" for metric in metrics]
     if unsaid := [metric.name for metric in metrics if metric.direction is None]:
-        lines.append(f"say which way {' and '.join(unsaid)} is better where you mean to recommend or compare, as in "
+        lines.append(f"to recommend or compare, say of {', '.join(unsaid)} whether more or less is better, as in "
                      f"{{metric: {unsaid[0]}, direction: maximize}}")
     return lines

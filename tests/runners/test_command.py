@@ -317,6 +317,11 @@ def test_bad_keys_are_refused(given: dict[str, Any]) -> None:
         CommandRunner.Config(**given)
 
 
+def test_a_shell_line_is_told_how_to_become_a_list() -> None:
+    with pytest.raises(ValidationError, match=r"give a list of words, as in \[python3, bench.py"):
+        CommandRunner.Config(command="bench --all")
+
+
 def test_accelerators_must_be_above_zero_where_they_are_asked_for(tmp_path: Path) -> None:
     replay = runner(tmp_path, "bench", accelerators="batch - 1")
     assert replay.accelerators({"batch": 4, "mode": "a b", "on": True}) == 3

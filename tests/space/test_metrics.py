@@ -47,6 +47,14 @@ def test_known_names_say_all(name: str) -> None:
     assert metric.higher_is_better == ("put" in name) and metric.transform is Transform.LOG
 
 
+def test_seconds_are_as_well_known_as_milliseconds() -> None:
+    for name, metric in KNOWN.items():
+        if name.endswith("_ms"):
+            seconds = metric_named(name.removesuffix("_ms") + "_s")
+            assert name == "batch_ttft_ms" or (seconds.unit, seconds.kind) == ("s", metric.kind)
+    assert metric_named("p99_ttft_s").kind is Kind.FIRST
+
+
 def test_a_spread_may_be_zero() -> None:
     assert metric_named("std_ttft_ms") == Metric("std_ttft_ms", "ms", Direction.MINIMIZE, Kind.FIRST, Transform.LINEAR)
 
