@@ -15,9 +15,9 @@ from planner.analysis.rates import Rates, rates_of
 from planner.analysis.spending import cost_after, failures, spending_of
 from planner.analysis.surface import surface_of
 from planner.ledger.observations import Observations, Run
-from planner.space.types import Status
+from planner.space.types import Axis, Scale, Status
 from planner.views.figures import history, surface, tradeoff
-from planner.views.figures.style import rounded
+from planner.views.figures.style import rounded, scale_of
 
 
 def steps(figure: Any) -> list[Any]:
@@ -175,3 +175,14 @@ def test_rounding_keeps_four_digits_and_makes_no_number(values: list[float]) -> 
             assert len(f"{abs(kept):.15g}".replace(".", "").strip("0").partition("e")[0]) <= 4
         else:
             assert kept is None
+
+
+@pytest.mark.parametrize(("axis", "scale"), [
+    (Axis("request_rate", (1.0, 2.0, float("inf"))), "category"),  # a number line would leave inf out
+    (Axis("request_rate", (1.0, 2.0, float("inf")), scale=Scale.LOG), "category"),
+    (Axis("mode", ("a", "b")), "category"), (Axis("size", (1, 2), scale=Scale.CATEGORY), "category"),
+    (Axis("batch", (1, 8), scale=Scale.LOG), "log"), (Axis("rate", (0, 8), scale=Scale.LOG), "linear"),
+    (Axis("batch", (1, 8)), "linear"),
+])
+def test_every_value_of_an_axis_has_a_place(axis: Axis, scale: str) -> None:
+    assert scale_of(axis) == scale

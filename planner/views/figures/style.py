@@ -7,10 +7,10 @@ from typing import Any, Final
 
 import numpy as np
 
-from planner.space.types import FloatArray, Metric
+from planner.space.types import Axis, FloatArray, Metric, Scale
 
 __all__ = ["ESTIMATED", "FAINT", "GREY", "MEASURED", "PREDICTED", "SEQUENCE", "UNSURE", "VALUES", "faint", "labelled",
-           "layout", "log_axis", "log_ticks", "rounded"]
+           "layout", "log_axis", "log_ticks", "rounded", "scale_of"]
 
 # Okabe and Ito's palette; measured is always the dark one, so that it is never taken for a prediction.
 PREDICTED: Final = "#0072b2"
@@ -55,6 +55,14 @@ def rounded(values: FloatArray, digits: int = 4) -> list[Any]:
     mixed[~there] = None
     listed: list[Any] = mixed.tolist()
     return listed
+
+
+def scale_of(axis: Axis) -> str:
+    """How an axis of the grid is drawn: category, log or linear. No number line has a place for an infinite rate."""
+    if axis.scale is Scale.CATEGORY or any(isinstance(value, str | bool) or not math.isfinite(value)
+                                           for value in axis.values):
+        return "category"
+    return "log" if axis.scale is Scale.LOG and min(map(float, axis.values)) > 0 else "linear"
 
 
 def log_axis(values: FloatArray) -> dict[str, Any]:

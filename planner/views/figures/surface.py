@@ -28,6 +28,7 @@ from planner.views.figures.style import (
     layout,
     log_ticks,
     rounded,
+    scale_of,
 )
 
 __all__ = ["surface"]
@@ -182,7 +183,9 @@ def _line(found: Surface, axis: int) -> go.Figure:
     """A grid of one axis: a line with its band."""
     observations = found.observations
     order = np.argsort(observations.grid.codes[:, axis])
-    x = [observations.grid.axes[axis].values[code] for code in observations.grid.codes[order, axis]]
+    swept = observations.grid.axes[axis]
+    named = scale_of(swept) == "category"
+    x = [str(swept.values[code]) if named else swept.values[code] for code in observations.grid.codes[order, axis]]
     value, low, high = (column[order] for column in (found.value, found.low, found.high))
     measured = observations.measured[order]
     hidden = {"x": x, "mode": "lines", "line": {"width": 0}, "showlegend": False, "hoverinfo": "skip"}
@@ -194,7 +197,7 @@ def _line(found: Surface, axis: int) -> go.Figure:
                    mode="markers", name="measured", marker={"color": MEASURED, "size": 8}),
     ])
     figure.update_layout(layout(title=labelled(found.observations.metric(found.target))))
-    figure.update_xaxes(title_text=observations.grid.axes[axis].name, gridcolor=FAINT)
+    figure.update_xaxes(title_text=swept.name, gridcolor=FAINT, type="category" if named else None)
     figure.update_yaxes(gridcolor=FAINT)
     return figure
 

@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from planner.analysis.report import Report
-from planner.space.types import Axis, Scale
 from planner.views.figures.history import history
 from planner.views.figures.savings import savings
-from planner.views.figures.style import labelled, rounded
+from planner.views.figures.style import labelled, rounded, scale_of
 from planner.views.figures.tradeoff import tradeoff
 from planner.views.page.words import headline, paragraphs, tables
 
@@ -43,7 +42,7 @@ def payload(report: Report) -> dict[str, Any]:
     some_failed = bool(observations.failed.any())
     return {
         "axes": [{"name": axis.name, "values": [str(value) for value in axis.values],
-                  "scale": _scale(axis)} for axis in grid.axes],
+                  "scale": scale_of(axis)} for axis in grid.axes],
         "codes": [grid.codes[:, i].tolist() for i in range(len(grid.axes))],
         "targets": [_target(report, target) for target in report.study.targets],
         "measured": np.flatnonzero(observations.measured).tolist(),
@@ -75,13 +74,6 @@ def _target(report: Report, target: str) -> dict[str, Any]:
     return {"name": target, "label": labelled(report.observations.metric(target)), "value": rounded(found.value),
             "low": rounded(found.low), "high": rounded(found.high), "log": found.positive, "repeats": repeats,
             "model": dict(zip(map(str, rows.tolist()), zip(*model, strict=True), strict=True))}
-
-
-def _scale(axis: Axis) -> str:
-    """How the page draws the axis."""
-    if any(isinstance(value, str | bool) for value in axis.values) or axis.scale is Scale.CATEGORY:
-        return "category"
-    return "log" if axis.scale is Scale.LOG and min(map(float, axis.values)) > 0 else "linear"
 
 
 def _bare(figure: go.Figure) -> dict[str, Any]:
