@@ -112,10 +112,12 @@ def test_rivals_pay_what_ours_paid(made: Report) -> None:
             # The last run begun inside the budget may end beyond it.
             assert curve.cost[-1] <= made.observations.spent * 1.0001
     powers = next(curve for curve in made.curves if curve.strategy == "powers_of_two")
-    # Its set of points is fixed: it is played to its end, whatever that costs, and scored there once.
+    # Its set of points is fixed: it is played to its end, whatever that costs, and scored there once. Here that is
+    # the whole grid, so that no point is left to score.
     sizes = np.asarray(made.observations.grid.column("batch_size"), dtype=float)
-    assert len(powers.cost) == len(powers.accuracy) == 1 and powers.accuracy[0] is not None
-    assert len(np.unique(np.log2(sizes) % 1)) > 1, "the grid has batch sizes between the powers"
+    assert not (np.log2(sizes) % 1).any() and len(powers.cost) == 1 and powers.accuracy == (None,)
+    assert powers.cost[0] > 3 * made.observations.spent
+    assert any("powers of two" in note and "measures every point" in note for note in made.notes)
 
 
 def test_rivals_can_be_left_out(ran: Any, made: Report) -> None:
