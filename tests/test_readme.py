@@ -12,13 +12,17 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
+
+from planner.space.spec import parse_spec
+from planner.views.metrics import metric_lines
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 BIN = Path(sys.executable).parent
 
 # `make test` is what runs this; `make quickstart` has a test of its own (tests/test_quickstart.py); a dashboard serves
-# until it is stopped, and is tested in tests/test_dashboard.py.
+# until it is stopped, and is tested in tests/cli/test_dashboard.py.
 ELSEWHERE = ("make ", "sweepwise dashboard ", "git clone", "cd ")
 
 
@@ -90,6 +94,51 @@ def test_python_runs(code: str, printed: str, tmp_path: Path) -> None:
 
 def _words(text: str) -> list[str]:
     return re.sub(r"\d+(\.\d+)?", "0", text).split()
+
+
+STUDY = {"space": {"axes": {"input_len": {"values": [1, 2]}}}, "runner": {"kind": "command", "command": ["true"]},
+         "targets": ["ttft_ms"]}
+"""What a study file needs, for pieces of one."""
+
+
+@pytest.mark.parametrize("text", re.findall(r"```yaml\n(.*?)```", README, flags=re.DOTALL))
+def test_study_files_are_valid(text: str) -> None:
+    parse_spec(yaml.safe_dump({**STUDY, **yaml.safe_load(text)}))
+
+
+def test_validate_prints_what_is_shown_of_targets() -> None:
+    found = re.search(r"```yaml\n(targets:.*?)```.*?`validate` prints[^\n]*\n\n```text\n(.*?)```", README,
+                      flags=re.DOTALL)
+    assert found is not None
+    metrics = parse_spec(yaml.safe_dump({**STUDY, **yaml.safe_load(found[1])})).metrics
+    assert metric_lines(metrics) == found[2].splitlines()
+
+
+def test_the_rooms_are_those_of_the_import_rules() -> None:
+    """The README's table of rooms has the order that tests/test_boundaries.py checks."""
+    tree = ast.parse((ROOT / "tests/test_boundaries.py").read_text())
+    rooms = next(ast.literal_eval(node.value) for node in tree.body if isinstance(node, ast.AnnAssign)
+                 and isinstance(node.target, ast.Name) and node.target.id == "ROOMS" and node.value is not None)
+    table = README.split("| room |")[1].split("\n\n")[0]
+    assert re.findall(r"^\| `(\w+)[/.]", table, flags=re.MULTILINE) == [room for level in rooms for room in level]
+
+
+def test_links_lead_somewhere() -> None:
+    for page in (ROOT / "README.md", *(ROOT / "studies").rglob("*.md")):
+        for link in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
+            assert link.startswith("https://") or (page.parent / link).exists(), f"{page.name}: {link}"
+
+
+def test_strategies_and_options_exist() -> None:
+    """Names in the documents are those of now."""
+    from planner.strategies.registry import STRATEGIES
+
+    text = "".join(page.read_text() for page in (ROOT / "README.md", *(ROOT / "studies").rglob("*.md")))
+    named = set(re.findall(r"sweepwise-[a-z]\w+", text))
+    assert named and named <= set(STRATEGIES)
+    short = README.split("Ablations are")[1].split("[studies/README.md]")[0]
+    assert {f"sweepwise{name.removeprefix('sweepwise')}" for name in re.findall(r"`([^`]+)`", short)} == {
+        name for name in STRATEGIES if name.startswith("sweepwise-")}
 
 
 def test_the_api_is_shown_with_what_it_prints() -> None:

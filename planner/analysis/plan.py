@@ -73,5 +73,5 @@ def _seconds(
         return cost.seconds(), float(np.median(cost.start_seconds())), (
             f"{observations.finished} runs made so far (estimated)")
     proxy = cost_proxy(study.grid) if study.prices is None else study.prices / study.accelerators
-    assumed = f"assumed: a middling run {duration(run_s)}, an engine start {duration(start_s)} (--run-s, --start-s)"
+    assumed = f"assumed: a median run {duration(run_s)}, an engine start {duration(start_s)} (--run-s, --start-s)"
     return proxy / np.median(proxy) * run_s, start_s, assumed

@@ -41,7 +41,7 @@ def predict(
         "--point", metavar="POINT", help="One point, as axis=value,axis=value; repeatable.")] = None,
     json_file: JsonOption = None, quiet: QuietOption = False, seed: SeedOption = 0,
 ) -> None:
-    """Write every grid point, measured or predicted, with 90 % intervals; or answer for some points."""
+    """Write every grid point, measured or predicted, with 90 % intervals; or show some points."""
     from planner.views.files import write_table
     from planner.views.terminal import frame_table
 
@@ -65,7 +65,7 @@ def evaluate(
     truth: Annotated[Path | None, typer.Option(
         "--truth", metavar="TABLE", help="A measured grid to score against.")] = None,
     audit: Annotated[int | None, typer.Option(
-        "--audit", metavar="N", min=1, help="Measure so many random points now.")] = None,
+        "--audit", metavar="N", min=1, help="Number of random points to measure now.")] = None,
     allow_other_fingerprint: Annotated[
         bool, typer.Option("--allow-other-fingerprint", help="Score against another machine's truth.")] = False,
     json_file: JsonOption = None, quiet: QuietOption = False, seed: SeedOption = 0,

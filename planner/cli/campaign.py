@@ -27,11 +27,11 @@ __all__: list[str] = []
 @app.command()
 def plan(
     study: StudyArgument, storage: StorageOption = None, name: NameOption = None,
-    run_s: Annotated[float, typer.Option("--run-s", min=0.0, help="Assumed seconds of a middling run.")] = 5.0,
+    run_s: Annotated[float, typer.Option("--run-s", min=0.0, help="Assumed seconds of a median run.")] = 5.0,
     start_s: Annotated[float, typer.Option("--start-s", min=0.0, help="Assumed seconds of an engine start.")] = 60.0,
     json_file: JsonOption = None, quiet: QuietOption = False, seed: SeedOption = 0,
 ) -> None:
-    """Say how large the grid is and what it would cost, in full and adaptively. Starts nothing."""
+    """Show how large the grid is and what it would cost, in full and adaptively. Starts nothing."""
     from planner.views.plan import plan_table
 
     planned = opened(study, storage, name, seed).plan(run_s=run_s, start_s=start_s)
@@ -46,7 +46,7 @@ def run(
     = "sweepwise",
     json_file: JsonOption = None, quiet: QuietOption = False, seed: SeedOption = 0,
 ) -> None:
-    """Measure: create the study, or resume it and finish what it was asked for."""
+    """Measure: create the study or resume it, until what the study file asks for is reached."""
     from planner.campaign.observers import Observers
     from planner.cli.interrupt import CtrlC
     from planner.views.dashboard import DashboardWriter
@@ -76,7 +76,7 @@ def status(
     runs: Annotated[bool, typer.Option("--runs", help="List every run.")] = False,
     json_file: JsonOption = None, quiet: QuietOption = False, seed: SeedOption = 0,
 ) -> None:
-    """Say how far the study is: runs, cost, gains, estimated accuracy."""
+    """Show how far the study is: runs, cost, gains, estimated accuracy."""
     from planner.views.terminal import runs_table, show_status
 
     subject, out = opened(study, storage, name, seed), console(quiet)
@@ -91,7 +91,7 @@ def status(
 def discard(
     study: StudyArgument,
     number: Annotated[int, typer.Argument(metavar="RUN", help="The run's number, as status --runs lists it.")],
-    why: Annotated[str, typer.Option("--why", help="Kept with the run.")] = "taken back by hand",
+    why: Annotated[str, typer.Option("--why", help="The reason, kept with the run.")] = "taken back by hand",
     storage: StorageOption = None, name: NameOption = None, json_file: JsonOption = None, quiet: QuietOption = False,
 ) -> None:
     """Take a bad run back: it stays in the record and is used no more."""

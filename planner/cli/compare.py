@@ -23,7 +23,7 @@ def _html(path: Path | None) -> Path | None:
 @app.command()
 def compare(
     a: Annotated[Path, typer.Argument(metavar="A", help="The study file to compare with.", show_default=False)],
-    b: Annotated[Path, typer.Argument(metavar="B", help="The study file to judge.", show_default=False)],
+    b: Annotated[Path, typer.Argument(metavar="B", help="The study file that is compared.", show_default=False)],
     target: Annotated[list[str] | None, typer.Option(
         "--target", metavar="METRIC", help="Compare this metric; repeatable. [default: common targets]")] = None,
     fail_if: Annotated[
@@ -31,7 +31,8 @@ def compare(
             "Exit 1 where it holds: 'METRIC drops|rises N%', of the mean; with 'anywhere' at the end, of any point. "
             "Repeatable."))] = None,
     confidence: Annotated[float, typer.Option(
-        "--confidence", metavar="SHARE", min=0.5, max=0.999, help="Of intervals and of --fail-if.")] = 0.9,
+        "--confidence", metavar="SHARE", min=0.5, max=0.999,
+        help="Confidence of the intervals and of --fail-if.")] = 0.9,
     output: Annotated[Path | None, typer.Option(
         "--output", "-o", metavar="FILE", help="HTML file for the figure.", callback=_html)] = None,
     storage: Annotated[str | None, typer.Option(
@@ -44,7 +45,7 @@ def compare(
         "--name-b", metavar="NAME", help="B's study name in place of the study file's.")] = None,
     json_file: JsonOption = None, quiet: QuietOption = False, seed: SeedOption = 0,
 ) -> None:
-    """Say where study B differs from study A of the same grid by more than their intervals."""
+    """Show where study B differs from study A of the same grid by more than their intervals."""
     from planner.views.comparison import comparison_figure, comparison_json, comparison_table, judgement_text
     from planner.views.files import write_figure
 

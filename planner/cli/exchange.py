@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 __all__: list[str] = []
 
 _ENDINGS = (".csv", ".parquet", ".jsonl")
-_Map = Annotated[list[str] | None, typer.Option("--map", metavar="NAME=COLUMN", help="An axis' or metric's column.")]
+_Map = Annotated[list[str] | None, typer.Option(
+    "--map", metavar="NAME=COLUMN", help="The column of an axis or a metric; repeatable.")]
 
 
 @app.command("import")
@@ -42,15 +43,16 @@ def import_(
     = "auto",
     renames: _Map = None,
     given: Annotated[
-        list[str] | None, typer.Option("--set", metavar="AXIS=VALUE", help="What the files do not say.")] = None,
+        list[str] | None, typer.Option(
+            "--set", metavar="AXIS=VALUE", help="An axis value that the files do not contain; repeatable.")] = None,
     where: Annotated[str | None, typer.Option(
         "--where", metavar="CONDITION", help="Only rows that meet this condition.")] = None,
     skip_unknown: Annotated[
         bool, typer.Option("--skip-unknown", help="Leave out rows that have no place in the study.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be added, and write nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be added, and write nothing.")] = False,
     json_file: JsonOption = None, quiet: QuietOption = False,
 ) -> None:
-    """Take other tools' results into the study as measurements, which cost nothing more."""
+    """Add other tools' results to the study as measurements, at no further cost."""
     from planner.views.importing import show_import
 
     subject = opened(study, storage, name)
@@ -70,7 +72,7 @@ def export(
     form: Annotated[str, typer.Option(
         "--format", metavar="FORMAT", help="table, or vllm-sweep: what to measure next.")] = "table",
     following: Annotated[int, typer.Option(
-        "--next", metavar="N", min=1, help="How many points vllm-sweep is given.")] = 10,
+        "--next", metavar="N", min=1, help="Number of points to write for vllm-sweep.")] = 10,
     renames: _Map = None,
     metrics: Annotated[str | None, typer.Option(
         "--metrics", metavar="METRICS", help="Only these, separated by commas.")] = None,

@@ -62,7 +62,7 @@ def validate(
 
 @app.command()
 def doctor(json_file: JsonOption = None, quiet: QuietOption = False) -> None:
-    """Say what is installed and what each runner would run on."""
+    """Show what is installed and what each runner would run on."""
     from planner.views.installed import installed_table
 
     found = planner.installed()

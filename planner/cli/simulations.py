@@ -16,19 +16,20 @@ __all__: list[str] = []
 def simulate(
     study: StudyArgument,
     strategies: Annotated[
-        str, typer.Option("--strategies", help="Names, separated by commas; a wrong one is answered by all of them.")
+        str, typer.Option("--strategies", help="Names, separated by commas; a wrong name lists them all.")
     ] = "sweepwise",
     seeds: Annotated[int, typer.Option("--seeds", min=1, help="Seeds of each strategy.")] = 3,
     at_cost: Annotated[str, typer.Option("--at-cost", help="Shares of the full cost at which to score.")]
     = "0.01,0.02,0.05,0.1",
     stop_accuracy: Annotated[
-        float, typer.Option("--stop-accuracy", min=0.0, max=1.0, help="Where the stopping rule would stop.")] = 0.95,
+        float, typer.Option(
+            "--stop-accuracy", min=0.0, max=1.0, help="Accuracy at which the stopping rule would stop.")] = 0.95,
     jobs: Annotated[int, typer.Option("--jobs", min=1, help="Simulations at a time.")] = 1,
     storage: StorageOption = None, json_file: JsonOption = None, quiet: QuietOption = False, seed: SeedOption = 0,
 ) -> None:
     """Play the adaptive loop against a recorded grid and score it against the truth.
 
-    What --json names is written after each simulation, and an equal call goes on from there.
+    The file of --json is written after each simulation, and the same command continues from there.
     """
     from planner.views.simulation import SimulationProgress, simulation_table
 

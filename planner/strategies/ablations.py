@@ -1,14 +1,14 @@
 """Ablations of our own strategy: each changes one thing of it, so that a simulation shows what that thing is worth.
 
-no_law          no latency law: neither for the targets nor for the costs
-law_only        the Gaussian process that knows most, the latency law and what is alike, without the others beside it
-no_likeness     models are exchangeable: none is told to be like another
-no_cost         information for its own sake: neither prices nor engine starts divide it
-no_starts       a batch is chosen as if starting an engine took nothing; it is paid all the same
-no_descriptors  a model is a name: its numbers (parameter count …) are in no feature, no law and no first design
-max_variance    the least certain point for its price, in place of what would make the whole grid most certain
-random_start    as many first runs, drawn at random
-forest          our points, predicted by a random forest
+no_latency_model    no latency model, neither for the targets nor for the costs
+latency_model_only  only the Gaussian process that knows most, with latency model and category embedding
+no_embedding        no category embedding: every model is as different from every other
+no_cost             variance reduction alone: it is not divided by prices or engine starts
+no_starts           a batch is chosen as if an engine start took no time; it is charged all the same
+no_descriptors      a model is a name: its numbers (parameter count …) are in no feature and no initial design
+max_variance        the least certain point for its price, in place of the largest variance reduction over the grid
+random_start        as many first runs, drawn at random
+forest              our points, predicted by a random forest
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class _EqualCost(_FreeStarts):
 
 
 class _Split:
-    """Proposes as one strategy does, and believes what another does."""
+    """Proposes as one strategy does, and predicts as another does."""
 
     def __init__(self, points: Strategy, posterior: GridPosterior) -> None:
         self._points = points
@@ -78,7 +78,7 @@ class _Split:
 
 
 def _with_ensemble(make: Callable[[Features], Ensemble]) -> Callable[[StrategyContext], Strategy]:
-    """Ours with other committees."""
+    """Ours with other ensembles."""
 
     def strategy(context: StrategyContext) -> Strategy:
         return AdaptiveStrategy(context, model=GridModel(context.grid, context.trajectory, make),

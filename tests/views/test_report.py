@@ -112,15 +112,17 @@ def test_rivals_pay_what_ours_paid(made: Report) -> None:
             # The last run begun inside the budget may end beyond it.
             assert curve.cost[-1] <= made.observations.spent * 1.0001
     powers = next(curve for curve in made.curves if curve.strategy == "powers_of_two")
-    # Its set of points is fixed: it is played to its end, whatever that costs, and scored there once.
+    # Its set of points is fixed: it is played to its end, whatever that costs, and scored there once. Here that is
+    # the whole grid, so that no point is left to score.
     sizes = np.asarray(made.observations.grid.column("batch_size"), dtype=float)
-    assert len(powers.cost) == len(powers.accuracy) == 1 and powers.accuracy[0] is not None
-    assert len(np.unique(np.log2(sizes) % 1)) > 1, "the grid has batch sizes between the powers"
+    assert not (np.log2(sizes) % 1).any() and len(powers.cost) == 1 and powers.accuracy == (None,)
+    assert powers.cost[0] > 3 * made.observations.spent
+    assert any("powers of two" in note and "measures every point" in note for note in made.notes)
 
 
 def test_rivals_can_be_left_out(ran: Any, made: Report) -> None:
     bare = report_of(ran.study, ran.observations, ran.posterior, made.provenance, None, ReportOptions(baselines=False))
-    assert [curve.strategy for curve in bare.curves] == ["sweepwise"] and "--no-rivals" in bare.notes[0]
+    assert [curve.strategy for curve in bare.curves] == ["sweepwise"] and "--no-baselines" in bare.notes[0]
     none = report_of(ran.study, ran.observations, ran.posterior, made.provenance, None, ReportOptions(curves=False))
     assert not none.curves and not none.checkpoints
 
@@ -219,7 +221,7 @@ def test_markdown_has_whole_tables_and_no_markup_of_others(made: Report) -> None
 def test_bad_input_is_answered_in_a_line(
         ran: Any, sweepwise: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: Any, says: str) -> None:
     monkeypatch.chdir(tmp_path)
-    said = sweepwise("report", ran.path, "--no-rivals", *arguments)
+    said = sweepwise("report", ran.path, "--no-baselines", *arguments)
     assert said.code == 2 and says in said.err and said.err.count("\n") == 1
     assert not list(tmp_path.iterdir())
 
@@ -246,7 +248,7 @@ def test_pictures_need_their_exporter(
 
 def test_pictures_are_written(ran: Any, sweepwise: Any, tmp_path: Path) -> None:
     pytest.importorskip("kaleido", reason="pictures need kaleido: pip install 'sweepwise[images]'")
-    said = sweepwise("report", ran.path, "-o", tmp_path / "deck.svg", "--no-rivals")
+    said = sweepwise("report", ran.path, "-o", tmp_path / "deck.svg", "--no-baselines")
     if "Chromium" in said.err:
         pytest.skip("no Chromium or Chrome is installed")
     assert said.code == 0, said.err
