@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 from planner.space.types import StudyError
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
     import optuna
     import pandas as pd
 
@@ -153,6 +155,12 @@ class Study:
     def optuna_study(self) -> optuna.Study:
         """The Optuna study that is the record."""
         return self._setup.ledger().study
+
+    def written_at_once(self) -> AbstractContextManager[optuna.Study]:
+        """The Optuna study, for a block whose attributes of the study are stored in one transaction at its end."""
+        from planner.ledger.optuna_private import written_at_once
+
+        return written_at_once(self.optuna_study())
 
     def dashboard(self) -> Dashboard:
         """Optuna's dashboard of the record, as a WSGI application. Raises StudyError where it is not installed."""

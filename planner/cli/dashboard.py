@@ -94,6 +94,7 @@ def _refresh(subject: Study) -> None:
     try:
         overview = subject.overview()
         reason = overview.status.stopped
-        save(subject.optuna_study(), overview, f"stopped ({reason})" if reason else "not finished")
+        with subject.written_at_once() as record:
+            save(record, overview, f"stopped ({reason})" if reason else "not finished")
     except Exception as error:
         print(f"sweepwise: the note and the figures could not be written ({error})", file=sys.stderr)

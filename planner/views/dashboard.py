@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib.util
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from typing import Any, Final, Protocol
 
@@ -21,7 +22,6 @@ from planner.analysis.status import Status
 from planner.campaign.observers import Observer
 from planner.evaluation.gains import Gain
 from planner.ledger.observations import Observations
-from planner.ledger.optuna_private import written_at_once
 from planner.space.text import duration, percent
 from planner.strategies.strategy import Posterior
 
@@ -47,8 +47,8 @@ def is_available() -> bool:
 class Source(Protocol):
     """What a DashboardWriter asks for answers: planner.study.Study."""
 
-    def optuna_study(self) -> optuna.Study:
-        """The record."""
+    def written_at_once(self) -> AbstractContextManager[optuna.Study]:
+        """The record; what the block writes to it is stored in one transaction."""
         ...
 
     def checkpoints(self, observations: Observations, count: int) -> list[Checkpoint]:
@@ -102,17 +102,16 @@ def _savings(status: Status) -> list[tuple[str, str]]:
 
 
 def save(record: optuna.Study, overview: Overview, state: str) -> None:
-    """Write note and figures into the study.
+    """Write note and figures into the study, which a caller should let be stored at once (`Source.written_at_once`).
 
     Raises whatever storage or figures raise: a caller that is in the middle of a campaign must not let that end it.
     """
     from optuna_dashboard import get_note, save_note, save_plotly_graph_object
 
     body = note_of(overview, state)
-    with written_at_once(record) as draft:
-        save_note(draft, _with_the_old(body, get_note(record)))
-        for name, figure in _figures(overview):
-            save_plotly_graph_object(draft, figure, graph_object_id=name)
+    save_note(record, _with_the_old(body, get_note(record)))
+    for name, figure in _figures(overview):
+        save_plotly_graph_object(record, figure, graph_object_id=name)
 
 
 def _with_the_old(body: str, old: str) -> str:
@@ -153,7 +152,6 @@ class DashboardWriter(Observer):
         self._began = clock()
         self._written_s, self._next_s = 0.0, _FIRST_GUESS_S
         self._earlier = 0
-        self._record: optuna.Study | None = None
         self._checkpoints: list[Checkpoint] = []
         self._available = is_available()
         self.trouble = ""
@@ -184,9 +182,8 @@ class DashboardWriter(Observer):
                     observations.prefix(self._earlier), _EARLIER_CHECKPOINTS)
                 self._earlier = 0
             overview = self._source.overview(observations, posterior, self._checkpoints)
-            if self._record is None:
-                self._record = self._source.optuna_study()
-            save(self._record, overview, f"{state}, as of {at}")
+            with self._source.written_at_once() as record:
+                save(record, overview, f"{state}, as of {at}")
             self.trouble = ""
         except Exception as error:  # nothing here may end the campaign
             self.trouble = f"{type(error).__name__}: {error}"
