@@ -113,9 +113,10 @@ def against_audit(audit: Audit, observations: Observations, posterior: Posterior
     rng = np.random.default_rng(seed)
     interval = {}
     for target, values in truth.items():
-        known = np.isfinite(values)
+        relative = observations.metric(target).is_relative
+        known = np.isfinite(values) & ((values != 0) | (not relative))  # as `score` has it
         ape = np.abs(posterior.prediction.value[target][known] - values[known])
-        if observations.metric(target).is_relative:
+        if relative:
             ape = ape / np.abs(values[known])
         if len(ape) > 1:
             means = ape[rng.integers(len(ape), size=(settings.BOOTSTRAPS, len(ape)))].mean(axis=1)
@@ -216,5 +217,10 @@ def _longest(study: StudySetup, axis: str) -> IntArray:
 
 
 def _noise(audited: Observations, target: str) -> float:
-    spread = [np.mean(np.abs(np.array(r) / np.median(r) - 1)) for r in audited.repeats(target).values() if len(r) > 1]
+    relative = audited.metric(target).is_relative
+    spread = []
+    for repeats in audited.repeats(target).values():
+        unit = abs(float(np.median(repeats))) if relative else 1.0
+        if len(repeats) > 1 and unit > 0:
+            spread.append(float(np.mean(np.abs(np.array(repeats) - np.median(repeats)))) / unit)
     return float(np.mean(spread)) if spread else float("nan")

@@ -15,6 +15,7 @@ from planner.analysis import settings
 from planner.analysis.predict import undefined
 from planner.ledger.observations import Observations
 from planner.models.quantities import Quantity, data_of
+from planner.models.settings import LEAST_SHARE
 from planner.models.transforms import back, forward
 from planner.space.slo import Condition
 from planner.space.types import Z90, BoolArray, FloatArray, Transform
@@ -55,6 +56,10 @@ class MetricPosterior:
         elif self.transform is Transform.LOGIT:
             bound = float(logit(np.clip(bound, 0.0, 1.0)))
         margin: FloatArray = bound - self.mean if condition.is_upper else self.mean - bound
+        if self.transform is Transform.LOGIT and not LEAST_SHARE <= condition.bound <= 1 - LEAST_SHARE:
+            # The scale cannot tell such a share from 0 or 1; a measurement can.
+            holds = self.value <= condition.bound if condition.is_upper else self.value >= condition.bound
+            margin = np.where(self.measured, np.where(holds, np.inf, -np.inf), margin)
         return margin
 
     def probability(self, condition: Condition) -> FloatArray:

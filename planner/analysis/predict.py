@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from planner.ledger.observations import Observations
-from planner.space.types import Z90, BoolArray, FloatArray, Kind, Point, StudyError, Value
+from planner.models.transforms import back, forward
+from planner.space.types import Z90, BoolArray, FloatArray, Kind, Point, StudyError, Transform, Value
 from planner.strategies.strategy import Posterior
 
 if TYPE_CHECKING:
@@ -20,15 +21,22 @@ __all__ = ["answers", "find_points", "prediction_table", "undefined"]
 def answers(posterior: Posterior, observations: Observations, target: str) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Value, low and high of a target at each point, (N,): what was measured where it was, else the prediction.
 
-    A measured value's interval is the spread of its median over repeats; without repeats, that of the model.
+    A measured value's interval is the spread of its median over repeats; without repeats, or of a share, that of the
+    model.
     """
     measured = observations.column(target)
     prediction = posterior.prediction
     value = np.where(np.isfinite(measured), measured, prediction.value[target])
     low, high = prediction.low[target].copy(), prediction.high[target].copy()
     noise = observations.repeat_noise(target)
+    share = observations.metric(target).transform is Transform.LOGIT
     for row, repeats in observations.repeats(target).items():
-        if np.isfinite(noise) and measured[row] > 0:
+        if share:
+            known = np.array([low[row], high[row], measured[row], prediction.value[target][row]])
+            left, right, there, predicted = forward(Transform.LOGIT, known)
+            left, right = back(Transform.LOGIT, np.array([left, right]) + there - predicted)
+            low[row], high[row] = np.fmin(left, measured[row]), np.fmax(right, measured[row])
+        elif np.isfinite(noise) and measured[row] > 0:
             # The standard error of a median of n normal readings is about 1.2533 σ / √n.
             half = Z90 * 1.2533 * noise / np.sqrt(len(repeats))
             low[row], high[row] = measured[row] * np.exp(-half), measured[row] * np.exp(half)

@@ -98,8 +98,10 @@ def _controls(observations: Observations, audited: IntArray, rng: np.random.Gene
 
 
 def _drift(observations: Observations, controls: Observations, target: str) -> Drift | None:
-    ratios = controls.column(target) / observations.column(target)
-    ratios = ratios[np.isfinite(ratios) & (ratios > 0)]
+    again, before = controls.column(target), observations.column(target)
+    there = np.isfinite(again) & np.isfinite(before) & (before != 0)
+    ratios = again[there] / before[there]
+    ratios = ratios[ratios > 0]
     if not len(ratios):
         return None
     return Drift(len(ratios), statistics.median(ratios.tolist()), float(ratios.min()), float(ratios.max()))

@@ -42,6 +42,7 @@ def predict(
     json_file: JsonOption = None, quiet: QuietOption = False, seed: SeedOption = 0,
 ) -> None:
     """Write every grid point, measured or predicted, with 90 % intervals; or show some points."""
+    from planner.space.text import point_json
     from planner.views.files import write_table
     from planner.views.terminal import frame_table
 
@@ -51,7 +52,9 @@ def predict(
         output = Path(f"{subject.name}_predictions.csv")
     if output is not None:
         write_table(table, output)
-    write_json(json_file, table.to_dict(orient="records"))
+    axes = [axis.name for axis in subject.grid.axes]
+    write_json(json_file, [{**row, **point_json({axis: row[axis] for axis in axes})}
+                           for row in table.to_dict(orient="records")])
     out = console(quiet)
     if point:
         out.print(frame_table(table))

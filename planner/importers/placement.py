@@ -6,6 +6,7 @@ other tools call so. What cannot be placed is refused, or with `skip_unknown` le
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -145,6 +146,10 @@ def _renamed(row: Row, grid: Grid, options: ImportOptions) -> Row:
     if row.failure:
         return row
     metrics = {name: values for name, values in row.metrics.items() if name not in aside}
+    for name, value in row.fields.items():
+        # An axis may have an infinite rate; nothing else is infinite.
+        if name not in aside and isinstance(value, float) and math.isinf(value):
+            raise StudyError(f"{row.provenance.where}: {name} is {value}, which no measurement gives; mend the table")
     for name, text in asked.items():
         if text in row.metrics:
             metrics[name] = row.metrics[text]
@@ -191,7 +196,7 @@ def _names(axis: Axis) -> tuple[str, ...]:
 
 def _on_axis(axis: Axis, value: Value) -> Value | None:
     """The axis' own value that is meant: 8 and 8.0 are one, and so are 8 and '8' where an axis has categories."""
-    by_text = {str(scalar(own)): own for own in axis.values}
+    by_text = {str(own if own == math.inf else scalar(own)): own for own in axis.values}
     number = scalar(value)
     for own in axis.values:
         if own == value and isinstance(own, bool) == isinstance(value, bool):

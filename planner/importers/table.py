@@ -52,10 +52,7 @@ def _row(table: TableFile, i: int, cells: Mapping[str, Any], chosen: Mapping[str
     aside = {column for column in chosen.values() if column} | (_NO_METRIC if exported else frozenset())
     fields = {column: value for column, cell in cells.items() if (value := _field(cell)) is not None}
     metrics = {column: (float(cell),) for column, cell in cells.items()
-               if isinstance(cell, float) and not math.isnan(cell) and column not in aside}
-    for column, (value,) in metrics.items():
-        if not math.isfinite(value):
-            raise StudyError(f"{provenance.where}: {column} is {value}, which no measurement gives; mend the table")
+               if isinstance(cell, float) and math.isfinite(cell) and column not in aside}
     status = str(cells[chosen["status"]]) if chosen["status"] else "ok"
     return Row(
         fields, {} if status != "ok" else metrics, _price(cells, chosen["seconds"], provenance), provenance,
@@ -66,8 +63,8 @@ def _row(table: TableFile, i: int, cells: Mapping[str, Any], chosen: Mapping[str
 
 
 def _field(cell: Any) -> Value | None:
-    """A cell as an axis may hold it: whole numbers as such, text as it stands."""
-    return cell if isinstance(cell, str) else scalar(cell)
+    """A cell as an axis may hold it: whole numbers as such, text as it stands, an infinite rate."""
+    return cell if isinstance(cell, str) or (isinstance(cell, float) and math.isinf(cell)) else scalar(cell)
 
 
 def _price(cells: Mapping[str, Any], column: str, provenance: Provenance) -> float:

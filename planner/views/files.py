@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from planner.analysis.next_points import SweepPair
+from planner.space.text import point_json
 from planner.space.types import StudyError
 
 if TYPE_CHECKING:
@@ -36,8 +37,8 @@ def _json_lines(table: pd.DataFrame) -> str:
     """An object a row, without the keys that are missing there."""
     records = table.to_dict(orient="records")
     return "".join(
-        json.dumps({key: value for key, value in record.items()
-                    if not (value is None or (isinstance(value, float) and math.isnan(value)))}) + "\n"
+        json.dumps(point_json({str(key): value for key, value in record.items()
+                               if not (value is None or (isinstance(value, float) and math.isnan(value)))})) + "\n"
         for record in records)
 
 

@@ -178,7 +178,7 @@ def _cell(row: dict[Hashable, Any], name: str, targets: list[str]) -> str:
         return percent(value)
     if not isinstance(value, float):
         return str(value)
-    if not math.isfinite(value):
+    if math.isnan(value):
         return "–"
     low, high = row.get(f"{name}_low"), row.get(f"{name}_high")
     return f"{value:.4g} ({low:.4g} … {high:.4g})" if name in targets else f"{value:.4g}"

@@ -39,7 +39,9 @@ def test_a_study_of_rates_up_to_infinity(
     assert [entry["point"]["request_rate"] for entry in best].count("inf") == 3
     assert all(entry["predicted"]["ttft_ms"][0] >= 48 for entry in best if entry["point"]["request_rate"] == "inf")
     shown = sweepwise("predict", study, "--point", "request_rate=inf,input_len=128")
-    assert shown.code == 0 and "56" in shown.out
+    assert shown.code == 0 and "56" in shown.out and "inf" in shown.out and "–" not in shown.out
+    (asked,) = answer("predict", study, "--point", "request_rate=inf,input_len=128")
+    assert asked["request_rate"] == "inf" and asked["ttft_ms"] == 56
     assert sweepwise("report", study, "-o", "page.html").code == 0
     assert sweepwise("export", study, "-o", "all.csv").code == 0 and "64,inf," in Path("all.csv").read_text()
 
@@ -56,6 +58,39 @@ def test_it_comes_back_from_a_table(study: Path, sweepwise: Callable[..., Any], 
     more = {**STUDY["space"]["axes"], "request_rate": {"values": [1, 2, 4, 16, "inf"], "scale": "log"}}  # type: ignore[index]
     study.write_text(yaml.safe_dump({**STUDY, "space": {"axes": more}}))
     assert answer("run", study, "--strategy", "full")["points_measured"] == 15
+
+
+def test_it_is_imported_from_our_table_and_from_vllm(
+    study: Path, sweepwise: Callable[..., Any], answer: Callable[..., Any]
+) -> None:
+    assert sweepwise("run", study, "--strategy", "full").code == 0
+    assert sweepwise("export", study, "-o", "all.csv").code == 0
+    assert answer("import", study, "all.csv", "--name", "copy")["runs"] == 12
+    result = {"date": "20261001-000000", "endpoint_type": "vllm", "model_id": "m", "num_prompts": 4, "duration": 2.0,
+              "completed": 4, "total_input_tokens": 512, "total_output_tokens": 8, "request_throughput": 2.0,
+              "output_throughput": 4.0, "total_token_throughput": 260.0, "mean_ttft_ms": 60.0, "median_ttft_ms": 60.0,
+              "std_ttft_ms": 1.0, "p99_ttft_ms": 61.0, "request_rate": "inf"}
+    Path("result.json").write_text(json.dumps(result))
+    assert answer("import", study, "result.json", "--set", "input_len=128", "--name", "theirs")["runs"] == 1
+    (asked,) = answer("predict", study, "--point", "request_rate=inf,input_len=128", "--name", "theirs")
+    assert asked["source"] == "measured" and asked["ttft_ms"] == 60
+
+
+def test_json_lines_have_a_word_for_it(study: Path, sweepwise: Callable[..., Any]) -> None:
+    assert sweepwise("run", study, "--strategy", "full").code == 0
+    assert sweepwise("export", study, "-o", "all.jsonl").code == 0
+
+    def refuse(word: str) -> None:
+        raise ValueError(f"{word} is no JSON")
+
+    rows = [json.loads(line, parse_constant=refuse) for line in Path("all.jsonl").read_text().splitlines()]
+    assert [row["request_rate"] for row in rows].count("inf") == 3
+
+
+def test_an_infinite_measurement_is_refused(study: Path, sweepwise: Callable[..., Any]) -> None:
+    Path("bad.csv").write_text("request_rate,input_len,ttft_ms\ninf,64,inf\n")
+    ran = sweepwise("import", study, "bad.csv", "--dry-run")
+    assert ran.code == 2 and "ttft_ms is inf" in ran.err
 
 
 @pytest.mark.parametrize(("axis", "fine"), [

@@ -100,10 +100,10 @@ def test_a_measurement_comes_back_bit_for_bit(tmp_path: Path, measurement: Measu
 
 
 def test_everything_is_there_for_optuna_alone(tmp_path: Path) -> None:
-    ledger = open_ledger(tmp_path, targets=("latency_ms", "throughput"))
-    record(ledger, point(), measured(point(), throughput=(30.0, 10.0, 20.0)))
+    ledger = open_ledger(tmp_path, targets=("latency_ms", "output_throughput"))
+    record(ledger, point(), measured(point(), output_throughput=(30.0, 10.0, 20.0)))
     study = load(tmp_path)
-    assert study.metric_names == ["latency_ms", "throughput"]
+    assert study.metric_names == ["latency_ms", "output_throughput"]
     assert [d.name for d in study.directions] == ["MINIMIZE", "MAXIMIZE"]
     assert study.user_attrs["fingerprint"] == FINGERPRINT and study.user_attrs["study_file"] == "the study file"
     (trial,) = study.get_trials()

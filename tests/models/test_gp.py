@@ -94,7 +94,7 @@ def test_prediction_does_not_depend_on_chunks(features, monkeypatch):
     X, new = features(20), features(101, seed=2)
     gp = GaussianProcess().fit(X, target(X))
     whole = gp.predict(new)
-    monkeypatch.setattr("planner.models.gp._CHUNK_ENTRIES", 150)
+    monkeypatch.setattr("planner.models.settings.CHUNK_ENTRIES", 150)
     np.testing.assert_allclose(gp.predict(new), whole, rtol=1e-9)
 
 

@@ -55,7 +55,7 @@ def play(study: StudySetup, name: str, limits: Limits, seed: int = 0) -> tuple[l
 
 
 def replay_of(study: StudySetup) -> Replay:
-    return Replay(study.recorded(), study.targets)
+    return Replay(study.recorded(), study.metrics)
 
 
 def hand_cost(rows: list[dict[str, Any]], repeats: int = 1, overhead: float = 0.05, start: float = 2.0) -> float:
