@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from planner.ledger.observations import Observations, Run
@@ -16,16 +17,19 @@ def learnable(measurement: Measurement, point: Point, observations: Observations
     """The measurement without target values that their transforms do not take (a zero has no logarithm).
 
     A run whose executed point has one is a failed run, with the reason; at a shorter point of its trajectory the value
-    is left out.
+    is left out. A run that gives no target at any point, where earlier runs gave every one, is a failed
+    run too.
     """
     metrics = [observations.metric(name) for name in observations.targets]
+    if _gives_nothing_asked(measurement, point, observations):
+        given = ", ".join(sorted({name for reading in measurement.readings for name in reading.metrics}))
+        return _failed(measurement, f"measured none of the targets {', '.join(observations.targets)}; it gave {given}")
     readings = []
     for reading in measurement.readings:
         refused = _refused(reading, metrics)
         if refused and dict(reading.point) == dict(point):
             metric, value = refused[0]
-            return replace(measurement, status=Status.FAILED, readings=(), trajectory_s=(),
-                           reason=refusal(metric, value))
+            return _failed(measurement, refusal(metric, value))
         names = {metric.name for metric, _ in refused}
         kept = {name: values for name, values in reading.metrics.items() if name not in names}
         readings.append(replace(reading, metrics=kept) if names else reading)
@@ -40,15 +44,45 @@ def _refused(reading: Reading, metrics: list[Metric]) -> list[tuple[Metric, floa
     return found
 
 
+def _failed(measurement: Measurement, reason: str) -> Measurement:
+    return replace(measurement, status=Status.FAILED, readings=(), trajectory_s=(), reason=reason)
+
+
 def check_gives_targets(run: Run, observations: Observations) -> None:
     """Raises StudyError where a successful run lacks a target that no run has given and that its point defines."""
-    own = next((r.metrics for r in run.measurement.readings if dict(r.point) == dict(run.point)), None)
-    row = observations.grid.find(run.point)
-    if run.measurement.status is not Status.OK or own is None or row is None:
+    own = _own(run.measurement, run.point)
+    if own is None:
         return
-    given = set(observations.metrics)
-    for name in observations.targets:
-        undefined = observations.metric(name).kind is Kind.STEP and bool(observations.grid.single_token[row])
-        if name not in given and not undefined:
-            raise StudyError(f"targets: run {run.number} gave no '{name}'{suggestion(name, own)}; the study ends here, "
-                             "its runs are kept")
+    for name in _lacking(own, run.point, observations):
+        raise StudyError(f"targets: run {run.number} gave no '{name}'{suggestion(name, own)}; the study ends here, "
+                         "its runs are kept")
+
+
+def _own(measurement: Measurement, point: Point) -> Mapping[str, tuple[float, ...]] | None:
+    """What a successful run measured at the point that it executed."""
+    if measurement.status is not Status.OK:
+        return None
+    return next((reading.metrics for reading in measurement.readings if dict(reading.point) == dict(point)), None)
+
+
+def _gives_nothing_asked(measurement: Measurement, point: Point, observations: Observations) -> bool:
+    """Whether a successful run gives none of the targets, which its point defines and earlier runs gave."""
+    asked = set(observations.targets)
+    if measurement.status is not Status.OK or any(asked & reading.metrics.keys() for reading in measurement.readings):
+        return False
+    return bool(_defined(point, observations)) and not _lacking((), point, observations)
+
+
+def _lacking(own: Iterable[str], point: Point, observations: Observations) -> list[str]:
+    """Targets that neither this run nor an earlier one gave, though the point defines them."""
+    given = {*observations.metrics, *own}
+    return [name for name in _defined(point, observations) if name not in given]
+
+
+def _defined(point: Point, observations: Observations) -> list[str]:
+    """The targets that have a value at the point: no time between tokens where there is one token."""
+    row = observations.grid.find(point)
+    if row is None:
+        return []
+    single = bool(observations.grid.single_token[row])
+    return [name for name in observations.targets if not (single and observations.metric(name).kind is Kind.STEP)]
