@@ -100,10 +100,10 @@ def test_a_measurement_comes_back_bit_for_bit(tmp_path: Path, measurement: Measu
 
 
 def test_everything_is_there_for_optuna_alone(tmp_path: Path) -> None:
-    ledger = open_ledger(tmp_path, targets=("latency_ms", "throughput"))
-    record(ledger, point(), measured(point(), throughput=(30.0, 10.0, 20.0)))
+    ledger = open_ledger(tmp_path, targets=("latency_ms", "output_throughput"))
+    record(ledger, point(), measured(point(), output_throughput=(30.0, 10.0, 20.0)))
     study = load(tmp_path)
-    assert study.metric_names == ["latency_ms", "throughput"]
+    assert study.metric_names == ["latency_ms", "output_throughput"]
     assert [d.name for d in study.directions] == ["MINIMIZE", "MAXIMIZE"]
     assert study.user_attrs["fingerprint"] == FINGERPRINT and study.user_attrs["study_file"] == "the study file"
     (trial,) = study.get_trials()
@@ -252,11 +252,11 @@ def test_the_copy_that_an_older_version_left_is_named_and_nothing_begun_beside_i
             open_(tmp_path)
         assert "\n" not in str(refusal.value)
     assert sorted(optuna.get_all_study_names(opened)) == names
-    # The mend, as said.
-    mended = Ledger.create_or_resume(
+    # The fix that the message names.
+    fixed = Ledger.create_or_resume(
         storage(tmp_path), "study (being rebuilt)", WIDER["categories"], ("latency_ms",), "the study file", FINGERPRINT)
     assert snapshot(tmp_path, "study (being rebuilt)") == before
-    assert record(mended, point("c")) == 4
+    assert record(fixed, point("c")) == 4
 
 
 @pytest.mark.parametrize("flagged", [False, True])
@@ -355,10 +355,10 @@ def test_a_discarded_run_stays_and_its_points_are_free(tmp_path: Path) -> None:
     with pytest.raises(StudyError, match="discarded already"):
         again.discard(number, "again")
     for wrong in (-1, 2):
-        with pytest.raises(StudyError, match=f"run {wrong}: is no finished run"):
+        with pytest.raises(StudyError, match=f"run {wrong}: is not a finished run"):
             again.discard(wrong, "")
     running, _ = again.begin(point(), 0)
-    with pytest.raises(StudyError, match="is no finished run"):
+    with pytest.raises(StudyError, match="is not a finished run"):
         again.discard(running.number, "")
 
 
