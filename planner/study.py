@@ -45,7 +45,7 @@ def open_study(
     """The study that a study file describes. Nothing is started or written.
 
     storage, name: in place of the study file's. seed: of everything random. Raises StudyError, in one line that names
-    the key and the mend, where the file, its table or its runner's settings are wrong.
+    the key and the fix, where the file, its table or its runner's settings are wrong.
     """
     from planner.campaign.setup import open_setup
 

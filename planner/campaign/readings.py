@@ -1,4 +1,4 @@
-"""What a run gave, held against what was asked of it: targets that it lacks, values that cannot be learned."""
+"""Checks of a measurement against the study: missing targets, and values that cannot be learned."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ __all__ = ["check_gives_targets", "learnable"]
 
 
 def learnable(measurement: Measurement, point: Point, observations: Observations) -> Measurement:
-    """The measurement without target values that their transforms do not take (a zero has no logarithm).
+    """The measurement without target values for which their transforms are undefined (a zero has no logarithm).
 
-    A run whose executed point has one is a failed run, with the reason; at a shorter point of its trajectory the value
-    is left out.
+    A run with such a value at its executed point becomes a failed run, with the reason. At a shorter point of its
+    trajectory the value is left out.
     """
     metrics = [observations.metric(name) for name in observations.targets]
     readings = []
@@ -41,7 +41,7 @@ def _refused(reading: Reading, metrics: list[Metric]) -> list[tuple[Metric, floa
 
 
 def check_gives_targets(run: Run, observations: Observations) -> None:
-    """Raises StudyError where a successful run lacks a target that no run has given and that its point defines."""
+    """Raises StudyError if a successful run lacks a target that is defined at its point and that no run has given."""
     own = next((r.metrics for r in run.measurement.readings if dict(r.point) == dict(run.point)), None)
     row = observations.grid.find(run.point)
     if run.measurement.status is not Status.OK or own is None or row is None:

@@ -1,14 +1,14 @@
 """Ablations of our own strategy: each changes one thing of it, so that a simulation shows what that thing is worth.
 
-no_law          no latency law: neither for the targets nor for the costs
-law_only        the Gaussian process that knows most, the latency law and what is alike, without the others beside it
-no_likeness     models are exchangeable: none is told to be like another
-no_cost         information for its own sake: neither prices nor engine starts divide it
-no_starts       a batch is chosen as if starting an engine took nothing; it is paid all the same
-no_descriptors  a model is a name: its numbers (parameter count …) are in no feature, no law and no first design
-max_variance    the least certain point for its price, in place of what would make the whole grid most certain
-random_start    as many first runs, drawn at random
-forest          our points, predicted by a random forest
+no_latency_model    no latency model, neither for the targets nor for the costs
+latency_model_only  only the Gaussian process that knows most, with latency model and category embedding
+no_embedding        no category embedding: every model is as different from every other
+no_cost             variance reduction alone: it is not divided by prices or engine starts
+no_starts           a batch is chosen as if an engine start took no time; it is charged all the same
+no_descriptors      a model is a name: its numbers (parameter count …) are in no feature and no initial design
+max_variance        the least certain point for its price, in place of the largest variance reduction over the grid
+random_start        as many first runs, drawn at random
+forest              our points, predicted by a random forest
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ __all__ = ["ABLATIONS"]
 
 
 class _FreeStarts(CostModel):
-    """Prices that another model has learned, and engines that start for nothing. It is asked, never fitted."""
+    """The prices of another cost model, with free engine starts. Used for predictions, never fitted."""
 
     def __init__(self, real: CostModel) -> None:
         super().__init__(real.grid, real.devices)
@@ -51,14 +51,14 @@ class _FreeStarts(CostModel):
 
 
 class _EqualCost(_FreeStarts):
-    """Every run costs the same, too."""
+    """The same price for every run, and free engine starts."""
 
     def price(self, rows: IntArray) -> FloatArray:
         return np.ones(len(rows))
 
 
 class _Split:
-    """Proposes as one strategy does, and believes what another does."""
+    """Proposes as one strategy does, and predicts as another does."""
 
     def __init__(self, points: Strategy, posterior: GridPosterior) -> None:
         self._points = points
@@ -78,7 +78,7 @@ class _Split:
 
 
 def _with_ensemble(make: Callable[[Features], Ensemble]) -> Callable[[StrategyContext], Strategy]:
-    """Ours with other committees."""
+    """Ours with other ensembles."""
 
     def strategy(context: StrategyContext) -> Strategy:
         return AdaptiveStrategy(context, model=GridModel(context.grid, context.trajectory, make),
@@ -88,7 +88,7 @@ def _with_ensemble(make: Callable[[Features], Ensemble]) -> Callable[[StrategyCo
 
 
 def _with_costs(costs: Callable[[CostModel], CostModel]) -> Callable[[StrategyContext], Strategy]:
-    """Ours, told other costs when it chooses a batch, and only then: limits and reports are about the real ones."""
+    """Our strategy with other costs in batch selection only: limits and reports use the real ones."""
 
     def choose(
         model: GridModel, cost: CostModel, observations: Observations, feasibility: FloatArray, size: int,
