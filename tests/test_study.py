@@ -23,7 +23,7 @@ from tests.conftest import Bench, Ran, Recorded
 
 
 class Told(Observer):
-    """Notes what it is told."""
+    """Records its notifications."""
 
     def __init__(self) -> None:
         self.events: list[str] = []
@@ -93,7 +93,7 @@ def test_the_api_says_what_the_command_line_says(
     assert said(idealized_json(study.idealize())) == answer("idealize", small.study)
     assert said(comparison_json(study.compare(study))) == answer("compare", small.study, small.study)
     made = study.report(baselines=False)
-    assert said(made.to_json()) == answer("report", small.study, "--no-rivals", "-o", tmp_path / "r.html")
+    assert said(made.to_json()) == answer("report", small.study, "--no-baselines", "-o", tmp_path / "r.html")
     found = study.next_points(3, names={"batch_size": "max_concurrency"})
     written = answer("export", small.study, "--format", "vllm-sweep", "--next", "3", "--map",
                      "batch_size=max_concurrency", "-o", tmp_path / "next")

@@ -69,7 +69,7 @@ def play(replay: Replay, spent: float, truth: Mapping[str, FloatArray]) -> tuple
         seeds = range(1 if name == "powers_of_two" else settings.BASELINE_SEEDS)
         for seed in seeds:
             if time.monotonic() - began > settings.BASELINE_PATIENCE_S:
-                notes.append(f"{BASELINES[name]}, seed {seed}: left out, the rivals before it took "
+                notes.append(f"{BASELINES[name]}, seed {seed}: left out, the baselines before it took "
                              f"{settings.BASELINE_PATIENCE_S:.0f} s")
                 continue
             try:

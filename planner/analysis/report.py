@@ -194,7 +194,7 @@ def _curves(
     truth: Mapping[str, FloatArray] = truth_values(study, path)
     curves = [curve_of(taken, truth)]
     if not options.baselines:
-        return curves, ["other strategies: left out, as --no-rivals asks"]
+        return curves, ["other strategies: left out, as --no-baselines asks"]
     if study.recorded_grid is None:
         return curves, ["other strategies: left out; only on a study that replays a recorded grid can they be played"]
     baselines, notes = play(Replay(study.recorded_grid, study.metrics), observations.spent, truth)

@@ -77,7 +77,7 @@ def surface_of(target: str, observations: Observations, posterior: Posterior) ->
 
 
 def start_of(surface: Surface) -> Start:
-    """Where to look first."""
+    """The slice to show first."""
     grid = surface.observations.grid
     order = surface.axes or (0,)
     x, y = order[0], order[1] if len(order) > 1 else order[0]

@@ -40,13 +40,14 @@ class _Server(ThreadingMixIn, WSGIServer):
 
 class _Silent(WSGIRequestHandler):
     def log_message(self, format: str, *arguments: Any) -> None:
-        """Nothing: a line for every poll helps nobody."""
+        """Nothing: a line for every poll would be noise."""
 
 
 @app.command()
 def dashboard(
     study: StudyArgument, storage: StorageOption = None, name: NameOption = None,
-    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0 takes a free one.")] = 8080,
+    port: Annotated[int, typer.Option(
+        "--port", min=0, max=65535, help="Port to listen on; 0 takes a free one.")] = 8080,
     host: Annotated[str, typer.Option("--host", help="Address to listen on; 0.0.0.0 shows it to the network.")]
     = "127.0.0.1",
     no_open: Annotated[bool, typer.Option("--no-open", help="Open no browser.")] = False,

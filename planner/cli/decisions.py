@@ -31,9 +31,9 @@ __all__: list[str] = []
 def recommend(
     study: StudyArgument, storage: StorageOption = None, name: NameOption = None,
     maximize: Annotated[str | None, typer.Option(
-        "--maximize", metavar="METRIC", help="The metric of which more is better.")] = None,
+        "--maximize", metavar="METRIC", help="The metric to maximize.")] = None,
     minimize: Annotated[str | None, typer.Option(
-        "--minimize", metavar="METRIC", help="The metric of which less is better.")] = None,
+        "--minimize", metavar="METRIC", help="The metric to minimize.")] = None,
     slo: Annotated[list[str] | None, typer.Option(
         "--slo", metavar="CONDITION", help=(
             "As in 'p99_ttft_ms <= 500'; repeatable; the study file's `slo` where none is given."))] = None,
@@ -41,12 +41,14 @@ def recommend(
         "--confidence", metavar="SHARE", help="Least probability of meeting every condition, between 0 and 1.")] = 0.9,
     top: Annotated[int, typer.Option("--top", metavar="N", min=1, help="How many configurations to show.")] = 5,
     per_accelerator: Annotated[bool, typer.Option(
-        "--per-accelerator", help="Judge the objective by what it is for each accelerator.")] = False,
+        "--per-accelerator",
+        help="Divide the objective by the accelerators used (multiply it, where less is better).")] = False,
     verify: Annotated[bool, typer.Option(
-        "--verify", help="Measure the winner and its closest rival, as part of the study, and answer anew.")] = False,
+        "--verify",
+        help="Measure the winner and its closest competitor, as part of the study, and answer again.")] = False,
     json_file: JsonOption = None, quiet: QuietOption = False, seed: SeedOption = 0,
 ) -> None:
-    """Say which configurations do best and meet every condition, with what probability."""
+    """Show the best configurations that meet every condition, and with what probability they do."""
     from planner.views.recommendation import show_recommendation, to_json
 
     subject = opened(study, storage, name, seed)
@@ -69,7 +71,7 @@ def idealize(
         "--prompt", metavar="IN:OUT", help="A reference prompt, tokens in and out, as in 512:128; repeatable.")] = None,
     json_file: JsonOption = None, quiet: QuietOption = False, seed: SeedOption = 0,
 ) -> None:
-    """Compare models on an equal footing: what a request takes on an engine that serves it alone."""
+    """Compare models by the time that a request takes on an engine that serves it alone."""
     from planner.views.isolated_latency import idealized_json, idealized_tables, ratio_table
 
     subject = opened(study, storage, name, seed)

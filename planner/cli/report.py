@@ -45,13 +45,15 @@ def report(
     output: Annotated[Path, typer.Option(
         "--output", "-o", metavar="FILE", help="The file to write.", callback=writable("--output"))]
     = Path("report.html"),
-    form: Annotated[Format | None, typer.Option("--format", help="By the file's ending where not given.")] = None,
+    form: Annotated[Format | None, typer.Option(
+        "--format", help="What to write. [default: by the file's ending]")] = None,
     truth: Annotated[Path | None, typer.Option(
         "--truth", metavar="TABLE", help="A measured grid to check against.")] = None,
     allow_other_fingerprint: Annotated[
         bool, typer.Option("--allow-other-fingerprint", help="Check against another machine's truth.")] = False,
-    no_baselines: Annotated[
-        bool, typer.Option("--no-rivals", help="Play no other strategies against a recorded grid.")] = False,
+    no_baselines: Annotated[bool, typer.Option(
+        "--no-baselines", help="Play no other strategies against a recorded grid.")] = False,
+    no_rivals: Annotated[bool, typer.Option("--no-rivals", hidden=True)] = False,  # its name before
     json_file: JsonOption = None, quiet: QuietOption = False, seed: SeedOption = 0,
 ) -> None:
     """Write the whole study as one page: what it cost, how accurate it is, the surface, the trade-off, its history."""
@@ -62,7 +64,7 @@ def report(
         raise StudyError(f"--output: {output} ends in none of {', '.join(_ENDINGS)}; name one, or give --format")
     check_writable(chosen.value)
     made = opened(study, storage, name, seed).report(
-        truth=truth, any_fingerprint=allow_other_fingerprint, baselines=not no_baselines,
+        truth=truth, any_fingerprint=allow_other_fingerprint, baselines=not (no_baselines or no_rivals),
         curves=chosen is not Format.MD, arguments=sys.argv[2:])
     written = write_report(made, output, chosen.value)
     write_json(json_file, made.to_json())

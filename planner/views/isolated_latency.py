@@ -39,7 +39,7 @@ def idealized_tables(found: IsolatedLatencies) -> Iterator[Listing | str]:
         if any(engine.loaded for engine in found.engines):
             yield _loads(found)
     for row in found.silent:
-        yield f"{_name(found.grid, row)}: nothing can be told; too little was measured or can run one request at a time"
+        yield f"{_name(found.grid, row)}: no answer; too few points with one request at a time were measured or can run"
 
 
 def ratio_table(ratios: Sequence[Ratio], grid: Grid) -> Listing:

@@ -61,8 +61,8 @@ def summary_lines(answer: Recommendation, grid: Grid) -> Iterator[str]:
     """What the tables do not say: that nothing will do and why, or that the winner was only predicted."""
     if len(answer.best):
         if not answer.measured[answer.best[0]]:
-            yield ("the best one was predicted, not measured, and the best of many predictions tends to be a lucky "
-                   "one; --verify measures it")
+            yield ("the best one was predicted, not measured, and the best of many predictions tends to be "
+                   "optimistic; --verify measures it")
         return
     row, confidence = answer.most_probable, percent(answer.question.confidence)
     if row is None:

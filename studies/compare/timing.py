@@ -3,9 +3,9 @@
     python studies/compare/timing.py --points 20000 --runs 200 --rounds 5
 
 A synthetic latency over input, output and batch sizes, accelerators and models is measured at random points. *cold* is
-a first look with no earlier fit; *warm* is the look after 12 % more runs, as in a campaign. A look fits the target
-and the costs, predicts both for the whole grid, and chooses a batch. Each row is its seconds on one core, the ratio to
-ours, and what each run of the batch bears of it. Absolute times mean little: compare ratios.
+a first checkpoint with no earlier fit; *warm* is the checkpoint after 12 % more runs, as in a campaign. A checkpoint
+fits the target and the costs, predicts both for the whole grid, and chooses a batch. Each row is its
+seconds on one core, the ratio to ours, and the share of each run. Absolute times mean little: compare ratios.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def _botorch(context: StrategyContext) -> Strategy:
 
 
 def _round(make: Callable[[StrategyContext], Strategy], grid: Grid, runs: int, seed: int) -> tuple[float, float]:
-    """Seconds of a cold and of a warm look."""
+    """Seconds of a cold and of a warm checkpoint."""
     rng = np.random.default_rng(seed)
     rows = rng.permutation(len(grid))[: round(runs * _GROWTH)]
     observations = Observations(grid, ("latency_s",))

@@ -1,4 +1,4 @@
-"""What a verdict calls measured was measured: recomputed from the table by hand."""
+"""Numbers that an evaluation report calls measured are measured: recomputed from the table by hand."""
 
 from __future__ import annotations
 

@@ -110,7 +110,7 @@ def test_interpolates_where_noise_is_small_and_doubts_far_away(features):
     assert np.all(gp.predict(unseen)[1] > std)
 
 
-def test_known_noise_is_believed(features):
+def test_known_noise_is_used(features):
     X = features(30)
     y = target(X)
     y[0] += 5.0

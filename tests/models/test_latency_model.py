@@ -29,7 +29,7 @@ LATENCIES: dict[Covers, FloatArray] = {
 
 @pytest.mark.parametrize("covers", LATENCIES)
 def test_a_sum_of_its_terms_is_recovered_everywhere_from_a_tenth_of_the_grid(covers: Covers) -> None:
-    """To 5 % at every point, a hundred times dearer than those measured or not; the ridge keeps it from being exact."""
+    """To 5 % at every point, also far more expensive than those measured; the ridge prevents an exact fit."""
     truth = LATENCIES[covers]
     cheap = np.argsort(truth)[: len(truth) // 2]
     rows = np.random.default_rng(0).choice(cheap, len(truth) // 10, replace=False)

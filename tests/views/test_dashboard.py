@@ -124,7 +124,7 @@ def see_in_chromium(address: str, directory: Path, text: str) -> None:
 def test_a_run_and_a_busy_page_do_not_disturb_each_other(
     bench: Callable[..., Bench], sweepwise: Callable[..., Ran], served: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The run writes note and figures at every look; the page is asked for all the while."""
+    """The run writes note and figures at every checkpoint, while the page is requested again and again."""
     monkeypatch.setattr(dashboard, "_SHARE", float("inf"))
     given = bench(stop={"trials": 4}, sleep_s=0.1)
     assert sweepwise("run", given.study, "--quiet").code == 0

@@ -26,7 +26,7 @@ from planner.views.page.words import headline, tables
 
 @pytest.fixture(scope="module")
 def made(ran: Any) -> Report:
-    """The report of the study that has run, rivals and all."""
+    """The report of the study that has run, with baselines."""
     fingerprint = ran.study.ledger().fingerprint
     provenance = provenance_of(ran.study, ran.observations, fingerprint, None, ran.path, ["study.yaml"])
     return report_of(ran.study, ran.observations, ran.posterior, provenance, None, ReportOptions())
@@ -97,13 +97,13 @@ def test_too_few_runs_are_said_to_be_too_few(sweepwise: Any, bench: Any, tmp_pat
         assert "too few runs to estimate it for latency" in out.read_text().replace("\\", "")
 
 
-def test_our_curve_ends_where_the_verdict_is(made: Report) -> None:
+def test_our_curve_ends_at_the_evaluation_report(made: Report) -> None:
     ours = next(curve for curve in made.curves if curve.strategy == "sweepwise")
     assert ours.accuracy[-1] == pytest.approx(min(s.accuracy for s in made.evaluation.scores.values()))
     assert ours.cost[-1] == pytest.approx(made.observations.spent) == pytest.approx(cost_after(made.observations)[-1])
 
 
-def test_rivals_pay_what_ours_paid(made: Report) -> None:
+def test_baselines_have_the_same_budget_as_ours(made: Report) -> None:
     assert {curve.strategy for curve in made.curves} == {"sweepwise", *BASELINES}
     for curve in made.curves:
         assert list(curve.cost) == sorted(curve.cost)
@@ -118,9 +118,9 @@ def test_rivals_pay_what_ours_paid(made: Report) -> None:
     assert len(np.unique(np.log2(sizes) % 1)) > 1, "the grid has batch sizes between the powers"
 
 
-def test_rivals_can_be_left_out(ran: Any, made: Report) -> None:
+def test_baselines_can_be_left_out(ran: Any, made: Report) -> None:
     bare = report_of(ran.study, ran.observations, ran.posterior, made.provenance, None, ReportOptions(baselines=False))
-    assert [curve.strategy for curve in bare.curves] == ["sweepwise"] and "--no-rivals" in bare.notes[0]
+    assert [curve.strategy for curve in bare.curves] == ["sweepwise"] and "--no-baselines" in bare.notes[0]
     none = report_of(ran.study, ran.observations, ran.posterior, made.provenance, None, ReportOptions(curves=False))
     assert not none.curves and not none.checkpoints
 
@@ -219,7 +219,7 @@ def test_markdown_has_whole_tables_and_no_markup_of_others(made: Report) -> None
 def test_bad_input_is_answered_in_a_line(
         ran: Any, sweepwise: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: Any, says: str) -> None:
     monkeypatch.chdir(tmp_path)
-    said = sweepwise("report", ran.path, "--no-rivals", *arguments)
+    said = sweepwise("report", ran.path, "--no-baselines", *arguments)
     assert said.code == 2 and says in said.err and said.err.count("\n") == 1
     assert not list(tmp_path.iterdir())
 
@@ -246,7 +246,7 @@ def test_pictures_need_their_exporter(
 
 def test_pictures_are_written(ran: Any, sweepwise: Any, tmp_path: Path) -> None:
     pytest.importorskip("kaleido", reason="pictures need kaleido: pip install 'sweepwise[images]'")
-    said = sweepwise("report", ran.path, "-o", tmp_path / "deck.svg", "--no-rivals")
+    said = sweepwise("report", ran.path, "-o", tmp_path / "deck.svg", "--no-baselines")
     if "Chromium" in said.err:
         pytest.skip("no Chromium or Chrome is installed")
     assert said.code == 0, said.err

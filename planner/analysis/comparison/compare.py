@@ -1,14 +1,13 @@
 """Two studies of the same grid: where they differ by more than their intervals allow.
 
 Notation: n compared points; δ = log(B/A) at each; σ its standard deviation, from both sides' calibrated intervals,
-taken as independent (the two share the habits of one model, which makes the difference less wrong than that, not more).
+taken as independent (both sides share the errors of one model, so the true error of the difference is smaller).
 
-What a point says. A measured value stands as it was measured, a predicted one at its median. The σ of a measured value
-is what the model expects of one more reading there: what differs from run to run does not show in the repeats of one.
-Where many points were measured on both sides, the scatter of their δ shows it, and is used instead where it is smaller
-(the model takes for noise what it cannot explain): the median absolute deviation, which a change in fewer than half of
-the points hardly moves. σ is never smaller than the repeats say. A machine that is slower today than yesterday looks
-like a change of what runs on it; nothing here can distinguish the two. How well a mean over points is known: ratios.py.
+Values: a measured value as measured, a predicted one at its median. The σ of a measured value is the model's for one
+more reading there, since repeats of one run do not show differences between runs. If many points were measured on both
+sides, the scatter of their δ (median absolute deviation, which a change in fewer than half of the points hardly moves)
+is used instead if it is smaller: the model counts as noise what it cannot explain. σ is never smaller than that of the
+repeats. A slower machine cannot be distinguished from slower software. The error of a mean over points: ratios.py.
 """
 
 from __future__ import annotations

@@ -50,7 +50,7 @@ class Ratio:
 
 def read_timings(path: Path, grid: Grid) -> list[Timing]:
     """Columns prompt_tokens, output_tokens, seconds; engine (who served it) and any engine axis of the study, such as
-    model, may stand beside them. Raises StudyError that names the line and the mend."""
+    model, may stand beside them. Raises StudyError that names the line and the fix."""
     axes = {axis.name: axis for axis in grid.axes if axis.scope is Scope.ENGINE}
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:

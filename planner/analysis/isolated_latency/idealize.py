@@ -147,7 +147,7 @@ def _check(grid: Grid) -> None:
         raise StudyError("space.axes: idealize needs an axis of role output_tokens with two values and more; add one")
     if inputs is outputs:
         raise StudyError(f"space.axes.{outputs.name}: input and output lengths never vary apart, so what a prompt "
-                         "takes cannot be told from what its answer takes; give each an axis of its own")
+                         "takes cannot be separated from what its answer takes; give each an axis of its own")
     for role in (Role.BATCH, Role.CONCURRENCY):
         axis: Axis | None = grid.by_role(role)
         if axis is not None and 1 not in axis.values:

@@ -192,8 +192,8 @@ def joint(probabilities: tuple[FloatArray, ...], points: int) -> FloatArray:
 
 
 def extra_metrics(metrics: list[str]) -> tuple[str, ...]:
-    """Which of the measured `metrics` an answer shows though nobody asked: tokens a second, and what a user sees of
-    them. The targets of the study are shown besides."""
+    """The measured metrics that an answer shows in addition to the study's targets: token throughput, and time per
+    output token."""
     return tuple(metric for metric in (_TOKENS, "tpot_ms") if metric in metrics)
 
 
