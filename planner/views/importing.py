@@ -1,4 +1,4 @@
-"""What an import added, in lines."""
+"""The result of an import as lines of text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How long the planner thinks: a refit and a batch of proposals, ours and BoTorch's, on the same runs in one go.
+"""The planner's computing time: a refit and a batch of proposals, ours and BoTorch's, on the same runs.
 
     python studies/compare/timing.py --points 20000 --runs 200 --rounds 5
 
@@ -73,7 +73,7 @@ def _ours(context: StrategyContext) -> Strategy:
 
 def _botorch(context: StrategyContext) -> Strategy:
     strategy = BotorchQnipv(context)
-    strategy._queue = []  # its first design is not what is timed
+    strategy._queue = []  # the initial design is not timed
     return strategy
 
 
@@ -106,7 +106,7 @@ def main() -> None:
     times: dict[str, list[tuple[float, float]]] = {name: [] for name in makers}
     with threadpool_limits(1):
         for seed in range(asked.rounds):
-            for name, make in makers.items():  # in turn, so that a slow minute hits both
+            for name, make in makers.items():  # in turn, so that a slow minute affects both
                 times[name].append(_round(make, grid, asked.runs, seed))
     print(f"{len(grid):,} points of {asked.models} models, {asked.runs} runs, {asked.rounds} rounds; "
           "median [range], seconds")

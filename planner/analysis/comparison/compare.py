@@ -45,9 +45,9 @@ class Side:
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """B against A. only_a, only_b: points of one grid alone. unlikely: common points that will rather fail on a side.
+    """B against A. only_a, only_b: points of one grid alone. unlikely: common points that are likely to fail on a side.
     fails_now: A's rows that ran in A and failed in B; runs_now: the reverse; both measured, not predicted.
-    ratios: B/A of each target. confidence: of their intervals. judgements: answers to the conditions asked.
+    ratios: B/A of each target. confidence: of their intervals. judgements: answers to the given conditions.
     """
 
     a: Side
@@ -74,7 +74,7 @@ class Comparison:
 
 
 def common_rows(a: Grid, b: Grid) -> tuple[IntArray, IntArray]:
-    """Rows of the points that both grids have, by the values on the axes. Raises StudyError where there are none."""
+    """Rows of the points that both grids have, by the values on the axes. Raises StudyError if there are none."""
     names_a, names_b = {axis.name for axis in a.axes}, {axis.name for axis in b.axes}
     if names_a != names_b:
         missing = ", ".join(sorted(names_a ^ names_b))
@@ -103,8 +103,8 @@ def compare(
 ) -> Comparison:
     """The ratio B/A of each target at every point that both grids have and that is likely to run on both sides.
 
-    gates: conditions on some of the targets, to be judged. Raises StudyError where the grids have nothing in common, or
-    a target has no positive values to compare.
+    gates: conditions on some of the targets, to be judged. Raises StudyError if the grids have no point in common, or a
+    target has no positive values to compare.
     """
     rows_a, rows_b = common_rows(a.observations.grid, b.observations.grid)
     likely = _likely(a)[rows_a] & _likely(b)[rows_b]
@@ -127,14 +127,14 @@ def compare(
 
 
 def with_scatter(a: At, b: At) -> tuple[At, At]:
-    """The two sides with the σ of what both measured made as small as the scatter of their differences allows."""
+    """The two sides, with the σ of points measured on both reduced to the scatter of their differences."""
     both = a.own & b.own
     runs = min(len(np.unique(side.runs[both])) for side in (a, b))
     if runs < settings.LEAST_PAIRS:
         return a, b
     difference = (b.log - a.log)[both]
     spread = float(settings.NORMAL_MAD * np.median(np.abs(difference - np.median(difference))))
-    if not spread:  # half of the readings are the very same: one recorded grid, or a metric in coarse steps
+    if not spread:  # half of the readings are equal: one recorded grid, or a metric in coarse steps
         return a, b
     each = spread * small_sample_inflation(runs) / math.sqrt(2)
 
@@ -167,7 +167,7 @@ def _all_points(side: Side, target: str) -> At:
 
 
 def _nearest_runs(observations: Observations) -> IntArray:
-    """The position of the run that measured each point or, unmeasured, of one that measured the nearest point, (N,)."""
+    """The position of the run that measured each point or, if unmeasured, the nearest measured point, (N,)."""
     features = observations.grid.features
     columns = [features.numeric]
     columns += [features.category[:, [i]] == np.arange(levels) for i, levels in enumerate(features.levels)]

@@ -1,4 +1,4 @@
-"""A report as one page: no network, Plotly and the data inside, everything that a person wrote escaped.
+"""A report as one page: no network, Plotly and the data inside, all user text escaped.
 
 The data is sent once, as axis codes and numbers of four digits; the page's own script builds the surface from them.
 """
@@ -38,7 +38,7 @@ def page(report: Report) -> str:
 
 
 def payload(report: Report) -> dict[str, Any]:
-    """All that the script draws from."""
+    """The data for the page's script."""
     observations, grid, start = report.observations, report.observations.grid, report.start
     some_failed = bool(observations.failed.any())
     return {
@@ -56,7 +56,7 @@ def payload(report: Report) -> dict[str, Any]:
 
 
 def figures_of(report: Report) -> dict[str, go.Figure | None]:
-    """The figures that Python draws, by name; None where there is nothing to draw."""
+    """The figures that Python draws, by name; None if there is nothing to draw."""
     study = report.study
     return {
         "tradeoff": None if isinstance(report.rates, str) else tradeoff(report.observations, report.rates),
@@ -69,7 +69,7 @@ def figures_of(report: Report) -> dict[str, go.Figure | None]:
 def _target(report: Report, target: str) -> dict[str, Any]:
     found = report.surfaces[target]
     repeats = {str(row): rounded(np.array(values)) for row, values in report.observations.repeats(target).items()}
-    # Where a point was measured, the value is that; the line through predictions alone needs the model's own.
+    # At measured points the value is the measured one; the line of predictions needs the model's own values.
     rows = np.flatnonzero(report.observations.measured)
     model = [rounded(column[rows]) for column in found.model]
     return {"name": target, "label": labelled(report.observations.metric(target)), "value": rounded(found.value),
@@ -78,7 +78,7 @@ def _target(report: Report, target: str) -> dict[str, Any]:
 
 
 def _scale(axis: Axis) -> str:
-    """How the page draws the axis."""
+    """The scale with which the page draws the axis."""
     if any(isinstance(value, str | bool) for value in axis.values) or axis.scale is Scale.CATEGORY:
         return "category"
     return "log" if axis.scale is Scale.LOG and min(map(float, axis.values)) > 0 else "linear"
