@@ -43,7 +43,7 @@ class Recorded:
         return found
 
     def edit(self, **sections: Any) -> None:
-        """Write the study file anew with some keys of some sections replaced; None takes a key away."""
+        """Write the study file again with some keys of some sections replaced; None takes a key away."""
         data = yaml.safe_load(self.study.read_text())
         for section, keys in sections.items():
             if isinstance(keys, Mapping):
@@ -54,7 +54,7 @@ class Recorded:
         self.study.write_text(yaml.safe_dump(data))
 
     def write(self, rows: list[dict[str, Any]]) -> None:
-        """Write the table anew."""
+        """Write the table again."""
         with self.table.open("w", newline="") as file:
             writer = csv.DictWriter(file, list(rows[0]))
             writer.writeheader()

@@ -30,7 +30,7 @@ NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable"
 
 
 class Browser:
-    """One tab. `events` holds all that the browser said on its own; any request but that for the page is in it."""
+    """One tab. `events` holds all messages of the browser; any request but that for the page is in it."""
 
     def __init__(self, program: str, profile: Path) -> None:
         there_in, self._to = os.pipe()

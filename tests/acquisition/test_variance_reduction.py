@@ -217,7 +217,7 @@ def test_more_expensive_starts_are_paid_less_often() -> None:
 
 @pytest.mark.parametrize("seed", range(3))
 def test_without_engine_starts_a_batch_is_greedy_in_gain_for_price(seed: int) -> None:
-    """Whatever runs: starts of no price change nothing but the order of the runs."""
+    """For any running engine, free starts change only the order of the runs."""
     selection = BruteForce(seed, 0.0)
     order, _ = selection.greedy([int(row) for row in selection.open], [])
     for running in (None, 0, 1, 2):
@@ -354,7 +354,7 @@ def test_one_token_tells_nothing_about_the_time_between_tokens(seed: int) -> Non
 
 
 def test_a_length_that_is_no_axis_forbids_nothing() -> None:
-    """All outputs of one known length of one: whatever is called a time per token there is measured by every run."""
+    """All outputs of one known length of one: any metric called a time per token is measured by every run."""
     observations = _tokens((1,))
     model = GridModel(observations.grid, None).fit(observations)
     assert all(model.observes(quantity).all() for quantity in model.quantities)

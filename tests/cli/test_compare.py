@@ -46,7 +46,7 @@ def measured(recorded: Callable[..., Recorded], sweepwise: Callable[..., Ran]) -
 def test_equal_machines_do_not_alarm(
     measured: Callable[..., Path], sweepwise: Callable[..., Ran], tmp_path: Path
 ) -> None:
-    """Recordings of one machine, each with noise of its own: whatever the seeds."""
+    """Recordings of one machine, each with its own noise, for any seeds."""
     grid = {"noise": 0.03, "inputs": (64, 128, 256, 512, 1024), "stop": {"trials": 10}}
     studies = [measured(f"m{seed}", seed, strategy="sweepwise", **grid) for seed in range(3)]
     differs = 0

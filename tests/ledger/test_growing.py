@@ -73,7 +73,7 @@ def warm(tmp_path_factory: pytest.TempPathFactory) -> None:
 
 @dataclass
 class Child:
-    """A process of ours, and what it says."""
+    """A child process and its output."""
 
     pid: int
     pipe: int

@@ -234,7 +234,7 @@ def test_other_axes_are_another_study(tmp_path: Path) -> None:
 def test_the_copy_that_an_older_version_left_is_named_and_nothing_begun_beside_it(
     tmp_path: Path, runs_here: int | None
 ) -> None:
-    """It wrote a study anew when an axis grew, and could be killed before it had copied everything back."""
+    """It copied a study when an axis grew, and could be killed before it had copied everything back."""
     before = filled(tmp_path)
     opened = optuna.storages.RDBStorage(storage(tmp_path))
     study = load(tmp_path)

@@ -33,7 +33,7 @@ def with_latency_model(X: Features, y: FloatArray, latency_model: FloatArray) ->
 
 
 def reading(gp: GaussianProcess, X: Features) -> tuple[FloatArray, FloatArray]:
-    """What it says of one more reading at each row."""
+    """Mean and standard deviation of one more reading at each row."""
     mean, std = gp.predict(X)
     return mean, np.hypot(std, gp.noise_)
 

@@ -51,7 +51,7 @@ def test_a_proportional_latency_is_exact_to_the_ridge() -> None:
 @pytest.mark.parametrize("covers", LATENCIES)
 @pytest.mark.parametrize("seed", range(3))
 def test_weights_are_never_negative(covers: Covers, seed: int) -> None:
-    """Whatever is measured, even a latency that falls with size: predictions are finite and never fall with size."""
+    """For any measurements, even of a latency that falls with size, predictions are finite and never fall with size."""
     rows = np.random.default_rng(seed).choice(len(GRID), 30, replace=False)
     falling = 1e4 / (B * I * O)[rows]
     found = LatencyModel(GRID, covers, True).fit(rows, falling).reshape(4, 4, 5, 4)

@@ -168,7 +168,7 @@ def test_random_start_differs_in_the_first_runs_only() -> None:
 
 
 def test_no_cost_ignores_prices() -> None:
-    """Whatever the runs take, the same points are chosen; ours prefers cheap points."""
+    """For any times of runs, the same points are chosen; ours prefers cheap points."""
     grid = the_grid()
     prices = np.where(np.asarray(grid.column("batch_size")) > 3, 1000.0, 0.01)
     for name, same in (("sweepwise-no_cost", True), ("sweepwise", False)):

@@ -1,4 +1,4 @@
-"""Every strategy keeps the contract: new points only, the same ones for the same seed, whatever was seen before."""
+"""Every strategy keeps the contract: new points only, the same ones for the same seed, after any record."""
 
 from __future__ import annotations
 
