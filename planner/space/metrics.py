@@ -1,4 +1,4 @@
-"""Known metrics: vLLM's names, and names that other tools use for the latency of a whole request.
+"""Known metrics: vLLM's names, and those of a whole request's latency that other tools use.
 
 Only whole names are known; no meaning is read from a word within a name. Statistics of a distribution (`p99_ttft_ms`)
 have the properties of the distribution, except its standard deviation: that may be zero, so its transform is linear.
@@ -36,7 +36,7 @@ KNOWN: Final[Mapping[str, Metric]] = {metric.name: metric for metric in (
     _rate("output_throughput", "tokens"), _rate("total_token_throughput", "tokens"),
     _latency("e2el_s", Kind.WHOLE, "s"), _latency("latency_s", Kind.WHOLE, "s"), _latency("latency_ms", Kind.WHOLE),
     _latency("request_latency_ms", Kind.WHOLE))}
-"""Name → metric. `metric_named` also knows statistics of distributions."""
+"""By name; statistics of distributions are known besides (`metric_named`)."""
 
 
 def metric_named(name: str) -> Metric:

@@ -78,7 +78,7 @@ def _target(report: Report, target: str) -> dict[str, Any]:
 
 
 def _scale(axis: Axis) -> str:
-    """The scale with which the page draws the axis."""
+    """How the page draws the axis."""
     if any(isinstance(value, str | bool) for value in axis.values) or axis.scale is Scale.CATEGORY:
         return "category"
     return "log" if axis.scale is Scale.LOG and min(map(float, axis.values)) > 0 else "linear"
