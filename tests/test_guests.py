@@ -191,7 +191,7 @@ def nothing(*_: Any) -> None:
     raise AssertionError("a guest was loaded that nobody asked for")
 
 
-def test_nobody_loads_a_guest_unasked(install: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_plugin_is_loaded_only_when_used(install: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
     install({"strategies": {"theirs": "make"}, "importers": {"theirs-too": "Log"}})
     monkeypatch.setattr("planner.strategies.registry.load_plugin", nothing)
     monkeypatch.setattr("planner.importers.registry.load_plugin", nothing)

@@ -211,7 +211,7 @@ def test_an_accuracy_that_noise_forbids_ends_the_study_once_the_rest_is_learned(
 
 
 @pytest.mark.parametrize("name", ["full", "random", "sweepwise"])
-def test_where_nothing_works_twenty_runs_tell_and_running_again_tries_again(name: str) -> None:
+def test_twenty_failures_end_the_study_and_running_again_retries(name: str) -> None:
     twenty = Limits(failures=20)
     reason, observations, _, _ = play(name, twenty, Fake(largest=0))
     assert (reason, observations.finished, observations.failures) == ("failures", 20, 20)
@@ -227,7 +227,7 @@ def test_failures_after_a_success_are_results_like_others() -> None:
 
 
 @pytest.mark.parametrize(("limits", "reason"), [(Limits(trials=30), "trials"), (Limits(cost=40.0), "cost")])
-def test_where_no_accuracy_is_asked_for_none_ends_the_study(limits: Limits, reason: str) -> None:
+def test_without_an_accuracy_limit_none_ends_the_study(limits: Limits, reason: str) -> None:
     strategy = Sure([1.0])
     ended, _, _, _ = play(limits=limits, strategy=strategy)
     assert ended == reason and strategy.looked == 0
@@ -325,7 +325,7 @@ def test_a_point_that_another_process_was_first_at_is_given_up() -> None:
     assert len(runner.proposals) == N - 1 and not observations.known[row]
 
 
-def test_what_another_process_measured_meanwhile_is_not_measured_again() -> None:
+def test_points_of_another_process_are_not_measured_again() -> None:
     def act(checkpoint: int, observations: Observations) -> None:
         if checkpoint == 2:  # after our begin: they have finished everything but one point
             for row in range(N - 1):

@@ -163,7 +163,7 @@ def test_more_of_everything_continues_the_study(bench: Call, answer: Call) -> No
     assert len(finished(study)) == 30 == len(set(points_of(finished(study))))
 
 
-def test_a_failing_benchmark_says_why_whatever_it_says(bench: Call, sweepwise: Call, answer: Call) -> None:
+def test_a_failing_benchmark_gives_any_reason(bench: Call, sweepwise: Call, answer: Call) -> None:
     study = bench(inputs=(64, 128), batches=(1, 2, 4), fails=4)
     ran = sweepwise("run", study.study, "--strategy", "full")
     assert ran.code == 0 and "[/no such tag] out of memory" in ran.out
@@ -172,7 +172,7 @@ def test_a_failing_benchmark_says_why_whatever_it_says(bench: Call, sweepwise: C
     assert "[/no such tag]" in sweepwise("status", study.study, "--runs").out
 
 
-def test_where_nothing_works_the_exit_code_says_so(bench: Call, sweepwise: Call, tmp_path: Path) -> None:
+def test_without_a_success_the_exit_code_is_1(bench: Call, sweepwise: Call, tmp_path: Path) -> None:
     study = bench(inputs=(64,), batches=(1, 2))
     (tmp_path / "fail").touch()
     ran = sweepwise("run", study.study, "--quiet")

@@ -94,7 +94,7 @@ def test_a_tenth_slower_in_a_corner(
     assert "6 worse, of 18" in html
 
 
-def test_what_was_predicted_is_not_surer_than_it_is(
+def test_predictions_are_not_overconfident(
     measured: Callable[..., Path], answer: Callable[..., Any]
 ) -> None:
     """Few runs, B half as fast again everywhere: the mean is found, and its interval holds the truth."""

@@ -161,7 +161,7 @@ def test_idealize_refuses_in_one_line(ran: Recorded, sweepwise: Callable[..., Ra
     assert refused.code == 2 and says in refused.err and len(refused.err.splitlines()) == 1
 
 
-def test_where_every_run_failed_that_is_what_is_said(
+def test_a_study_of_failures_only_says_so(
     bench: Callable[..., Bench], sweepwise: Callable[..., Ran], tmp_path: Path
 ) -> None:
     given = bench()

@@ -144,7 +144,7 @@ def test_models_never_run_are_judged_by_how_many_were(started: int) -> None:
     assert np.mean(held) >= 0.9 and np.mean(covered) > 0.78
 
 
-def test_one_reading_of_every_model_is_judged_by_readings_as_ever() -> None:
+def test_one_reading_of_every_model_is_judged_by_readings() -> None:
     grid = full_grid([Axis("model", ("a", "b"), Scope.ENGINE, Scale.CATEGORY, (Role.MODEL,)),
                       Axis("batch_size", tuple(range(1, 21)), scale=Scale.LOG, roles=(Role.BATCH,))])
     truth = np.exp(0.5 * np.log(grid.size_column(Role.BATCH)) + grid.codes[:, 0])
@@ -156,7 +156,7 @@ def test_one_reading_of_every_model_is_judged_by_readings_as_ever() -> None:
 
 
 @pytest.mark.parametrize("turned", [False, True])
-def test_a_point_new_on_two_axes_is_judged_by_the_fewer_whatever_their_order(turned: bool) -> None:
+def test_a_point_new_on_two_axes_is_judged_by_the_smaller_count(turned: bool) -> None:
     axes = [Axis("a", ("p", "q", "r"), scale=Scale.CATEGORY), Axis("b", tuple("abcdefgh"), scale=Scale.CATEGORY)]
     grid = full_grid(axes[::-1] if turned else axes)
     known = [row for row in range(24) if grid.point(row)["a"] != "r" and grid.point(row)["b"] != "h"]

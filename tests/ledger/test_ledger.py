@@ -385,7 +385,7 @@ def test_a_running_trial_of_a_dead_process_is_closed_as_interrupted(tmp_path: Pa
 
 
 @pytest.mark.parametrize("targets", [("latency_ms",), ("latency_ms", "throughput"), ("latency_ms", "tpot_ms")])
-def test_a_measurement_that_was_stored_but_not_told_is_completed(tmp_path: Path, targets: tuple[str, ...]) -> None:
+def test_a_measurement_stored_before_its_trial_ended_is_completed(tmp_path: Path, targets: tuple[str, ...]) -> None:
     ledger = open_ledger(tmp_path, targets=targets)
     at = point(output_len=16)
     shorter = Reading(point(output_len=4), {"latency_ms": (1.0,)}, 0.1)
@@ -456,7 +456,7 @@ def test_an_enqueued_point_comes_first(tmp_path: Path) -> None:
     assert [t.state.name for t in load(tmp_path).get_trials()] == ["COMPLETE", "COMPLETE", "RUNNING"]
 
 
-def test_an_enqueued_category_that_is_not_on_the_axis_fails_and_stops_nobody(tmp_path: Path) -> None:
+def test_an_enqueued_category_off_the_axis_fails_and_stops_no_worker(tmp_path: Path) -> None:
     ledger = open_ledger(tmp_path)
     load(tmp_path).enqueue_trial(point("no such model"))
     _, at = ledger.begin(point("a"), 0)
@@ -483,7 +483,7 @@ def test_two_processes_at_one_point_know_who_was_first(tmp_path: Path) -> None:
     assert [run.number for run in of_second.runs] == [a.number, b.number]  # each once
 
 
-def test_what_is_not_there_is_said_in_one_line(tmp_path: Path) -> None:
+def test_missing_things_are_reported_in_one_line(tmp_path: Path) -> None:
     for url, said in ((storage(tmp_path), "does not exist"), ("sqlite:///" + str(tmp_path), "cannot open")):
         with pytest.raises(StudyError, match=said) as refusal:
             Ledger.existing(url, "study", AXES, ("latency_ms",))

@@ -96,7 +96,7 @@ def test_descriptors_go_with_their_category_and_one_that_a_grid_leaves_out_does_
     assert np.isfinite(left_out).all() and len(left_out) == len(kept)
 
 
-def test_where_nothing_tells_categories_apart_there_is_nothing_to_tell() -> None:
+def test_equal_categories_have_no_embedding() -> None:
     X, _, _ = families(16)
     length_independent = GaussianProcess().fit(X[:1], np.zeros(1))
     assert not coordinates(X, length_independent).any()

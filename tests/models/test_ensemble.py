@@ -38,9 +38,9 @@ def reading(gp: GaussianProcess, X: Features) -> tuple[FloatArray, FloatArray]:
     return mean, np.hypot(std, gp.noise_)
 
 
-def mixed(said: list[tuple[FloatArray, FloatArray]], weights: FloatArray, i: int) -> tuple[float, float]:
+def mixed(forecast: list[tuple[FloatArray, FloatArray]], weights: FloatArray, i: int) -> tuple[float, float]:
     """Mixture by ensemble weight over variance; disagreement of members adds to the variance."""
-    means, variances = np.array([mean[i] for mean, _ in said]), np.array([std[i] ** 2 for _, std in said])
+    means, variances = np.array([mean[i] for mean, _ in forecast]), np.array([std[i] ** 2 for _, std in forecast])
     weights = weights / variances / np.sum(weights / variances)
     mean = np.sum(weights * means)
     return mean, float(np.sum(weights * (variances + (means - mean) ** 2))) ** 0.5
@@ -57,9 +57,9 @@ def test_only_the_later_half_of_the_runs_has_forecasts(features: Callable[..., F
     ensemble = Ensemble(X).fit(np.arange(len(runs)), bent(X)[: len(runs)], runs, latency_model=bent(X, 0.0))
     distinct = sorted(set(runs.tolist()))
     earlier = set(distinct[: len(distinct) // 2])
-    for said in ensemble.one_step_ahead():
-        assert said.shape == runs.shape
-        assert list(np.isnan(said)) == [run in earlier for run in runs]
+    for forecast in ensemble.one_step_ahead():
+        assert forecast.shape == runs.shape
+        assert list(np.isnan(forecast)) == [run in earlier for run in runs]
 
 
 def test_the_mixture_by_hand(features: Callable[..., Features]) -> None:
@@ -69,10 +69,10 @@ def test_the_mixture_by_hand(features: Callable[..., Features]) -> None:
     first, (second, wider) = base(X, y), with_latency_model(X, y, latency_model)
     forecasts = [member.one_step_ahead(RUNS) for member in (first, second)]
     now = [reading(first, X), reading(second, wider)]
-    for said, members, rows in ((ensemble.one_step_ahead(), forecasts, range(12, 24)), (ensemble.predict(), now,
+    for forecast, members, rows in ((ensemble.one_step_ahead(), forecasts, range(12, 24)), (ensemble.predict(), now,
         range(40))):
         for i in rows:
-            assert (said[0][i], said[1][i]) == pytest.approx(mixed(members, ensemble.weights_, i), rel=1e-9)
+            assert (forecast[0][i], forecast[1][i]) == pytest.approx(mixed(members, ensemble.weights_, i), rel=1e-9)
 
 
 def test_trust_is_by_squared_error_ahead_and_each_run_counts_once(features: Callable[..., Features]) -> None:

@@ -103,7 +103,7 @@ def test_a_missing_package_is_named_with_its_mend(
 
 
 @pytest.mark.parametrize(("verb", "option"), [("run", "--strategy"), ("simulate", "--strategies")])
-def test_an_unknown_name_is_answered_by_the_option_that_named_it(
+def test_an_unknown_name_is_reported_with_its_option(
     recorded: Callable[..., Any], sweepwise: Callable[..., Any], verb: str, option: str
 ) -> None:
     ran = sweepwise(verb, recorded().study, option, "sweepwise-no_latency_modl")

@@ -60,7 +60,7 @@ def test_the_closed_form_is_botorchs_acquisition(category: bool) -> None:
 
 
 @pytest.mark.parametrize("category", [True, False])
-def test_a_fit_learns_and_starts_where_it_was_told(category: bool) -> None:
+def test_a_fit_learns_and_starts_at_the_given_values(category: bool) -> None:
     from planner.strategies.botorch_gp import StockGP
 
     grid = the_grid(category)

@@ -213,7 +213,7 @@ def test_writing_takes_a_fiftieth_of_the_time(monkeypatch: pytest.MonkeyPatch, c
 
 
 @pytest.mark.parametrize("error", [RuntimeError("x"), optuna.exceptions.StorageInternalError("locked"), KeyError("k")])
-def test_what_goes_wrong_stays_in_the_writer(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+def test_errors_stay_in_the_writer(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
     clock, calls = Clock(), []
 
     def broken(*_: object) -> None:

@@ -53,7 +53,7 @@ def test_the_four_figures_are_those_of_the_study(made: Report) -> None:
     assert rest.value == f"{worst * 100:.1f} %"
 
 
-def test_truth_and_estimate_are_told_apart(made: Report) -> None:
+def test_truth_and_estimate_are_distinguished(made: Report) -> None:
     said = made.to_json()
     for target, one in said["accuracy"].items():
         assert one["kind"] == "true" and one["value"] == made.evaluation.scores[target].accuracy
@@ -89,7 +89,7 @@ def test_a_study_wholly_measured_claims_no_accuracy(
     assert "accurate" not in out.read_text()
 
 
-def test_too_few_runs_are_said_to_be_too_few(sweepwise: Any, bench: Any, tmp_path: Path) -> None:
+def test_too_few_runs_are_reported(sweepwise: Any, bench: Any, tmp_path: Path) -> None:
     study = bench(stop={"trials": 2}).study
     assert sweepwise("run", study).code == 0
     for out in (tmp_path / "report.md", tmp_path / "report.html"):
