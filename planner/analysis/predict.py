@@ -20,7 +20,7 @@ __all__ = ["answers", "find_points", "prediction_table", "undefined"]
 def answers(posterior: Posterior, observations: Observations, target: str) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Value, low and high of a target at each point, (N,): measured if available, else predicted.
 
-    A measured value's interval is that of its median over repeats; without repeats, that of the model.
+    A measured value's interval is the spread of its median over repeats; without repeats, that of the model.
     """
     measured = observations.column(target)
     prediction = posterior.prediction

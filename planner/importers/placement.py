@@ -190,7 +190,7 @@ def _names(axis: Axis) -> tuple[str, ...]:
 
 
 def _on_axis(axis: Axis, value: Value) -> Value | None:
-    """The axis' own value equal to `value`; None if there is none. 8 equals 8.0, and '8' on a category axis."""
+    """The axis' own value that is meant: 8 and 8.0 are one, and so are 8 and '8' where an axis has categories."""
     by_text = {str(scalar(own)): own for own in axis.values}
     number = scalar(value)
     for own in axis.values:

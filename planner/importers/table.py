@@ -55,7 +55,7 @@ def _row(table: TableFile, i: int, cells: Mapping[str, Any], chosen: Mapping[str
                if isinstance(cell, float) and not math.isnan(cell) and column not in aside}
     for column, (value,) in metrics.items():
         if not math.isfinite(value):
-            raise StudyError(f"{provenance.where}: {column} is {value}, which is impossible; correct the table")
+            raise StudyError(f"{provenance.where}: {column} is {value}, which no measurement gives; mend the table")
     status = str(cells[chosen["status"]]) if chosen["status"] else "ok"
     return Row(
         fields, {} if status != "ok" else metrics, _price(cells, chosen["seconds"], provenance), provenance,
@@ -66,7 +66,7 @@ def _row(table: TableFile, i: int, cells: Mapping[str, Any], chosen: Mapping[str
 
 
 def _field(cell: Any) -> Value | None:
-    """A cell as a value of an axis: whole numbers as integers, text unchanged; None if missing."""
+    """A cell as an axis may hold it: whole numbers as such, text as it stands."""
     return cell if isinstance(cell, str) else scalar(cell)
 
 
