@@ -1,4 +1,4 @@
-"""One study as a Python object: everything that the command line can do, as answers in place of text."""
+"""One study as a Python object: everything that the command line can do, with results instead of text."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ def open_study(
 ) -> Study:
     """The study that a study file describes. Nothing is started or written.
 
-    storage, name: in place of the study file's. seed: of everything random. Raises StudyError, in one line that names
-    the key and the mend, where the file, its table or its runner's settings are wrong.
+    storage, name: override the study file's. seed: of everything random. Raises StudyError, one line that names the key
+    and the fix, if the file, its table or its runner's settings are wrong.
     """
     from planner.campaign.setup import open_setup
 
@@ -58,9 +58,9 @@ class Study:
     """A study file and its record. Build it with `open_study`.
 
     Contract: `run`, `audit`, `recommend(verify=True)`, `import_files`, `import_table` and `discard` write to the
-    record; everything else only reads it, and reads it at each call, so that another process may run meanwhile.
-    What is returned is frozen, and nothing is printed. Every method raises StudyError where the record is needed and
-    missing, or what is asked for makes no sense; what measures raises RunnerError where nothing can be measured here.
+    record; everything else only reads it, at each call, so that another process may run meanwhile. Results are frozen,
+    and nothing is printed. Every method raises StudyError if a needed record is missing or an argument is wrong;
+    methods that measure raise RunnerError if nothing can be measured here.
     """
 
     def __init__(self, setup: StudySetup, path: Path) -> None:
@@ -92,10 +92,10 @@ class Study:
         self, *, strategy: str = "sweepwise", observer: Observer | None = None,
         stop_requested: Callable[[], bool] = lambda: False,
     ) -> RunResult:
-        """How the campaign ended: the record is created or resumed, and what the study file asks for is measured.
+        """The result of the campaign, after it has ended. The record is created, or resumed.
 
-        strategy: any name of `simulate`; "full" measures the whole grid. observer: hears of each run and checkpoint.
-        stop_requested: asked before each run; true ends the campaign as "interrupted".
+        strategy: any name of `simulate`; "full" measures the whole grid. observer: receives each run and checkpoint.
+        stop_requested: called before each run; true ends the campaign as "interrupted".
         """
         from planner.campaign.run import run
 
@@ -104,7 +104,7 @@ class Study:
     def audit(self, count: int, *, observer: Observer | None = None) -> EvaluationReport:
         """Scores of the predictions on `count` random points that no run covered, which are measured now.
 
-        They are kept in a record of their own, "NAME (audit)". Raises StudyError where every point is measured.
+        They are recorded separately, as "NAME (audit)". Raises StudyError if every point is measured.
         """
         from planner.analysis.evaluation_report import against_audit
         from planner.campaign.audit import measure
@@ -118,11 +118,11 @@ class Study:
         given: Mapping[str, Value] | None = None, where: str | None = None, skip_unknown: bool = False,
         dry_run: bool = False,
     ) -> ImportResult:
-        """What other tools' result files added to the record; with `dry_run`, what they would add.
+        """The runs that other tools' result files added to the record or, with `dry_run`, would add.
 
-        form: "auto", or the name of a format. renames: axis or metric → column or expression. given: axis → value that
-        the files do not say. where: a condition that rows must meet. skip_unknown: leave out rows that have no place in
-        the study, which raise StudyError otherwise.
+        form: "auto", or the name of a format. renames: axis or metric → column or expression. given: axis → value for
+        all rows. where: a condition that rows must meet. skip_unknown: leave out rows that cannot be placed
+        in the study, which raise StudyError otherwise.
         """
         from planner.campaign.importing import import_files
         from planner.importers.placement import ImportOptions
@@ -131,11 +131,11 @@ class Study:
         return import_files(self._setup, [Path(file) for file in files], options, form, dry_run)
 
     def import_table(self, table: str | Path, **options: Any) -> ImportResult:
-        """What a CSV or Parquet table added to the record. options: those of `import_files`, without `form`."""
+        """The runs that a CSV or Parquet table added to the record. options: as for `import_files`, without `form`."""
         return self.import_files([table], form="table", **options)
 
     def discard(self, number: int, why: str = "taken back by hand") -> None:
-        """Take run `number` back: it stays in the record and is used no more. Raises StudyError where it is none."""
+        """Discard run `number`: it stays in the record but is not used. Raises StudyError if there is no such run."""
         self._setup.ledger().discard(number, why)
 
     def observations(self) -> Observations:
@@ -163,15 +163,15 @@ class Study:
         return written_at_once(self.optuna_study())
 
     def dashboard(self) -> Dashboard:
-        """Optuna's dashboard of the record, as a WSGI application. Raises StudyError where it is not installed."""
+        """Optuna's dashboard of the record, as a WSGI application. Raises StudyError if it is not installed."""
         from planner.campaign.dashboard import dashboard_of
 
         return dashboard_of(self._setup)
 
     def plan(self, *, run_s: float = 5.0, start_s: float = 60.0) -> Plan:
-        """How large the grid is and what it would cost, in full and adaptively. Needs no record.
+        """The size of the grid and its expected cost, in full and adaptively. Needs no record.
 
-        run_s, start_s: seconds of a median run and of an engine start, where nothing is known yet.
+        run_s, start_s: assumed seconds of a median run and of an engine start, if nothing is known yet.
         """
         from planner.analysis.plan import plan_of
 
@@ -179,7 +179,7 @@ class Study:
         return plan_of(self._setup, observations, run_s, start_s)
 
     def status(self, of: RunResult | None = None) -> Status:
-        """How far the study is: runs, cost, gains, estimated accuracy. of: what `run` returned, in place of the
+        """The status of the study: runs, cost, gains, estimated accuracy. of: the result of `run`, instead of the
         record."""
         from planner.analysis.status import status_of
 
@@ -191,9 +191,9 @@ class Study:
         return status_of(self.name, observations, posterior, ledger.study.user_attrs.get("stopped"))
 
     def posterior(self, metrics: Iterable[str] = ()) -> tuple[Observations, Posterior]:
-        """The observations, and what they say of the targets and of `metrics` at every point.
+        """The observations, and the posterior of the targets and of `metrics` at every point.
 
-        Raises StudyError where nothing was measured, or no run gave one of `metrics`.
+        Raises StudyError if nothing was measured, or no run gave one of `metrics`.
         """
         from planner.campaign.run import nothing_measured
         from planner.space.expressions import suggestion
@@ -224,8 +224,7 @@ class Study:
     def evaluate(self, truth: str | Path, *, any_fingerprint: bool = False) -> EvaluationReport:
         """Scores of the predictions on a measured grid, a CSV or Parquet table.
 
-        any_fingerprint: take a truth that was measured under another fingerprint too, which raises StudyError
-        otherwise.
+        any_fingerprint: accept a truth measured under another fingerprint, which raises StudyError otherwise.
         """
         from planner.analysis.evaluation_report import against_truth
 
@@ -235,12 +234,12 @@ class Study:
         self, *, maximize: str | None = None, minimize: str | None = None, slo: Sequence[str] | None = None,
         confidence: float = 0.9, per_accelerator: bool = False, verify: bool = False, observer: Observer | None = None,
     ) -> Recommendation:
-        """The configurations that do best and meet every condition with the probability asked for.
+        """The best configurations that meet every condition with the requested probability.
 
         maximize or minimize: the objective; the study's first throughput by default. slo: conditions such as
         'p99_ttft_ms <= 500'; the study file's by default. confidence: least probability of meeting all of them.
-        per_accelerator: the objective for each accelerator. verify: measure the winner and its closest competitor, as
-        part of the study, and answer again; observer hears of these runs.
+        per_accelerator: the objective for each accelerator. verify: measure the winner and the runner-up, as part of
+        the study, and answer again; observer receives these runs.
         """
         from planner.analysis.recommendation.question import question_of
         from planner.campaign.verify import verify as measured
@@ -257,7 +256,7 @@ class Study:
     def idealize(
         self, *, prompts: Sequence[tuple[int, int]] | None = None, blackbox: str | Path | None = None
     ) -> IsolatedLatencies:
-        """What a request takes on each engine configuration that serves it alone.
+        """The latency of a request on each engine configuration that serves it alone.
 
         prompts: tokens in and out of reference prompts; three of the grid's own sizes by default. blackbox: a CSV file
         of timings (prompt_tokens, output_tokens, seconds) to compare with.
@@ -299,10 +298,10 @@ class Study:
         self, *, truth: str | Path | None = None, any_fingerprint: bool = False, baselines: bool = True,
         curves: bool = True, arguments: Sequence[str] | None = None,
     ) -> Report:
-        """All that a report shows; planner.views.page makes a page or Markdown of it.
+        """The content of a report; planner.views.page makes a page or Markdown of it.
 
         truth: a measured grid to check against; a replayed study has its own. baselines: play other strategies too,
-        where a recorded grid allows it. curves: compute the study's course. arguments: of `sweepwise report`, to repeat
+        if the grid is a recorded one. curves: compute the study's history. arguments: of `sweepwise report`, to repeat
         it.
         """
         from planner.analysis.provenance import provenance_of
@@ -326,7 +325,7 @@ class Study:
         """Each strategy with each seed, played over the recorded grid and scored against its truth. Needs no record.
 
         at_cost: shares of the full cost at which to score. stop_accuracy: where the stopping rule would stop. jobs:
-        simulations at a time. file: written after each; what it holds is not played again. Raises StudyError where the
+        simulations at a time. file: written after each; simulations in it are not repeated. Raises StudyError if the
         runner replays no recorded grid.
         """
         from planner.analysis.simulated import Simulation
@@ -343,7 +342,7 @@ class Study:
         """Up to `count` points to measure next, and the same as parameters of `vllm bench sweep serve`. Needs no
         record.
 
-        names: axis → vLLM's option, where its own name is none. Raises StudyError where nothing is left to measure, or
+        names: axis → vLLM's option, for axes named differently. Raises StudyError if nothing is left to measure, or
         vLLM has no option for an axis.
         """
         from planner.analysis.next_points import next_points
@@ -359,7 +358,7 @@ class Study:
         return found
 
     def outlook(self) -> Outlook:
-        """An estimate, for an observer of `run`, of how much of the campaign is left."""
+        """An estimate, for an observer of `run`, of the remaining cost of the campaign."""
         from planner.analysis.outlook import Outlook
 
         return Outlook(self._setup.limits(), len(self.grid))
@@ -374,7 +373,7 @@ class Study:
         self, observations: Observations | None = None, posterior: Posterior | None = None,
         taken: Sequence[Checkpoint] | None = None,
     ) -> Overview:
-        """Status, course, rates and surfaces: what the dashboard shows. taken: checkpoints computed already."""
+        """Status, history, rates and surfaces for the dashboard. taken: checkpoints computed already."""
         from planner.analysis.overview import overview_of
 
         ledger = self._setup.ledger()
@@ -388,7 +387,7 @@ class Study:
         return price.per_accelerator_hour if price else None
 
     def _learn(self, observations: Observations) -> Posterior:
-        """The posterior of some runs, computed once as long as they stay the same."""
+        """The posterior of some runs, cached while they stay the same."""
         key = (observations.targets, tuple(run.number for run in observations.runs))
         if self._learned is None or self._learned[0] != key:
             self._learned = key, self._setup.posterior(observations)
@@ -401,7 +400,7 @@ class Study:
         return Side(self.name, observations, posterior, self._setup.ledger().fingerprint)
 
     def _metrics(self, question: Question) -> tuple[str, ...]:
-        """The metrics to model beside the targets: those asked for, and what was measured and belongs to an answer."""
+        """The metrics to model beside the targets: those of the question, and measured ones that an answer shows."""
         from planner.analysis.recommendation.recommend import extra_metrics
 
         return (*question.metrics, *extra_metrics(self.observations().metrics))

@@ -47,7 +47,7 @@ _START: Final = "import sys; sys.path.append(sys.argv[1]); from runners.process_
 
 
 class ProcessGroup:
-    """A child process and everything that it starts. Whoever starts one calls `end`, as often as they like.
+    """A child process and everything that it starts. The caller must call `end`, at least once.
 
     command, environment, cwd, the streams and pass_fds: as subprocess.Popen takes them. owns_memory: whether files in
     /dev/shm that the child's session holds go with it. Raises OSError and ValueError as Popen does.

@@ -30,7 +30,7 @@ __all__ = ["main"]
 _LEADERLESS_S: Final = GRACE_S + 1
 """Seconds that a session may outlive its leader; ending it in good order takes less, and must not be disturbed."""
 _AGAIN_S: Final = 0.1
-"""Seconds between two looks: a process that is just executing another program shows no mark."""
+"""Seconds between two checks: a process that is just executing another program shows no mark."""
 _STARTING_S: Final = 5.0
 """Seconds within which a child shows its mark that was being started when our input ended."""
 

@@ -43,7 +43,7 @@ class Recorded:
         return found
 
     def edit(self, **sections: Any) -> None:
-        """Write the study file anew with some keys of some sections replaced; None takes a key away."""
+        """Write the study file again with some keys of some sections replaced; None takes a key away."""
         data = yaml.safe_load(self.study.read_text())
         for section, keys in sections.items():
             if isinstance(keys, Mapping):
@@ -54,7 +54,7 @@ class Recorded:
         self.study.write_text(yaml.safe_dump(data))
 
     def write(self, rows: list[dict[str, Any]]) -> None:
-        """Write the table anew."""
+        """Write the table again."""
         with self.table.open("w", newline="") as file:
             writer = csv.DictWriter(file, list(rows[0]))
             writer.writeheader()
@@ -98,16 +98,17 @@ def grid_rows(
     models: Sequence[str], inputs: Sequence[int], outputs: Sequence[int], batches: Sequence[int], repeats: int,
     noise: float, seed: int,
 ) -> list[dict[str, Any]]:
-    """One row a repeat. The tokens of one repeat share its luck; the largest requests do not fit in memory."""
+    """One row a repeat. The tokens of one repeat share its run effect; the largest requests do not fit in memory."""
     rng = np.random.default_rng(seed)
     rows = []
     for model, n_in, batch in itertools.product(models, inputs, batches):
-        luck = np.exp(noise * rng.standard_normal(repeats))
+        run_effect = np.exp(noise * rng.standard_normal(repeats))
         for n_out, repeat in itertools.product(outputs, range(repeats)):
             first, step = roofline(model, batch, n_in, n_out)
-            total = (first + step * (n_out - 1)) * luck[repeat]
+            total = (first + step * (n_out - 1)) * run_effect[repeat]
             fits = batch * (n_in + n_out) * MODELS[model] ** 0.5 < 150_000
-            good = {"latency_s": total / 1000, "ttft_ms": first * luck[repeat], "throughput": batch * n_out / total}
+            good = {"latency_s": total / 1000, "ttft_ms": first * run_effect[repeat],
+                    "throughput": batch * n_out / total}
             rows.append({
                 "model": model, "input_len": n_in, "output_len": n_out, "batch_size": batch, "repeat": repeat,
                 "n_gpus": 2 if model == "large" else 1, "status": "ok" if fits else "out of memory",
@@ -181,9 +182,9 @@ def bench(tmp_path: Path) -> Callable[..., Bench]:
 
 
 @pytest.fixture(autouse=True)
-def _rivals(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A test of a strategy by `name` is skipped where the rival's packages are missing. BoTorch's models keep the
-    hyperparameters that they begin with: a fit takes seconds, and a strategy keeps its contract with any."""
+def _baselines(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A test of a strategy by `name` is skipped if the baseline's packages are missing. BoTorch's models keep their
+    initial hyperparameters: a fit takes seconds, and a strategy keeps its contract with any."""
     name = getattr(request.node, "callspec", None) and request.node.callspec.params.get("name")
     if not isinstance(name, str):
         return

@@ -30,7 +30,7 @@ NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable"
 
 
 class Browser:
-    """One tab. `events` holds all that the browser said on its own; any request but that for the page is in it."""
+    """One tab. `events` holds all messages of the browser; any request but that for the page is in it."""
 
     def __init__(self, program: str, profile: Path) -> None:
         there_in, self._to = os.pipe()
@@ -161,7 +161,7 @@ class Opened:
 
 
 def rows() -> list[dict[str, Any]]:
-    """A static batch by its own laws: two devices are 1.8 times as fast; the largest requests do not fit."""
+    """A static batch by its own formula: two devices are 1.8 times as fast; the largest requests do not fit."""
     found = []
     for devices, inputs, outputs, batch in itertools.product((1, 2), (128, 512, 2048), (1, 16, 64), (1, 2, 4, 8, 16)):
         speed = 1.8 if devices == 2 else 1.0

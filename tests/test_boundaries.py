@@ -204,7 +204,7 @@ def test_outputs_are_seen() -> None:
     assert not outputs("path.open(encoding='utf-8', newline=''); file.read()")
 
 
-# Types of what is shown and told, and nothing that acts: observers are told of a campaign, and an import has a result.
+# Types of results and events, nothing that acts: observers receive a campaign's events, and an import has a result.
 SHOWN: Final = {"planner.campaign.observers", "planner.campaign.importing", "planner.simulation.observer",
                 "planner.strategies.strategy", "planner.ledger.observations", "planner.evaluation.estimate",
                 "planner.evaluation.gains"}
@@ -223,7 +223,7 @@ def test_the_command_line_calls_the_api_and_shows() -> None:
     modules = {f.module for f in imported_by("cli") if within(f.module, "planner") and f.module != "planner"}
     allowed = {"planner.study", "planner.space.types", "planner.space.text", "planner.campaign.observers"}
     beyond = {m for m in modules if room(m) not in {"views", "cli"}} - allowed
-    assert beyond <= {"planner.ledger.observations"}  # the type of what an observer is told
+    assert beyond <= {"planner.ledger.observations"}  # the type of an observer's argument
     assert not [f for f in imported_by("cli") if f.module == "planner.ledger.observations" and not f.for_types]
 
 

@@ -111,7 +111,7 @@ def test_its_strategy_plays_against_a_recorded_grid(
     assert all(run["at"][0]["measured"] > 0 for run in runs)
 
 
-def test_names_are_told_with_the_package_and_unknown_without(
+def test_names_come_with_the_package_and_are_unknown_without(
     command: Callable[..., Any], study: Path, recorded: Callable[..., Any]
 ) -> None:
     grid = recorded()

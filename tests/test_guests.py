@@ -1,4 +1,4 @@
-"""What other packages bring: found by name, ours first; a broken one is told when it is asked for, and harms nobody."""
+"""What other packages bring: found by name, ours first; a broken one is an error only when it is used."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ demanding = Kind(make, needs=("no_such_package_anywhere",))
 number = 3
 
 def fails(context):
-    raise RuntimeError("out of luck")
+    raise RuntimeError("no licence")
 
 class Nothing:
     def __init__(self, context):
@@ -102,12 +102,12 @@ def test_our_names_win(install: Callable[..., None]) -> None:
 
 @pytest.mark.parametrize(("what", "says"), [
     ("missing", "cannot be loaded .*missing.*; update or uninstall that package"),
-    ("fails", r"cannot be made \(RuntimeError: out of luck\); update or uninstall"),
+    ("fails", r"cannot be made \(RuntimeError: no licence\); update or uninstall"),
     ("Nothing", "Nothing lacks propose, posterior, is_due, price; update or uninstall"),
     ("number", "is a int, which makes no strategy; update"),
     ("demanding", "broken needs no_such_package_anywhere; pip install no_such_package_anywhere"),
 ])
-def test_a_broken_strategy_is_told_when_it_is_asked_for(install: Callable[..., None], what: str, says: str) -> None:
+def test_a_broken_strategy_is_reported_when_it_is_used(install: Callable[..., None], what: str, says: str) -> None:
     install({"strategies": {"broken": what, "good": "make"}})
     assert {"broken", "good"} <= set(strategy_names())
     make_strategy("good", context())
@@ -119,7 +119,7 @@ def test_a_broken_strategy_is_told_when_it_is_asked_for(install: Callable[..., N
         check_names(["nobodys"], "--strategy")
 
 
-def test_a_module_that_cannot_be_imported_is_told(install: Callable[..., None], tmp_path: Path) -> None:
+def test_a_module_that_cannot_be_imported_is_reported(install: Callable[..., None], tmp_path: Path) -> None:
     install({"strategies": {"broken": "make"}, "importers": {"broken": "Log"}, "runners": {"broken": "Runner"}})
     for text, says in (("import no_such_package", "No module named 'no_such_package'.*; install what it needs"),
                        ("raise ValueError('of age')", "of age.*; update or uninstall"), ("def", "invalid syntax")):
@@ -160,15 +160,15 @@ def test_a_guest_that_recognises_nothing_leaves_tables_to_us(install: Callable[.
     assert format_of(tmp_path / "some.csv") == "table"
     assert len(read_rows(tmp_path / "some.csv", "auto", {}, {})) == 1
     (tmp_path / "some.txt").write_text("x")
-    with pytest.raises(StudyError, match=r"cannot tell what wrote it; .* --format .*e-log.* \(.*blind.*cannot"):
+    with pytest.raises(StudyError, match=r"the format is not recognised; .* --format .*e-log.* \(.*blind.*cannot"):
         format_of(tmp_path / "some.txt")
 
 
 @pytest.mark.parametrize(("what", "says"), [
-    ("missing", "cannot be loaded"), ("number", "is no importer: it lacks `recognises` or `read`"),
-    ("Unmade", r"cannot be made \(OSError: no\)"), ("make", "is no importer"),
+    ("missing", "cannot be loaded"), ("number", "is not an importer: it lacks `recognises` or `read`"),
+    ("Unmade", r"cannot be made \(OSError: no\)"), ("make", "is not an importer"),
 ])
-def test_a_broken_importer_is_told_when_it_is_asked_for(install: Callable[..., None], what: str, says: str) -> None:
+def test_a_broken_importer_is_reported_when_it_is_used(install: Callable[..., None], what: str, says: str) -> None:
     install({"importers": {"broken": what}})
     check_format("table")
     with pytest.raises(StudyError, match=f"^--format: 'broken' of the package guest {says}.*; update or uninstall"):
@@ -177,7 +177,7 @@ def test_a_broken_importer_is_told_when_it_is_asked_for(install: Callable[..., N
         check_format("nobodys")
 
 
-def test_a_guest_that_fails_at_reading_is_told_by_name(install: Callable[..., None], tmp_path: Path) -> None:
+def test_a_guest_that_fails_at_reading_is_reported_by_name(install: Callable[..., None], tmp_path: Path) -> None:
     install({"importers": {"g-log": "Log"}})
     (tmp_path / "g.log").write_text("GUEST 1 2 3")
     with pytest.raises(StudyError) as refused:
@@ -191,7 +191,7 @@ def nothing(*_: Any) -> None:
     raise AssertionError("a guest was loaded that nobody asked for")
 
 
-def test_nobody_loads_a_guest_unasked(install: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_plugin_is_loaded_only_when_used(install: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
     install({"strategies": {"theirs": "make"}, "importers": {"theirs-too": "Log"}})
     monkeypatch.setattr("planner.strategies.registry.load_plugin", nothing)
     monkeypatch.setattr("planner.importers.registry.load_plugin", nothing)

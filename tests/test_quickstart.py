@@ -34,7 +34,7 @@ def _run(command: list[str], cwd: Path, seconds: float = 420) -> subprocess.Comp
 
 @pytest.mark.engine
 def test_quickstart(tmp_path: Path) -> None:
-    """Run, audit, look: an adaptive study of at most five minutes on the real engine, thirty times cheaper."""
+    """Run, audit, evaluate: an adaptive study of at most five minutes on the real engine, thirty times cheaper."""
     (tmp_path / "studies").symlink_to(ROOT / "studies")
     state = tmp_path / "state.json"
     run = _run(["sweepwise", "run", "studies/quickstart.yaml", "--json", str(state)], tmp_path)
@@ -50,7 +50,7 @@ def test_quickstart(tmp_path: Path) -> None:
     fingerprint = study.user_attrs["fingerprint"]
     assert any("vllm" in value for value in fingerprint.values())
 
-    evaluation = tmp_path / "verdict.json"
+    evaluation = tmp_path / "evaluation.json"
     audit = _run(["sweepwise", "evaluate", "studies/quickstart.yaml", "--audit", "8", "--json", str(evaluation)],
                  tmp_path)
     assert audit.returncode == 0, audit.stdout + audit.stderr

@@ -23,7 +23,7 @@ from tests.conftest import Bench, Ran, Recorded
 
 
 class Told(Observer):
-    """Notes what it is told."""
+    """Records its notifications."""
 
     def __init__(self) -> None:
         self.events: list[str] = []
@@ -189,7 +189,7 @@ def test_a_value_that_files_do_not_say_may_be_a_number_or_its_text(study: Any, s
 
 
 def test_an_answer_follows_the_record(study: Any, small: Recorded, sweepwise: Callable[..., Ran]) -> None:
-    """The posterior is computed once for the same runs, and anew where another process added or took back some."""
+    """The posterior is computed once for the same runs, and again after another process has added or discarded some."""
     first = study.posterior()[1]
     assert study.posterior()[1] is first
     number = study.observations().runs[-1].number

@@ -35,7 +35,7 @@ BASELINES: Final[Mapping[str, str]] = {
 @dataclass(frozen=True, slots=True)
 class Curve:
     """One strategy with one seed: accelerator-seconds, and the true accuracy of its least accurate target there (None
-    where it is undefined: some point has no prediction)."""
+    if undefined, since some point has no prediction)."""
 
     strategy: str
     seed: int
@@ -62,14 +62,14 @@ def curve_of(checkpoints: Sequence[Checkpoint], truth: Mapping[str, FloatArray])
 
 
 def play(replay: Replay, spent: float, truth: Mapping[str, FloatArray]) -> tuple[list[Curve], list[str]]:
-    """Curves of the baselines on the study's recorded grid, up to what ours spent (a fixed set of points: to its end),
-    and a line for each that is missing."""
+    """Curves of the baselines on the study's recorded grid, up to the study's own cost (a fixed set of points: to its
+    end), and a line for each that is missing."""
     began, curves, notes = time.monotonic(), [], []
     for name in BASELINES:
         seeds = range(1 if name == "powers_of_two" else settings.BASELINE_SEEDS)
         for seed in seeds:
             if time.monotonic() - began > settings.BASELINE_PATIENCE_S:
-                notes.append(f"{BASELINES[name]}, seed {seed}: left out, the rivals before it took "
+                notes.append(f"{BASELINES[name]}, seed {seed}: left out, the baselines before it took "
                              f"{settings.BASELINE_PATIENCE_S:.0f} s")
                 continue
             try:
@@ -79,7 +79,7 @@ def play(replay: Replay, spent: float, truth: Mapping[str, FloatArray]) -> tuple
     for curve in curves:
         if all(accuracy is None for accuracy in curve.accuracy):
             notes.append(f"{BASELINES[curve.strategy]}, seed {curve.seed}: not shown; it measures every point, or has "
-                         "nothing to say about some, and its accuracy is undefined")
+                         "no prediction for some, so its accuracy is undefined")
     return curves, notes
 
 
@@ -89,7 +89,7 @@ def _played(replay: Replay, name: str, seed: int, spent: float, truth: Mapping[s
     strategy = make_strategy(name, context)
     Loop(runner, strategy, Memory(), observations, Limits(cost=None if whole else spent), seed, clock=None).run()
     costs = cost_after(observations)
-    # Straight lines between measured neighbours have nothing to say until the whole set is measured.
+    # Interpolation between measured neighbours is undefined until the whole set is measured.
     at = [float(costs[-1])] if whole else np.geomspace(
         settings.BASELINE_EARLIEST * spent, spent, settings.BASELINE_CHECKPOINTS).tolist()
     states = sorted({int(np.searchsorted(costs, cost * (1 + 1e-12), side="right")) for cost in at} - {0})

@@ -1,4 +1,4 @@
-"""How a study went: its estimated accuracy after some of its runs, recomputed from the record."""
+"""The history of a study: its estimated accuracy after some of its runs, recomputed from the record."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def checkpoints(
 ) -> list[Checkpoint]:
     """About `count` checkpoints, close together at first, the last one at all runs.
 
-    learn: the posterior of some observations. posterior: that of all of them, where it is known already.
+    learn: the posterior of some observations. posterior: that of all of them, if already computed.
     """
     total = len(observations.runs)
     if not total:
@@ -55,19 +55,19 @@ def checkpoints(
 
 
 def checkpoint_of(observations: Observations, posterior: Posterior) -> Checkpoint:
-    """The checkpoint at this moment, with the accuracy alone: the predictions of all of them would fill the memory."""
+    """The checkpoint at this moment, with the accuracy alone: keeping all predictions would fill the memory."""
     slim = replace(posterior, prediction=Prediction({}, {}, {}, {}), feasibility=posterior.feasibility[:0])
     return Checkpoint(len(observations.runs), observations.spent, observations, slim)
 
 
 def worst(accuracy: Mapping[str, Estimate | None], targets: tuple[str, ...]) -> str | None:
-    """The target with the lowest estimate; None where one of them has none: the worst may be that one."""
+    """The target with the lowest estimate; None if one of them has no estimate, since it may be the worst."""
     known = {target: estimate.estimated for target in targets if (estimate := accuracy.get(target)) is not None}
     return min(known, key=known.__getitem__) if len(known) == len(targets) else None
 
 
 def worst_estimates(taken: Sequence[Checkpoint], targets: tuple[str, ...]) -> list[tuple[float, Estimate]]:
-    """Cost and the lowest estimate at each checkpoint; those where it is unknown are left out."""
+    """Cost and the lowest estimate at each checkpoint; checkpoints without one are left out."""
     found = []
     for checkpoint in taken:
         name = worst(checkpoint.accuracy, targets)

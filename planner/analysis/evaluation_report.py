@@ -33,8 +33,8 @@ class EvaluationReport:
 
     kind: "truth" or "audit". interval: 90 % interval of the accuracy, by bootstrap over the audited points; absent
     against a whole grid. noise: mean |repeat − median| / median of the truth. failures: balanced accuracy.
-    drift: how the study's own points differ in the audit from what they were. failed: points that could not run; no
-    accuracy counts them.
+    drift: how the study's own points have changed in the audit. failed: points that could not run, which are in no
+    accuracy.
     """
 
     kind: str
@@ -49,16 +49,16 @@ class EvaluationReport:
 
     @property
     def controls(self) -> int:
-        """How many of the study's own points an audit measured again."""
+        """Number of the study's own points that an audit measured again."""
         return max((drift.controls for drift in self.drift.values()), default=0)
 
     @property
     def has_drifted(self) -> bool:
-        """Whether the controls show that the machine is no longer as it was during the study."""
+        """Whether the controls show that the machine has changed since the study."""
         return any(abs(math.log(drift.ratio)) > settings.DRIFT for drift in self.drift.values())
 
     def to_json(self) -> dict[str, Any]:
-        """As `evaluate --json` writes it."""
+        """The form of `evaluate --json`."""
         targets = {
             target: {
                 **asdict(result),
@@ -75,10 +75,10 @@ class EvaluationReport:
 def against_truth(
     study: StudySetup, observations: Observations, posterior: Posterior, path: Path, any_fingerprint: bool
 ) -> EvaluationReport:
-    """Score the predictions on the measured grid in `path`.
+    """Scores of the predictions on the measured grid in `path`.
 
-    any_fingerprint: take it whatever it was measured under. Raises StudyError where it cannot be read, or was measured
-    under another fingerprint than the study.
+    any_fingerprint: accept any fingerprint. Raises StudyError if the table cannot be read, or was measured under
+    another fingerprint than the study.
     """
     table = _truth_table(study, path)
     if not any_fingerprint:
@@ -99,15 +99,15 @@ def against_truth(
 
 
 def truth_values(study: StudySetup, path: Path) -> dict[str, FloatArray]:
-    """Each target as the measured grid in `path` has it, (N,); NaN where it failed there or is absent."""
+    """Target → its values in the measured grid in `path`, (N,); NaN where the point failed or is absent."""
     table = _truth_table(study, path)
     rows, there = _match(study, table)
     return {target: _scattered(table.truth(target), rows, there) for target in study.targets}
 
 
 def against_audit(audit: Audit, observations: Observations, posterior: Posterior, seed: int) -> EvaluationReport:
-    """Score the predictions on the points that an audit measured. Points that it did not measure are neither right nor
-    wrong. seed: of the bootstrap that gives the interval."""
+    """Scores of the predictions on the points of an audit; other points do not count. seed: of the bootstrap for the
+    interval."""
     audited = audit.audited
     truth = {target: audited.column(target) for target in audited.targets}
     rng = np.random.default_rng(seed)
@@ -152,8 +152,8 @@ def _check_fingerprint(study: StudySetup, observations: Observations, table: Rec
 
 
 def _truth_table(study: StudySetup, path: Path) -> RecordedTable:
-    """The measured grid in `path`. The one that the study replays is read as the study reads it: its `where`, its
-    `status`, its costs."""
+    """The measured grid in `path`. If the study replays this file, it is read with the study's settings: `where`,
+    `status`, costs."""
     if not path.exists():
         raise StudyError(f"--truth: there is no file {path}; name a CSV or Parquet table of measurements")
     table = read_measured(path, {axis.name: axis.values for axis in study.grid.axes}, study.targets)
@@ -162,7 +162,7 @@ def _truth_table(study: StudySetup, path: Path) -> RecordedTable:
 
 
 def _match(study: StudySetup, table: RecordedTable) -> tuple[IntArray, BoolArray]:
-    """For each grid row its number in the table, and whether it is there."""
+    """For each grid row its number in the table, (N,), and whether the table has it, (N,)."""
     rows = np.full(len(study.grid), -1, dtype=np.int64)
     for row in range(len(study.grid)):
         try:
@@ -183,8 +183,8 @@ def _scattered(values: FloatArray, rows: IntArray, there: BoolArray) -> FloatArr
 def _measured_sweeps(
     study: StudySetup, posterior: Posterior, table: RecordedTable, rows: IntArray, there: BoolArray
 ) -> tuple[Sweep, Sweep | None, bool]:
-    """Σ_G and the sweep of the longest runs from the table's own seconds where it has them for every point, else as the
-    study predicts them; and whether they are measured."""
+    """The plain sweep and the sweep of the longest runs, from the table's own seconds if it has them for every point,
+    else predicted by the study; and whether they are measured."""
     starts = posterior.plain.starts_s, posterior.plain.starts_cost
     own = study.recorded_grid
     if own is not None and table is own.runner.table:

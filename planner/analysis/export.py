@@ -1,4 +1,4 @@
-"""What was measured, a row for each repeat of each point: the form of a recorded grid."""
+"""Export of the measurements, a row for each repeat of each point: the form of a recorded grid."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ __all__ = ["measurement_table"]
 def measurement_table(observations: Observations, metrics: Sequence[str] | None = None) -> pd.DataFrame:
     """A row for each repeat of each point; a failed run is one row.
 
-    Columns: the axes, repeat, status, seconds (what a run of the point alone would take, all its repeats and
+    Columns: the axes, repeat, status, seconds (of a separate run of the point, with all repeats and
     warm-ups), start_s (of the engine, before the run), accelerators, environment, run, then the metrics (default:
-    all). Raises StudyError where no run gave one of `metrics`.
+    all). Raises StudyError if no run gave one of `metrics`.
     """
     import pandas as pd
 

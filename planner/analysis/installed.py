@@ -1,4 +1,4 @@
-"""What is installed, and what each runner would run on."""
+"""Installed packages, and the engine for each runner."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ _PACKAGES: Final = ("sweepwise", "optuna", "scikit-learn", "pandas", "numpy", "o
 
 @dataclass(frozen=True, slots=True)
 class Installed:
-    """versions: of Python and of each package, None where it is missing. runners: kinds that a study file may name.
-    engine: the version of vLLM, None where there is none."""
+    """versions: of Python and of each package, None if missing. runners: kinds that a study file may name.
+    engine: the version of vLLM, None if missing."""
 
     versions: Mapping[str, str | None]
     runners: tuple[str, ...]
     engine: str | None
 
     def to_json(self) -> dict[str, Any]:
-        """As `doctor --json` writes it."""
+        """The form of `doctor --json`."""
         return {"versions": dict(self.versions), "runners": list(self.runners), "engine": self.engine}
 
 
 def installed() -> Installed:
-    """What is installed here. Imports none of it."""
+    """The packages installed here. Imports none of them."""
     found: dict[str, str | None] = {"python": platform.python_version()}
     for package in _PACKAGES:
         try:

@@ -1,4 +1,4 @@
-"""What is known of one metric at each grid point, measured or predicted, as a distribution.
+"""The distribution of one metric at each grid point, measured or predicted.
 
 Notation: N grid points; σ standard deviation of the metric's logarithm (of the metric, where it can be zero or
 negative); x the metric itself.
@@ -29,9 +29,9 @@ _TAIL_SCALE = float(stdtrit(settings.TAIL_FREEDOM, 0.9) / ndtri(0.9))
 
 @dataclass(frozen=True, eq=False)
 class MetricPosterior:
-    """A metric at each point, (N,): NaN where it is undefined or nothing can be said.
+    """A metric at each point, (N,): NaN where it is undefined or unknown.
 
-    value: what was measured where it was, else the predicted median. mean, std: on the scale of the transform.
+    value: the measured value, or else the predicted median. mean, std: on the scale of the transform.
     """
 
     name: str
@@ -43,13 +43,13 @@ class MetricPosterior:
 
     @property
     def interval(self) -> tuple[FloatArray, FloatArray]:
-        """The ends of the 90 % interval; what was measured is always inside."""
+        """Low and high of the 90 % interval, (N,) each; a measured value is always inside."""
         low = back(self.transform, self.mean - Z90 * self.std)
         high = back(self.transform, self.mean + Z90 * self.std)
         return np.fmin(low, self.value), np.fmax(high, self.value)
 
     def margin(self, condition: Condition) -> FloatArray:
-        """How far inside the bound each point is expected to be, (N,): in logarithms where the metric has them."""
+        """Expected distance inside the bound at each point, (N,), on the scale of the metric's transform."""
         bound = condition.bound
         if self.transform is Transform.LOG:
             bound = np.log(bound) if bound > 0 else -np.inf
@@ -65,7 +65,7 @@ class MetricPosterior:
     def probability(self, condition: Condition) -> FloatArray:
         """Probability that the condition holds at each point, (N,); 0 where the metric is undefined.
 
-        Meant for points that were picked from many: σ is widened where nothing was measured.
+        For points selected from many: σ is widened where nothing was measured.
         """
         std = np.where(self.measured, 1.0, settings.UNMEASURED_WIDENING) * self.std
         z = self.margin(condition) / np.maximum(std, 1e-12)
@@ -75,12 +75,11 @@ class MetricPosterior:
 
 
 def metric_posterior(metric: str, posterior: Posterior, observations: Observations) -> MetricPosterior:
-    """A modelled metric, measurements and predictions joined.
+    """The posterior of a modelled metric, from measurements and predictions.
 
-    Where it was measured with repeats, they say how noisy the reading is, and it is drawn towards the model's value by
-    as much as that noise warrants: the best of many noisy readings is too good. σ is the reading's own then; the
-    model has seen this reading already and may not narrow it twice. Without repeats, noise cannot be separated from
-    roughness: the reading stands as it is, and its σ is the model's there.
+    A reading with repeats has a known noise, and is shrunk towards the model's value accordingly: the best of many
+    noisy readings is too good. Its σ is then the reading's own, since the model has used this reading already. Without
+    repeats, noise cannot be separated from roughness: the reading is used as it is, with the model's σ.
     """
     column = observations.column(metric)
     measured = np.isfinite(column)
@@ -98,7 +97,7 @@ def metric_posterior(metric: str, posterior: Posterior, observations: Observatio
 
 
 def _take_readings(mean: FloatArray, std: FloatArray, rows: np.ndarray, y: FloatArray, noise: FloatArray) -> None:
-    """Put readings y (n,) with their noise (n,), 0 where unknown, in the place of predictions at `rows`."""
+    """Replace predictions at `rows` by readings y (n,) with their noise (n,), 0 where unknown."""
     model = np.isfinite(mean[rows])
     noisy = (noise > 0) & model
     weight = np.where(noisy, std[rows] ** 2 / (std[rows] ** 2 + noise**2), 1.0)

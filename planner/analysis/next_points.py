@@ -1,7 +1,7 @@
-"""The points that we would measure next, as parameters of `vllm bench sweep serve`.
+"""The points to measure next, as parameters of `vllm bench sweep serve`.
 
-The sweep runs every entry of --serve-params with every entry of --bench-params. So that it measures the points chosen
-and no others, each engine configuration has a pair of files: one entry of serve parameters, and its workloads.
+The sweep runs every entry of --serve-params with every entry of --bench-params. To measure the chosen points only, each
+engine configuration has a pair of files: one entry of serve parameters, and its workloads.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ class SweepPair:
 def next_rows(strategy: Strategy, context: StrategyContext, observations: Observations, most: int) -> list[int]:
     """Up to `most` grid rows to measure next, in order. They become pending in `observations`.
 
-    What the strategy has planned already comes first (the initial design); the rest is one batch, each point chosen for
-    the variance it reduces beyond the others, those that are pending included. Every point is a run of its own: vLLM's
-    benchmark reads no trajectories.
+    The rest of the initial design comes first; then one batch, in which each point is chosen for the variance that it
+    reduces beyond the others and the pending ones. Every point is a separate run: vLLM's benchmark reads no
+    trajectories.
     """
     rows: list[int] = []
     while len(rows) < most and not strategy.is_due(observations):
@@ -65,9 +65,9 @@ def next_rows(strategy: Strategy, context: StrategyContext, observations: Observ
 
 
 def sweep_pairs(grid: Grid, rows: list[int], names: Mapping[str, str]) -> list[SweepPair]:
-    """The points at `rows`, a pair for each engine configuration. names: axis → option, where the user says it.
+    """The points at `rows`, a pair for each engine configuration. names: axis → option, as given by the user.
 
-    Raises StudyError where vLLM's serving benchmark has no option for an axis.
+    Raises StudyError if vLLM's serving benchmark has no option for an axis.
     """
     options = {axis.name: names.get(axis.name) or _option(axis) for axis in grid.axes}
     engine = [axis.name for axis in grid.axes if axis.scope is Scope.ENGINE]
@@ -91,7 +91,7 @@ def _option(axis: Axis) -> str:
 
 @dataclass(frozen=True, eq=False)
 class NextPoints:
-    """What to measure next: grid rows in order, their points, and the same as pairs of sweep parameters."""
+    """The next points: grid rows in order, their points, and the same as pairs of sweep parameters."""
 
     rows: tuple[int, ...]
     points: tuple[Point, ...]
@@ -101,9 +101,9 @@ class NextPoints:
 def next_points(
     strategy: Strategy, context: StrategyContext, observations: Observations, most: int, names: Mapping[str, str]
 ) -> NextPoints:
-    """Up to `most` points to measure next; none where nothing is left. They become pending in `observations`.
+    """Up to `most` points to measure next; none if nothing is left. They become pending in `observations`.
 
-    names: axis → vLLM's option, where the user says it. Raises StudyError where vLLM has no option for an axis.
+    names: axis → vLLM's option, as given by the user. Raises StudyError if vLLM has no option for an axis.
     """
     grid = context.grid
     sweep_pairs(grid, [0], names)  # an axis that vLLM has no option for is refused before anything is fitted

@@ -1,4 +1,4 @@
-"""How long a running study has still to go: from its budget, or from how its error has been falling."""
+"""The remaining cost of a running study: from its budget, or from the trend of its error."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ __all__ = ["Outlook"]
 
 
 class Outlook:
-    """Estimates what is left of a running study, from the checkpoints that it is given in order.
+    """Estimates the remaining cost of a running study from its checkpoints, given in order.
 
-    limits: what the study may spend, and the accuracy asked for. grid_points: N.
+    limits: the study's limits, with the requested accuracy. grid_points: N.
     """
 
     def __init__(self, limits: Limits, grid_points: int) -> None:
@@ -25,7 +25,7 @@ class Outlook:
         self._errors: list[tuple[float, float]] = []
 
     def checkpoint(self, posterior: Posterior, observations: Observations) -> None:
-        """Take in what is known now."""
+        """Add a checkpoint."""
         self._plain_cost = posterior.plain.cost[0]
         known = [estimate for estimate in posterior.accuracy.values() if estimate is not None]
         if known:
@@ -33,11 +33,11 @@ class Outlook:
 
     @property
     def ceiling(self) -> float | None:
-        """Accelerator-seconds that may be spent; None where there is no limit, or it is not known yet."""
+        """Accelerator-seconds that may be spent; None without a limit, or if it is not known yet."""
         return self.limits.ceiling(self._plain_cost)
 
     def left(self, observations: Observations) -> float | None:
-        """Accelerator-seconds until something ends the study; None where that is not known."""
+        """Accelerator-seconds until the study ends; None if unknown."""
         if observations.spent <= 0:
             return None
         known = [cost for cost in (self._to_budget(observations), self._to_accuracy(observations)) if cost is not None]
@@ -50,7 +50,7 @@ class Outlook:
         return min(left) if left else None
 
     def _to_accuracy(self, observations: Observations) -> float | None:
-        """Until the lower end of the worst estimate is there, if its error goes on as it did: error ∝ cost^−α."""
+        """Until the lower end of the worst estimate reaches the accuracy, if its error continues as cost^−α."""
         goal = self.limits.accuracy
         if goal is None or len(self._errors) < 2:
             return None

@@ -1,4 +1,4 @@
-"""What a dashboard shows of a study: status, course, rates, surfaces."""
+"""The content of a dashboard: status, history, rates, surfaces."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ __all__ = ["Overview", "overview_of"]
 
 @dataclass(frozen=True, eq=False)
 class Overview:
-    """A study as it stands. Where nothing was measured there are no checkpoints, rates or surfaces.
+    """A study as it stands. Without measurements there are no checkpoints, rates or surfaces.
 
-    goal: the accuracy asked for. costs: accelerator-seconds after each run. rates: or a line that says why there are
+    goal: the requested accuracy. costs: accelerator-seconds after each run. rates: or a line that says why there are
     none.
     """
 
@@ -40,8 +40,8 @@ def overview_of(
     study: StudySetup, observations: Observations, posterior: Posterior | None, stopped: str | None,
     taken: Sequence[Checkpoint] | None = None,
 ) -> Overview:
-    """The overview. posterior: of `observations`, None where nothing was measured. taken: checkpoints already computed;
-    without them some are, each with a posterior of its own."""
+    """The overview. posterior: of `observations`, None if nothing was measured. taken: checkpoints already computed;
+    without them some are computed, each with its own posterior."""
     status = status_of(study.name, observations, posterior, stopped)
     about = (status, tuple(study.spec.slo), study.spec.stop.accuracy, observations, cost_after(observations))
     if posterior is None:

@@ -1,4 +1,4 @@
-"""Points that nothing beats in both of two figures at once."""
+"""Pareto fronts of two figures."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["Figure", "nondominated"]
 
 @dataclass(frozen=True, eq=False)
 class Figure:
-    """A number at each grid point, (N,), and whether more of it is better."""
+    """A number at each grid point, (N,), and whether higher is better."""
 
     name: str
     value: FloatArray
@@ -23,7 +23,7 @@ class Figure:
 def nondominated(first: Figure, second: Figure, among: BoolArray) -> IntArray:
     """The rows of `among` (N,) that no other one equals or beats in both figures, best of `first` first.
 
-    Of rows that are equal in both, the first one stands for all.
+    Of rows that are equal in both, only the first is returned.
     """
     rows = np.flatnonzero(among & np.isfinite(first.value) & np.isfinite(second.value))
     a, b = (np.where(f.higher_is_better, -1.0, 1.0) * f.value[rows] for f in (first, second))

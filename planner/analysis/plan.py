@@ -1,4 +1,4 @@
-"""What a study would cost, before a second is spent."""
+"""The expected cost of a study, before anything is run."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ class Plan:
     basis: str
 
     def to_json(self) -> dict[str, Any]:
-        """As `plan --json` writes it."""
+        """The form of `plan --json`."""
         return asdict(self)
 
 
 def plan_of(study: StudySetup, observations: Observations | None, run_s: float, start_s: float) -> Plan:
-    """What the study would cost: from what it has measured, from a recorded grid's own costs, or from two assumptions.
+    """The expected cost of the study: from its measurements, from a recorded grid's costs, or from two assumptions.
 
-    observations: None where there is no record. run_s, start_s: assumed seconds of a median run and an engine start.
+    observations: None without a record. run_s, start_s: assumed seconds of a median run and an engine start.
     """
     grid, runner = study.grid, study.runner
     devices = study.accelerators
@@ -53,7 +53,7 @@ def plan_of(study: StudySetup, observations: Observations | None, run_s: float, 
     if budget is not None:
         adaptive = np.minimum(adaptive, budget)
     if limits.cost is None:
-        # On a small grid the first runs alone are more; a share of the sweep's cost is not known before they are made.
+        # On a small grid the initial design alone is more; a share of the sweep's cost is unknown before it.
         adaptive = np.maximum(adaptive, float((seconds * devices)[design].sum()) + starts)
     return Plan(
         len(grid), len(first), {axis.name: len(axis.values) for axis in grid.axes},

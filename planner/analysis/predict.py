@@ -1,4 +1,4 @@
-"""Every grid point with what was measured or is predicted there."""
+"""Every grid point with its measured or predicted values."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["answers", "find_points", "prediction_table", "undefined"]
 
 
 def answers(posterior: Posterior, observations: Observations, target: str) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Value, low and high of a target at each point, (N,): what was measured where it was, else the prediction.
+    """Value, low and high of a target at each point, (N,): measured if available, else predicted.
 
     A measured value's interval is the spread of its median over repeats; without repeats, or of a share, that of the
     model.
@@ -51,7 +51,8 @@ def answers(posterior: Posterior, observations: Observations, target: str) -> tu
 
 
 def undefined(metric: str, observations: Observations) -> BoolArray:
-    """Where the metric has no meaning, (N,): measured without it, or a time between tokens at one output token."""
+    """Whether the metric is undefined at each point, (N,): measured without it, or a time between tokens at one output
+    token."""
     nowhere: BoolArray = observations.measured & ~np.isfinite(observations.column(metric))
     if observations.metric(metric).kind is Kind.STEP:
         nowhere |= observations.grid.single_token

@@ -1,4 +1,4 @@
-"""Where a report's numbers come from, and how to get them again."""
+"""The origin of a report's numbers, and how to reproduce them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _PASSWORD = re.compile(r"(://[^/\s:@]*:)[^/\s@]+(@)")
 
 @dataclass(frozen=True, eq=False)
 class Provenance:
-    """What is needed to check a report. seeds: of the study's first run, where the record has it, and of the report."""
+    """Everything needed to check a report. seeds: of the study's first run, if recorded, and of the report."""
 
     study_file: str
     storage: str
@@ -41,7 +41,7 @@ def provenance_of(
     study: StudySetup, observations: Observations, fingerprint: Mapping[str, str], run_seed: int | None, path: Path,
     arguments: Sequence[str],
 ) -> Provenance:
-    """Where the numbers of a report come from. fingerprint, run_seed: as the record has them. path: the study file.
+    """The provenance of a report. fingerprint, run_seed: from the record. path: the study file.
     arguments: of `sweepwise report`, to repeat it."""
     file = shlex.quote(str(path))
     again = f"sweepwise run {file}" + (f" --seed {run_seed}" if run_seed else "")
@@ -57,7 +57,7 @@ def provenance_of(
 
 
 def without_passwords(text: str) -> str:
-    """The text with the passwords of database addresses hidden: a report is passed on."""
+    """The text with the passwords of database addresses hidden: reports are shared."""
     return _PASSWORD.sub(r"\1***\2", text)
 
 

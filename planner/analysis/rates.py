@@ -1,7 +1,7 @@
 """The two rates by which a service is judged: tokens per second of each user, and of each accelerator.
 
-Each follows by definition from what a study predicts, with its 90 % interval. Where two predictions make one rate,
-their errors are taken to be fully correlated in the unfavourable way: the interval is too wide rather than too narrow.
+Each follows by definition from a study's predictions, with its 90 % interval. If two predictions enter one rate, their
+errors count as fully correlated in the unfavourable direction: the interval is too wide rather than too narrow.
 
 Notation: N grid points; arrays (N,); a rate is NaN where it is undefined (tokens after the first, at one output token).
 """
@@ -38,7 +38,7 @@ class Band:
     high: FloatArray
 
     def scaled(self, factor: FloatArray | float) -> Band:
-        """All three times something positive."""
+        """All three, multiplied by a positive factor."""
         return Band(self.value * factor, self.low * factor, self.high * factor)
 
     def inverse(self, numerator: FloatArray | float) -> Band:
@@ -52,11 +52,11 @@ class Band:
 
 @dataclass(frozen=True, eq=False)
 class Rates:
-    """tokens/s of each user and of each accelerator, and in words where they come from.
+    """tokens/s of each user and of each accelerator, and their derivation as text.
 
     decoding: the user's rate is that after the first token (1000 / tpot); else of the whole request, wait included.
-    usable: points that can run as far as is known, and have both rates, (N,). front: rows of those that no other one
-    beats in both rates, the fastest for a user first.
+    usable: points that are expected to run and have both rates, (N,). front: rows of their Pareto front, the highest
+    rate per user first.
     """
 
     user: Band
@@ -68,7 +68,7 @@ class Rates:
 
 
 def sources(metrics: Iterable[str]) -> list[str]:
-    """Those of `metrics` that the rates can come from."""
+    """Those of `metrics` from which the rates can be derived."""
     known = set(metrics)
     found = [_named(base, known) for base in ("tpot_ms", "ttft_ms", "batch_ttft_ms", "output_throughput")]
     whole = [name for base in _LATENCIES if (name := _named(base, known))]
@@ -162,7 +162,7 @@ def _ends(band: Band) -> tuple[FloatArray, FloatArray, FloatArray]:
 
 
 def _sizes(grid: Grid, role: Role) -> FloatArray | None:
-    """The numbers of the axis that plays `role`; None where no numeric axis does."""
+    """Values of the axis with this role at all points, (N,); None if no numeric axis has it."""
     axis = grid.by_role(role)
     if axis is None or any(isinstance(value, str) for value in axis.values):
         return None

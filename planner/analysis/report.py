@@ -1,4 +1,4 @@
-"""All that a report says of a study, as data: the page, the Markdown and the JSON are forms of it."""
+"""The content of a report as data: page, Markdown and JSON are forms of it."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ __all__ = ["Accuracy", "Report", "ReportOptions", "report_of"]
 
 @dataclass(frozen=True, slots=True)
 class ReportOptions:
-    """What the caller asks for. truth: a measured grid; a replayed study has its own. baselines, curves: whether to
-    play other strategies, and to compute the study's course at all, which take most of the time."""
+    """Options of the caller. truth: a measured grid; a replayed study has its own. baselines, curves: whether to play
+    other strategies, and to compute the study's history at all, which take most of the time."""
 
     truth: Path | None = None
     any_fingerprint: bool = False
@@ -41,7 +41,7 @@ class ReportOptions:
 
 @dataclass(frozen=True, slots=True)
 class Accuracy:
-    """How accurate one target is on the points not measured. kind: "true", "estimated", or None where neither is
+    """The accuracy of one target on the points not measured. kind: "true", "estimated", or None if neither is
     known. low, high: the estimate's 90 % interval."""
 
     target: str
@@ -55,7 +55,7 @@ class Accuracy:
 
 @dataclass(frozen=True, eq=False)
 class Report:
-    """Everything that a report shows. evaluation: against truth, where there is one. rates: or a line that says why
+    """Everything that a report shows. evaluation: against truth, if there is one. rates: or a line that says why
     there are none. notes: what was left out, and why."""
 
     study: StudySetup
@@ -77,12 +77,12 @@ class Report:
 
     @property
     def shown(self) -> str:
-        """The target to show first: the least accurate one, where that is known."""
+        """The target to show first: the least accurate one, if known."""
         return self.worst.target if self.worst else self.study.targets[0]
 
     @property
     def start(self) -> Start:
-        """The view of its surface to begin with."""
+        """The first view of its surface."""
         return start_of(self.surfaces[self.shown])
 
     @property
@@ -107,7 +107,7 @@ class Report:
 
     @property
     def expected_failures(self) -> int:
-        """Points that no run has tried and that will rather fail than run."""
+        """Number of points without a run that are more likely to fail than to run."""
         return int((~self.observations.known & (self.posterior.feasibility < 0.5)).sum())
 
     @property
@@ -117,7 +117,7 @@ class Report:
 
     @property
     def worst(self) -> Accuracy | None:
-        """The least accurate target: the headline. None where one target's accuracy is unknown."""
+        """The least accurate target: the headline. None if one target's accuracy is unknown."""
         found = self.accuracies
         if any(one.value is None for one in found):
             return None
@@ -131,18 +131,18 @@ class Report:
 
     @property
     def spending(self) -> Spending:
-        """Where the time went."""
+        """Accelerator-seconds by use."""
         return spending_of(self.observations)
 
     def money(self, seconds: float) -> float | None:
-        """What accelerator-seconds cost, where the study names a price."""
+        """Money for accelerator-seconds; None if the study names no price."""
         price = self.study.spec.price
         return None if price is None else seconds / 3600 * price.per_accelerator_hour
 
     def _accuracy(self, target: str) -> Accuracy:
         estimate = self.posterior.accuracy.get(target)
         if estimate is not None and self.observations.known.all():
-            estimate = None  # nothing is left to be accurate about
+            estimate = None  # no unmeasured point is left
         ends = (estimate.estimated, estimate.low, estimate.high, estimate.ceiling) if estimate else (None,) * 4
         found = self.evaluation.scores.get(target) if self.evaluation else None
         if found is not None and math.isfinite(found.accuracy):
@@ -172,7 +172,7 @@ def report_of(
     study: StudySetup, observations: Observations, posterior: Posterior, provenance: Provenance, stopped: str | None,
     options: ReportOptions,
 ) -> Report:
-    """The report. stopped: why the last campaign ended. Raises StudyError where the truth cannot be used."""
+    """The report. stopped: why the last campaign ended. Raises StudyError if the truth cannot be used."""
     path = options.truth or (Path(study.directory, study.settings.table) if study.recorded_grid else None)
     evaluation = None
     if path is not None and not observations.known.all():
@@ -188,7 +188,7 @@ def _curves(
     study: StudySetup, observations: Observations, taken: Sequence[Checkpoint], path: Path | None,
     options: ReportOptions,
 ) -> tuple[list[Curve], list[str]]:
-    """Our curve against truth, and those of the baselines where the grid is a recorded one."""
+    """Our curve against truth, and those of the baselines if the grid is a recorded one; and notes."""
     if path is None or not taken:
         return [], []
     truth: Mapping[str, FloatArray] = truth_values(study, path)
@@ -202,8 +202,8 @@ def _curves(
 
 
 def _rates(study: StudySetup, observations: Observations, posterior: Posterior) -> Rates | str:
-    """From the targets, and from what else was measured: modelled apart, so that the targets' predictions stay the
-    same."""
+    """The rates, from the targets and other measured metrics. The latter are modelled separately, so that the targets'
+    predictions stay the same."""
     names = tuple(dict.fromkeys((*study.targets, *sources(observations.metrics))))
     if names != observations.targets and sources(study.targets) != sources(names):
         observations = observations.with_targets(names)

@@ -1,4 +1,4 @@
-"""Every constant of the analysis: what it does, and where its evidence lies."""
+"""Every constant of the analysis: its effect and its evidence."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a simulation gave, by strategy and target: medians over its seeds."""
+"""The result of a simulation by strategy and target: medians over seeds."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ __all__ = ["Simulation", "Summary"]
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """Medians over seeds; NaN where one of the seeds is undefined: a median over the others would flatter.
+    """Medians over seeds; NaN if one seed is undefined, since a median over the others would be too good.
 
-    accuracy: at each share of the full cost. stops_at, accuracy_there: of the seeds at which the stopping rule stopped,
-    which are `stopped` of `seeds`.
+    accuracy: at each share of the full cost. stops_at, accuracy_there: over the seeds in which the stopping rule
+    stopped, `stopped` of `seeds`.
     """
 
     strategy: str
@@ -30,7 +30,7 @@ class Summary:
 
 @dataclass(frozen=True, eq=False)
 class Simulation:
-    """answer: as `simulate --json` writes it; `runs` has an entry for each strategy, seed and target."""
+    """answer: the form of `simulate --json`; `runs` has an entry for each strategy, seed and target."""
 
     answer: Mapping[str, Any]
 
@@ -51,7 +51,7 @@ class Simulation:
                 for name, target in dict.fromkeys((run["strategy"], run["target"]) for run in self.runs)]
 
     def to_json(self) -> dict[str, Any]:
-        """As `simulate --json` writes it."""
+        """The form of `simulate --json`."""
         return dict(self.answer)
 
     def _summary(self, name: str, target: str) -> Summary:

@@ -1,4 +1,4 @@
-"""Where a study spent its time, and which of its runs failed, read off the record."""
+"""The use of a study's time, and its failed runs, from the record."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ __all__ = ["FailureReason", "Spending", "cost_after", "failure_reasons", "failur
 
 @dataclass(frozen=True, slots=True)
 class Spending:
-    """Accelerator-seconds by what they went to; runs that failed or were interrupted are counted apart, whole but for
-    the engine starts and the planning before them."""
+    """Accelerator-seconds by use. Failed and interrupted runs are counted separately, without the engine starts and the
+    planning before them."""
 
     starts: float
     warmup: float
@@ -26,20 +26,20 @@ class Spending:
 
     @property
     def parts(self) -> list[tuple[str, float]]:
-        """What the time went to, without the kinds that took none."""
+        """Use → accelerator-seconds, without uses of 0 s."""
         kinds = [("measuring", self.measuring), ("engine starts", self.starts), ("warm-up and overhead", self.warmup),
                  ("failed runs", self.lost), ("planning", self.planning)]
         return [(name, seconds) for name, seconds in kinds if seconds > 0]
 
     @property
     def total(self) -> float:
-        """All of it: `Observations.spent`."""
+        """The total: `Observations.spent`."""
         return self.starts + self.warmup + self.measuring + self.lost + self.planning
 
 
 @dataclass(frozen=True, slots=True)
 class FailureReason:
-    """How many runs failed for one reason, the point of the first of them, and their accelerator-seconds."""
+    """A reason with the number of runs that failed for it, the point of the first, and their accelerator-seconds."""
 
     reason: str
     runs: int
@@ -48,7 +48,7 @@ class FailureReason:
 
 
 def spending_of(observations: Observations) -> Spending:
-    """The whole record's."""
+    """The spending of all runs."""
     starts = warmup = measuring = lost = planning = 0.0
     for run in observations.runs:
         cost = run.measurement.cost
@@ -76,7 +76,7 @@ def failures(observations: Observations) -> list[Run]:
 
 
 def failure_reasons(observations: Observations) -> list[FailureReason]:
-    """The reasons for which runs failed, the most frequent first."""
+    """The reasons of failed runs, the most frequent first."""
     failed = failures(observations)
     named = [run.measurement.reason or "no reason given" for run in failed]
     found = []

@@ -1,4 +1,4 @@
-"""How far a study is: runs, cost, gains, estimated accuracy."""
+"""The status of a study: runs, cost, gains, estimated accuracy."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _UNKNOWN: Final = {"estimated": None, "low": None, "high": None, "ceiling": None
 
 @dataclass(frozen=True, slots=True)
 class NeverRun:
-    """The values of a category axis at which no run has succeeded; total: values of the axis in the grid."""
+    """The values of a category axis without a successful run; total: values of the axis in the grid."""
 
     axis: str
     values: tuple[Value, ...]
@@ -31,12 +31,12 @@ class NeverRun:
 
 @dataclass(frozen=True, eq=False)
 class Status:
-    """Where a study stands.
+    """The status of a study.
 
     runs: those that came to an end, failed ones included. cost_s: accelerator-seconds, all overheads included.
-    complete: every grid point was measured or failed, and nothing is predicted. plain: the plain sweep, and gains over
-    it; None where nothing was measured. accuracy: estimated, by target; None where it is unknown.
-    stopped: why the last campaign ended; None where none did, or one is under way.
+    complete: every grid point was measured or failed, so nothing is predicted. plain: the plain sweep, and gains over
+    it; None if nothing was measured. accuracy: estimated, by target; None if unknown.
+    stopped: why the last campaign ended; None if none did, or one is under way.
     """
 
     name: str
@@ -53,7 +53,7 @@ class Status:
     stopped: str | None
 
     def to_json(self) -> dict[str, Any]:
-        """As `status --json` writes it."""
+        """The form of `status --json`."""
         found = self.gains
         return {
             "grid_points": self.grid_points, "runs": self.runs, "failed": self.failed, "cost_s": self.cost_s,
@@ -73,7 +73,7 @@ class Status:
 
 
 def status_of(name: str, observations: Observations, posterior: Posterior | None, stopped: str | None) -> Status:
-    """The status of the study called `name`. posterior: of `observations`, None where nothing is measured."""
+    """The status of the study called `name`. posterior: of `observations`, None if nothing is measured."""
     return Status(
         name, len(observations.grid), observations.finished, observations.failures, observations.spent,
         int(observations.measured.sum()), bool(observations.known.all()), posterior.plain if posterior else None,
@@ -82,7 +82,7 @@ def status_of(name: str, observations: Observations, posterior: Posterior | None
 
 
 def never_run(observations: Observations) -> tuple[NeverRun, ...]:
-    """For each category axis the values at which no run has succeeded; axes without such values are left out."""
+    """The values without a successful run for each category axis that has some."""
     grid = observations.grid
     return tuple(
         NeverRun(name, tuple(values), len(np.unique(grid.codes[:, grid.position(name)])))

@@ -1,4 +1,4 @@
-"""What a study says of one target at every grid point, and along which axes it varies."""
+"""One target at every grid point, and the axes along which it varies."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ __all__ = ["Start", "Surface", "others", "start_of", "surface_of"]
 
 @dataclass(frozen=True, eq=False)
 class Surface:
-    """A target at each grid point, (N,): what was measured there, else the prediction, and the 90 % interval's ends.
+    """A target at each grid point, (N,): measured or else predicted, with the 90 % interval.
 
-    positive: every value is above zero. model: the prediction alone, where points were measured too.
-    axes: positions of the axes of several values, in the order of how much the target varies along them; categories,
+    positive: every value is above zero. model: the prediction, also at measured points.
+    axes: positions of the axes with several values, by how much the target varies along them, most first; categories,
     which have no order, come last.
     """
 
@@ -36,7 +36,7 @@ class Surface:
 
     @property
     def known(self) -> BoolArray:
-        """Where a run has been and the target has a value, (N,)."""
+        """Whether a run covered the point and the target has a value, (N,)."""
         known: BoolArray = self.observations.known & np.isfinite(self.value)
         return known
 
@@ -56,8 +56,8 @@ class Surface:
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """The view of a surface to begin with: the two axes along which it varies most (one, twice, where there is one),
-    and a code for each axis, of the slice where most is known."""
+    """The first view of a surface: the two axes along which it varies most (the same twice if there is only one), and a
+    code for each axis, of the slice with most measurements."""
 
     x: int
     y: int
@@ -77,7 +77,7 @@ def surface_of(target: str, observations: Observations, posterior: Posterior) ->
 
 
 def start_of(surface: Surface) -> Start:
-    """Where to look first."""
+    """The slice to show first."""
     grid = surface.observations.grid
     order = surface.axes or (0,)
     x, y = order[0], order[1] if len(order) > 1 else order[0]

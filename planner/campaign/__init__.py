@@ -1,1 +1,1 @@
-"""What acts: a study begun, resumed, stopped, audited, verified, imported into; and SweepSampler."""
+"""Actions: run, resume, stop, audit and verify a study, import into it; and SweepSampler."""

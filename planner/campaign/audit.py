@@ -1,7 +1,7 @@
-"""An audit: random points that the study did not measure, measured now, beside some that it did.
+"""An audit: random points that the study did not measure, measured now, together with some that it did.
 
-The second kind are *controls*. Where they differ from what they were in the study, the machine has changed since, and
-the errors that the audit finds are not those of the predictions alone.
+The latter are *controls*. If they differ from the study's values, the machine has changed since, and the audit's errors
+are not those of the predictions alone.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Drift:
 
 @dataclass(frozen=True, eq=False)
 class Audit:
-    """What was measured now: the audited points, and by target how the controls differ from the study's values."""
+    """The result of an audit: the audited points, and by target the drift of the controls."""
 
     audited: Observations
     drift: Mapping[str, Drift]
@@ -44,11 +44,11 @@ class Audit:
 def measure(
     study: StudySetup, observations: Observations, count: int, seed: int, observer: Observer | None = None
 ) -> Audit:
-    """What `count` random points gave that no run of the study covered, each measured by itself, and a control for
-    every five of them.
+    """The measurements of `count` random points that no run of the study covered, each by a separate run, and of a
+    control for every five of them.
 
-    All are kept in a study of their own, "NAME (audit)", and count towards nothing in the study itself. observer:
-    hears of the audit's own observations. Raises StudyError where every point is known.
+    They are recorded in a separate study, "NAME (audit)", and do not count in the study itself. observer: receives the
+    audit's own observations. Raises StudyError if every point is known.
     """
     watching = observer or Observer()
     watching.begun(observations)
@@ -58,7 +58,7 @@ def measure(
     rng = np.random.default_rng(seed)
     rows = rng.choice(unmeasured, min(count, len(unmeasured)), replace=False)
     rows = np.concatenate([rows, _controls(observations, rows, rng)])
-    rows = rng.permutation(rows)  # a control somewhere among the others: both see the same machine
+    rows = rng.permutation(rows)  # controls are mixed with the others, so that both see the same state of the machine
     rows = rows[np.argsort(study.grid.engine[rows], kind="stable")]
     ledger = Ledger.create_or_resume(
         study.storage, f"{study.name} (audit)", study.grid.axes, study.metrics, study.text,
@@ -79,8 +79,8 @@ def measure(
 
 
 def _controls(observations: Observations, audited: IntArray, rng: np.random.Generator) -> IntArray:
-    """Grid rows that were runs of the study, on engine configurations that the audit starts anyway: at least one for
-    each configuration, drawn from the cheaper half."""
+    """Grid rows of runs of the study, on engine configurations that the audit starts anyway: at least one for each,
+    drawn from the cheaper half."""
     grid = observations.grid
     chosen: list[int] = []
     engines, sizes = np.unique(grid.engine[audited], return_counts=True)

@@ -1,4 +1,4 @@
-"""Other tools' results into the record: each run once, all checked before the first is written."""
+"""Importing other tools' results into the record: each run once, all checked before the first is written."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from planner.space.types import Value
 __all__ = ["ATTRIBUTE", "ImportResult", "fresh_rows", "import_files", "record_runs", "recorded_identities"]
 
 ATTRIBUTE = "imported"
-"""The trial's user attribute that says where an imported run came from."""
+"""The trial's user attribute with the origin of an imported run."""
 
 
 @dataclass(frozen=True, slots=True)
 class ImportResult:
     """What an import added, or would add (dry_run).
 
-    rows: of the files; known: those of them that are in the study already, or twice in the files. runs, failed: new
+    rows: of the files; known: rows that are in the study already, or twice in the files. runs, failed: new
     runs, and those of them that failed. points: grid points measured. skipped: rows left out, by reason. cost_s:
-    accelerator-seconds. notes: what a reader of the result should know. formats: of the files.
+    accelerator-seconds. notes: remarks for the user. formats: of the files.
     """
 
     files: tuple[str, ...]
@@ -42,17 +42,17 @@ class ImportResult:
     dry_run: bool
 
     def to_json(self) -> dict[str, Any]:
-        """As `import --json` writes it."""
+        """The form of `import --json`."""
         return asdict(self)
 
 
 def import_files(
     study: StudySetup, files: Sequence[Path], options: ImportOptions, form: str = "auto", dry_run: bool = False
 ) -> ImportResult:
-    """What was added to the record, which is created where there is none: no runner is asked, nothing is measured.
+    """What was added to the record, which is created if there is none. No runner is used, nothing is measured.
 
-    form: "auto" or a format of planner.importers. Raises StudyError before the first run is written, where a file
-    cannot be read or a row has no place in the study.
+    form: "auto" or a format of planner.importers. Raises StudyError before the first run is written, if a file cannot
+    be read or a row cannot be placed in the study.
     """
     check_format(form)
     options = replace(options, given={axis: _value(value) for axis, value in options.given.items()})
@@ -73,7 +73,7 @@ def import_files(
 
 
 def _value(value: Value) -> Value:
-    """Text that is a number as a number: an axis' values are told apart by their type."""
+    """The value, numeric text as a number: values of an axis are distinguished by type."""
     known = scalar(value)
     return value if known is None else known
 
@@ -90,7 +90,7 @@ def recorded_identities(ledger: Ledger) -> set[str]:
 
 
 def fresh_rows(rows: Sequence[Row], known: Iterable[str]) -> list[Row]:
-    """The rows that are neither recorded nor there twice (a sweep's run=0.json and its summary.json say the same)."""
+    """The rows that are neither recorded nor there twice (a sweep's run=0.json and its summary.json hold the same)."""
     taken, kept = set(known), []
     for row in rows:
         if row.provenance.identity not in taken:
@@ -100,5 +100,5 @@ def fresh_rows(rows: Sequence[Row], known: Iterable[str]) -> list[Row]:
 
 
 def record_runs(ledger: Ledger, runs: Iterable[Imported]) -> list[int]:
-    """Write the runs; their trial numbers. Cut short, the same import again adds those that are missing."""
+    """The trial numbers of the runs, once written. If interrupted, repeating the import adds the missing ones."""
     return [ledger.add(run.point, run.measurement, {ATTRIBUTE: dict(run.origin)}) for run in runs]

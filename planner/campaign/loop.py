@@ -1,6 +1,6 @@
-"""Ask, measure, record, tell. The only owner of the budget.
+"""The loop: propose, measure, record. The only owner of the budget.
 
-The loop knows neither what measures nor where the record lies: a simulation plays the same loop over a recorded grid.
+The loop depends neither on the runner nor on the record: simulations play the same loop on a recorded grid.
 """
 
 from __future__ import annotations
@@ -41,20 +41,20 @@ class Recorder(Protocol[T]):
     """Keeps the runs. `begin` is written before a run starts, `finish` when it has ended."""
 
     def begin(self, point: Point, seed: int) -> tuple[T, Point]:
-        """Open a record for a run. The point may be another than asked for: one that a person enqueued."""
+        """A handle for the run, and its point: the given one, or one that a person enqueued."""
         ...
 
     def finish(self, trial: T, measurement: Measurement, planner_s: float = 0.0) -> Run:
-        """Close it with what the run gave."""
+        """The finished run, recorded with its measurement."""
         ...
 
     def abandon(self, trial: T, reason: str) -> None:
-        """Close it without a run."""
+        """Close the handle without a run."""
         ...
 
     def refresh(self, observations: Observations, before: T | None = None) -> None:
-        """Bring runs and pending rows of `observations` up to what other processes have done; with `before`, only what
-        they began earlier than that record is pending."""
+        """Update runs and pending rows of `observations` with those of other processes; with `before`, only runs begun
+        earlier than that handle are pending."""
         ...
 
 
@@ -63,8 +63,8 @@ class Loop:
     """One campaign. Build it, `run` it once.
 
     clock: seconds, for the time that the accelerators wait for the planner; None charges none (simulations).
-    stop_requested: asked before each run; true ends the loop with the reason "interrupted".
-    reached: the study was stopped by its accuracy before, and is resumed.
+    stop_requested: called before each run; true ends the loop with the reason "interrupted".
+    reached: whether this resumes a study that stopped because of its accuracy.
     """
 
     runner: Measurer
@@ -80,9 +80,9 @@ class Loop:
     posterior: Posterior | None = None
 
     def run(self) -> str:
-        """Run until something ends it; the reason is "accuracy", "noise", "cost", "trials", "grid", "failures" or
-        "interrupted". Raises StudyError where runs turn out not to give a target, RunnerError as the runner does."""
-        # The planner's matrices are small: a second BLAS thread slows them, and steals a core from what is measured.
+        """The reason for the end, after running to it: "accuracy", "noise", "cost", "trials", "grid", "failures" or
+        "interrupted". Raises StudyError if runs do not give a target, RunnerError as the runner does."""
+        # The planner's matrices are small: a second BLAS thread slows them, and takes a core from the benchmark.
         with threadpool_limits(limits=1):
             self.observer.begun(self.observations)
             reason = self._run()
@@ -92,7 +92,7 @@ class Loop:
     def _run(self) -> str:
         rule = AccuracyRule(self.limits.accuracy, self.reached) if self.limits.accuracy is not None else None
         waiting_since = self.clock() if self.clock else 0.0
-        resumed = len(self.observations.runs)  # whoever runs again after failures means to try again
+        resumed = len(self.observations.runs)  # a new run after failures is meant as another try
         while True:
             if self.stop_requested():
                 return "interrupted"
@@ -138,7 +138,7 @@ class Loop:
         asked = self.observations.grid.point(row)
         handle, point = self.recorder.begin(asked, seed)
         if point == asked:
-            # Two processes may choose the same point at the same moment; the record says which was first.
+            # Two processes may choose the same point at the same moment; the record decides which was first.
             self._catch_up(before=handle)
             if self.observations.known[row] or row in self.observations.pending:
                 self.recorder.abandon(handle, "another process was first at this point")

@@ -1,4 +1,4 @@
-"""Observers of a campaign: the contract, and several as one."""
+"""Observers of a campaign: the contract, and a combination of several."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ __all__ = ["Observer", "Observers"]
 
 
 class Observer:
-    """Hears what happens. Every method may be overridden; none may raise or take long.
+    """Is notified of events of a campaign. Every method may be overridden; none may raise or take long.
 
     Contract: `begun` comes first and once, when the record is open; then, for each run, `started` and `finished`, and
-    between runs any number of `checkpoint`s; `ended` comes last, unless an exception ends it all.
+    between runs any number of `checkpoint`s; `ended` comes last, unless an exception ends the campaign.
     """
 
     def begun(self, observations: Observations) -> None:
-        """The record is open: what was measured before is in `observations`."""
+        """The record is open; `observations` holds all earlier measurements."""
 
     def started(self, point: Point, observations: Observations) -> None:
         """A run begins."""
@@ -33,7 +33,7 @@ class Observer:
 
 
 class Observers(Observer):
-    """Passes what it hears to each of several observers, in their order."""
+    """Passes every event to several observers, in order."""
 
     def __init__(self, *observers: Observer) -> None:
         self._observers = observers

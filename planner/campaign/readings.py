@@ -1,4 +1,4 @@
-"""What a run gave, held against what was asked of it: targets that it lacks, values that cannot be learned."""
+"""Checks of a measurement against the study: missing targets, and values that cannot be learned."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ __all__ = ["check_gives_targets", "learnable"]
 
 
 def learnable(measurement: Measurement, point: Point, observations: Observations) -> Measurement:
-    """The measurement without target values that their transforms do not take (a zero has no logarithm).
+    """The measurement without target values for which their transforms are undefined (a zero has no logarithm).
 
-    A run whose executed point has one is a failed run, with the reason; at a shorter point of its trajectory the value
-    is left out. A run that gives no target at any point, where earlier runs gave every one, is a failed
-    run too.
+    A run with such a value at its executed point becomes a failed run, with the reason. At a shorter point of its
+    trajectory the value is left out. A run that gives no target at any point, where earlier runs gave all of them, is a
+    failed run too.
     """
     metrics = [observations.metric(name) for name in observations.targets]
     if _gives_nothing_asked(measurement, point, observations):
@@ -49,7 +49,7 @@ def _failed(measurement: Measurement, reason: str) -> Measurement:
 
 
 def check_gives_targets(run: Run, observations: Observations) -> None:
-    """Raises StudyError where a successful run lacks a target that no run has given and that its point defines."""
+    """Raises StudyError if a successful run lacks a target that is defined at its point and that no run has given."""
     own = _own(run.measurement, run.point)
     if own is None:
         return

@@ -1,4 +1,4 @@
-"""Begin a study or resume it, and measure until something ends it."""
+"""Create or resume a study, and measure until a reason to stop."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ _FULL = "full"
 
 @dataclass(frozen=True, eq=False)
 class RunResult:
-    """How a campaign ended.
+    """The result of a campaign.
 
     reason: "accuracy", "noise", "cost", "trials", "grid", "failures" or "interrupted" (planner.campaign.loop).
-    observations: every run of the study, those of earlier campaigns included. posterior: None where no run succeeded.
+    observations: every run of the study, those of earlier campaigns included. posterior: None if no run succeeded.
     """
 
     reason: str
@@ -33,12 +33,12 @@ class RunResult:
 
     @property
     def succeeded(self) -> bool:
-        """Whether any run ever gave a reading of the grid."""
+        """Whether any run gave a reading of the grid."""
         return bool(self.observations.measured.any())
 
     @property
     def last_reason(self) -> str | None:
-        """What the last run that did not end well said, if any did not."""
+        """The reason of the last run that did not succeed; None if there is none."""
         said = [run.measurement.reason for run in self.observations.runs if run.measurement.reason]
         return said[-1] if said else None
 
@@ -47,11 +47,11 @@ def run(
     study: StudySetup, strategy: str = "sweepwise", observer: Observer | None = None,
     stop_requested: Callable[[], bool] = lambda: False,
 ) -> RunResult:
-    """How the campaign ended, once it has: the record is created or resumed, and what the study file asks for is done.
+    """The result of the campaign, after it has ended. The record is created, or resumed.
 
-    strategy: any name of the registry; "full" measures the whole grid, without limits. stop_requested: asked before
+    strategy: any name of the registry; "full" measures the whole grid, without limits. stop_requested: called before
     each run. Ctrl-C in the middle of a run drops that run and ends the campaign as "interrupted".
-    Raises StudyError where the record does not fit the study file, RunnerError where nothing can be measured here.
+    Raises StudyError if the record does not fit the study file, RunnerError if nothing can be measured here.
     """
     chosen = study.strategy(strategy)
     ledger = study.create_or_resume()
@@ -70,17 +70,17 @@ def run(
 
 
 def nothing_measured(observations: Observations, study_file: Path) -> str:
-    """Why there is nothing to answer from, and what to do."""
+    """Message: why the study has no measurement, and what to do."""
     failed = [run.measurement for run in observations.runs if run.measurement.status is Status.FAILED]
     if not failed:
         return f"has measured nothing yet; `sweepwise run {study_file}` first"
     return (f"none of its {len(observations.runs)} runs succeeded; the last said: {failed[-1].reason or 'nothing'}; "
-            f"mend that, then `sweepwise run {study_file} --name NEW` begins afresh")
+            f"correct that, then start anew with `sweepwise run {study_file} --name NEW`")
 
 
 def _last_posterior(study: StudySetup, observations: Observations, strategy: str) -> Posterior | None:
-    """What the runs made so far say of every point; None where none succeeded."""
+    """The posterior of all runs so far; None if none succeeded."""
     if not observations.measured.any():
         return None
-    # A full sweep has no model of the points that it has not reached yet: ours is shown.
+    # A full sweep has no model of the points not reached yet: ours is used.
     return study.posterior(observations, "sweepwise" if strategy == _FULL else strategy)

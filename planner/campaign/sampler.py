@@ -34,7 +34,7 @@ class SweepSampler(optuna.samplers.BaseSampler):
     The objective suggests each axis by its name, by any suggest method whose range holds the axis' values. Every
     objective value is a quantity to learn, not to minimise. A trial's duration is its cost, a failed trial a point
     that cannot run. Trials that are running (other threads, other processes) count as if they were measured, so that
-    each next point adds to them. Once the whole grid is measured, points are drawn at random and a warning says so.
+    each next point adds to them. Once the whole grid is measured, points are drawn at random, with a warning.
 
     Parameters
     ----------
@@ -51,7 +51,7 @@ class SweepSampler(optuna.samplers.BaseSampler):
         self.grid = space
         self._seed = seed
         self._make = strategy
-        # Of each point, (N,): asked for once.
+        # Devices of each point, (N,), computed once.
         self._devices = np.ones(len(space)) if accelerators is None else np.array(
             [accelerators(space.point(row)) for row in range(len(space))], dtype=np.float64)
         self._constant = {axis.name: axis.values[0] for axis in space.axes if len(axis.values) == 1}
@@ -66,7 +66,7 @@ class SweepSampler(optuna.samplers.BaseSampler):
         self._points: dict[int, Mapping[str, Value]] = {}
 
     def __getstate__(self) -> dict[str, Any]:
-        """Without the lock, and without what the study's storage has anyway."""
+        """The state without the lock, and without data that the study's storage has."""
         return {**vars(self), "_lock": None, "_study": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -74,34 +74,34 @@ class SweepSampler(optuna.samplers.BaseSampler):
         self._lock = threading.Lock()
 
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        """None: every parameter is answered by `sample_independent`, whatever its distribution."""
+        """Empty: every parameter comes from `sample_independent`, whatever its distribution."""
         return {}
 
     def sample_relative(
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        """Nothing; see `infer_relative_search_space`."""
+        """Empty; see `infer_relative_search_space`."""
         return {}
 
     def sample_independent(
         self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
-        """The chosen point's value on the axis `param_name`. Raises ValueError where the objective's range
-        does not hold it, or the name is no axis."""
+        """The chosen point's value on the axis `param_name`. Raises ValueError if the objective's range does not
+        contain it, or the name is not an axis."""
         with self._lock:
             self._enter(study)
             point = self._points.get(trial.number)
             if point is None:
                 point = self._points[trial.number] = self._choose(study)
         if param_name not in point:
-            raise ValueError(f"{param_name}: is no axis of the space; suggest only {', '.join(point)}")
+            raise ValueError(f"{param_name}: is not an axis of the space; suggest only {', '.join(point)}")
         value = point[param_name]
         if not contains(param_distribution, value):
             raise ValueError(f"{param_name}: {value!r} is outside {param_distribution}; suggest the axis' values")
         return value
 
     def _enter(self, study: optuna.Study) -> None:
-        """Forget everything if it is another study than before."""
+        """Discard all state if the study is not the one before."""
         present = identity(study)
         if self._observations is not None and self._study == present:
             return
@@ -123,7 +123,7 @@ class SweepSampler(optuna.samplers.BaseSampler):
         return self.grid.point(row)
 
     def _observe(self, study: optuna.Study) -> Observations:
-        """What was observed, the trials that have finished since the last question included; the others are pending."""
+        """The observations, with all trials finished by now; the others are pending."""
         assert self._observations is not None
         pending = []
         for trial in study.get_trials(deepcopy=False):
@@ -137,7 +137,7 @@ class SweepSampler(optuna.samplers.BaseSampler):
         return self._observations
 
     def _point(self, trial: FrozenTrial) -> Mapping[str, Value]:
-        """Where a trial is: what it suggested, what it will be given if it has not asked yet, what cannot differ."""
+        """The point of a trial: suggested values, else values reserved for it, else values that cannot differ."""
         return {**self._constant, **self._points.get(trial.number, {}), **enqueued_params(trial), **trial.params}
 
     def _run(self, trial: FrozenTrial) -> Run:

@@ -1,4 +1,4 @@
-"""A study file made ready: spec, grid, runner and strategy, put together for whoever acts or answers."""
+"""A study ready to use: spec, grid, runner and strategy, made from a study file."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ __all__ = ["StudySetup", "open_setup"]
 
 @dataclass(frozen=True)
 class StudySetup:
-    """Everything that is known of one study before its record is opened. Build it with `open_setup`; nothing is started
-    or written."""
+    """Everything known about a study before its record is opened. Build it with `open_setup`, which starts and writes
+    nothing."""
 
     spec: StudySpec
     text: str
@@ -69,18 +69,18 @@ class StudySetup:
 
     @cached_property
     def prices(self) -> FloatArray | None:
-        """Accelerator-seconds of a run of each point as the runner estimates them before any run, (N,); None where it
-        does not."""
+        """Accelerator-seconds of a run of each point as the runner estimates them before any run, (N,); None without
+        an estimate."""
         seconds = estimated_seconds(self.runner, self.grid)
         return None if seconds is None else seconds * self.accelerators
 
     @cached_property
     def recorded_grid(self) -> RecordedGrid | None:
-        """The recording of the grid, where the runner replays one."""
+        """The recording of the grid; None if the runner replays none."""
         return RecordedGrid(self.grid, self.runner) if isinstance(self.runner, RecordedRunner) else None
 
     def recorded(self) -> RecordedGrid:
-        """The recording, which must be there. Raises StudyError."""
+        """The recording of the grid. Raises StudyError if there is none."""
         if self.recorded_grid is None:
             raise StudyError("runner.kind: simulate needs a recorded grid; use `kind: replay`")
         return self.recorded_grid
@@ -97,15 +97,15 @@ class StudySetup:
 
     @property
     def clock(self) -> Callable[[], float] | None:
-        """What charges the planner's seconds; nothing does in a replay, whose costs are those of another day."""
+        """The clock that charges the planner's seconds; None for a replay, whose costs are recorded."""
         return time.perf_counter if self.recorded_grid is None else None
 
     def posterior(self, observations: Observations, strategy: str = "sweepwise") -> Posterior:
-        """The posterior of a new strategy on `observations`, of which at least one point is measured. Raises
+        """The posterior of a new strategy on `observations`, which have at least one measured point. Raises
         StudyError."""
         from threadpoolctl import threadpool_limits
 
-        # The matrices are small: on many threads, others at work beside us, they take up to forty times as long.
+        # The matrices are small: with many threads on a busy machine they take up to forty times as long.
         with threadpool_limits(limits=1):
             return self.strategy(strategy).posterior(observations)
 
@@ -117,7 +117,7 @@ class StudySetup:
         return Ledger.existing(self.storage, self.name, self.grid.axes, self.metrics)
 
     def has_record(self) -> bool:
-        """Whether there is a record. An unreadable storage counts as none: whoever opens it next says why."""
+        """Whether there is a record. An unreadable storage counts as none; opening it raises the error."""
         try:
             self.ledger()
         except StudyError:
@@ -125,7 +125,7 @@ class StudySetup:
         return True
 
     def create_or_resume(self) -> Ledger:
-        """The record, begun where there is none; refused where the fingerprint differs. Raises StudyError."""
+        """The record, created if there is none. Raises StudyError, also if the fingerprint differs."""
         from planner.ledger.ledger import Ledger
 
         _hush_optuna()
@@ -133,15 +133,15 @@ class StudySetup:
             self.storage, self.name, self.grid.axes, self.metrics, self.text, self.runner.fingerprint())
 
     def create_for_import(self) -> Ledger:
-        """The record, begun where there is none, of a study that measures nothing now: no runner is asked what it would
-        measure with, and the first run sets the fingerprint. Raises StudyError."""
+        """The record, created if there is none, of a study that measures nothing now: no runner is asked for its
+        fingerprint, and the first run sets it. Raises StudyError."""
         from planner.ledger.ledger import Ledger
 
         _hush_optuna()
         return Ledger.create_or_resume(self.storage, self.name, self.grid.axes, self.metrics, self.text, None)
 
     def limits(self) -> Limits:
-        """When to stop."""
+        """The limits at which to stop."""
         from planner.campaign.stopping import Limits
 
         stop = self.spec.stop
@@ -162,7 +162,7 @@ class StudySetup:
 def open_setup(
     path: Path, storage: str | None = None, name: str | None = None, seed: int = 0, text: str | None = None
 ) -> StudySetup:
-    """Read and check a study file. `storage` and `name` override the file's. Raises StudyError."""
+    """The setup of a study file, checked. storage, name: override those of the file. Raises StudyError."""
     if storage is not None:
         try:
             check_storage(storage)
@@ -183,7 +183,7 @@ def open_setup(
 
 
 def _check_metrics(study: StudySetup) -> None:
-    """Raises StudyError where the runner, whose settings are checked now too, gives no such metric."""
+    """Raises StudyError if the runner's settings are wrong, or it gives no such metric."""
     given = metrics_of(study.runner)
     if given is None:
         return
@@ -218,13 +218,13 @@ def _grid(spec: StudySpec, directory: Path, kind: type[Runner], settings: Any, s
 def _axis(spec: StudySpec, name: str, directory: Path, values: list[Any] | None = None) -> Axis:
     given = spec.space.axes[name]
     if values is not None:
-        # The table has the last word on values: those that it has no row of are not in the grid.
+        # The table decides: values without a row are not in the grid.
         given = given.model_copy(update={"values": None, "range": None})
     return describe_models(given.resolve(name, values), directory)
 
 
 def _hush_optuna() -> None:
-    """What is created, we say ourselves."""
+    """Silence Optuna's messages about created studies: we report those ourselves."""
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)

@@ -1,4 +1,4 @@
-"""When to stop: a stated accuracy that is surely reached, a budget, or nothing left."""
+"""When to stop: the stated accuracy is reached with confidence, a budget is spent, or nothing is left."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ __all__ = ["AccuracyRule", "Limits"]
 
 
 class AccuracyRule:
-    """Says that the accuracy asked for is reached: every target is likely there by its estimate, at two checkpoints in
-    a row.
+    """Stops when the requested accuracy is reached: every target's estimate says that it is likely, at two checkpoints
+    in a row.
 
-    Replayed on 22 recorded grids of 60 to 3,072 points with ten goals (studies/compare), this was true in 95 of 100
-    stops, and more than two points short in 1, at 2.0 times the cost of a stop that knows the truth. At three
-    checkpoints: in 97, at 2.7 times.
+    Replayed on 22 recorded grids of 60 to 3,072 points with ten goals (studies/compare), this was true for
+    95 % of stops, and more than two points short for 1 %, at 2.0 times the cost of a stop that knows the truth. With
+    three checkpoints: 97 %, at 2.7 times.
 
-    Where noise forbids the accuracy asked for, it says so once hardly more than noise is left to remove.
+    If noise rules out the requested accuracy, it stops with that reason once little but noise is left to remove.
     """
 
     def __init__(self, accuracy: float, reached: bool = False) -> None:
-        """`reached`: the study was stopped by this rule before, and is resumed: one more checkpoint confirms it."""
+        """reached: the study was stopped by this rule before and is resumed; then one checkpoint is enough."""
         self.accuracy = accuracy
         self._met = CHECKPOINTS_IN_A_ROW - 1 if reached else 0
 
     def checkpoint(self, estimates: Mapping[str, Estimate | None]) -> Literal["accuracy", "noise"] | None:
-        """Why to stop after a checkpoint with these estimates; None to go on."""
+        """The reason to stop after a checkpoint with these estimates; None to go on."""
         known = [estimate for estimate in estimates.values() if estimate is not None]
         there = bool(known) and len(known) == len(estimates) and all(map(self._is_done, known))
         self._met = self._met + 1 if there else 0
@@ -55,7 +55,7 @@ class Limits:
     failures: int | None = None
 
     def reached(self, observations: Observations, next_price: float, plain_cost: float | None) -> str | None:
-        """Which limit ends the study before a run of `next_price` accelerator-seconds, if any."""
+        """The limit that ends the study before a run of `next_price` accelerator-seconds; None if none does."""
         if self.trials is not None and observations.finished >= self.trials:
             return "trials"
         ceiling = self.ceiling(plain_cost)
@@ -64,7 +64,7 @@ class Limits:
         return None
 
     def ceiling(self, plain_cost: float | None) -> float | None:
-        """Accelerator-seconds that may be spent; None where there is no limit, or it is not known yet."""
+        """Accelerator-seconds that may be spent; None without a limit, or if it is not known yet."""
         if self.cost is not None:
             return self.cost
         return self.share * plain_cost if self.share is not None and plain_cost is not None else None

@@ -1,4 +1,4 @@
-"""The best point, measured: the best of thousands of predictions is also the most flattered."""
+"""Measuring the recommended point: the best of thousands of predictions tends to be predicted too well."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ __all__ = ["Answer", "Verification", "Verifier", "verify"]
 
 
 class Answer(Protocol):
-    """What a recommendation (planner.analysis.recommendation) says that decides what to measure. Rows are the
-    grid's."""
+    """The part of a recommendation (planner.analysis.recommendation) that decides what to measure. Rows are those of
+    the grid."""
 
     @property
     def winner(self) -> int | None:
-        """The best row, else the most probable one; None where nothing is known."""
+        """The best row, or else the most probable one; None if nothing is known."""
         ...
 
     @property
@@ -33,14 +33,14 @@ class Answer(Protocol):
         ...
 
     def runner_up(self, winner: int) -> int | None:
-        """The unmeasured row, other than `winner`, that promises most beyond it; None where there is none."""
+        """The unmeasured row that is most likely to be better than `winner`; None if there is none."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """What verifying took: runs, and accelerator-seconds. interrupted: a run was stopped by hand, and it is not
-    done."""
+    """The cost of verifying: runs, and accelerator-seconds. interrupted: whether a run was stopped by hand, so that
+    verifying is not finished."""
 
     runs: int
     cost_s: float
@@ -51,9 +51,9 @@ def verify(
     study: StudySetup, observations: Observations, ask: Callable[[Posterior, Observations], Answer],
     observer: Observer | None = None,
 ) -> tuple[Observations, Verification]:
-    """The study's observations with the winner measured, and what that took. The runs belong to the study.
+    """The study's observations with the winner measured, and the cost of that. The runs belong to the study.
 
-    observations: those that the first answer rests on; their targets are kept. ask: the answer to the question.
+    observations: those of the first answer; their targets are kept. ask: the answer to the question.
     Raises StudyError and RunnerError as `planner.campaign.run` does.
     """
     ledger = study.create_or_resume()
@@ -68,11 +68,11 @@ def verify(
 
 
 class Verifier:
-    """A strategy for the loop: measures the winner and its closest competitor, asks anew, and ends once the winner is
-    measured, after a few rounds, or where a run was stopped by hand.
+    """A strategy for the loop: measures the winner and the runner-up, asks again, and ends once the winner is measured,
+    after a few rounds, or when a run is stopped by hand.
 
-    Where no point meets the conditions with the probability asked for, the most probable one takes the winner's
-    place, if it is as likely as not.
+    If no point meets the conditions with the requested probability, the most probable one takes the winner's place,
+    provided its probability is at least a half.
     """
 
     def __init__(self, make: Callable[[], Strategy], ask: Callable[[Posterior, Observations], Answer]) -> None:
@@ -97,11 +97,11 @@ class Verifier:
         return self._make().posterior(observations)
 
     def is_due(self, observations: Observations) -> bool:
-        """Never: nothing but the winner ends it."""
+        """False: there are no checkpoints."""
         return False
 
     def price(self, row: int, observations: Observations) -> float:
-        """The price that the study's own strategy gives."""
+        """The price according to the study's own strategy."""
         return self._pricing.price(row, observations)
 
     def _open(self, observations: Observations) -> list[int]:

@@ -40,7 +40,7 @@ class _Server(ThreadingMixIn, WSGIServer):
 
 class _Silent(WSGIRequestHandler):
     def log_message(self, format: str, *arguments: Any) -> None:
-        """Nothing: a line for every poll helps nobody."""
+        """Nothing: a line for every poll would be noise."""
 
 
 @app.command()

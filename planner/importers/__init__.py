@@ -1,1 +1,1 @@
-"""Other tools' results: an importer for each format, and what makes runs of a study of their rows."""
+"""Other tools' results: an importer for each format, and the step from their rows to runs of a study."""

@@ -40,7 +40,7 @@ class Aiperf:
     """The report of one benchmark, or the folder that holds it."""
 
     def recognises(self, source: Source) -> bool:
-        """Whether it is such a report or folder."""
+        """Whether the source is such a report or folder."""
         return source.holds(_FILE) or _is_report(source.json)
 
     def read(self, path: Path, name: str, known: Mapping[str, Value], renames: Mapping[str, str]) -> list[Row]:
@@ -49,7 +49,7 @@ class Aiperf:
         data, digest = read_bytes(path)
         report = parse_json(data, name)
         if not _is_report(report):
-            raise StudyError(f"{name}: is no {_FILE} of AIPerf; name that file")
+            raise StudyError(f"{name}: is not a {_FILE} of AIPerf; name that file")
         provenance = Provenance(name, digest, "aiperf", "report", str(report.get("aiperf_version", "")),
                                 content_identity(report))
         return [_row(report, provenance)]
@@ -116,7 +116,7 @@ def _metrics(report: Mapping[str, Any], where: str) -> dict[str, tuple[float, ..
 def _value(
     report: Mapping[str, Any], name: str, statistic: str, where: str, units: Mapping[str, float] | None = None
 ) -> float | None:
-    """One figure of a metric, in the unit that `units` leads to; None where the report has no such metric."""
+    """One statistic of a metric, converted by `units` (unit → factor); None if the report has no such metric."""
     metric = report.get(name)
     if metric is None:
         return None

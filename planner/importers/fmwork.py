@@ -1,15 +1,14 @@
-"""FMwork's logs (IBM/fmwork, infer/vllm/driver) and the CSV that its process.py makes of them.
+"""FMwork's logs (IBM/fmwork, infer/vllm/driver) and the CSV that its process.py writes.
 
 FMWORK SETUP s                                                 the engine's start
 FMWORK REP r n t0 t1 model ii oo bb tp dt itl thp              one repeat; older: r / n : t0 t1 dt itl thp
 FMWORK RES t0 t1 model ii oo bb tp mad med itl thp             their median; older: etim ii oo bb tp med itl thp
 FMWORK GEN t0 t1 model ii oo bb tp mad mad inf gen ttft itl thp   less the first token; older: etim ii oo bb tp med …
 
-Times are seconds, itl milliseconds. Repeats are taken from REP where the log has it: RES and GEN are rounded. The first
-fifth of the repeats, at least one, is FMwork's warm-up. A run of one output token is the first token of the batch, so
-it is batch_ttft_ms here, and tpot_ms is (e2el − ttft) / (oo − 1): FMwork's own itl divides by oo. FMwork's README and
-CSV name ttft before gen, its code prints gen first: gen = bb · oo / thp tells which is which; if neither is, the line
-is refused.
+Times are seconds, itl milliseconds. Repeats come from REP lines if the log has them, since RES and GEN are rounded. The
+first fifth of the repeats, at least one, is FMwork's warm-up. The time of a run of one output token is batch_ttft_ms
+here, and tpot_ms is (e2el − ttft) / (oo − 1); FMwork's own itl divides by oo. FMwork's README and CSV name ttft before
+gen, but its code prints gen first: the one that equals bb · oo / thp is gen. A line without such a number is refused.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ from planner.tables.table_file import TableFile, read_table_file
 __all__ = ["Fmwork"]
 
 _FILE: Final = "driver.log"
-# By which the CSV is known.
+# The columns that identify the CSV.
 _COLUMNS: Final = frozenset({"ii", "oo", "bb", "tp", "med", "ttft", "gen", "itl", "thp"})
 _LINE: Final = re.compile(r"FMWORK (SETUP|REP|RES|GEN)\s+(.*)")
 _MULTIPLIER: Final = re.compile(r"Batch size multiplier\s*=\s*(\d+)")
@@ -40,7 +39,7 @@ _ROUNDING_S: Final = 0.0006
 
 @dataclass(slots=True)
 class _Log:
-    """What has been read of a log so far. first: seconds of one-token runs, by all that names them but oo."""
+    """The part of a log read so far. first: seconds of one-token runs, by key without oo."""
 
     name: str
     digest: str
@@ -54,7 +53,7 @@ class _Log:
 
 @dataclass(frozen=True, slots=True)
 class _Result:
-    """A RES or GEN line. key: what was run; stamp: when, which no other line shares; figures: the numbers after it."""
+    """A RES or GEN line. key: model, ii, oo, bb, tp; stamp: its time, unique in the log; figures: the other numbers."""
 
     key: tuple[Value, ...]
     stamp: str
@@ -62,10 +61,10 @@ class _Result:
 
 
 class Fmwork:
-    """A log, lines picked out of logs, the folder that holds a driver.log, or the CSV."""
+    """A log, selected lines of logs, the folder with a driver.log, or the CSV."""
 
     def recognises(self, source: Source) -> bool:
-        """Whether a line opens as FMwork's do, or the CSV has its columns."""
+        """Whether a line starts as FMwork's do, or the CSV has its columns."""
         if source.is_folder or source.is_table:
             return source.holds(_FILE) or source.header >= _COLUMNS
         return source.json is None and any("FMWORK " in line for line in source.lines())
@@ -104,7 +103,7 @@ def _take(log: _Log, kind: str, words: list[str], provenance: Provenance) -> Non
 
 
 def _repeat(words: list[str], where: str) -> float:
-    """Seconds of a repeat: nine digits of them, or in older logs, which round them, from its two time stamps."""
+    """Seconds of a repeat: as printed, with nine digits; in older logs, which round them, from its two time stamps."""
     if len(words) == 12:
         seconds = _float(words[9], where, "the time of the repeat")
     elif len(words) == 9 and words[1] == "/":
@@ -113,12 +112,12 @@ def _repeat(words: list[str], where: str) -> float:
     else:
         raise _malformed("REP", where)
     if seconds <= 0:
-        raise StudyError(f"{where}: the repeat took no time; mend the line or leave it out")
+        raise StudyError(f"{where}: the repeat took no time; correct the line or leave it out")
     return seconds
 
 
 def _result(words: list[str], new: int, old: int, where: str) -> _Result:
-    """The line as today's driver prints it, or as it did before 2025-08."""
+    """The parsed line, in the present format of the driver or in that before 2025-08."""
     if len(words) == new:
         stamp, model, sizes, figures = " ".join(words[:2]), words[2], words[3:7], words[7:]
         key: tuple[Value, ...] = (model, *(_count(word, where) for word in sizes))
@@ -134,9 +133,9 @@ def _result_row(log: _Log, result: _Result, provenance: Provenance) -> None:
     model, _, outputs, batch, _ = result.key
     med, itl, _ = result.figures[-3:]
     if med <= 0 and itl <= 0:
-        raise StudyError(f"{provenance.where}: the run took no time; mend the line or leave it out")
+        raise StudyError(f"{provenance.where}: the run took no time; correct the line or leave it out")
     kept, warmup = _kept(log, med, provenance.where, bool(model))
-    # Without repeats: itl has more digits than the seconds where there are few output tokens.
+    # Without repeats: for few output tokens, itl has more digits than the seconds.
     seconds = kept or (itl * int(outputs) / 1000 if model and int(outputs) < 1000 else med,)
     batch_key = (*result.key[:2], batch, result.key[4])
     if outputs == 1:
@@ -147,7 +146,7 @@ def _result_row(log: _Log, result: _Result, provenance: Provenance) -> None:
 
 
 def _kept(log: _Log, med: float, where: str, is_new: bool) -> tuple[tuple[float, ...], float]:
-    """Seconds of the repeats that FMwork counted, for one batch each, and of those that it dropped."""
+    """Seconds of each repeat that FMwork counted, for one batch, and the total of those that it dropped."""
     if not log.repeats:
         return (), 0.0
     dropped = int(max(_PAST_WARMUP * len(log.repeats), 1)) if len(log.repeats) > 1 else 0
@@ -160,7 +159,7 @@ def _kept(log: _Log, med: float, where: str, is_new: bool) -> tuple[tuple[float,
 
 
 def _generation_row(log: _Log, result: _Result, provenance: Provenance) -> None:
-    """A GEN line whose RES line is not in the file."""
+    """Add the row of a GEN line whose RES line is not in the file."""
     whole, one, other, itl, throughput = result.figures[-5:]
     first = _first_token(result.key, (one, other), itl, throughput, provenance.where)
     log.measured.add(result.key)
@@ -169,25 +168,25 @@ def _generation_row(log: _Log, result: _Result, provenance: Provenance) -> None:
 
 def _first_token(key: tuple[Value, ...], pair: tuple[float, float], itl: float, throughput: float,
                  where: str) -> float:
-    """Which of two figures is the first token's: the other generates bb · oo tokens at the throughput told."""
+    """Seconds of the first token, one of `pair`: the other is the time of bb · oo tokens at the line's throughput."""
     outputs, batch = int(key[2]), int(key[3])
     generation = batch * outputs / throughput if throughput > 0 else itl * outputs / 1000
     first, second = sorted(pair, key=lambda seconds: -abs(seconds - generation))
     if abs(second - generation) > 2 * _ROUNDING_S + 0.02 * generation:
         raise StudyError(f"{where}: neither {pair[0]:g} nor {pair[1]:g} s gives its throughput of {throughput:g} "
-                         "tokens/s; mend the line or leave it out")
+                         "tokens/s; correct the line or leave it out")
     return first
 
 
 def _add(log: _Log, result: _Result, seconds: tuple[float, ...], first: tuple[float, ...], spent: float,
          provenance: Provenance) -> None:
-    notes = () if spent else ("what the runs cost is not in the lines read",)
+    notes = () if spent else ("the cost of the runs is not in the lines read",)
     if log.multiplier > 1:
         notes = (*notes, f"times are those of {log.multiplier} batches in a row, divided by their number")
     identity = hashlib.sha256(f"{result.stamp} {result.key}".encode()).hexdigest()
     place = Provenance(log.name, log.digest, "fmwork", provenance.row, provenance.version, identity)
     if min(seconds) <= 0:
-        raise StudyError(f"{provenance.where}: the run took no time; mend the line or leave it out")
+        raise StudyError(f"{provenance.where}: the run took no time; correct the line or leave it out")
     log.rows.append(Row(_fields(result.key), _metrics(result.key, seconds, first), spent, place,
                         start_s=log.start_s, run=identity, notes=notes))
     log.start_s = 0.0
@@ -248,9 +247,9 @@ def _float(word: str, where: str, what: str) -> float:
     try:
         value = float(word)
     except ValueError as error:
-        raise StudyError(f"{where}: {what} is {short(word)}, not a number; mend the line or leave it out") from error
+        raise StudyError(f"{where}: {what} is {short(word)}, not a number; correct the line or leave it out") from error
     return number(value, where, what)
 
 
 def _malformed(kind: str, where: str) -> StudyError:
-    return StudyError(f"{where}: is no FMWORK {kind} line of a form that FMwork prints; was it cut off? leave it out")
+    return StudyError(f"{where}: is not an FMWORK {kind} line in a format of FMwork; was it cut off? leave it out")

@@ -2,7 +2,7 @@
 
 request_latency is seconds, the others are milliseconds. GuideLLM's inter_token_latency_ms is (last − first token) /
 (tokens − 1) of a request, which vLLM calls tpot; its own time_per_output_token_ms counts the first token too and has no
-counterpart. Percentiles are GuideLLM's: a value of one request, never one between two.
+counterpart. Percentiles are GuideLLM's: always the value of a request, never interpolated.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from planner.space.types import StudyError, Value
 __all__ = ["Guidellm"]
 
 _FILE: Final = "benchmarks.json"
-# GuideLLM's name → vLLM's, and what makes milliseconds of it.
+# GuideLLM's name → vLLM's name, and the factor to milliseconds.
 _DISTRIBUTIONS: Final = {"request_latency": ("e2el", 1000.0), "time_to_first_token_ms": ("ttft", 1.0),
                          "inter_token_latency_ms": ("tpot", 1.0)}
 _RATES: Final = {"requests_per_second": "request_throughput", "output_tokens_per_second": "output_throughput",
@@ -40,7 +40,7 @@ class Guidellm:
     """A report of one or several benchmarks, or the folder that holds it."""
 
     def recognises(self, source: Source) -> bool:
-        """Whether it is such a report or folder."""
+        """Whether the source is such a report or folder."""
         return source.holds(_FILE) or _is_report(source.json)
 
     def read(self, path: Path, name: str, known: Mapping[str, Value], renames: Mapping[str, str]) -> list[Row]:
@@ -49,7 +49,7 @@ class Guidellm:
         data, digest = read_bytes(path)
         report = parse_json(data, name)
         if not _is_report(report) or not report["benchmarks"]:
-            raise StudyError(f"{name}: is no report of GuideLLM with benchmarks; write it with --output kind=json")
+            raise StudyError(f"{name}: is not a GuideLLM report with benchmarks; write it with --output kind=json")
         version = str(report["metadata"]["guidellm_version"])
         return [_row(benchmark, Provenance(name, digest, "guidellm", f"benchmark {i + 1}", version))
                 for i, benchmark in enumerate(report["benchmarks"])]
@@ -122,7 +122,7 @@ def _metrics(metrics: Mapping[str, Any], where: str) -> dict[str, tuple[float, .
 
 
 def _successful(metrics: Mapping[str, Any], name: str, where: str) -> Mapping[str, Any] | None:
-    """The distribution over requests that succeeded; None where the report has none."""
+    """The distribution over successful requests; None if the report has none."""
     if metrics.get(name) is None:
         return None
     found = section(metrics, name, where).get("successful")

@@ -1,4 +1,4 @@
-"""The contract of an importer: it reads what another tool wrote."""
+"""The contract of an importer, which reads another tool's files."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ _LONGEST_HEADER: Final = 100_000
 
 
 class Source:
-    """A file or folder that somebody is asked to recognise. What one importer has looked at, the next finds ready.
+    """A file or folder to be recognised. Content is read once and shared by all importers.
 
-    Nothing here raises: what cannot be read is empty.
+    Nothing here raises: unreadable content is empty.
     """
 
     def __init__(self, path: Path) -> None:
@@ -29,17 +29,17 @@ class Source:
 
     @cached_property
     def is_folder(self) -> bool:
-        """Whether it is a folder."""
+        """Whether the source is a folder."""
         return self.path.is_dir()
 
     @cached_property
     def is_table(self) -> bool:
-        """Whether its name says CSV or Parquet."""
+        """Whether the name ends in that of a CSV or Parquet file."""
         return self.path.suffix.lower() in _TABLES and not self.is_folder
 
     @cached_property
     def head(self) -> str:
-        """Its first 64 KiB as text."""
+        """The first 64 KiB as text."""
         try:
             with self.path.open("rb") as file:
                 return file.read(_HEAD).decode("utf-8-sig", errors="replace")
@@ -56,8 +56,8 @@ class Source:
 
     @cached_property
     def json(self) -> Any:
-        """Its first JSON value, an object or a list; None where it holds none. The file is read whole for this, unless
-        its head shows that it is no JSON."""
+        """The first JSON value, an object or a list; None if there is none. Reads the whole file, unless its head shows
+        that it is not JSON."""
         if self.is_table or not self.head.lstrip().startswith(("{", "[")):
             return None
         try:
@@ -67,7 +67,7 @@ class Source:
             return None
 
     def lines(self) -> Iterator[str]:
-        """Its lines, one by one: whoever finds what it looks for reads no further."""
+        """The lines, read one by one, so that a caller can stop early."""
         try:
             with self.path.open(encoding="utf-8-sig", errors="replace") as file:
                 while line := file.readline(_LONGEST_HEADER):
@@ -76,27 +76,27 @@ class Source:
             return
 
     def holds(self, name: str) -> bool:
-        """Whether it is a folder with a file of that name."""
+        """Whether the source is a folder with a file of that name."""
         return self.is_folder and (self.path / name).is_file()
 
 
 @runtime_checkable
 class Importer(Protocol):
-    """Makes rows of what another tool wrote. It is found under the name that `--format` takes: ours in
+    """Makes rows of another tool's files. It is registered under the name that `--format` takes: ours in
     planner.importers.registry, others by the entry point group "sweepwise.importers", which names an object, or a class
     that is built without arguments.
 
     Contract
     --------
     - An importer keeps no state: every call stands alone. It knows no study, and changes no file.
-    - `recognises` raises nothing, is cheap, and is true only of what this tool alone writes: a table of any columns is
-      the format "table", which is asked last.
-    - `read` gives at least one row, or raises StudyError: one line that names the file, the row, and the mend.
-      Whatever the file holds, it raises nothing else.
-    - A row that has metrics is a measurement; one with a reason in `failure` has none. What a tool writes for
-      "undefined" (zeros, often) is left out.
-    - `provenance.identity` is equal for the same reading wherever the file lies, and differs between readings: the
-      same file imported twice adds nothing.
+    - `recognises` raises nothing, is cheap, and is true only for files that no other tool writes. A table of any
+      columns has the format "table", which is asked last.
+    - `read` returns at least one row, or raises StudyError: one line that names the file, the row, and the fix.
+      It raises nothing else, whatever the file contains.
+    - A row that has metrics is a measurement; one with a reason in `failure` has none. Values by
+      which a tool means "undefined" (often zeros) are left out.
+    - `provenance.identity` is equal for the same reading wherever the file is, and differs between readings, so that
+      importing a file twice adds nothing.
     """
 
     def recognises(self, source: Source) -> bool:
@@ -106,14 +106,14 @@ class Importer(Protocol):
     def read(self, path: Path, name: str, known: Mapping[str, Value], renames: Mapping[str, str]) -> list[Row]:
         """Rows of the file or folder `path`, which the user calls `name`.
 
-        known: what the user says of all rows (--set), by axis. renames: what the user calls a column (--map)."""
+        known: axis → value for all rows (--set). renames: axis or metric → column (--map)."""
         ...
 
 
 def file_of(path: Path, name: str, form: str, inside: str | None = None) -> tuple[Path, str]:
-    """The file that is meant by `path`, and what to call it: itself, or in a folder the file called `inside`.
+    """The file meant by `path` and its name in messages: `path` itself or, for a folder, the file called `inside`.
 
-    Raises StudyError where a folder has no such file."""
+    Raises StudyError if a folder has no such file."""
     if not path.is_dir():
         return path, name
     if inside is None or not (path / inside).is_file():

@@ -1,7 +1,7 @@
 """Rows of any format → runs of a study: axes found, metrics renamed, repeats gathered. Nothing is written here.
 
-An axis takes, in this order: what --set says, the column that --map names, the field of its own name, a field that
-other tools call so. What cannot be placed is refused, or with `skip_unknown` left out and counted.
+The value of an axis comes from, in this order: --set, the column that --map names, the field of the axis' name, a field
+with another tool's name for it. A row that cannot be placed is refused, or with `skip_unknown` left out and counted.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _SYNONYMS: Final = {name: names for names in _ALIASES.values() for name in names
 
 @dataclass(frozen=True, slots=True)
 class ImportOptions:
-    """What the user says of a file. renames: axis or metric → column or expression; given: axis → value, for all rows;
+    """The user's options for a file. renames: axis or metric → column or expression; given: axis → value for all rows;
     where: a condition that rows must meet."""
 
     renames: Mapping[str, str]
@@ -45,7 +45,7 @@ class ImportOptions:
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """One run: where it was, what it gave, and what is told of its origin."""
+    """One run: its point, its measurement, and its origin."""
 
     point: Point
     measurement: Measurement
@@ -54,7 +54,7 @@ class Imported:
 
 @dataclass(frozen=True, slots=True)
 class Runs:
-    """All runs of some rows; what was left out, by reason; and what a reader of the result should know."""
+    """All runs of some rows, the number of rows left out by reason, and notes for the user."""
 
     runs: tuple[Imported, ...]
     skipped: Mapping[str, int]
@@ -65,7 +65,7 @@ def runs_of(
     rows: Sequence[Row], grid: Grid, targets: tuple[str, ...], options: ImportOptions, fixed: Mapping[str, Any],
     devices: Callable[[Point], float],
 ) -> Runs:
-    """The runs that `rows` tell of. fixed: what the study's runner sets for all points. Raises StudyError."""
+    """The runs that `rows` describe. fixed: settings of the study's runner for all points. Raises StudyError."""
     rows = _filtered(rows, options)
     _check_options(rows, grid, options)
     _check_fixed(rows, grid, options, fixed)
@@ -119,7 +119,7 @@ def _check_options(rows: Sequence[Row], grid: Grid, options: ImportOptions) -> N
 
 
 def _check_fixed(rows: Sequence[Row], grid: Grid, options: ImportOptions, fixed: Mapping[str, Any]) -> None:
-    """What no axis holds must be one and the same in all rows, and what the runner says where it says something."""
+    """Raises StudyError if a field that is not an axis differs between rows, or from the runner's setting."""
     axes = {axis.name for axis in grid.axes}
     covered = {other for name in axes for other in (name, *_names(grid.axis(name)))} | set(options.given)
     seen: dict[str, tuple[Value, Row]] = {}
@@ -132,14 +132,14 @@ def _check_fixed(rows: Sequence[Row], grid: Grid, options: ImportOptions, fixed:
             before, _ = seen.setdefault(name, (value, row))
             if before != value:
                 raise StudyError(f"{row.provenance.where}: {name} is {value} here and {before} in rows before it, and "
-                                 f"is no axis of the study; add the axis, or choose with --where \"{name} == …\"")
+                                 f"is not an axis of the study; add the axis, or choose with --where \"{name} == …\"")
             if name in fixed and str(fixed[name]) != str(value):
                 raise StudyError(f"{row.provenance.where}: {name} is {value} where the study's runner has "
                                  f"{fixed[name]}; if they are the same, say so with --set {name}={fixed[name]}")
 
 
 def _renamed(row: Row, grid: Grid, options: ImportOptions) -> Row:
-    """The row with the metrics that --map asks for, and without columns that are axes."""
+    """The row with the metrics that --map names, and without columns that are axes."""
     axes = {axis.name for axis in grid.axes}
     aside = axes | {_source(axis, row, options) for axis in grid.axes}
     asked = {name: text for name, text in options.renames.items() if name not in axes and name not in RESERVED}
@@ -158,22 +158,22 @@ def _renamed(row: Row, grid: Grid, options: ImportOptions) -> Row:
                  **{k: np.array(v) for k, v in row.metrics.items()}}
         values = np.atleast_1d(parse(text, known, f"--map {name}")(known))
         if not np.isfinite(values).all():
-            raise StudyError(f"{row.provenance.where}: --map {name}: '{text}' gives no number here; mend it")
+            raise StudyError(f"{row.provenance.where}: --map {name}: '{text}' gives no number here; correct it")
         metrics[name] = tuple(float(value) for value in values)
     return replace(row, metrics=metrics)
 
 
 def _point(row: Row, grid: Grid, options: ImportOptions) -> tuple[dict[str, Value], str]:
-    """The point of the row, or what is wrong with it."""
+    """The point of the row and an empty text, or an empty point and the problem."""
     point: dict[str, Value] = {}
     for axis in grid.axes:
         value = options.given.get(axis.name, row.fields.get(_source(axis, row, options)))
         if value is None:
-            return {}, f"no {axis.name}: the file does not say it, or not the same for all requests; add " \
+            return {}, f"no {axis.name}: it is not in the file, or not the same for all requests; add " \
                        f"--set {axis.name}=VALUE or --map {axis.name}=COLUMN"
         found = _on_axis(axis, value)
         if found is None:
-            return {}, f"{axis.name} off the axis: {value} is none of {_values(axis)}; add it to the study file"
+            return {}, f"{axis.name} off the axis: {value} is not one of {_values(axis)}; add it to the study file"
         point[axis.name] = found
     if grid.find(point) is None:
         where = ", ".join(f"{name}={value}" for name, value in point.items())
@@ -182,14 +182,14 @@ def _point(row: Row, grid: Grid, options: ImportOptions) -> tuple[dict[str, Valu
 
 
 def _source(axis: Axis, row: Row, options: ImportOptions) -> str:
-    """The field of the row that holds the axis."""
+    """The name of the field with the axis' value."""
     if axis.name in options.renames:
         return options.renames[axis.name]
     return next((name for name in (axis.name, *_names(axis)) if name in row.fields), axis.name)
 
 
 def _names(axis: Axis) -> tuple[str, ...]:
-    """What other tools call the axis."""
+    """Other tools' names for the axis."""
     by_role = [name for role in axis.roles for name in _ALIASES[role]]
     return tuple(dict.fromkeys([*_SYNONYMS.get(axis.name, ()), *by_role]))
 
@@ -215,7 +215,7 @@ def _some(names: Iterable[str]) -> str:
 
 
 def _group(row: Row, point: Point) -> tuple[str, ...]:
-    """Rows of one group are one run: named by the file, else by being at one point."""
+    """The key of the row's run: by the file's run name, or else by the point."""
     place = "" if row.across_files else row.provenance.sha256
     return (place, row.run or repr(sorted(point.items())), "failed" if row.failure else "")
 
@@ -226,7 +226,7 @@ def _run(members: list[tuple[Point, Row]], devices: Callable[[Point], float]) ->
     for point, row in members:
         by_point.setdefault(tuple(point.values()), []).append((point, row))
     readings = [_reading(same) for same in by_point.values()]
-    # A trajectory's longest point is the one that was executed.
+    # The executed point of a trajectory is its longest.
     executed = max(readings, key=lambda reading: reading.seconds)
     first = rows[0]
     place = first.provenance
@@ -244,7 +244,7 @@ def _run(members: list[tuple[Point, Row]], devices: Callable[[Point], float]) ->
 
 
 def _reading(same: list[tuple[Point, Row]]) -> Reading:
-    """All repeats of a point in one run."""
+    """The reading of a point in one run, with all its repeats."""
     metrics: dict[str, tuple[float, ...]] = {}
     for _, row in same:
         for name, values in row.metrics.items():

@@ -1,4 +1,4 @@
-"""Which importer reads a file: the one that the user names, or the first that recognises it."""
+"""The choice of an importer: the one that the user names, or the first that recognises the file."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ OURS: Final[Mapping[str, Importer]] = {
     "vllm-sweep": VllmSweep(), "aiperf": Aiperf(), "guidellm": Guidellm(), "vllm-bench": VllmBench(),
     "fmwork": Fmwork(), "table": Table(),
 }
-"""Our importers by format, in the order in which they are asked to recognise a file; guests come before the last."""
+"""Our importers by format, in the order in which they are asked. Those of other packages come before the last."""
 
 
 def formats() -> list[str]:
-    """Every format that --format takes beside auto, in the order in which they are asked. Nothing is loaded."""
+    """Every format that --format takes, except auto, in the order in which they are asked. Nothing is loaded."""
     *ours, table = OURS
     return [*ours, *(name for name in plugin_names(IMPORTERS) if name not in OURS and name != "auto"), table]
 
 
 def importer(form: str) -> Importer:
-    """The importer of a format, ours before a guest's. Raises StudyError."""
+    """The importer of a format; ours if several have the name. Raises StudyError."""
     if form in OURS:
         return OURS[form]
     loaded = load_plugin(IMPORTERS, form, "--format") if form != "auto" else None
@@ -45,22 +45,22 @@ def importer(form: str) -> Importer:
     except Exception as error:
         raise _broken(form, "cannot be made", error) from error
     if not isinstance(made, Importer):
-        raise StudyError(f"--format: '{form}' of {plugin_package(IMPORTERS, form)} is no importer: it lacks "
+        raise StudyError(f"--format: '{form}' of {plugin_package(IMPORTERS, form)} is not an importer: it lacks "
                          "`recognises` or `read`; update or uninstall that package")
     return made
 
 
 def check_format(form: str) -> None:
-    """Raises StudyError where there is no format of this name, or its package is broken."""
+    """Raises StudyError if there is no format of this name, or its package is broken."""
     if form != "auto":
         importer(form)
 
 
 def read_rows(path: Path, form: str, known: Mapping[str, Value], renames: Mapping[str, str]) -> list[Row]:
-    """The rows of a file or folder. known: what --set says; renames: what --map says. Raises StudyError."""
+    """The rows of a file or folder. known: values from --set; renames: names from --map. Raises StudyError."""
     name = str(path)
     if not path.exists():
-        raise StudyError(f"{name}: there is no such file or folder; name what the benchmark wrote")
+        raise StudyError(f"{name}: there is no such file or folder; name a result file of the benchmark")
     form = format_of(path) if form == "auto" else form
     reader = importer(form)
     try:
@@ -74,7 +74,7 @@ def read_rows(path: Path, form: str, known: Mapping[str, Value], renames: Mappin
 
 
 def format_of(path: Path) -> str:
-    """The format of a file or folder. Raises StudyError where that cannot be told."""
+    """The format of a file or folder. Raises StudyError if no importer recognises it."""
     source = Source(path)
     broken: list[str] = []
     for form, candidate in _candidates(broken):
@@ -84,13 +84,13 @@ def format_of(path: Path) -> str:
         except Exception as error:
             if form in OURS:
                 raise
-            broken.append(str(_broken(form, "cannot look at files", error)))
-    told = "".join(f" ({why})" for why in broken)
-    raise StudyError(f"{path}: cannot tell what wrote it; say so with --format {' | '.join(formats())}{told}")
+            broken.append(str(_broken(form, "cannot recognise files", error)))
+    reasons = "".join(f" ({why})" for why in broken)
+    raise StudyError(f"{path}: the format is not recognised; name it with --format {' | '.join(formats())}{reasons}")
 
 
 def _candidates(broken: list[str]) -> Iterator[tuple[str, Importer]]:
-    """Each importer in order, loaded when its turn has come; why others cannot be loaded goes to `broken`."""
+    """Each importer in order, loaded when it is asked. Reasons why others cannot be loaded are added to `broken`."""
     for form in formats():
         try:
             candidate = importer(form)

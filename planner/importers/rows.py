@@ -1,7 +1,7 @@
-"""What a reader makes of a file: rows, each one reading with where it came from. And how numbers are taken from JSON.
+"""Rows, the result of an importer: each is one reading with its origin. And functions to read numbers from JSON.
 
-A reader is a function of a path. It changes nothing, knows no study, and raises StudyError, one line that names the
-file, the row, and the mend. Whatever it is fed, it raises nothing else.
+Every function raises StudyError, one line that names the file, the row, and the fix, and nothing else, whatever the
+file contains.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ __all__ = ["DISTRIBUTIONS", "Provenance", "Row", "content_identity", "number", "
            "parse_json_stream", "positive_count", "read_bytes", "scalar", "section", "short"]
 
 DISTRIBUTIONS: Final = ("ttft", "tpot", "itl", "e2el")
-"""vLLM's names of what each request has its own of."""
+"""vLLM's names of the metrics of which each request has its own value."""
 _LONGEST_SHOWN: Final = 60
 
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
-    """Where a reading came from. row: how a message calls its place in the file. version: the tool's, where the file
-    says so. identity: equal for two copies of one reading, whatever the files are called; else a hash of file and row.
+    """The origin of a reading. row: its place in the file, for messages. version: the tool's, if the file has it.
+    identity: equal for copies of one reading under any file name. Default: a hash of file and row.
     """
 
     file: str
@@ -40,7 +40,7 @@ class Provenance:
 
     @property
     def where(self) -> str:
-        """How a message opens."""
+        """File and row: the start of a message."""
         return f"{self.file} {self.row}"
 
 
@@ -48,12 +48,11 @@ class Provenance:
 class Row:
     """One reading of a file.
 
-    fields: what was set, in vLLM's names where the format has names of its own. metrics: raw repeats, in vLLM's names
-    and units. seconds: warm-ups and repeats, 0 where the file does not say; `whole` where that counts all rows of the
-    same run and point, and not this one alone. start_s: seconds of the engine start before it. accelerators: None where
-    the file does not say. failure: why there are no metrics. run: rows of a file with one name are one run, or
-    `across_files` rows of any file. any_fields: fields may be anything (a table's columns), so that those which are no
-    axis need not be the same in all rows.
+    fields: settings, translated to vLLM's names if the format has its own. metrics: raw repeats, in vLLM's names and
+    units. seconds: warm-ups and repeats, 0 if unknown. whole: whether `seconds` counts all rows of the same run and
+    point. start_s: seconds of the engine start before the run. accelerators: None if unknown. failure: why there are no
+    metrics. run: rows of a file with the same name are one run; with `across_files`, rows of all files. any_fields:
+    fields may be anything (a table's columns), so those that are not axes may differ between rows.
     """
 
     fields: Mapping[str, Value]
@@ -71,7 +70,7 @@ class Row:
 
 
 def read_bytes(path: Path) -> tuple[bytes, str]:
-    """The file, and its sha256. Raises StudyError."""
+    """The content of a file, and its sha256. Raises StudyError."""
     try:
         data = path.read_bytes()
     except (OSError, ValueError) as error:
@@ -84,12 +83,12 @@ def parse_json(data: bytes, name: str) -> Any:
     """One JSON value. Raises StudyError."""
     values = parse_json_stream(data, name)
     if len(values) != 1:
-        raise StudyError(f"{name}: holds {len(values)} JSON values where one belongs; is it the right file?")
+        raise StudyError(f"{name}: holds {len(values)} JSON values instead of one; is it the right file?")
     return values[0]
 
 
 def parse_json_stream(data: bytes, name: str) -> list[Any]:
-    """JSON values one after the other, as vLLM's --append-result writes them. Raises StudyError."""
+    """All JSON values of a file, as vLLM's --append-result writes them. Raises StudyError."""
     try:
         text = data.decode("utf-8-sig").strip()
         decoder, position, values = json.JSONDecoder(), 0, []
@@ -113,35 +112,35 @@ def section(data: Any, key: str, where: str) -> Mapping[str, Any]:
 
 
 def number(value: Any, where: str, key: str) -> float:
-    """A finite number that is not negative. Raises StudyError."""
+    """The value as a finite number from 0. Raises StudyError."""
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise StudyError(f"{where}: {key} is {short(value)}, not a number; mend it or leave the file out")
+        raise StudyError(f"{where}: {key} is {short(value)}, not a number; correct it or leave the file out")
     try:
         result = float(value)
     except OverflowError:
         result = math.inf
     if not math.isfinite(result) or result < 0:
-        raise StudyError(f"{where}: {key} is {short(value)}, which no measurement gives; mend it or leave the file out")
+        raise StudyError(f"{where}: {key} is {short(value)}, which is impossible; correct it or leave the file out")
     return result
 
 
 def numbers(value: Any, where: str, key: str) -> tuple[float, ...]:
-    """A list of at least one such number. Raises StudyError."""
+    """The value as a list of at least one finite number from 0. Raises StudyError."""
     if not isinstance(value, list) or not value:
-        raise StudyError(f"{where}: {key} is {short(value)}, not a list of numbers; mend it or leave the file out")
+        raise StudyError(f"{where}: {key} is {short(value)}, not a list of numbers; correct it or leave the file out")
     return tuple(number(item, where, f"{key}[{i}]") for i, item in enumerate(value))
 
 
 def positive_count(value: Any, where: str, key: str) -> int:
-    """A whole number from 1. Raises StudyError."""
+    """The value as a whole number from 1. Raises StudyError."""
     result = number(value, where, key)
     if result < 1 or result != int(result):
-        raise StudyError(f"{where}: {key} is {short(value)}, not a count from 1; mend it or leave the file out")
+        raise StudyError(f"{where}: {key} is {short(value)}, not a count from 1; correct it or leave the file out")
     return int(result)
 
 
 def scalar(value: Any) -> Value | None:
-    """A value that an axis can have: text that is a number becomes one; None for everything else."""
+    """The value if an axis can have it, numeric text as a number; else None."""
     if isinstance(value, bool):
         return value
     if isinstance(value, int | float):
@@ -158,12 +157,12 @@ def scalar(value: Any) -> Value | None:
 
 
 def content_identity(record: Any) -> str:
-    """A hash of what a record says, however it is laid out."""
+    """A hash of a record's content, independent of its formatting."""
     return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
 
 
 def short(value: Any) -> str:
-    """A value as a message shows it."""
+    """The value as short text, for messages."""
     if isinstance(value, int) and abs(value) > 2**63:
         return "a number of many digits"
     text = one_line(repr(list(value[:3]) if isinstance(value, Sequence) and not isinstance(value, str) else value))

@@ -1,6 +1,6 @@
 """Any CSV or Parquet file: every column may be an axis or a metric, by its own name or by the user's --map.
 
-A file of `sweepwise export` is known by its columns and comes back as it was: runs, repeats, failures, costs.
+A file of `sweepwise export` is recognised by its columns; its runs, repeats, failures and costs are restored.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from planner.tables.table_file import TableFile, read_table_file
 __all__ = ["RESERVED", "Table"]
 
 RESERVED: Final = ("seconds", "start_s", "accelerators", "status", "run")
-"""What --map may name beside axes and metrics: the price of a row, and how it ended."""
+"""Names that --map takes beside axes and metrics: the price of a row, and its status."""
 _EXPORTED: Final = frozenset({"repeat", "status", "seconds", "accelerators", "environment", "run"})
 _NO_METRIC: Final = _EXPORTED | {"start_s"}
 
@@ -28,11 +28,11 @@ class Table:
     """A CSV or Parquet file of any columns."""
 
     def recognises(self, source: Source) -> bool:
-        """Whether its name says CSV or Parquet."""
+        """Whether the name ends in that of a CSV or Parquet file."""
         return source.is_table
 
     def read(self, path: Path, name: str, known: Mapping[str, Value], renames: Mapping[str, str]) -> list[Row]:
-        """A row for each row of the table; of `renames` only `RESERVED` concern the reader. Raises StudyError."""
+        """A row for each row of the table; only the `RESERVED` names of `renames` are used here. Raises StudyError."""
         path, name = file_of(path, name, "table")
         table = read_table_file(path, name, name)
         exported = set(table.columns) >= _EXPORTED
@@ -59,7 +59,7 @@ def _row(table: TableFile, i: int, cells: Mapping[str, Any], chosen: Mapping[str
         whole=exported, any_fields=True, start_s=_price(cells, chosen["start_s"], provenance),
         accelerators=_price(cells, chosen["accelerators"], provenance) or None,
         failure="" if status == "ok" else status, run=str(cells[chosen["run"]]) if chosen["run"] else "",
-        notes=() if chosen["seconds"] else ("no column says what a row cost (--map seconds=COLUMN)",))
+        notes=() if chosen["seconds"] else ("no column has the cost of a row (--map seconds=COLUMN)",))
 
 
 def _field(cell: Any) -> Value | None:
@@ -72,5 +72,5 @@ def _price(cells: Mapping[str, Any], column: str, provenance: Provenance) -> flo
         return 0.0
     cell = cells[column]
     if not isinstance(cell, float) or math.isinf(cell) or cell < 0:
-        raise StudyError(f"{provenance.where}: {column} is {str(cell)[:40]}, not a number from 0; mend the table")
+        raise StudyError(f"{provenance.where}: {column} is {str(cell)[:40]}, not a number from 0; correct the table")
     return 0.0 if math.isnan(cell) else cell

@@ -1,10 +1,10 @@
-"""What `vllm bench latency`, `throughput` and `serve` write (vllm/benchmarks/*.py of 0.32).
+"""Result files of `vllm bench latency`, `throughput` and `serve` (vllm/benchmarks/*.py of 0.32).
 
-latency     seconds of each iteration of one static batch; neither lengths nor batch size are in the file
-throughput  one offline run of many requests; no lengths in the file
-serve       milliseconds, and requests or tokens per second; lengths are the mean of what was sent, where that is whole
+latency     seconds of each iteration of one static batch; the file has neither lengths nor batch size
+throughput  one offline run of many requests; the file has no lengths
+serve       milliseconds, and requests or tokens per second; lengths are means over requests, if whole numbers
 
-A serve run in which requests failed gives no numbers: vLLM writes zeros, or figures of the requests that survived.
+A serve run with failed requests gives no numbers: vLLM writes zeros, or figures of the other requests only.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ __all__ = ["VllmBench", "row_of"]
 
 _STATISTIC: Final = re.compile(r"(mean|median|std|p\d+(?:\.\d+)?)_(ttft|tpot|itl|e2el)_ms")
 _RATES: Final = ("request_throughput", "request_goodput", "output_throughput", "total_token_throughput")
-# What the file says of the run that neither was swept nor is a metric.
+# Keys of the file that are neither settings of a sweep nor metrics.
 _ASIDE: Final = frozenset({
     "date", "endpoint_type", "backend", "label", "tokenizer_id", "num_prompts", "burstiness", "duration", "completed",
     "failed", "total_input_tokens", "total_output_tokens", "max_output_tokens_per_s", "max_concurrent_requests", "rtfx",
@@ -43,21 +43,22 @@ _NOT_SET: Final = re.compile(r"(spec_decode|diffusion|probe)_|.*_ms$")
 
 
 class VllmBench:
-    """A result file, one that --append-result wrote, or a sweep's summary.json."""
+    """A result file, also one with several results (--append-result), or a sweep's summary.json."""
 
     def recognises(self, source: Source) -> bool:
-        """Whether the file's first result is one of the three."""
+        """Whether the file's first result has one of the three formats."""
         data = source.json
         return _is_result(data[0] if isinstance(data, list) and data else data)
 
     def read(self, path: Path, name: str, known: Mapping[str, Value], renames: Mapping[str, str]) -> list[Row]:
-        """A row for each result; lengths and batch size in `known` let further metrics follow. Raises StudyError."""
+        """A row for each result; more metrics are derived if `known` has lengths and batch size. Raises
+        StudyError."""
         path, name = file_of(path, name, "vllm-bench")
         data, digest = read_bytes(path)
         values = parse_json_stream(data, name)
         records = [record for value in values for record in (value if isinstance(value, list) else [value])]
         if not records:
-            raise StudyError(f"{name}: holds no result; is it what vLLM's benchmark wrote?")
+            raise StudyError(f"{name}: holds no result; is it a file of vLLM's benchmark?")
         rows = [row_of(record, Provenance(name, digest, "vllm-bench", f"result {i + 1}"), known)
                 for i, record in enumerate(records)]
         return [row for row in rows if row is not None]
@@ -72,7 +73,7 @@ def _is_result(data: Any) -> bool:
 def row_of(record: Any, provenance: Provenance, known: Mapping[str, Value]) -> Row | None:
     """The row of one result; None for a sweep's warm-up. Raises StudyError."""
     if not _is_result(record):
-        raise StudyError(f"{provenance.where}: is no result of vllm bench latency, throughput or serve; "
+        raise StudyError(f"{provenance.where}: is not a result of vllm bench latency, throughput or serve; "
                          "name the format with --format, or leave the file out")
     if record.get("run_number") == -1:
         return None
@@ -107,7 +108,7 @@ def _latency(record: Mapping[str, Any], fields: dict[str, Value], provenance: Pr
     where = provenance.where
     seconds = numbers(record["latencies"], where, "latencies")
     if min(seconds) <= 0:
-        raise StudyError(f"{where}: latencies holds a zero, which no batch takes; mend it or leave the file out")
+        raise StudyError(f"{where}: latencies holds a zero, which no batch takes; correct it or leave the file out")
     metrics = {"e2el_ms": tuple(1000 * s for s in seconds)}
     batch = _count(fields, "batch_size", where)
     inputs, outputs = _count(fields, "input_len", where), _count(fields, "output_len", where)
@@ -151,7 +152,7 @@ def _serve(record: Mapping[str, Any], fields: dict[str, Value], provenance: Prov
 
 
 def _differ(lengths: Any) -> bool:
-    """Whether the list of lengths that --save-detailed adds holds several."""
+    """Whether the list of lengths that --save-detailed adds has several different ones."""
     return isinstance(lengths, list) and any(length != lengths[0] for length in lengths)
 
 
@@ -161,7 +162,7 @@ def _statistics(record: Mapping[str, Any], where: str) -> dict[str, tuple[float,
     metrics |= {key: (number(value, where, key),) for key, value in record.items() if _STATISTIC.fullmatch(key)}
     for name in DISTRIBUTIONS:
         if metrics.get(f"mean_{name}_ms") == (0.0,):
-            # What is undefined (tpot of a single token) vLLM writes as zero.
+            # vLLM writes undefined values (tpot of a single token) as zero.
             metrics = {key: value for key, value in metrics.items() if not key.endswith(f"_{name}_ms")}
         if f"median_{name}_ms" in metrics:
             metrics[f"{name}_ms"] = metrics[f"median_{name}_ms"]

@@ -1,7 +1,7 @@
-"""The folder of a `vllm bench sweep serve` experiment: run=N.json in a folder a combination, beside failures.
+"""The folder of a `vllm bench sweep serve` experiment: a folder for each combination, with run=N.json and failures.
 
-Each run holds what `vllm bench serve` writes and the parameters of its combination. The runs of a combination are
-repeats of one measurement; warmup.json is none, summary.json and summary.csv say the same once more.
+Each run file has the output of `vllm bench serve` and the parameters of its combination. The runs of a combination are
+repeats of one measurement. warmup.json is not a repeat; summary.json and summary.csv repeat the same data.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class VllmSweep:
     """The folder of an experiment, or of several."""
 
     def recognises(self, source: Source) -> bool:
-        """Whether a sweep's results lie in the folder or below."""
+        """Whether the folder or its subfolders have results of a sweep."""
         return source.is_folder and bool(_files(source.path))
 
     def read(self, path: Path, name: str, known: Mapping[str, Value], renames: Mapping[str, str]) -> list[Row]:
@@ -56,9 +56,9 @@ def _files(path: Path) -> list[Path]:
 
 
 def _failure(record: object, provenance: Provenance, known: Mapping[str, Value]) -> Row | None:
-    """A run, or a server's start, that --continue-on-error noted. A server that failed says nothing of points."""
+    """The row of a failed run recorded by --continue-on-error; None for a failed server start, which has no point."""
     if not isinstance(record, dict) or "error" not in record:
-        raise StudyError(f"{provenance.where}: is no failure that vllm bench sweep noted; leave the file out")
+        raise StudyError(f"{provenance.where}: is not a failure record of vllm bench sweep; leave the file out")
     if "bench_overrides" not in record:
         return None
     given = {**section(record, "serve_overrides", provenance.where),
@@ -70,4 +70,4 @@ def _failure(record: object, provenance: Provenance, known: Mapping[str, Value])
             fields.setdefault(length, fields[f"random_{length}"])
     reason = f"vllm bench serve ended with {one_line(str(record.get('error_type', 'an error')))[:60]}"
     return Row(fields, {}, 0.0, replace(provenance, identity=content_identity(record)), failure=reason,
-               notes=("what a failed run cost is not in the file",))
+               notes=("the cost of a failed run is not in the file",))

@@ -1,1 +1,1 @@
-"""The record: an Optuna study in RDB storage, its claims and fingerprint, and what was observed, read back."""
+"""The record: an Optuna study in RDB storage, its claims and fingerprint, and the observations read from it."""

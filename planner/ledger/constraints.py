@@ -1,4 +1,4 @@
-"""Service levels of the study file as Optuna constraints, so that a trial which misses one shows as infeasible."""
+"""Service levels of the study file as Optuna constraints, so that a trial that misses one is shown as infeasible."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["conditions_of", "violations"]
 
 
 def conditions_of(study_file: str) -> tuple[Condition, ...]:
-    """The service levels in the text of a study file; none where it cannot be read any more."""
+    """The service levels in the text of a study file; empty if the text is no longer valid."""
     try:
         return tuple(parse_condition(text, "slo") for text in parse_spec(study_file).slo)
     except StudyError:
@@ -21,8 +21,8 @@ def conditions_of(study_file: str) -> tuple[Condition, ...]:
 
 
 def violations(conditions: Sequence[Condition], metrics: Mapping[str, tuple[float, ...]]) -> list[float]:
-    """By how much each condition is missed, in the metric's unit; 0 or less where it is met. A metric that a run did
-    not give has none."""
+    """The violation of each condition in the metric's unit: above 0 if missed, 0 or less if met. Conditions on metrics
+    that the run did not give are left out."""
     missed = []
     for condition in conditions:
         if repeats := metrics.get(condition.metric):

@@ -1,4 +1,4 @@
-"""Optuna's form of an axis: of its values now, and together with what the record holds already."""
+"""Optuna's distributions of an axis: of its present values, and joined with those already recorded."""
 
 from __future__ import annotations
 
@@ -22,8 +22,7 @@ __all__ = ["Recorded", "are_compatible", "distribution_of", "joined"]
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """What the trials of a study say of one parameter: the distributions they carry and the values they have, each
-    once, oldest first."""
+    """Distributions and values of one parameter in the trials of a study, each once, oldest first."""
 
     distributions: tuple[BaseDistribution, ...]
     values: tuple[Value, ...]
@@ -39,12 +38,12 @@ def distribution_of(axis: Axis) -> BaseDistribution:
 
 
 def joined(axis: Axis, recorded: Recorded | None) -> BaseDistribution:
-    """The distribution of new trials: it has every value of the axis, and Optuna takes it beside the recorded ones
-    once those that `are_compatible` rejects are rewritten to it.
+    """The distribution of new trials: it holds every value of the axis. Optuna accepts it beside the recorded ones once
+    those that `are_compatible` rejects are rewritten to it.
 
-    A recorded choice keeps its place and new ones follow it, so that recorded indices stay valid. A numeric axis
-    keeps its own range while only the range differs, for Optuna lets ranges differ. A kind that changed gives way to
-    the one that holds both: integers to floats, logarithmic to linear, numbers to categories.
+    Recorded choices keep their places and new ones follow, so that recorded indices stay valid. A numeric axis keeps
+    its own range if only the range differs, which Optuna allows. If the kind changed, the more general one is used:
+    floats for integers, linear for logarithmic, categories for numbers.
     """
     present = distribution_of(axis)
     if recorded is None:
@@ -64,7 +63,7 @@ def joined(axis: Axis, recorded: Recorded | None) -> BaseDistribution:
 
 
 def are_compatible(recorded: BaseDistribution, present: BaseDistribution) -> bool:
-    """Whether Optuna lets both stand in one study for one parameter."""
+    """Whether Optuna accepts both for one parameter in one study."""
     try:
         check_distribution_compatibility(recorded, present)
     except ValueError:

@@ -11,7 +11,7 @@ _MODEL: Final = "model:"
 
 
 def differences(recorded: Mapping[str, str], present: Mapping[str, str]) -> list[str]:
-    """What differs, one phrase a key. A model that only one side knows is no difference: the axis grew."""
+    """The differences, one phrase for each key. A model on one side only is not a difference: the axis grew."""
     keys = sorted(set(recorded) | set(present))
     return [
         f"{key} was {recorded.get(key, 'absent')}, is {present.get(key, 'absent')}"

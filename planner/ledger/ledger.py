@@ -1,8 +1,8 @@
 """The record: an Optuna study in RDB storage, and nothing else.
 
 A run is a trial: its parameters are the point, its values the targets, `user_attrs["measurement"]` the whole
-measurement. Order of writing makes a kill at any moment harmless: the trial is RUNNING before the run starts, the
-measurement is stored before the trial is told, and a resume completes or closes what it finds half done.
+measurement. The order of writes makes a kill at any moment harmless: the trial is RUNNING before the run starts, the
+measurement is stored before the trial is finished, and a resume completes or closes unfinished trials.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Ledger:
 
     @classmethod
     def existing(cls, storage: str, name: str, axes: tuple[Axis, ...], targets: Sequence[str | Metric]) -> Ledger:
-        """The record of a study that must be there. targets: names, or metrics as the study file describes them.
+        """The record of a study that must exist. targets: names, or metrics as the study file describes them.
 
         Raises StudyError.
         """
@@ -63,9 +63,9 @@ class Ledger:
         cls, storage: str, name: str, axes: tuple[Axis, ...], targets: Sequence[str | Metric],
         study_file: str, fingerprint: Mapping[str, str] | None,
     ) -> Ledger:
-        """Create the study, or go on with it where targets and fingerprint are the same. Raises StudyError.
+        """The record of a study: created, or resumed if targets and fingerprint are the same. Raises StudyError.
 
-        fingerprint: None where nothing will be measured here (an import); the first run sets it.
+        fingerprint: None if nothing will be measured here (an import); the first run sets it.
         """
         opened = open_storage(storage)
         check_no_other_copy(opened, name)
@@ -81,7 +81,7 @@ class Ledger:
             if "targets" in recorded:
                 _check_resumable(name, recorded, names, fingerprint)
             began = {"targets": names, "study_file": study_file, METRICS_KEY: recorded.get(METRICS_KEY, settled)}
-            # Models that joined the axis join the fingerprint.
+            # Models added to the axis are added to the fingerprint.
             return began if fingerprint is None else {
                 **began, "fingerprint": {**recorded.get("fingerprint", {}), **fingerprint}}
 
@@ -101,16 +101,16 @@ class Ledger:
         return dict(self.study.user_attrs.get("fingerprint", {}))
 
     def begin(self, point: Point, seed: int) -> tuple[optuna.Trial, Point]:
-        """Open a RUNNING trial at `point`; or at a point that somebody enqueued, which comes first."""
+        """A new RUNNING trial and its point: `point`, or an enqueued point if there is one."""
         whose = {"worker": this_worker(), "seed": seed}
         trial = self._enqueued(point, whose)
         if trial is None:
-            # In one transaction: a RUNNING trial always says where it is and whose it is.
+            # In one transaction: a RUNNING trial always has its point and its worker.
             trial = self._opening.create(state=TrialState.RUNNING, params=dict(point), user_attrs=whose)
         return trial, self._point(trial.params)
 
     def finish(self, trial: optuna.Trial, measurement: Measurement, planner_s: float = 0.0) -> Run:
-        """Store the measurement, then close the trial."""
+        """The finished run. Stores the measurement, then closes the trial."""
         number = trial.number
         try:
             self._store(trial, measurement, planner_s)
@@ -119,7 +119,7 @@ class Ledger:
         return Run(number, self._point(trial.params), measurement, planner_s)
 
     def add(self, point: Point, measurement: Measurement, attributes: Mapping[str, Any]) -> int:
-        """Record a run that was made elsewhere, in one transaction; its trial number."""
+        """The trial number of a run made elsewhere, recorded in one transaction."""
         state, values = self._ending(point, measurement)
         kept = {"measurement": measurement.to_json(), **attributes}
         if measurement.reason:
@@ -129,19 +129,19 @@ class Ledger:
                             system_attrs=violations_attribute(missed)).number
 
     def abandon(self, trial: optuna.Trial, reason: str) -> None:
-        """Close a trial whose run was cut short: it counts neither as a failure nor as a trial."""
+        """Close a trial whose run was interrupted; it counts neither as a failure nor as a trial."""
         measurement = Measurement(Status.INTERRUPTED, Cost(), reason=reason)
         self.finish(trial, measurement)
 
     def observations(self, grid: Grid) -> Observations:
-        """All runs that were not discarded, in order, as the planner sees them; others' runs are pending."""
+        """Observations of all runs that were not discarded, in order; other processes' unfinished runs are pending."""
         observations = Observations(grid, self.metrics)
         self._take_in(observations)
         return observations
 
     def refresh(self, observations: Observations, before: optuna.Trial | None = None) -> None:
-        """Take in what other processes have finished since, and what they are measuring: with `before`, only
-        what they began earlier than that trial. Closes the trials of processes that are no more."""
+        """Add the runs that other processes have finished since, and mark as pending what they are measuring: with
+        `before`, only trials begun earlier than that one. Closes the trials of dead processes."""
         self.close_interrupted()
         self._take_in(observations, None if before is None else before.number)
 
@@ -151,10 +151,10 @@ class Ledger:
         return {int(n): why for n, why in self.study.user_attrs.get(_DISCARDED, {}).items()}
 
     def discard(self, number: int, why: str) -> None:
-        """Take a run back: kept in the record, used no more. Raises StudyError."""
+        """Discard a run: it stays in the record but is no longer used. Raises StudyError."""
         trials = self.study.get_trials(deepcopy=False)
         if not 0 <= number < len(trials) or not trials[number].state.is_finished():
-            raise StudyError(f"run {number}: is no finished run of this study; `sweepwise status` lists them")
+            raise StudyError(f"run {number}: is not a finished run of this study; `sweepwise status` lists them")
 
         def with_it(recorded: Mapping[str, Any]) -> dict[str, Any]:
             earlier = recorded.get(_DISCARDED, {})
@@ -165,7 +165,7 @@ class Ledger:
         change_user_attrs(self.study, with_it)
 
     def close_interrupted(self) -> None:
-        """Complete or close the RUNNING trials of workers that are no more."""
+        """Complete or close the RUNNING trials of dead workers."""
         for trial in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             if is_alive(trial.user_attrs.get("worker", "")):
                 continue
@@ -193,7 +193,8 @@ class Ledger:
                     observations.pending.add(row)
 
     def _enqueued(self, point: Point, whose: Mapping[str, Any]) -> optuna.Trial | None:
-        """Take over a trial that a person enqueued; one that asks for values which the axes do not have has failed."""
+        """A trial enqueued by a person, taken over; None if there is none. Trials with values off the axes are closed
+        as failed."""
         while (taken := self._opening.take_over(point, whose)) is not None:
             trial, unknown = taken
             if not unknown:
@@ -204,7 +205,7 @@ class Ledger:
         return None
 
     def _point(self, params: Mapping[str, Any]) -> dict[str, Value]:
-        """Recorded parameters as the axes write them: an integer that the record keeps as 2.0 is 2."""
+        """Recorded parameters with the axes' own types: an integer recorded as 2.0 is 2."""
         return {name: self._values.get(name, {}).get(value, value) for name, value in params.items()}
 
     def _run(self, trial: FrozenTrial) -> Run:
@@ -221,9 +222,9 @@ class Ledger:
         self._close(trial, measurement)
 
     def _keep(self, trial: optuna.Trial, measurement: Measurement, planner_s: float) -> int:
-        """The number of the trial that holds a measurement whose own trial another process has closed.
+        """The number of the trial that holds a measurement after another process has closed its own trial.
 
-        Such a process took this one for dead, as it may where two containers have one host name.
+        That process assumed this one was dead, which can happen if two containers share a host name.
         """
         (closed,) = (t for t in self.study.get_trials(deepcopy=False) if t.number == trial.number)
         stored = closed.user_attrs.get("measurement", {})
@@ -247,13 +248,13 @@ class Ledger:
             self.study.tell(number, values, skip_if_finished=True)
 
     def _ending(self, point: Point, measurement: Measurement) -> tuple[TrialState, list[float] | None]:
-        """How a trial with this measurement ends, and its values."""
+        """The final state of a trial with this measurement, and its values."""
         if measurement.status is not Status.OK:
             return TrialState.FAIL, None
         own = _metrics_at(point, measurement)
         values = [statistics.median(own[target]) for target in self.targets if own.get(target)]
         # A target that is undefined at the point (tpot at one output token) leaves the trial without values:
-        # Optuna has no partial ones, and an invented number is worse than none.
+        # Optuna has no partial values, and an invented number would be wrong.
         return (TrialState.COMPLETE, values) if len(values) == len(self.targets) else (TrialState.PRUNED, None)
 
     def _report_trajectory(self, trial: optuna.Trial, measurement: Measurement, reported: Container[int]) -> None:
@@ -267,7 +268,7 @@ class Ledger:
 
 
 def _direction(metric: Metric) -> optuna.study.StudyDirection:
-    """Optuna wants one of every value; nothing of ours goes by it."""
+    """A direction for Optuna, which requires one for every value; nothing here depends on it."""
     maximize = metric.direction is Direction.MAXIMIZE
     return optuna.study.StudyDirection.MAXIMIZE if maximize else optuna.study.StudyDirection.MINIMIZE
 
@@ -275,16 +276,16 @@ def _direction(metric: Metric) -> optuna.study.StudyDirection:
 def _check_resumable(
     name: str, recorded: Mapping[str, Any], targets: list[str], fingerprint: Mapping[str, str] | None
 ) -> None:
-    mend = "give the new study another name (study.name or --name)"
+    fix = "give the new study another name (study.name or --name)"
     if recorded.get("targets") != targets:
-        raise StudyError(f"targets: study '{name}' was begun for {', '.join(recorded['targets'])}; {mend}")
+        raise StudyError(f"targets: study '{name}' was begun for {', '.join(recorded['targets'])}; {fix}")
     if fingerprint is None or "fingerprint" not in recorded:
         return
     if different := differences(recorded["fingerprint"], fingerprint):
         raise StudyError(f"study '{name}': its measurements do not fit what would run now "
-                         f"({'; '.join(different)}); restore that, or {mend}")
+                         f"({'; '.join(different)}); restore that, or {fix}")
 
 
 def _metrics_at(point: Mapping[str, Any], measurement: Measurement) -> Mapping[str, tuple[float, ...]]:
-    """What a run gave at its own point."""
+    """The metrics of a run at its own point."""
     return next((r.metrics for r in measurement.readings if dict(r.point) == dict(point)), {})

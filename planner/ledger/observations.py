@@ -1,4 +1,4 @@
-"""What has been measured so far, in rows of the grid: the planner's view of the record.
+"""All measurements so far, by row of the grid: the planner's view of the record.
 
 Notation: N grid points. A metric's column is (N,), NaN where nothing was measured or the metric is undefined.
 """
@@ -33,9 +33,9 @@ __all__ = ["Observations", "Run"]
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One finished run of the record: its trial number, the point it executed, what it gave.
+    """One finished run of the record: its trial number, executed point and measurement.
 
-    `planner_s` is the time the accelerators waited for the planner before it.
+    planner_s: seconds for which the accelerators waited for the planner before this run.
     """
 
     number: int
@@ -47,9 +47,9 @@ class Run:
 class Observations:
     """Runs in the order in which they were made. Grows only by `add`; a column read earlier never changes.
 
-    pending: rows that are being measured now, by runs whose values are not known yet; whoever keeps the record sets it.
-    A reading whose point is not in the grid (an axis that was narrowed since) is in `runs`, and in no column. A value
-    of a target that its transform does not take is in `runs` alone, too.
+    pending: rows that are being measured now, by runs whose values are not known yet; the record's owner sets it.
+    A reading whose point is not in the grid (the axis was narrowed since) is in `runs` but in no column. The same holds
+    for a target's value for which its transform is undefined.
 
     targets: names, or metrics as the study describes them.
     """
@@ -72,9 +72,9 @@ class Observations:
             self.add(run)
 
     def add(self, run: Run, *, elsewhere: bool = False) -> None:
-        """Take in a finished run. An interrupted one only costs.
+        """Add a finished run. An interrupted run adds only its cost.
 
-        elsewhere: another process made it. Only what this one ran left an engine that it can go on with: the
+        elsewhere: another process made the run. Only runs of this process leave a running engine here; its
         configuration is `current_engine`, None before the first run here and after a failure.
         """
         position = len(self.runs)
@@ -112,13 +112,13 @@ class Observations:
         return type(self)(self.grid, self._described, self.runs[:runs])
 
     def with_targets(self, targets: Iterable[str]) -> Self:
-        """The same runs, asked for other targets; those that the study describes keep what it says of them."""
+        """The same runs with other targets. Targets that the study describes keep that description."""
         wanted = {name: self.metric(name) for name in targets}
         return type(self)(self.grid, wanted.values(), self.runs)
 
     def metric(self, name: str) -> Metric:
-        """What is known of a metric: as the study describes it, else by its name. One that is no target is learned as
-        it is where it has been zero or negative."""
+        """The metric called `name`: the study's description if there is one, else by its name. A metric that is not a
+        target has a linear transform if it has been zero or negative."""
         found = next((metric for metric in self._described if metric.name == name), None)
         if found is not None:
             return found
@@ -129,13 +129,13 @@ class Observations:
 
     @property
     def version(self) -> tuple[object, int]:
-        """What a model learned from: equal as long as no run was added, never equal between two Observations, not even
-        where one takes the other's place in memory. Pending rows do not count: they have no values yet."""
+        """A key for the present runs: equal while no run is added, different between any two Observations, even if one
+        is allocated at the other's address. Pending rows do not change it: they have no values yet."""
         return self._identity, self._additions
 
     @property
     def known(self) -> BoolArray:
-        """Where a run has been, well or not, (N,): nothing is left to measure there."""
+        """Whether a run has covered each point, successful or failed, (N,)."""
         known: BoolArray = self.measured | self.failed
         return known
 
@@ -146,18 +146,18 @@ class Observations:
 
     @property
     def open_rows(self) -> IntArray:
-        """Rows that are neither known nor pending, ascending: what may be run next."""
+        """Rows that are neither known nor pending, ascending: the candidates for the next run."""
         is_open = ~self.known
         is_open[list(self.pending)] = False
         return np.flatnonzero(is_open)
 
     @property
     def metrics(self) -> list[str]:
-        """The metrics that any run gave."""
+        """The metrics that at least one run gave."""
         return sorted(self._repeats)
 
     def repeats(self, metric: str) -> Mapping[int, tuple[float, ...]]:
-        """Row → raw repeats."""
+        """Row → raw repeats of the metric."""
         return self._repeats.get(metric, {})
 
     def column(self, metric: str) -> FloatArray:
@@ -166,7 +166,7 @@ class Observations:
         return np.full(len(self.grid), np.nan) if column is None else column.copy()
 
     def repeat_noise(self, metric: str) -> float:
-        """Pooled standard deviation of log repeats within a point; NaN where no point has two."""
+        """Pooled standard deviation of log repeats within a point; NaN if no point has two repeats."""
         squares, freedom = 0.0, 0
         for repeats in self.repeats(metric).values():
             if len(repeats) > 1 and min(repeats) > 0:
@@ -176,7 +176,7 @@ class Observations:
 
     @property
     def spent(self) -> float:
-        """Accelerator-seconds: runs that failed or were interrupted, and the planner's time, included."""
+        """Accelerator-seconds spent, including failed and interrupted runs and the planner's time."""
         return sum(
             run.measurement.cost.accelerator_seconds + run.planner_s * run.measurement.cost.accelerators
             for run in self.runs
@@ -184,16 +184,16 @@ class Observations:
 
     @property
     def finished(self) -> int:
-        """Runs that came to an end, failed ones included."""
+        """Number of finished runs, failed ones included."""
         return sum(run.measurement.status is not Status.INTERRUPTED for run in self.runs)
 
     @property
     def failures(self) -> int:
-        """Runs that failed."""
+        """Number of failed runs."""
         return sum(run.measurement.status is Status.FAILED for run in self.runs)
 
     def never_run(self) -> dict[str, list[Value]]:
-        """For each category axis its values at which no run has succeeded; axes without such values left out."""
+        """Category axis → its values without a successful run; axes without such values are left out."""
         missing = {}
         for place, axis in enumerate(self.grid.axes):
             if axis.scale is Scale.CATEGORY:
@@ -202,7 +202,7 @@ class Observations:
         return {name: values for name, values in missing.items() if values}
 
     def engine_starts(self) -> dict[int, list[float]]:
-        """Engine configuration → seconds of each start seen."""
+        """Engine configuration → seconds of each recorded start."""
         starts: dict[int, list[float]] = {}
         for run in self.runs:
             row = self.grid.find(run.point)

@@ -1,4 +1,4 @@
-"""How a trial begins: created at a point, or taken over from those that a person enqueued."""
+"""Opening a trial: created at a point, or taken over from those that a person enqueued."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from planner.space.types import Axis, Point, Value
 
 __all__ = ["Opening"]
 
-_ATTEMPTS: Final = 20  # each that fails is one in which another process has added a value to an axis
+_ATTEMPTS: Final = 20  # an attempt fails only if another process has just added a value to an axis
 
 T = TypeVar("T")
 
 
 class Opening:
-    """Opens trials of one study, whose record other processes may widen at any moment: then this one takes over their
-    choices and goes on. Raises StudyError where the study has other axes."""
+    """Opens trials of one study. Other processes may widen its record at any moment; then their choices are used.
+    Raises StudyError if the study has other axes."""
 
     def __init__(self, study: optuna.Study, axes: tuple[Axis, ...]) -> None:
         self._study = study
@@ -35,15 +35,16 @@ class Opening:
             self._study, optuna.trial.create_trial(distributions=self._distributions, **template)))
 
     def take_over(self, point: Point, user_attrs: Mapping[str, Any]) -> tuple[optuna.Trial, dict[str, Value]] | None:
-        """The first enqueued trial that no other process takes, at `point` where it leaves an axis open; None without.
+        """The first enqueued trial that no other process takes, and those of its values that are not on their axes;
+        None without such a trial. `point` fills axes that it leaves open.
 
-        With it the values that their axes do not have: such a trial has no point and cannot be run.
+        A trial with values off the axes has no point and cannot be run.
         """
         for waiting in self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
             given = {**point, **waiting.params, **enqueued_params(waiting)}
             asked = {name: given[name] for name in self._distributions}
             if self._unknown(asked):
-                self._distributions = distributions(self._study, self._axes)  # another process may know it by now
+                self._distributions = distributions(self._study, self._axes)  # another process may have added it by now
             unknown = self._unknown(asked)
             trial = self._claim(waiting, {n: v for n, v in asked.items() if n not in unknown}, user_attrs)
             if trial is not None:

@@ -1,9 +1,9 @@
 """Every private name of Optuna that this project uses, one small function for each need.
 
-No other file may touch them (tests/ledger/test_optuna_private.py reads the source), so that a new Optuna is checked
-here alone. What writes to the database takes the study's lock first: on SQLite the database's write lock, elsewhere the
-study's row, which is also the lock under which Optuna numbers new trials. A transaction is whole or did not happen,
-whenever the process is killed. Nothing here deletes a study or a trial.
+No other file may use them (tests/ledger/test_optuna_private.py reads the source), so that a new version of Optuna is
+checked here alone. Functions that write to the database take the study's lock first: the write lock on SQLite, the
+study's row elsewhere, which is also the lock under which Optuna numbers new trials. A transaction is complete or has no
+effect, whenever the process is killed. Nothing here deletes a study or a trial.
 """
 
 from __future__ import annotations
@@ -42,25 +42,25 @@ _STUDY_SYSTEM: Final[Table] = models.StudySystemAttributeModel.__table__
 _TRIAL_USER: Final[Table] = models.TrialUserAttributeModel.__table__
 
 
-class ChoicesChanged(ValueError):  # noqa: N818 -- no error of the caller's: take the record's choices and try again
-    """Optuna refuses a distribution beside those of the record: another process has widened them, or must be joined."""
+class ChoicesChanged(ValueError):  # noqa: N818 -- not the caller's error: use the record's choices and try again
+    """Optuna refuses a distribution beside the recorded ones: another process widened them, or it must be joined."""
 
 
 # ------------------------------------------------------------------------------------------------- studies and trials
 
 
 def study_id(study: optuna.Study) -> int:
-    """The study's number in its storage, as optuna-dashboard's addresses have it."""
+    """The study's number in its storage, as in optuna-dashboard's addresses."""
     return study._study_id
 
 
 def identity(study: optuna.Study) -> tuple[BaseStorage, int]:
-    """Equal for two objects of one study in one storage object, different for any other."""
+    """A key that is equal for two objects of one study in one storage object, and different otherwise."""
     return study._storage, study._study_id
 
 
 def contains(distribution: BaseDistribution, value: Value) -> bool:
-    """Whether the distribution holds the value: a choice, or a number in range and on its step."""
+    """Whether the distribution contains the value: a choice, or a number in range and on its step."""
     try:
         return distribution._contains(distribution.to_internal_repr(value))
     except (TypeError, ValueError):
@@ -68,20 +68,19 @@ def contains(distribution: BaseDistribution, value: Value) -> bool:
 
 
 def enqueued_params(trial: FrozenTrial) -> dict[str, Any]:
-    """What `Study.enqueue_trial` was given for this trial; empty for a trial that nobody enqueued."""
+    """The parameters given to `Study.enqueue_trial` for this trial; empty for other trials."""
     return dict(trial.system_attrs.get(_ENQUEUED, {}))
 
 
 def open_trial(study: optuna.Study, trial: FrozenTrial) -> optuna.Trial:
-    """A handle that writes to a trial of the record, as the one that `Study.ask` returned when it was created."""
+    """A handle that writes to a trial of the record, like the one that `Study.ask` returns."""
     return optuna.Trial(study, trial._trial_id)
 
 
 def create_trial(study: optuna.Study, template: FrozenTrial) -> optuna.Trial:
-    """A new trial with everything that the template says, in one transaction; its handle.
+    """The handle of a new trial with the content of the template, written in one transaction.
 
-    `Study.add_trial` writes the same and does not say which trial it was. Raises ChoicesChanged, and has then written
-    nothing.
+    `Study.add_trial` writes the same but does not return the trial. Raises ChoicesChanged, with nothing written.
     """
     try:
         return optuna.Trial(study, study._storage.create_new_trial(study._study_id, template))
@@ -90,12 +89,12 @@ def create_trial(study: optuna.Study, template: FrozenTrial) -> optuna.Trial:
 
 
 def violations_attribute(violations: Sequence[float]) -> dict[str, Any]:
-    """The system attributes of a trial that misses its constraints by so much, for `optuna.trial.create_trial`."""
+    """System attributes for `optuna.trial.create_trial` that record these constraint violations."""
     return {_CONSTRAINTS: list(violations)} if violations else {}
 
 
 def set_violations(trial: optuna.Trial, violations: Sequence[float]) -> None:
-    """Record by how much a running trial misses each constraint. Nothing where there is none."""
+    """Record the constraint violations of a running trial. Does nothing without constraints."""
     for key, value in violations_attribute(violations).items():
         trial.storage.set_trial_system_attr(trial._trial_id, key, value)
 
@@ -107,10 +106,10 @@ def claim(
     study: optuna.Study, waiting: FrozenTrial, params: Point, distributions: Mapping[str, BaseDistribution],
     user_attrs: Mapping[str, Any],
 ) -> optuna.Trial | None:
-    """Take over a WAITING trial: RUNNING with these parameters and attributes, in one transaction; its handle.
+    """The handle of a WAITING trial, taken over: RUNNING with these parameters and attributes, in one transaction.
 
-    None where another process was first; exactly one is, on SQLite too, where Optuna's own way lets several. A
-    parameter that the trial has already stays. Raises ChoicesChanged, and has then written nothing.
+    None if another process was first. Exactly one is, on SQLite too, where Optuna's own method lets several through.
+    Parameters that the trial already has stay. Raises ChoicesChanged, with nothing written.
     """
     number = waiting._trial_id
     new = {name: distributions[name] for name in params if name not in waiting.params}
@@ -131,8 +130,8 @@ def claim(
 
 
 def recorded(study: optuna.Study) -> dict[str, Recorded]:
-    """What the trials of the study say of each parameter, read from the database: trials that Optuna keeps in memory
-    have the distributions of the time at which they were read."""
+    """Parameter → its distributions and values in the trials of the study, read from the database: trials that Optuna
+    keeps in memory may have outdated distributions."""
     with _database(study).engine.connect() as connection:
         return _recorded(connection, study._study_id)
 
@@ -141,7 +140,7 @@ def unify(study: optuna.Study, choose: Callable[[str, Recorded], BaseDistributio
     """Give all trials of the study one distribution for each parameter, `choose(name, recorded)`, in one transaction.
 
     Every value stays what it was: `choose` must return a distribution that holds all recorded values, or its
-    ValueError undoes everything. A trial whose distribution Optuna takes beside the chosen one is left as it is.
+    ValueError undoes everything. A trial whose distribution Optuna accepts beside the chosen one is unchanged.
     """
     query = select(_PARAMS).join(_TRIALS).where(_TRIALS.c.study_id == study._study_id).order_by(_PARAMS.c.param_id)
     change = update(_PARAMS).where(_PARAMS.c.param_id == bindparam("row")).values(
@@ -160,9 +159,8 @@ def unify(study: optuna.Study, choose: Callable[[str, Recorded], BaseDistributio
 
 
 def change_user_attrs(study: optuna.Study, change: Callable[[dict[str, Any]], Mapping[str, Any]]) -> None:
-    """Set the study's user attributes to what `change` makes of the recorded ones, in one transaction: what another
-    process wrote in the meantime is seen and kept. Attributes that `change` does not return stay; what it raises
-    undoes everything."""
+    """Set user attributes of the study to `change(recorded ones)`, in one transaction: what another process wrote
+    meanwhile is read and kept. Attributes that `change` does not return stay. If it raises, nothing is written."""
     query = select(_STUDY_USER.c.key, _STUDY_USER.c.value_json).where(_STUDY_USER.c.study_id == study._study_id)
     with _alone(study) as connection:
         present = {row.key: json.loads(row.value_json) for row in connection.execute(query)}
@@ -173,9 +171,9 @@ def change_user_attrs(study: optuna.Study, change: Callable[[dict[str, Any]], Ma
 
 @contextmanager
 def written_at_once(study: optuna.Study) -> Iterator[optuna.Study]:
-    """The study, whose system attributes set within the block are stored together at its end; none if it raises.
+    """A view of the study: system attributes set within the block are stored together at its end, none if it raises.
 
-    In one transaction where the storage is a database, else one by one.
+    In one transaction if the storage is a database, else one by one.
     """
     gathered = _Gathered(study._storage)
     draft = copy.copy(study)
@@ -190,7 +188,7 @@ def written_at_once(study: optuna.Study) -> Iterator[optuna.Study]:
 
 
 class _Gathered:
-    """In the place of a storage: reads from it, and keeps what is written to the study."""
+    """A stand-in for a storage: reads from it, and keeps in memory what is written to the study."""
 
     def __init__(self, storage: Any) -> None:
         self._storage = storage
@@ -207,7 +205,7 @@ class _Gathered:
 
 
 def _backend(storage: BaseStorage) -> RDBStorage | None:
-    """The database behind a storage; None for a storage of another make."""
+    """The database behind a storage; None for a storage of another kind."""
     inner = storage._backend if isinstance(storage, _CachedStorage) else storage
     return inner if isinstance(inner, RDBStorage) else None
 
@@ -215,15 +213,15 @@ def _backend(storage: BaseStorage) -> RDBStorage | None:
 def _database(study: optuna.Study) -> RDBStorage:
     database = _backend(study._storage)
     if database is None:
-        raise TypeError(f"study '{study.study_name}' lies in no database")
+        raise TypeError(f"study '{study.study_name}' is not in a database")
     return database
 
 
 @contextmanager
 def _alone(study: optuna.Study) -> Iterator[Connection]:
-    """A transaction under the study's lock, committed at the end, undone if the block raises. Raises KeyError."""
+    """A transaction under the study's lock: committed at the end, rolled back if the block raises. Raises KeyError."""
     with _database(study).engine.connect() as connection:
-        if connection.dialect.name == "sqlite":  # it has no locks on rows, and would begin only at the first change
+        if connection.dialect.name == "sqlite":  # SQLite has no row locks, and would begin only at the first change
             connection.exec_driver_sql("BEGIN IMMEDIATE")
         lock = select(_STUDIES.c.study_id).where(_STUDIES.c.study_id == study._study_id).with_for_update()
         if connection.execute(lock).one_or_none() is None:
@@ -257,7 +255,7 @@ def _recorded(connection: Connection, number: int) -> dict[str, Recorded]:
 
 
 def _reread(study: optuna.Study) -> None:
-    """Let Optuna read the trials that it keeps in memory again, with the distributions that they have now."""
+    """Make Optuna reread the trials that it keeps in memory, with their present distributions."""
     storage = study._storage
     if isinstance(storage, _CachedStorage):
         with storage._lock:

@@ -1,6 +1,6 @@
-"""What a study settles of its targets when it is created, and keeps: how each is learned.
+"""The transform of each target, fixed when the study is created.
 
-A transform that followed the data would turn a logarithm into a linear model in mid-study, at the first zero.
+A transform that followed the data would change from logarithmic to linear in mid-study, at the first zero.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from planner.space.types import Metric, StudyError, Transform
 __all__ = ["METRICS_KEY", "settled_metrics"]
 
 METRICS_KEY: Final = "metrics"
-"""The study's user attribute."""
+"""The study's user attribute with its metrics."""
 
 
 def settled_metrics(study: optuna.Study, targets: Sequence[str | Metric]) -> tuple[Metric, ...]:
-    """The targets as the study file describes them now, each with the transform that the study was created with.
+    """The targets as the study file describes them now, each with the transform with which the study was created.
 
-    A study made before transforms were kept has a logarithm where all that it measured allows one. Raises StudyError
-    where the study file asks for another transform than the study has.
+    In a study older than this record, the transform is a logarithm if all measured values allow it. Raises StudyError
+    if the study file asks for a different transform.
     """
     kept = {data["name"]: Metric.from_json(data) for data in study.user_attrs.get(METRICS_KEY, [])}
     metrics = [metric_named(target) if isinstance(target, str) else target for target in targets]

@@ -1,4 +1,4 @@
-"""Optuna's storage: opening it, and making room in a study for axes that grew."""
+"""Optuna's storage: opening it, and widening a study for axes that grew."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _PAUSE_S: Final = 0.1
 
 
 def open_storage(url: str, must_exist: bool = False) -> optuna.storages.RDBStorage:
-    """The storage behind `url`. Raises StudyError in one line; with `must_exist` a missing file is not created."""
+    """The storage behind `url`. Raises StudyError, one line. must_exist: do not create a missing file."""
     path = url.removeprefix("sqlite:///")
     if must_exist and path != url and not Path(path).exists():
         raise StudyError(f"study.storage: {path} does not exist; `sweepwise run` creates it")
@@ -30,20 +30,20 @@ def open_storage(url: str, must_exist: bool = False) -> optuna.storages.RDBStora
         try:
             return optuna.storages.RDBStorage(url, engine_kwargs={"connect_args": connect})
         except (SQLAlchemyError, ImportError, ValueError, RuntimeError) as error:
-            # Another process is making the same tables at the same moment: both see none, and one is first.
+            # Another process is creating the same tables at this moment: both saw none, and one was first.
             beaten = isinstance(error, IntegrityError) or "already exists" in str(error)
             if beaten and attempt < _ATTEMPTS - 1:
                 time.sleep(_PAUSE_S)
                 continue
             problem = " ".join(str(error).split())[:160]
-            raise StudyError(f"study.storage: cannot open {url} ({problem}); mend the address") from error
+            raise StudyError(f"study.storage: cannot open {url} ({problem}); correct the address") from error
     raise AssertionError("the last attempt returns or raises")
 
 
 def distributions(study: optuna.Study, axes: tuple[Axis, ...]) -> dict[str, BaseDistribution]:
-    """The distributions of the study's next trials: they hold all that is recorded beside the axes' values.
+    """Axis → distribution of the study's next trials, which holds the axis' values and all recorded ones.
 
-    Raises StudyError where the study has other axes.
+    Raises StudyError if the study has other axes.
     """
     known = recorded(study)
     _check_names(known, axes)
@@ -51,10 +51,10 @@ def distributions(study: optuna.Study, axes: tuple[Axis, ...]) -> dict[str, Base
 
 
 def widen(study: optuna.Study, axes: tuple[Axis, ...]) -> dict[str, BaseDistribution]:
-    """`distributions`, once the record takes them: Optuna lets no category axis grow, so recorded trials get the wider
-    choices. Nothing is written where it takes them already, and nothing is ever deleted.
+    """`distributions`, after widening the record to accept them: Optuna lets no category axis grow, so recorded trials
+    get the wider choices. Nothing is written if the record accepts them already; nothing is ever deleted.
 
-    Any number of processes may do so at once, each with values of its own: all values end up in the record.
+    Any number of processes may do this at once, each with its own values: all values end up in the record.
     """
     known = recorded(study)
     _check_names(known, axes)
@@ -71,19 +71,19 @@ def widen(study: optuna.Study, axes: tuple[Axis, ...]) -> dict[str, BaseDistribu
 def check_no_other_copy(storage: optuna.storages.RDBStorage, name: str) -> None:
     """Refuse a study whose runs lie under another name. Raises StudyError.
 
-    Earlier versions wrote a study anew when an axis grew; killed in the midst, they left the whole of it there.
+    Earlier versions copied a study when an axis grew; if killed meanwhile, they left the whole study in the copy.
     """
     names, other = optuna.get_all_study_names(storage), f"{name} (being rebuilt)"
     if other not in names:
         return
     whole = optuna.load_study(study_name=other, storage=storage)
     if not whole.user_attrs.get("rebuilt"):
-        return  # an unfinished copy: the study itself had not been touched
+        return  # an unfinished copy: the study itself is intact
     runs = len(whole.get_trials(deepcopy=False))
     here = len(optuna.load_study(study_name=name, storage=storage).get_trials(deepcopy=False)) if name in names else 0
     if runs > here:
-        raise StudyError(f"study '{name}': an older version was cut short while it rewrote it, and all {runs} runs lie "
-                         f"under another name; go on with --name \"{other}\"")
+        raise StudyError(f"study '{name}': an older version was killed while it copied the study, and all {runs} "
+                         f"runs are under another name; go on with --name \"{other}\"")
 
 
 def _check_names(known: dict[str, Recorded], axes: tuple[Axis, ...]) -> None:

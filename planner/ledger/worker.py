@@ -1,4 +1,4 @@
-"""Which process made a trial, and whether it still lives."""
+"""The process that made a trial, and whether it is still alive."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ __all__ = ["is_alive", "this_worker"]
 
 
 def this_worker() -> str:
-    """This process, as a trial names it: host, pid, start time."""
+    """The identity of this process, stored with its trials: host, pid, start time."""
     return f"{socket.gethostname()}|{os.getpid()}|{_started(os.getpid())}"
 
 
 def _started(pid: int) -> str:
-    """The process's start time in clock ticks, so that a recycled pid is not taken for the old process.
+    """The process's start time in clock ticks, which tells a recycled pid from the old process.
 
-    "dead" for a zombie: killed, and kept by a parent (a container's, often) that never asks after it.
+    "dead" for a zombie: killed, but its parent (often a container's) never waits for it.
     """
     try:
         state, *rest = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
@@ -27,7 +27,7 @@ def _started(pid: int) -> str:
 
 
 def is_alive(worker: str) -> bool:
-    """Whether the process that `this_worker` named still runs; another machine's is taken to."""
+    """Whether the process that `this_worker` named still runs; assumed true for another machine's."""
     host, _, process = worker.partition("|")
     if not process:
         return False

@@ -7,7 +7,7 @@ f_t         (N,) prediction of tree t: mean of the data in the leaf that a point
 v_t         (N,) variance of the data in that leaf
 out-of-bag  of a reading: the trees whose bootstrap sample does not hold it
 
-Mean and variance by the law of total variance over trees: mean_t f_t, and var_t f_t + mean_t v_t
+Mean and variance by total variance over trees: mean_t f_t, and var_t f_t + mean_t v_t
 (Hutter, Xu, Hoos & Leyton-Brown, Artificial Intelligence 206, 2014). Variances of the mean, such as
 the jackknife after bootstrap (Wager, Hastie & Efron, JMLR 15, 2014), say only how the forest would vary with
 the sample, not how far a step function is from the truth between measured points; so they are not used.
@@ -73,7 +73,7 @@ class ForestRegressor:
         return mean, np.hypot(std, self.noise_)
 
     def one_step_ahead(self) -> None:
-        """None: a forest would have to be grown anew for every run."""
+        """None: a forest would have to be fitted again for every run."""
 
     def covariance(self, rows: IntArray, others: IntArray) -> None:
         """None: trees say nothing useful of how two points vary together."""

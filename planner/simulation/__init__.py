@@ -1,1 +1,1 @@
-"""A recorded grid played under a strategy, and scored against its truth."""
+"""Simulations: a strategy played on a recorded grid, and scored against its truth."""

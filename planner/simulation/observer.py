@@ -8,10 +8,10 @@ __all__ = ["SimulationObserver"]
 
 
 class SimulationObserver:
-    """Hears how the simulations go on. Every method may be overridden; none may raise or take long."""
+    """Is notified of the progress of simulations. Every method may be overridden; none may raise or take long."""
 
     def begun(self, total: int, found: int) -> None:
-        """`total` simulations are asked for, `found` of which an earlier call has done."""
+        """`total` simulations are requested; an earlier call has finished `found` of them."""
 
     def finished(self, runs: list[dict[str, Any]]) -> None:
-        """One more is done; `runs` has its entry for each target."""
+        """One more simulation is finished; `runs` has its entry for each target."""

@@ -1,4 +1,4 @@
-"""Simulations asked for together: those that a file holds already are kept, the others are played."""
+"""Several simulations in one call: those that a file holds already are kept, the others are played."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ __all__ = ["SimulationOptions", "play"]
 
 @dataclass(frozen=True, slots=True)
 class SimulationOptions:
-    """What to play. seeds: consecutive ones from first_seed on. at_cost: shares of the full cost, ascending, at which
-    to score. stop_accuracy: where the stopping rule would stop. jobs: simulations at a time."""
+    """The simulations to play. seeds: number of consecutive seeds from first_seed on. at_cost: shares of the full
+    cost, ascending, at which to score. stop_accuracy: threshold of the stopping rule. jobs: simulations at a time."""
 
     strategies: tuple[str, ...] = ("sweepwise",)
     seeds: int = 3
@@ -28,9 +28,9 @@ class SimulationOptions:
     first_seed: int = 0
 
     def check(self) -> None:
-        """Raises StudyError, which names the option of `simulate`."""
+        """Raises StudyError that names the wrong option of `simulate`."""
         if not self.strategies:
-            raise StudyError("--strategies: names none; write one or more, as in sweepwise,random")
+            raise StudyError("--strategies: is empty; write one or more, as in sweepwise,random")
         if not 0 <= self.stop_accuracy <= 1:
             raise StudyError(f"--stop-accuracy: {self.stop_accuracy} is out of range; it lies between 0 and 1")
         if not self.at_cost or not all(0 < share <= 1 for share in self.at_cost):
@@ -45,8 +45,8 @@ def play(
 ) -> dict[str, Any]:
     """The answer in the form of `simulate --json`.
 
-    name, study_file: of the study, and its text. file: written after each simulation; what it holds is not played
-    again. Raises StudyError where an option is wrong, or the file holds another simulation.
+    name, study_file: of the study, and its text. file: written after each simulation; simulations in it are not
+    played again. Raises StudyError if an option is wrong, or the file holds another simulation.
     """
     options.check()
     for strategy in options.strategies:

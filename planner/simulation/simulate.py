@@ -1,6 +1,6 @@
-"""The adaptive loop played over a recorded grid, and scored against its truth.
+"""The adaptive loop played on a recorded grid, and scored against its truth.
 
-Every cost is a replayed one, charged to the loop's one budget. The truth is seen here only, after the fact.
+Every cost is a recorded one, charged to the loop's budget. The truth is used here only, after the loop has ended.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ Task = tuple[str, int]
 
 @dataclass(frozen=True, eq=False)
 class Replay:
-    """What is played: a recorded grid, and the metrics to predict."""
+    """The input of simulations: a recorded grid, and the metrics to predict."""
 
     recorded: RecordedGrid
     metrics: tuple[Metric, ...]
@@ -49,7 +49,7 @@ class Replay:
 
 
 class Memory:
-    """Keeps no record: a simulation's runs live in its observations."""
+    """A recorder without a record: a simulation's runs are only in its observations."""
 
     def __init__(self) -> None:
         self._number = 0
@@ -70,7 +70,7 @@ class Memory:
 
 @dataclass(frozen=True)
 class _PointByPoint:
-    """A runner whose trajectories are left unused: every point is its own run."""
+    """A runner without trajectories: every point is a separate run."""
 
     inner: Measurer
     trajectory_axis: None = None
@@ -81,7 +81,7 @@ class _PointByPoint:
 
 @dataclass
 class _Timed:
-    """A strategy whose own seconds are counted."""
+    """A strategy whose computing time is counted, in seconds."""
 
     inner: Strategy
     seconds: float = 0.0
@@ -108,7 +108,7 @@ class _Timed:
 
 @dataclass
 class _Watch(Observer):
-    """Notes the cost after each run, and where the stopping rule would have stopped."""
+    """Records the cost after each run, and where the stopping rule would have stopped."""
 
     strategy: Strategy
     rule: AccuracyRule
@@ -130,7 +130,7 @@ class _Watch(Observer):
 def simulate_each(
     replay: Replay, tasks: Sequence[Task], shares: Sequence[float], stop_accuracy: float, jobs: int
 ) -> Iterator[list[dict[str, Any]]]:
-    """What `simulate_one` gives for each task as soon as it is done, in no certain order."""
+    """The result of `simulate_one` for each task, as soon as it is finished, in any order."""
     from joblib import Parallel, delayed
 
     work = (delayed(simulate_one)(replay, name, seed, shares, stop_accuracy) for name, seed in tasks)
@@ -139,7 +139,7 @@ def simulate_each(
 
 
 def stage(replay: Replay, name: str, seed: int) -> tuple[Measurer, StrategyContext]:
-    """What measures, and what the strategy called `name` may know, for one seed."""
+    """The runner, and the context of the strategy called `name`, for one seed."""
     recorded = replay.recorded
     runner: Measurer = recorded.runner.reseeded(seed)
     trajectory = runner.trajectory_axis if uses_trajectories(name) else None
@@ -151,7 +151,7 @@ def stage(replay: Replay, name: str, seed: int) -> tuple[Measurer, StrategyConte
 def simulate_one(
     replay: Replay, name: str, seed: int, shares: Sequence[float], stop_accuracy: float
 ) -> list[dict[str, Any]]:
-    """One strategy with one seed: an entry of `runs` for each target."""
+    """The simulation of one strategy with one seed: an entry of `runs` for each target."""
     full = replay.full_cost
     runner, make = stage(replay, name, seed)
     timed = _Timed(make_strategy(name, make))
@@ -174,7 +174,7 @@ def simulate_one(
 
 
 def _state_at(costs: Sequence[float], limit: float) -> int:
-    """How many runs had been made when the cost had not yet passed `limit`."""
+    """Number of runs up to the last whose cost was within `limit`."""
     return int(np.searchsorted(costs, limit * (1 + 1e-12), side="right"))
 
 

@@ -1,8 +1,7 @@
-"""What `simulate --json` writes: whole after every simulation, so that an equal call goes on where one ended.
+"""The file of `simulate --json`: complete after every simulation, so that an equal call continues where one ended.
 
-Contract: the file is at every moment as it was or as it will be, never in between (it is written beside, then renamed);
-what it holds is only ever added to; a simulation of another study, table or scoring is refused, never mixed in.
-One process at a time writes to a file.
+Contract: every write is atomic (to a second file, then renamed); results are only added; a file of another study, table
+or scoring is refused. One process at a time writes to a file.
 """
 
 from __future__ import annotations
@@ -20,13 +19,13 @@ from planner.space.types import StudyError
 
 __all__ = ["SimulationFile", "header"]
 
-# What must be equal for two runs to be of one simulation, and how to say so.
+# Keys that must be equal for two runs to be of one simulation → their names in messages.
 _IDENTITY: Final = {"version": "version of sweepwise", "study_sha256": "study file", "table_sha256": "table",
                     "options": "--at-cost or --stop-accuracy"}
 
 
 def header(name: str, study_file: str, replay: Replay, shares: Sequence[float], stop_accuracy: float) -> dict[str, Any]:
-    """What tells one simulation from another, and the size of its grid. study_file: its text."""
+    """The head of the answer: the simulation's identity, and the size of its grid. study_file: its text."""
     return {
         "version": version("sweepwise"), "study": name,
         "study_sha256": hashlib.sha256(study_file.encode()).hexdigest(),
@@ -39,8 +38,8 @@ def header(name: str, study_file: str, replay: Replay, shares: Sequence[float], 
 class SimulationFile:
     """The runs of one simulation.
 
-    path: None keeps them in memory. tasks: those asked for now; the file may hold more, and keeps them.
-    Raises StudyError where the file holds another simulation.
+    path: None keeps them in memory. tasks: those requested now; others in the file are kept.
+    Raises StudyError if the file holds another simulation.
     """
 
     def __init__(self, path: Path | None, header: dict[str, Any], tasks: Sequence[Task]) -> None:
@@ -53,11 +52,11 @@ class SimulationFile:
 
     @property
     def missing(self) -> list[Task]:
-        """The tasks that are not done yet."""
+        """The tasks without a result."""
         return [task for task in self.tasks if task not in self._runs]
 
     def add(self, runs: list[dict[str, Any]]) -> None:
-        """Keep what one simulation gave: its entry for each target."""
+        """Store the result of one simulation: its entry for each target."""
         self._runs[runs[0]["strategy"], runs[0]["seed"]] = as_json(runs)
         if self.path is None:
             return
@@ -70,7 +69,7 @@ class SimulationFile:
             raise StudyError(f"--json: cannot write {self.path} ({error.strerror}); give another path") from error
 
     def answer(self) -> dict[str, Any]:
-        """The form of `simulate --json`, with the runs of the tasks as far as they are done."""
+        """The answer in the form of `simulate --json`, with the tasks finished so far."""
         return self._answer(self.tasks)
 
     def _answer(self, tasks: Iterable[Task]) -> dict[str, Any]:
@@ -84,8 +83,8 @@ class SimulationFile:
         except (OSError, ValueError):
             held = None
         if not (isinstance(held, dict) and isinstance(held.get("runs"), list)):
-            return []  # another command's answer, which every --json overwrites
+            return []  # not a simulation: --json overwrites it
         if differs := [said for key, said in _IDENTITY.items() if self._header[key] != held.get(key)]:
             raise StudyError(f"--json: {self.path} holds a simulation with another {differs[0]}; give another file, or "
-                             "delete that one to begin anew")
+                             "delete that one to start again")
         return list(held["runs"])

@@ -1,1 +1,1 @@
-"""The question: axes, points, grid, study file, expressions, metrics, and the words that every other room uses."""
+"""The question: axes, points, grid, study file, expressions, metrics, and the terms that every other room uses."""

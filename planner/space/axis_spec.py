@@ -1,4 +1,4 @@
-"""One axis of a study file: what is said of it, and what becomes of that."""
+"""One axis of a study file: its keys, and the `Axis` that they describe."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _ROLES: Final[dict[str, Role]] = {
 }
 _WHOLE_ROLES: Final = {Role.INPUT_TOKENS, Role.OUTPUT_TOKENS, Role.BATCH, Role.CONCURRENCY, Role.ACCELERATORS}
 _MAX_AXIS: Final = 100_000
-_LARGEST: Final = 2**53  # beyond, floating point does not tell whole numbers apart
+_LARGEST: Final = 2**53  # above it, floating point cannot represent every whole number
 
 
 def _plain(value: Any) -> Any:
@@ -34,17 +34,17 @@ class AxisSpec(StrictModel):
     """One swept parameter."""
 
     values: list[Annotated[bool | int | float | str, BeforeValidator(_plain)]] | None = None
-    """The values to sweep; a replay study may leave them out and takes the table's."""
+    """The values to sweep. A replay study may leave them out and uses those of its table."""
     range: tuple[Whole, Whole] | None = None
-    """Every integer from the first to the last."""
+    """First and last value; the axis has every integer between them."""
     scope: Scope = Scope.WORKLOAD
-    """engine: a change restarts the engine. workload: cheap to change."""
+    """engine: changing it restarts the engine. workload: cheap to change."""
     scale: Scale | None = None
-    """How the axis is encoded; a category where values are text, else linear."""
+    """How the axis is encoded. Default: category if values are text, else linear."""
     role: Role | list[Role] | None = None
-    """What the axis is to the physics; vLLM's own names have theirs without saying so."""
+    """What the axis is in the latency model. Axes with vLLM's own names have a default."""
     descriptors: dict[str, dict[str, Number]] = Field(default_factory=dict)
-    """Numbers that go with the values of a category axis: {params_b: {llama-8b: 8.0}}."""
+    """Numbers for the values of a category axis: {params_b: {llama-8b: 8.0}}."""
 
     @model_validator(mode="after")
     def _values_or_range(self) -> Self:
@@ -65,7 +65,7 @@ class AxisSpec(StrictModel):
         if values is None:
             raise StudyError(f"{key}: has no values; add `values: [...]` or `range: [first, last]`")
         roles = _roles(name, self.role)
-        if Role.RATE in roles:  # vLLM's own word for all requests at once
+        if Role.RATE in roles:  # vLLM's own value for all requests at once
             values = [math.inf if value == "inf" else value for value in values]
         scale = self.scale or (Scale.CATEGORY if _has_text(values) else Scale.LINEAR)
         _check_values(key, values, scale, roles)
@@ -103,16 +103,16 @@ def _check_values(key: str, values: list[Any], scale: Scale, roles: tuple[Role, 
                              "inf)")
         if isinstance(value, str | bool):
             if scale is not Scale.CATEGORY:
-                raise StudyError(f"{key}.values: {value!r} is not a number; mend it or add `scale: category`")
+                raise StudyError(f"{key}.values: {value!r} is not a number; correct it or add `scale: category`")
             continue
         if abs(value) > _LARGEST:
             raise StudyError(f"{key}.values: {str(value)[:40]} is too large; use numbers up to 2**53, or text")
         whole = next((role for role in roles if role in _WHOLE_ROLES), None)
         if whole and (value < 1 or value != int(value)):
-            raise StudyError(f"{key}.values: {value!r} is no {whole.value.replace('_', ' ')} count; "
-                             "use whole numbers from 1")
+            raise StudyError(f"{key}.values: {value!r} is invalid for the role {whole.value}; use whole "
+                             "numbers from 1")
         if Role.RATE in roles and value <= 0:
-            raise StudyError(f"{key}.values: {value!r} is no rate; use numbers above 0")
+            raise StudyError(f"{key}.values: {value!r} is not a rate; use numbers above 0")
         if scale is Scale.LOG and value < 0:
             raise StudyError(f"{key}.values: {value!r} is negative; a log scale takes 0 and above")
 

@@ -1,4 +1,4 @@
-"""Numbers that go with a model: read from its config.json or, failing that, off its name."""
+"""Numbers that describe a model: from its config.json, or else from its name."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _TOO_LARGE: Final = 2**40  # for any size of a layer
 
 
 def describe_models(axis: Axis, directory: Path) -> Axis:
-    """The model axis with `params_b` (billions of parameters), where every value has one; else unchanged."""
+    """The model axis with `params_b` (billions of parameters) if it is known for every value; else the same axis."""
     if Role.MODEL not in axis.roles or axis.scale is not Scale.CATEGORY or axis.descriptors:
         return axis
     sizes = [_size(value, directory) for value in axis.values]
@@ -29,7 +29,7 @@ def describe_models(axis: Axis, directory: Path) -> Axis:
 
 
 def parameters_of_name(name: str) -> float | None:
-    """Billions of parameters that a model's name tells, None where it tells none."""
+    """Billions of parameters according to a model's name; None if the name does not say."""
     found = _NAME.findall(name.rsplit("/", maxsplit=1)[-1].replace("_", "-"))
     if not found:
         return None
@@ -39,7 +39,7 @@ def parameters_of_name(name: str) -> float | None:
 
 
 def parameters_of_config(config: dict[str, Any]) -> float | None:
-    """Billions of parameters of a decoder-only transformer, from Hugging Face's names; None where they lack."""
+    """Billions of parameters of a decoder-only transformer, from a Hugging Face config; None if keys are missing."""
     try:
         hidden, layers = int(config["hidden_size"]), int(config["num_hidden_layers"])
         heads = int(config["num_attention_heads"])

@@ -33,12 +33,12 @@ _COMPARE: Final[Mapping[type[ast.cmpop], Callable[[Any, Any], Any]]] = {
 FUNCTIONS: Final[Mapping[str, tuple[int, Callable[..., Any]]]] = {
     "min": (2, np.minimum), "max": (2, np.maximum), "log2": (1, np.log2), "sqrt": (1, np.sqrt),
 }
-"""How many arguments each takes, and what it does."""
+"""Function name → number of arguments, and the numpy function."""
 
 
 @dataclass(frozen=True, slots=True)
 class Expression:
-    """A parsed expression. Call it with columns (name → array) and get an array."""
+    """A parsed expression. Called with columns (name → array), it returns an array."""
 
     text: str
     key: str
@@ -47,7 +47,7 @@ class Expression:
     _tree: ast.expr
 
     def __call__(self, columns: Mapping[str, Any]) -> Any:
-        """Evaluate over `columns`, arrays of one length. Raises StudyError where the kinds do not fit."""
+        """The value in each row of `columns`, arrays of one length. Raises StudyError if types do not match."""
         try:
             with np.errstate(all="ignore"):
                 return _evaluate(self._tree, columns)
@@ -57,7 +57,7 @@ class Expression:
 
 
 def parse(text: str, known: Collection[str], key: str) -> Expression:
-    """Parse `text`, whose names must be among `known`. Raises StudyError that opens with `key`."""
+    """The expression in `text`; its names must be in `known`. Raises StudyError that starts with `key`."""
     if len(text) > _MAX_LENGTH:
         raise StudyError(f"{key}: the expression is longer than {_MAX_LENGTH} characters; split it")
     try:

@@ -1,4 +1,4 @@
-"""A short name for a fingerprint, so that each measurement can say under which one it was made."""
+"""A short name for a fingerprint, stored with each measurement made under it."""
 
 from __future__ import annotations
 

@@ -52,7 +52,7 @@ class Grid:
         return {axis.name: axis.values[code] for axis, code in zip(self.axes, self.codes[row], strict=True)}
 
     def find(self, point: Point) -> int | None:
-        """The row of `point`, None where it is not in the grid (an unknown value or axis, a constraint)."""
+        """The row of `point`; None if it is not in the grid (an unknown value or axis, a constraint)."""
         if set(point) != {axis.name for axis in self.axes}:
             return None
         codes = [self._code_of[axis.name].get(point[axis.name]) for axis in self.axes]
@@ -65,14 +65,14 @@ class Grid:
         return self.axes[self.position(name)]
 
     def position(self, name: str) -> int:
-        """Where the axis called `name` stands. Raises KeyError."""
+        """The index of the axis called `name` among the axes. Raises KeyError."""
         for i, axis in enumerate(self.axes):
             if axis.name == name:
                 return i
         raise KeyError(name)
 
     def by_role(self, role: Role) -> Axis | None:
-        """The first axis that plays `role`."""
+        """The first axis with this role; None if there is none."""
         return next((axis for axis in self.axes if role in axis.roles), None)
 
     def column(self, name: str) -> Any:
@@ -83,22 +83,23 @@ class Grid:
         return np.array(values, dtype=float if numeric else object)[self.codes[:, position]]
 
     def size_column(self, role: Role) -> FloatArray:
-        """The numbers of the axis that plays `role`, (N,); ones where no numeric axis does."""
+        """Values of the axis with this role at all points, (N,); all 1 if no numeric axis has it."""
         axis = self.by_role(role)
         if axis is None or any(isinstance(value, str) for value in axis.values):
             return np.ones(len(self))
         return self.numbers(axis.name)
 
     def numbers(self, name: str) -> FloatArray:
-        """The numbers of one axis at all points, (N,), finite: an infinite rate (all requests at once) stands at twice
-        the largest finite one."""
+        """Values of one axis at all points, (N,), finite: an infinite rate (all requests at once) counts as twice the
+        largest finite one."""
         numbers = np.asarray(self.column(name), dtype=np.float64)
         finite = numbers[np.isfinite(numbers)]
         return np.where(np.isfinite(numbers), numbers, 2 * finite.max() if len(finite) else 1.0)
 
     @cached_property
     def single_token(self) -> BoolArray:
-        """Where an output is one token, (N,): no time between tokens is defined there. False where no axis says."""
+        """Whether the output is a single token, (N,): times between tokens are undefined there. All False without an
+        axis of output tokens."""
         single: BoolArray = self.size_column(Role.OUTPUT_TOKENS) == 1
         return single if self.by_role(Role.OUTPUT_TOKENS) is not None else np.zeros(len(self), dtype=bool)
 
@@ -115,16 +116,16 @@ class Grid:
 
     @cached_property
     def step_features(self) -> Features:
-        """All points encoded for a mean over the steps after an output's first token.
+        """All points encoded for metrics that are a mean over the o − 1 steps after an output's first token.
 
-        What the first of these steps costs more is shared by all of them: such a mean settles as 1/(o − 1) does, where
-        a straight line through logarithms of short outputs would be carried on to long ones for ever.
+        The extra cost of the first of these steps is spread over all of them, so the mean converges as 1/(o − 1).
+        Encoding log2(o) instead would extrapolate a straight line from short outputs to long ones without limit.
         """
         outputs = self.size_column(Role.OUTPUT_TOKENS)
         return self.features_without(None, 1 / np.maximum(outputs - 1, 1))
 
     def features_without(self, omitted: str | None, *more: FloatArray) -> Features:
-        """All points encoded, as if the axis `omitted` were not there; `more`: further numbers of each point, (N,)."""
+        """All points encoded without the axis `omitted`. more: additional numeric columns, (N,) each."""
         columns = list(more)
         for axis in self.axes:
             if axis.scale is not Scale.CATEGORY and axis.name != omitted:
@@ -168,8 +169,8 @@ class Grid:
 
     @cached_property
     def _sorted_keys(self) -> tuple[IntArray, IntArray | None]:
-        """Every point's key among all combinations, ascending, and the row of each, (N,); None where rows ascend so. A
-        dict of 2,000,000 numbers would take 250 MB."""
+        """Every point's key among all combinations, ascending, (N,), and the row of each, (N,), or None if rows are in
+        this order already. Arrays, since a dict of 2,000,000 numbers would take 250 MB."""
         keys: IntArray = self.codes @ self._strides
         if bool((keys[1:] > keys[:-1]).all()):
             return keys, None
@@ -182,7 +183,7 @@ class Grid:
 
 
 def full_grid(axes: Sequence[Axis], constraints: Sequence[Expression] = ()) -> Grid:
-    """Every combination of values that meets all constraints. Raises StudyError where that is none, or too many."""
+    """The grid of all combinations that meet the constraints. Raises StudyError if there are none, or too many."""
     size = math.prod(len(axis.values) for axis in axes)
     if size > _MAX_POINTS:
         raise StudyError(f"space.axes: {size:,} combinations are more than {_MAX_POINTS:,}; thin out an axis")
@@ -194,7 +195,7 @@ def full_grid(axes: Sequence[Axis], constraints: Sequence[Expression] = ()) -> G
 
 
 def grid_of_rows(axes: Sequence[Axis], rows: Mapping[str, Sequence[Value]], constraints: Sequence[Expression]) -> Grid:
-    """The grid of a recorded table: `rows` gives each axis' value at each point, unique points, all on the axes."""
+    """The grid of a recorded table. rows: axis → its value at each point; points are unique and on the axes."""
     if math.prod(len(axis.values) for axis in axes) > _MAX_KEY:
         raise StudyError("space.axes: too many combinations of the recorded values to number; thin out an axis")
     columns = []
@@ -229,7 +230,7 @@ def _encode(column: Any, scale: Scale) -> FloatArray:
 
 
 def _standardised(column: FloatArray) -> FloatArray:
-    """Mean 0, standard deviation 1; by way of 0 … 1, so that squares of tiny numbers do not vanish."""
+    """The column with mean 0 and standard deviation 1; scaled to 0 … 1 first, since tiny squares underflow."""
     column = (column - column.min()) / np.ptp(column)
     standardised: FloatArray = (column - column.mean()) / column.std()
     return standardised

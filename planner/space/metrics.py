@@ -1,7 +1,7 @@
 """Known metrics: vLLM's names, and those of a whole request's latency that other tools use; times in ms or in s.
 
-A name is known as a whole or it is not: nothing is read off a word in it. Statistics of a distribution (`p99_ttft_ms`)
-are what the distribution is, but for its spread, which may be zero and so is learned as it is.
+Only whole names are known; no meaning is read from a word within a name. Statistics of a distribution (`p99_ttft_ms`)
+have the properties of the distribution, except its standard deviation: that may be zero, so its transform is linear.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ KNOWN: Final[Mapping[str, Metric]] = {metric.name: metric for metric in (
 
 
 def metric_named(name: str) -> Metric:
-    """What is known of the metric called `name`; without unit and direction, of kind `other`, where nothing is."""
+    """The metric called `name`. An unknown name gives kind `other` without unit and direction."""
     if name in KNOWN:
         return KNOWN[name]
     parts = _STATISTIC.fullmatch(name)
@@ -50,12 +50,12 @@ def metric_named(name: str) -> Metric:
 
 
 def described(name: str, metrics: Iterable[Metric]) -> Metric:
-    """The metric called `name` as `metrics` describe it, else what is known of it."""
+    """The metric called `name` from `metrics`, or else from `metric_named`."""
     return next((metric for metric in metrics if metric.name == name), None) or metric_named(name)
 
 
 def said(metric: Metric) -> str:
-    """What is taken for granted of a metric, in words."""
+    """What is assumed about a metric, as text: unit, direction, kind, transform."""
     better = {None: "direction unknown", Direction.MAXIMIZE: "more is better", Direction.MINIMIZE: "less is better"}
     kinds = {Kind.FIRST: "first token", Kind.STEP: "each later token", Kind.WHOLE: "whole request or batch",
              Kind.THROUGHPUT: "throughput", Kind.SHARE: "share", Kind.OTHER: "no special kind"}
@@ -66,16 +66,16 @@ def said(metric: Metric) -> str:
 
 
 def refusal(metric: Metric, value: float) -> str:
-    """Why a value of a metric cannot be learned, and the mend."""
+    """Message: why a value of a metric cannot be learned, and what to do."""
     if metric.transform is Transform.LOGIT:
-        return (f"{metric.name} is {value:g}, and a share lies between 0 and 1; give it so, or write {{metric: "
+        return (f"{metric.name} is {value:g}, and a share lies between 0 and 1; rescale it, or write {{metric: "
                 f"{metric.name}, kind: other}} in a new study")
-    return (f"{metric.name} is {value:g}, which has no logarithm; where that is no mistake, write {{metric: "
+    return (f"{metric.name} is {value:g}, which has no logarithm; if the value is right, write {{metric: "
             f"{metric.name}, transform: linear}} in a new study")
 
 
 def check_given(names: Sequence[str], given: Iterable[str], source: str) -> str | None:
-    """What to say of the first of `names` that is not among `given`, what `source` gives; None where all are."""
+    """Message about the first of `names` that `source` does not give; None if `given` contains them all."""
     given = set(given)
     for name in names:
         if name not in given:

@@ -1,7 +1,7 @@
-"""What other packages bring, found by entry point, so that the planner imports none of them by name.
+"""Plug-ins of other packages, found by entry point, so that the planner imports none of them by name.
 
-Runners are found here only, ours too. Strategies and importers of ours are in code; their groups are for guests.
-Nothing of a package is imported before it is asked for: one that is broken is in nobody's way.
+All runners are found here, ours too. Our strategies and importers are listed in code; their groups are for other
+packages. A plug-in is imported only when it is used, so that a broken one does no harm elsewhere.
 """
 
 from __future__ import annotations
@@ -22,34 +22,34 @@ _OURS: Final = "sweepwise"
 
 
 def plugin_names(group: str) -> list[str]:
-    """Names that installed packages bring to the group, sorted. Nothing is imported."""
+    """Names that installed packages register in the group, sorted. Nothing is imported."""
     return sorted({entry.name for entry in entry_points(group=group)})
 
 
 def plugin_package(group: str, name: str) -> str:
-    """The package that brings `name`, as a message calls it."""
+    """The package that registers `name`, as messages call it."""
     entry = _entry(group, name)
     return _package(entry) if entry is not None else "an unknown package"
 
 
 def load_plugin(group: str, name: str, key: str) -> Any:
-    """What an installed package brings under `name`; None where none brings it.
+    """The object that an installed package registers as `name`; None if no package does.
 
-    Raises StudyError, which opens with `key` and names the package, where it cannot be imported.
+    Raises StudyError, which starts with `key` and names the package, if it cannot be imported.
     """
     entry = _entry(group, name)
     if entry is None:
         return None
     try:
         return entry.load()
-    except Exception as error:  # a module of somebody else's may raise anything at all
+    except Exception as error:  # another package's module may raise anything
         why = str(error) or type(error).__name__
-        mend = "install what it needs" if isinstance(error, ImportError) else "update or uninstall that package"
-        raise StudyError(f"{key}: '{name}' of {_package(entry)} cannot be loaded ({why}); {mend}") from error
+        fix = "install what it needs" if isinstance(error, ImportError) else "update or uninstall that package"
+        raise StudyError(f"{key}: '{name}' of {_package(entry)} cannot be loaded ({why}); {fix}") from error
 
 
 def runner_kinds() -> list[str]:
-    """The kinds that a study file may name."""
+    """The runner kinds that a study file may name."""
     return plugin_names(RUNNERS)
 
 
@@ -62,7 +62,7 @@ def runner_class(kind: str) -> type[Runner]:
 
 
 def _entry(group: str, name: str) -> EntryPoint | None:
-    """The entry point of that name: ours before a guest's, else the first package's by its name."""
+    """The entry point called `name`: ours if there is one, else that of the first package in order of names."""
     found = entry_points(group=group, name=name)
     return min(found, key=lambda entry: (_name(entry) != _OURS, _name(entry)), default=None)
 

@@ -1,6 +1,6 @@
-"""What a runner may say beyond its contract: each a protocol of its own, none needed.
+"""Optional protocols of a runner, beyond its contract.
 
-All take the grid's points as columns: axis name → its values at all points, (N,).
+All methods take the grid's points as columns: axis name → its values at all points, (N,).
 """
 
 from __future__ import annotations
@@ -34,17 +34,17 @@ class NamesMetrics(Protocol):
     """A runner that knows beforehand which metrics its runs give."""
 
     def metrics(self) -> frozenset[str] | None:
-        """Every metric that a run may give; None where that is known only once one has run."""
+        """Every metric that a run may give; None if that is unknown before the first run."""
         ...
 
 
 @runtime_checkable
 class EstimatesCost(Protocol):
-    """A runner that can say, before any run, what one would take."""
+    """A runner that estimates the time of a run before any run."""
 
     def estimate_cost(self, columns: Columns) -> FloatArray | None:
-        """Seconds of a run at each point, engine start apart, (N,), above 0; only their ratios matter until runs have
-        been made. None where it cannot tell."""
+        """Seconds of a run at each point without engine start, (N,), above 0; only their ratios matter before the
+        first run. None if there is no estimate."""
         ...
 
 
@@ -61,12 +61,12 @@ def accelerators_of(runner: Runner, grid: Grid) -> FloatArray:
 
 
 def metrics_of(runner: Runner) -> frozenset[str] | None:
-    """The metrics that the runner's runs may give; None where it does not know, or does not say."""
+    """The metrics that the runner's runs may give; None if the runner does not say."""
     return runner.metrics() if isinstance(runner, NamesMetrics) else None
 
 
 def estimated_seconds(runner: Runner, grid: Grid) -> FloatArray | None:
-    """Seconds of a run of each grid point as the runner estimates them, (N,); None where it does not."""
+    """Seconds of a run of each grid point as the runner estimates them, (N,); None without an estimate."""
     if not isinstance(runner, EstimatesCost):
         return None
     seconds = runner.estimate_cost(columns_of(grid))

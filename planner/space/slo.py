@@ -17,8 +17,8 @@ _CONDITION: Final = re.compile(rf"\s*([A-Za-z_]\w*)\s*(<=|>=|<|>)\s*({_NUMBER})\
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """metric ≤ bound where `is_upper`, else metric ≥ bound. Whether the bound itself is allowed decides nothing: no
-    metric is measured that well."""
+    """metric ≤ bound if `is_upper`, else metric ≥ bound. `<` and `<=` mean the same: no metric is measured so exactly
+    that the difference matters."""
 
     metric: str
     bound: float
@@ -29,7 +29,7 @@ class Condition:
 
 
 def parse_condition(text: str, key: str) -> Condition:
-    """Read 'metric <= number', with <=, <, >= or >. Raises StudyError that opens with `key`."""
+    """The condition in 'metric <= number', with <=, <, >= or >. Raises StudyError that starts with `key`."""
     match = _CONDITION.fullmatch(text)
     if match is None:
         raise StudyError(f"{key}: cannot read '{text}'; write it like 'p99_ttft_ms <= 500'")

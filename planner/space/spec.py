@@ -1,4 +1,4 @@
-"""The study file as pydantic models: pure validation, no file is opened here but the study file itself."""
+"""The study file as pydantic models: pure validation; the only file opened here is the study file itself."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ __all__ = ["AxisSpec", "CostLimit", "PriceSpec", "RunnerSpec", "SpaceSpec", "Sto
 
 _ADDRESS: Final = r"^[a-z0-9+]+://."
 _COST = re.compile(r"^\s*(\$?)\s*(\d+(?:\.\d*)?|\.\d+)\s*(s|m|min|h|d|%)?\s*$")
-_COST_MEND: Final = "cannot read the cost; write it like '2h', '45m', '90s', '5%' or '$20'"
+_COST_HINT: Final = "cannot read the cost; write it like '2h', '45m', '90s', '5%' or '$20'"
 _USUAL_DIRECTION: Final = {
     Kind.FIRST: Direction.MINIMIZE, Kind.STEP: Direction.MINIMIZE, Kind.WHOLE: Direction.MINIMIZE,
     Kind.THROUGHPUT: Direction.MAXIMIZE}
@@ -38,10 +38,10 @@ class CostLimit(StrictModel):
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read '2h', '90', '5%' or '$20'. Raises ValueError with the mend."""
+        """The limit in '2h', '90', '5%' or '$20'. Raises ValueError that says what to write."""
         match = _COST.match(text)
         if match is None or (match[1] and match[3]):
-            raise ValueError(_COST_MEND)
+            raise ValueError(_COST_HINT)
         amount = float(match[2])
         if not 0 < amount < math.inf:
             raise ValueError("must be above 0, and finite")
@@ -53,7 +53,7 @@ class CostLimit(StrictModel):
 
 
 class SpaceSpec(StrictModel):
-    """The grid: axes, and the conditions that a point must meet to be in it."""
+    """The grid: axes, and the constraints that its points meet."""
 
     axes: dict[str, AxisSpec] = Field(min_length=1)
     constraints: list[str] = Field(default_factory=list)
@@ -74,7 +74,7 @@ class StudySection(StrictModel):
     """Where the record is kept."""
 
     name: str | None = Field(default=None, min_length=1, max_length=200)
-    """The study's name; the study file's own name where absent."""
+    """The study's name. Default: the name of the study file."""
     storage: str = Field(default="sqlite:///sweepwise.db", json_schema_extra={"pattern": _ADDRESS})
     """An Optuna RDB address; SQLite by default, relative to the working directory."""
 
@@ -92,9 +92,9 @@ class StudySection(StrictModel):
 
 
 def check_storage(address: str) -> str:
-    """The address, where it can be one. Raises ValueError with the mend."""
+    """The address, unchanged, if it looks like one. Raises ValueError that says what to write."""
     if not re.match(_ADDRESS, address) or not address.isprintable():
-        raise ValueError("is no database address; write it like sqlite:///sweepwise.db")
+        raise ValueError("is not a database address; write it like sqlite:///sweepwise.db")
     return address
 
 
@@ -124,7 +124,7 @@ class StopSpec(StrictModel):
     @classmethod
     def _cost(cls, cost: Any) -> Any:
         if isinstance(cost, bool) or not isinstance(cost, str | int | float | None):
-            raise ValueError(_COST_MEND)
+            raise ValueError(_COST_HINT)
         if cost is not None:
             CostLimit.parse(str(cost))
         return cost
@@ -142,21 +142,21 @@ class PriceSpec(StrictModel):
 
 
 class TargetSpec(StrictModel):
-    """A target of which more is said than its name."""
+    """A target described by more than its name."""
 
     metric: str
     """The metric's name."""
     direction: Direction | None = None
-    """maximize where more is better, minimize where less is."""
+    """maximize if higher is better, minimize if lower is."""
     kind: Kind | None = None
     """first (token), step (a token after it), whole (request), throughput, share (between 0 and 1), or other."""
     unit: str | None = Field(default=None, max_length=40)
-    """As people write it."""
+    """As people write it: ms, tokens/s, …"""
     transform: Transform | None = None
     """How it is learned: log (the default), linear where it can be zero or negative, logit for a share."""
 
     def resolve(self) -> Metric:
-        """The metric: what is said here, and else what is known of its name."""
+        """The metric: the keys given here; for the others, what is known about its name."""
         known = metric_named(self.metric)
         kind = self.kind or known.kind
         usual = _USUAL_DIRECTION.get(kind) if self.kind else known.direction
@@ -172,7 +172,7 @@ class StudySpec(StrictModel):
     space: SpaceSpec
     runner: RunnerSpec
     targets: list[str | TargetSpec] = Field(min_length=1)
-    """The metrics to predict, in vLLM's names, or with what their names do not say."""
+    """The metrics to predict: vLLM's names, or mappings with a metric's properties."""
     stop: StopSpec = Field(default_factory=lambda: StopSpec(accuracy=0.95))
     price: PriceSpec | None = None
     slo: list[str] = Field(default_factory=list)
@@ -191,7 +191,7 @@ class StudySpec(StrictModel):
 
     @property
     def metrics(self) -> tuple[Metric, ...]:
-        """The targets, with what is said and known of each."""
+        """The targets with their properties, in order."""
         return tuple(metric_named(target) if isinstance(target, str) else target.resolve() for target in self.targets)
 
     @model_validator(mode="after")
@@ -217,7 +217,7 @@ def _name_of(target: str | TargetSpec) -> str:
 
 
 def read_spec(path: Path) -> tuple[StudySpec, str]:
-    """The validated study file and its text. Raises StudyError, one line that names the key and the mend."""
+    """The validated study file and its text. Raises StudyError, one line that names the key and the fix."""
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError as error:
@@ -228,5 +228,5 @@ def read_spec(path: Path) -> tuple[StudySpec, str]:
 
 
 def parse_spec(text: str, source: str = "study file") -> StudySpec:
-    """Validate the text of a study file. Raises StudyError."""
+    """The validated content of a study file. Raises StudyError."""
     return validate_model(StudySpec, load_yaml(text, source), "")

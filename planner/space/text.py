@@ -1,4 +1,4 @@
-"""Numbers, durations and points as a person reads them, and numbers as JSON has them."""
+"""Numbers, durations and points as text for people, and numbers for JSON."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ __all__ = ["as_json", "duration", "percent", "point_json", "point_text"]
 
 
 _POINTS: Final = frozenset({"point", "slice", "engine"})
-"""Keys under which our JSON has a point, or some of its axes."""
+"""Keys of our JSON whose value is a point, or some of its axes."""
 
 
 def duration(seconds: float) -> str:
-    """Seconds as a person says them: 8.3 s, 4 min 10 s, 2 h 05 min."""
+    """Seconds as text: 8.3 s, 4 min 10 s, 2 h 05 min."""
     if not math.isfinite(seconds):
         return "unknown"
     if seconds < 100:
@@ -27,14 +27,14 @@ def duration(seconds: float) -> str:
 
 
 def percent(share: float) -> str:
-    """0.9512 → 95.1 %. An accuracy below 0, errors larger than the values, needs no digits."""
+    """0.9512 → 95.1 %. An accuracy below 0 (errors larger than the values) is shown without digits."""
     if share < 0:
         return "below 0 %"
     return f"{share * 100:.1f} %" if math.isfinite(share) else "–"
 
 
 def point_json(point: Point) -> dict[str, Value]:
-    """A point as JSON has it: an infinite rate is "inf", vLLM's own word for it."""
+    """A point for JSON: an infinite rate is "inf", vLLM's own spelling."""
     return {name: "inf" if value == math.inf else value for name, value in point.items()}
 
 
@@ -44,7 +44,7 @@ def point_text(point: Point) -> str:
 
 
 def as_json(value: Any) -> Any:
-    """Numbers as JSON has them: NaN and infinities become null, but for an infinite rate in a point."""
+    """The value for JSON: NaN and infinities become null, except an infinite rate in a point, which becomes "inf"."""
     if isinstance(value, dict):
         return {key: point_json(part) if key in _POINTS and isinstance(part, dict) else as_json(part)
                 for key, part in value.items()}

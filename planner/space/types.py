@@ -1,7 +1,7 @@
-"""The words of sweepwise as frozen dataclasses, and the contracts between its rooms.
+"""The terms of sweepwise as frozen dataclasses, and the contracts between its rooms.
 
-Nothing here imports more than numpy and the standard library, so that every other module, runners and
-third-party plug-ins included, may import it for free.
+This module imports only numpy and the standard library, so that every other module, runners and third-party plug-ins
+included, can import it at no cost.
 """
 
 from __future__ import annotations
@@ -32,26 +32,26 @@ Z90 = 1.6448536269514722
 
 
 class StudyError(ValueError):
-    """Bad input from a user. The message is one line that names the key and the mend; exit code 2."""
+    """Bad input from a user. The message is one line that names the key and the fix; exit code 2."""
 
     def __init__(self, message: str) -> None:
         super().__init__(_one_line(message))
 
 
 class RunnerError(RuntimeError):
-    """A runner cannot measure anything at all here (engine not installed, say). One line with the mend."""
+    """A runner cannot measure anything on this machine (no engine installed, for example). One line with the fix."""
 
     def __init__(self, message: str) -> None:
         super().__init__(_one_line(message))
 
 
 def _one_line(message: str) -> str:
-    """A message may quote what a user wrote: without its line breaks and what cannot be printed."""
+    """The message, which may quote a user's text, without line breaks and unprintable characters."""
     return "".join(character for character in " ".join(message.split()) if character.isprintable())
 
 
 class Scope(StrEnum):
-    """What a change of the axis costs: a restart of the engine, or nothing."""
+    """What changing the axis costs: a restart of the engine, or nothing."""
 
     ENGINE = "engine"
     WORKLOAD = "workload"
@@ -66,7 +66,7 @@ class Scale(StrEnum):
 
 
 class Role(StrEnum):
-    """What an axis is to the physics."""
+    """What an axis is in the latency model."""
 
     INPUT_TOKENS = "input_tokens"
     OUTPUT_TOKENS = "output_tokens"
@@ -78,7 +78,7 @@ class Role(StrEnum):
 
 
 class Status(StrEnum):
-    """How a run ended. INTERRUPTED: our own process died; it counts neither as a failure nor as a trial."""
+    """How a run ended. INTERRUPTED: our own process died; the run counts neither as a failure nor as a trial."""
 
     OK = "ok"
     FAILED = "failed"
@@ -86,15 +86,15 @@ class Status(StrEnum):
 
 
 class Direction(StrEnum):
-    """Which way a metric is better."""
+    """Whether higher or lower values of a metric are better."""
 
     MAXIMIZE = "maximize"
     MINIMIZE = "minimize"
 
 
 class Kind(StrEnum):
-    """What a metric is of: the first token, a token after it, a whole request or batch, work for each second, a share
-    between 0 and 1, or anything else."""
+    """What a metric measures: time to the first token, time per later token, a whole request or batch, work per second,
+    a share between 0 and 1, or anything else."""
 
     FIRST = "first"
     STEP = "step"
@@ -105,7 +105,7 @@ class Kind(StrEnum):
 
 
 class Transform(StrEnum):
-    """How a metric is learned: its logarithm, as it is, or the logit of a share."""
+    """The scale on which a metric is learned: logarithm, linear, or logit (for shares)."""
 
     LOG = "log"
     LINEAR = "linear"
@@ -114,9 +114,9 @@ class Transform(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """What is known of a metric. Known names have theirs (planner.space.metrics); of any other, a study file says it.
+    """The properties of a metric. planner.space.metrics has those of known names; a study file can give others.
 
-    unit: as people write it, empty where nobody said. direction: None where nobody said which way is better.
+    unit: as people write it, empty if unknown. direction: None if unknown.
     """
 
     name: str
@@ -127,15 +127,15 @@ class Metric:
 
     @property
     def higher_is_better(self) -> bool:
-        """Whether more of it is better. Raises StudyError where nobody said."""
+        """Whether higher values are better. Raises StudyError if the direction is unknown."""
         if self.direction is None:
-            raise StudyError(f"targets: nobody said which way '{self.name}' is better; write {{metric: {self.name}, "
+            raise StudyError(f"targets: the direction of '{self.name}' is not given; write {{metric: {self.name}, "
                              "direction: maximize}, or minimize")
         return self.direction is Direction.MAXIMIZE
 
     @property
     def is_relative(self) -> bool:
-        """Whether an error is a share of the true value; that of a share is the difference itself."""
+        """Whether errors are relative to the true value. Errors of a share are absolute differences."""
         return self.kind is not Kind.SHARE
 
     def takes(self, value: float) -> bool:
@@ -167,7 +167,7 @@ class Axis:
     scale: Scale = Scale.LINEAR
     roles: tuple[Role, ...] = ()
     descriptors: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
-    """Numbers that go with the values of a category axis, one for each value, by the descriptor's name."""
+    """Descriptor → numbers, one for each value of a category axis."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,11 +185,11 @@ class Proposal:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What a run says about one grid point.
+    """The readings of a run at one grid point.
 
     `metrics` holds the raw repeats of each metric, in vLLM's names and units; a metric that is undefined at
     the point is absent. `seconds` is what a run of this point alone would take, warm-ups and repeats
-    included, engine start not: for the executed point it is what was spent, for a shorter point of the
+    included, engine start excluded: for the executed point the time spent, for a shorter point of the
     trajectory the time at which its last token was out.
     """
 
@@ -200,7 +200,7 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What a run cost, in seconds of wall time by kind, on `accelerators` devices at once."""
+    """The cost of a run: wall seconds by kind, on `accelerators` devices at once."""
 
     start_s: float = 0.0
     warmup_s: float = 0.0
@@ -220,7 +220,7 @@ class Cost:
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """What a run gave. A failed run has a reason and a cost, and no readings: never a number in their place."""
+    """The result of a run. A failed run has a reason and a cost but no readings; no number stands in for them."""
 
     status: Status
     cost: Cost
@@ -265,9 +265,9 @@ class Measurement:
 
 @dataclass(frozen=True, slots=True)
 class RunnerContext:
-    """What a runner may know of the study: its axes, its targets, where its file lies, its seed.
+    """What a runner may know of the study: its axes, its targets, the directory of its file, its seed.
 
-    metrics: the targets as the study describes them; empty where all have their usual meaning.
+    metrics: the targets as the study describes them; empty if all have their usual meaning.
     """
 
     axes: tuple[Axis, ...]
@@ -284,8 +284,8 @@ class Runner(Protocol):
     Contract
     --------
     - `Config` is a pydantic model of the study file's `runner` section without `kind`; unknown keys are
-      refused. Building a runner checks its settings (StudyError) and starts nothing dear.
-    - `measure` is called from one thread, one proposal at a time. Whatever goes wrong with the benchmark is
+      refused. Building a runner checks its settings (StudyError) and starts nothing expensive.
+    - `measure` is called from one thread, one proposal at a time. Any error of the benchmark becomes
       a Measurement with status FAILED, a reason and the cost spent; the next call starts afresh. It raises
       only RunnerError (nothing can be measured here) and KeyboardInterrupt.
     - A reading is given for each point of `proposal.covers` that can be read, the executed point always.
@@ -323,9 +323,9 @@ class Runner(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Features:
-    """Encoded points, as regressors see them.
+    """Encoded points, the input of regressors.
 
-    numeric: (n, d) size axes and descriptors, log2 where the axis says so, standardised over the grid.
+    numeric: (n, d) numeric axes and descriptors, log2 for axes of scale log, standardised over the grid.
     category: (n, c) codes of the category axes, 0 … levels − 1.
     levels: number of values of each category axis, length c.
     """

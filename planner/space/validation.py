@@ -1,4 +1,4 @@
-"""Checking data against a pydantic model, and YAML read strictly: whatever is wrong becomes one line with its key."""
+"""Validation of data against a pydantic model, and strict YAML: any error becomes one line with its key."""
 
 from __future__ import annotations
 
@@ -14,36 +14,36 @@ __all__ = ["Number", "StrictModel", "Whole", "load_yaml", "validate_model"]
 
 M = TypeVar("M", bound=BaseModel)
 Whole = Annotated[int, Field(strict=True)]
-"""A whole number; true is none."""
+"""A whole number; true is refused."""
 Number = Annotated[float, Field(strict=True)]
-"""A number; true and '3' are none."""
+"""A number; true and '3' are refused."""
 
 _STUMBLES = (ValueError, TypeError, LookupError, ArithmeticError, AttributeError)
 """What PyYAML's constructors of explicit types (`!!int ''`) raise."""
 
 
 class StrictModel(BaseModel):
-    """A section of a study file: unknown keys are refused, and nothing changes once it is read."""
+    """A section of a study file: unknown keys are refused; instances are immutable."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
 def load_yaml(text: str, source: str) -> dict[str, Any]:
-    """The mapping that `text` holds. Raises StudyError that opens with `source` and, where known, the line."""
+    """The mapping in `text`. Raises StudyError that starts with `source` and, if known, the line."""
     try:
         data = yaml.load(text, Loader=_UniqueKeys)
     except (yaml.YAMLError, RecursionError, *_STUMBLES) as error:
         mark = getattr(error, "problem_mark", None)
         where = f" line {mark.line + 1}" if mark else ""
         problem = getattr(error, "problem", None) or "is not YAML"
-        raise StudyError(f"{source}{where}: {_shortly(str(problem))}; mend the YAML there") from error
+        raise StudyError(f"{source}{where}: {_shortly(str(problem))}; correct the YAML there") from error
     if not isinstance(data, dict):
         raise StudyError(f"{source}: holds no keys; start from `sweepwise init`")
     return data
 
 
 def validate_model(model: type[M], data: Any, prefix: str) -> M:
-    """`data` as `model`, or a StudyError of one line about the first thing wrong, keys under `prefix`."""
+    """`data` as an instance of `model`. Raises StudyError, one line on the first error, keys under `prefix`."""
     try:
         return model.model_validate(data)
     except ValidationError as error:
@@ -53,7 +53,7 @@ def validate_model(model: type[M], data: Any, prefix: str) -> M:
 
 
 def _message(error: ValidationError, model: type[BaseModel], data: Any, prefix: str) -> str:
-    # An error deep inside a union says more than the union's other members; unknown keys say most.
+    # The deepest error inside a union is the most specific; an unknown key is more specific still.
     first = min(error.errors(), key=lambda e: (
         e["type"] != "extra_forbidden", e["type"] == "string_type" and isinstance(e["input"], dict),
         -len(_keys(e["loc"], data))))
@@ -73,7 +73,7 @@ def _message(error: ValidationError, model: type[BaseModel], data: Any, prefix: 
 
 
 def _keys(location: tuple[int | str, ...], data: Any) -> list[int | str]:
-    """The part of pydantic's location that is in the data: it also names the members of unions."""
+    """The keys of pydantic's location that are in the data: the location also names members of unions."""
     keys: list[int | str] = []
     for part in location:
         try:
@@ -99,7 +99,7 @@ def _shortly(text: str) -> str:
 
 
 class _UniqueKeys(yaml.SafeLoader):
-    """YAML as it is, but a key that stands twice is an error instead of a silent loss."""
+    """YAML, but a repeated key is an error instead of a silent loss."""
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
         node = super().compose_mapping_node(anchor)

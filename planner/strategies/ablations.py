@@ -37,7 +37,7 @@ __all__ = ["ABLATIONS"]
 
 
 class _FreeStarts(CostModel):
-    """Prices that another model has learned, and engines that start for nothing. It is asked, never fitted."""
+    """The prices of another cost model, with free engine starts. Used for predictions, never fitted."""
 
     def __init__(self, real: CostModel) -> None:
         super().__init__(real.grid, real.devices)
@@ -51,7 +51,7 @@ class _FreeStarts(CostModel):
 
 
 class _EqualCost(_FreeStarts):
-    """Every run costs the same, too."""
+    """The same price for every run, and free engine starts."""
 
     def price(self, rows: IntArray) -> FloatArray:
         return np.ones(len(rows))
@@ -88,7 +88,7 @@ def _with_ensemble(make: Callable[[Features], Ensemble]) -> Callable[[StrategyCo
 
 
 def _with_costs(costs: Callable[[CostModel], CostModel]) -> Callable[[StrategyContext], Strategy]:
-    """Ours, told other costs when it chooses a batch, and only then: limits and reports are about the real ones."""
+    """Our strategy with other costs in batch selection only: limits and reports use the real ones."""
 
     def choose(
         model: GridModel, cost: CostModel, observations: Observations, feasibility: FloatArray, size: int,

@@ -23,12 +23,12 @@ __all__ = ["AdaptiveStrategy", "batch_size"]
 class AdaptiveStrategy:
     """Plans a batch of runs at each checkpoint, from models fitted there.
 
-    Several workers on one study each plan for themselves, and none sees the batch that another holds. So a batch is
-    kept only as long as nobody else measures. Where others do, each next run is chosen just before it starts, counting
-    on every run that is pending or has ended since the fit; the models are fitted again, and a checkpoint is due, once
-    as many runs have ended as a batch has, whoever made them.
+    Several workers on one study plan independently, and none sees another's batch. So a batch is kept only while no
+    other worker measures. Otherwise each run is chosen just before it starts, conditioned on every run that is pending
+    or has ended since the fit; the models are fitted again, and a checkpoint is due, once as many runs of all workers
+    have ended as a batch has.
 
-    model, cost, initial (rows) and choose take the place of ours: a simulation asks what each part is worth.
+    model, cost, initial (rows) and choose replace our own, for ablations.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class AdaptiveStrategy:
             context.grid, context.trajectory, context.seed, context.prices) if initial is None else initial
         self._queue = [int(row) for row in first]
         self._is_initial = True
-        # How many runs had ended when the batch in hand was planned, and how many it is.
+        # The number of runs that had ended when the present batch was planned, and the size of that batch.
         self._planned_at, self._size = 0, len(self._queue)
         self._model = model or GridModel(context.grid, context.trajectory)
         self._cost = cost or CostModel(context.grid, context.accelerators)
@@ -49,7 +49,7 @@ class AdaptiveStrategy:
         self._first_cost: tuple[tuple[object, int], CostModel] | None = None
 
     def propose(self, observations: Observations) -> int | None:
-        """The next row of the initial design, of the batch in hand, or of a new batch; None where no point is left."""
+        """The next row of the initial design, of the present batch, or of a new batch; None if no point is left."""
         if self._weighs_starts(observations):
             self._cost = self._cost_at(observations)
         if self._is_finished(observations):
@@ -61,11 +61,11 @@ class AdaptiveStrategy:
         return rows[0] if rows else None
 
     def is_due(self, observations: Observations) -> bool:
-        """Whether the batch in hand is finished, so that the next one will be planned from a new fit."""
+        """Whether the present batch is finished, so that the next one will be planned from a new fit."""
         return bool(observations.measured.any()) and self._is_finished(observations)
 
     def posterior(self, observations: Observations) -> Posterior:
-        """Predictions, estimated accuracy, and what the whole sweep would have cost."""
+        """Predictions, estimated accuracy, and the cost of the whole sweep."""
         self._fit(observations)
         return posterior_of(self._model, self._cost, observations, self.context.trajectory)
 
@@ -83,7 +83,7 @@ class AdaptiveStrategy:
             self._fit(observations)
             self._queue = self._chosen(observations, 1 if observations.pending else self._size)
         else:
-            # Nothing has told anything yet: any point will do.
+            # No run has succeeded yet: any point will do.
             rng = np.random.default_rng([self.context.seed, len(observations.runs)])
             self._queue = [int(rng.choice(observations.open_rows))] if len(observations.open_rows) else []
         return self._queue
@@ -105,17 +105,17 @@ class AdaptiveStrategy:
         return self._fitted is None or len(observations.runs) >= self._planned_at + self._size
 
     def _is_shared(self, observations: Observations) -> bool:
-        """Whether others measure, or have measured since the batch in hand was planned."""
+        """Whether others measure, or have measured since the present batch was planned."""
         own = set(self._queue)
         return bool(observations.pending) or any(
             run.measurement.status is not Status.INTERRUPTED and observations.grid.find(run.point) not in own
             for run in observations.runs[self._planned_at:])
 
     def _ready(self, observations: Observations) -> list[int]:
-        """What of the queue may still run.
+        """The rows of the queue that may still run.
 
-        The initial design spreads over engines before it can know what starting one takes. Where the starts that are
-        left would cost more than the runs they are for, it is given up: a batch weighs starts against what they reduce.
+        The initial design spreads over engines before the cost of a start is known. If the remaining starts would cost
+        more than their runs, the design is dropped: a batch weighs starts against the variance that they reduce.
         """
         rows = self._open(observations)
         if rows and self._weighs_starts(observations):
@@ -133,19 +133,19 @@ class AdaptiveStrategy:
                 and bool(self._open(observations)))
 
     def _cost_at(self, observations: Observations) -> CostModel:
-        """Our cost model fitted to `observations`, which starts from what ours has learned and leaves ours as it is: so
-        that a question changes no answer. The last one is kept."""
+        """A cost model fitted to `observations`, starting from our own, which stays unchanged: a question must not
+        change later answers. The last one is cached."""
         if self._first_cost is None or self._first_cost[0] != observations.version:
             self._first_cost = observations.version, copy.copy(self._cost).fit(observations)
         return self._first_cost[1]
 
     def _starts(self, cost: CostModel, rows: IntArray, observations: Observations) -> float:
-        """Accelerator-seconds of the engine starts that running `rows` takes."""
+        """Accelerator-seconds of the engine starts needed to run `rows`."""
         engines, first = np.unique(self.context.grid.engine[rows], return_index=True)
         one = rows[first[engines != (-1 if observations.current_engine is None else observations.current_engine)]]
         return float((cost.start_seconds()[one] * cost.devices[one]).sum())
 
 
 def batch_size(observations: Observations) -> int:
-    """How many runs to choose from one fit."""
+    """Number of runs to choose from one fit."""
     return int(np.clip(np.ceil(BATCH_SHARE * len(observations.runs)), SMALLEST_BATCH, LARGEST_BATCH))

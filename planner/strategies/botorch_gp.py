@@ -1,5 +1,5 @@
 """One quantity over the grid by BoTorch's own Gaussian process, as its tutorials have it. The one file of the planner
-that imports torch and BoTorch (the extra `compare`); import it only where they are known to be there.
+that imports torch and BoTorch (the extra `compare`); import it only after checking that they are installed.
 
 Notation: N grid points, n readings; y in any unit.
 """
@@ -27,12 +27,12 @@ __all__ = ["StockGP"]
 
 
 class StockGP:
-    """SingleTaskGP, or MixedSingleTaskGP where there are categories, with every default of theirs.
+    """SingleTaskGP, or MixedSingleTaskGP if there are categories, with all their defaults.
 
     Parameters
     ----------
     cube : all grid points; numeric columns on [0, 1].
-    seed : of the fit's restarts, which happen only where the first attempt fails.
+    seed : of the fit's restarts, which happen only if the first attempt fails.
     """
 
     noise_: float
@@ -55,7 +55,7 @@ class StockGP:
             try:
                 fit_gpytorch_mll(ExactMarginalLogLikelihood(self._model.likelihood, self._model))
             except ModelFittingError:
-                self._model.eval()  # with what it started from: as a user would go on, and fit again after more runs
+                self._model.eval()  # keeps its start values: a user would continue, and fit again after more runs
         self.learned_ = {name: value.detach().clone() for name, value in self._model.named_parameters()}
         scale = float(self._model.outcome_transform.stdvs.squeeze())
         self.noise_ = float(self._model.likelihood.noise.detach().squeeze()) ** 0.5 * scale
@@ -80,7 +80,7 @@ class StockGP:
 
 @contextmanager
 def _hushed() -> Iterator[None]:
-    """Without remarks on few or equal readings, restarts of a fit, and rounding."""
+    """Suppress warnings about few or equal readings, restarts of a fit, and rounding."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield

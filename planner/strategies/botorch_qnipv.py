@@ -8,7 +8,7 @@
   seconds × accelerators, and a share of an engine start where one is needed. Both know how likely a point is to run.
 - Evaluated in closed form, exactly (tests/simulation/test_botorch.py holds it against BoTorch's class): for one more
   point c, the mean of var(u) falls by mean_u k(u, c)² / (k(c, c) + noise²), and pending points condition k beforehand,
-  as X_pending does. BoTorch's own way, by fantasy models, takes minutes a batch here, so that a user would make do with
+  as X_pending does. BoTorch's own way, by fantasy models, takes minutes a batch here, so that a user would take
   fewer candidates; here it has as many as ours.
 - A Latin hypercube to start; refits as often as ours, each from the last one's hyperparameters.
 
@@ -47,8 +47,8 @@ __all__ = ["BotorchQnipv", "IntegratedVariance"]
 
 @dataclass(eq=False)
 class IntegratedVariance:
-    """How far one target's integrated variance falls. covariance: (n + m, n + m), candidates before mc_points; noise:
-    standard deviation of a reading; weights: (m,) of the mc_points, of sum 1."""
+    """The reduction of one target's integrated variance. covariance: (n + m, n + m), candidates before mc_points;
+    noise: standard deviation of a reading; weights: (m,) of the mc_points, of sum 1."""
 
     covariance: FloatArray
     noise: float
@@ -67,7 +67,7 @@ class IntegratedVariance:
 
 @dataclass(eq=False)
 class _Fits:
-    """What was learned. version: from which observations; logs: the targets learned as logarithms; price:
+    """Fitted models. version: of the observations; logs: the targets learned as logarithms; price:
     accelerator-seconds of a run at each grid point, (N,); learned: hyperparameters by target, "" the price's."""
 
     version: tuple[object, int] | None = None
@@ -92,7 +92,7 @@ class BotorchQnipv:
         self._fits = _Fits()
 
     def propose(self, observations: Observations) -> int | None:
-        """The next row of the Latin hypercube, then of the batch in hand, then of a new batch."""
+        """The next row of the Latin hypercube, then of the present batch, then of a new batch."""
         known = observations.known
         ready = [row for row in self._queue if not known[row] and row not in observations.pending]
         if not ready:

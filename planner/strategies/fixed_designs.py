@@ -1,4 +1,4 @@
-"""Baselines that fix their runs beforehand, whatever these give: random, Latin hypercube, powers of two, all points."""
+"""Baselines whose runs are fixed beforehand: random, Latin hypercube, powers of two, all points."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ __all__ = ["FixedDesign", "GridPosterior", "PowersOfTwo", "forest_model", "full_
 
 
 class GridPosterior:
-    """The half of a strategy that predicts, with `GridModel` and `CostModel`; a subclass proposes."""
+    """The predicting half of a strategy, with `GridModel` and `CostModel`; subclasses propose."""
 
     def __init__(self, context: StrategyContext, model: GridModel | None = None) -> None:
         self.context = context
@@ -33,7 +33,7 @@ class GridPosterior:
         self._runs_at_checkpoint = 0
 
     def posterior(self, observations: Observations) -> Posterior:
-        """The model's prediction of the rest."""
+        """The model's posterior."""
         self._runs_at_checkpoint = len(observations.runs)
         self._model.fit(observations)
         self._cost.fit(observations)
@@ -63,13 +63,13 @@ class FixedDesign(GridPosterior):
         known = observations.known
         while self._next < len(self._rows) and known[self._rows[self._next]]:
             self._next += 1
-        # A pending row is not passed for good: the process that has it may die.
+        # A pending row is skipped only for now: the process that measures it may die.
         rest = (self._rows[i] for i in range(self._next, len(self._rows)))
         return next((row for row in rest if not known[row] and row not in observations.pending), None)
 
 
 class PowersOfTwo(FixedDesign):
-    """FMwork's rule: the batch axis at powers of two, all values of every other axis, straight lines in between."""
+    """FMwork's rule: the batch axis at powers of two, all values of every other axis, linear interpolation between."""
 
     def __init__(self, context: StrategyContext) -> None:
         self._axis = _batch_axis(context.grid)

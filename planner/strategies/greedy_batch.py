@@ -47,7 +47,7 @@ def choose_greedily(candidates: Candidates, utilities: Sequence[Utility], size: 
     chosen: list[int] = []
     while len(chosen) < min(size, len(candidates.rows)):
         utility = np.sum([utility.of_each() for utility in utilities], axis=0) * candidates.feasibility
-        # A start is shared by the runs that follow it on the same engine: about as many as a batch holds.
+        # A start is shared by the runs after it on the same engine: about as many as a batch has.
         score = utility / (candidates.price + np.where(up, 0.0, candidates.start / size))
         score[chosen] = -np.inf
         best = int(np.argmax(score))

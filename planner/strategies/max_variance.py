@@ -1,4 +1,4 @@
-"""The least certain point for its price: what `choose_batch` would be if it considered each candidate alone.
+"""Selection by largest variance per price: `choose_batch` if it considered each candidate alone.
 
 Notation as in planner.acquisition.variance_reduction; the utility is Σ_q w_q(c) k_q(c, c) (uncertainty sampling,
 D. MacKay, Neural Computation 4, 1992), where that module sums k_q(u, c)² over the unmeasured grid.

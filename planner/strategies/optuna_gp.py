@@ -1,8 +1,8 @@
-"""The rival `optuna_gp`: Optuna's GPSampler proposes, our own grid model predicts.
+"""The baseline `optuna_gp`: Optuna's GPSampler proposes, our own grid model predicts.
 
-GPSampler optimises: it looks for the best values of the targets (all of them, by expected hypervolume improvement,
-where there are several), which is another aim than to know the whole grid; it is what a user of Optuna has at hand.
-A run is a trial, a failed run a failed trial. What it asks for is moved to the nearest point not yet measured.
+GPSampler optimises: it searches for the best values of the targets (by expected hypervolume improvement if there are
+several). Its aim is not to know the whole grid, but it is what a user of Optuna has. A run is a trial, a failed run a
+failed trial. Its proposals are moved to the nearest point not yet measured.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ __all__ = ["OptunaGp"]
 
 
 class OptunaGp(GridPosterior):
-    """See the module. A study is made anew from the runs each time, so that the same runs give the same answer."""
+    """See the module. The study is rebuilt from the runs each time, so that the same runs give the same answer."""
 
     def __init__(self, context: StrategyContext) -> None:
         super().__init__(context)
@@ -40,7 +40,7 @@ class OptunaGp(GridPosterior):
         }
 
     def propose(self, observations: Observations) -> int | None:
-        """The open row nearest to what the sampler asks for; another category is as far as an axis' other end."""
+        """The open row nearest to the sampler's proposal; another category is as far as the other end of an axis."""
         rows = observations.open_rows
         if not len(rows):
             return None
@@ -66,7 +66,7 @@ class OptunaGp(GridPosterior):
     def _trial(self, row: int, ran: bool, values: FloatArray) -> FrozenTrial:
         params = {**dict(zip(self._sizes, self._cube.numeric[row].tolist(), strict=True)),
                   **dict(zip(self._categories, self._cube.category[row].tolist(), strict=True))}
-        # Optuna has no trial with some of its values: one whose target is undefined at its point does not count.
+        # Optuna has no trials with some of their values: a trial with an undefined target is left out.
         if ran and np.isfinite(values).all():
             return create_trial(params=params, distributions=self._space, values=values.tolist())
         return create_trial(state=TrialState.FAIL, params=params, distributions=self._space)
@@ -74,7 +74,7 @@ class OptunaGp(GridPosterior):
 
 @contextmanager
 def _hushed() -> Iterator[None]:
-    """Without Optuna's remarks on studies created and packages that would be faster."""
+    """Suppress Optuna's messages about created studies and faster packages."""
     before = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     try:

@@ -1,7 +1,7 @@
-"""The strategies by name: ours, the baselines, the ablations, and what other packages bring; all behind one protocol.
+"""The strategies by name: ours, the baselines, the ablations, and those of other packages; all with one protocol.
 
-A guest is an entry point of the group "sweepwise.strategies": a callable that makes a Strategy of a StrategyContext (a
-class, often), or an object that says more, with the attributes of `Kind`. Our own names win.
+Another package registers an entry point of the group "sweepwise.strategies": a callable that makes a Strategy from a
+StrategyContext (often a class), or an object with the attributes of `Kind`. Our own names take precedence.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ __all__ = ["STRATEGIES", "Kind", "check_names", "make_strategy", "strategy_names
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A strategy to be made. needs: packages that it imports, of ours those of the extra `compare`; trajectories:
-    whether a run of it also measures shorter points."""
+    """How to make a strategy. needs: packages that it imports (for ours, those of the extra `compare`); trajectories:
+    whether its runs also measure shorter points."""
 
     make: Callable[[StrategyContext], Strategy]
     needs: tuple[str, ...] = ()
@@ -51,22 +51,22 @@ STRATEGIES: Final[Mapping[str, Kind]] = {
 
 
 def strategy_names() -> list[str]:
-    """Every name that --strategy takes: ours, then the guests'. Nothing is loaded."""
+    """Every name that --strategy takes: ours, then those of other packages. Nothing is loaded."""
     return [*STRATEGIES, *(name for name in plugin_names(GROUP) if name not in STRATEGIES)]
 
 
 def check_names(names: Iterable[str], option: str) -> None:
-    """Raises StudyError, which names the option, where a name is no strategy's, its package is broken, or packages that
-    it needs are not installed."""
+    """Raises StudyError, which names the option, if a strategy is unknown, its package is broken, or packages that it
+    needs are not installed."""
     for name in names:
         missing = [package for package in _kind(name, option).needs if find_spec(package) is None]
         if missing:
-            mend = "pip install 'sweepwise[compare]'" if name in STRATEGIES else f"pip install {' '.join(missing)}"
-            raise StudyError(f"{option}: {name} needs {' and '.join(missing)}; {mend}")
+            fix = "pip install 'sweepwise[compare]'" if name in STRATEGIES else f"pip install {' '.join(missing)}"
+            raise StudyError(f"{option}: {name} needs {' and '.join(missing)}; {fix}")
 
 
 def make_strategy(name: str, context: StrategyContext, option: str = "--strategy") -> Strategy:
-    """The strategy called `name`, which `option` asked for. Raises StudyError."""
+    """The strategy called `name`. option: named in messages. Raises StudyError."""
     check_names([name], option)
     kind = _kind(name, option)
     if name in STRATEGIES:
@@ -84,7 +84,7 @@ def make_strategy(name: str, context: StrategyContext, option: str = "--strategy
 
 
 def uses_trajectories(name: str, option: str = "--strategy") -> bool:
-    """Whether the strategy lets a run measure shorter points too. Raises StudyError."""
+    """Whether the strategy's runs also measure shorter points. Raises StudyError."""
     return _kind(name, option).trajectories
 
 

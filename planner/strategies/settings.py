@@ -16,7 +16,7 @@ CHECKPOINT_SHARE = 0.125
 judgement; not measured."""
 
 LHS_POINTS = 512
-"""Points of the Latin hypercube, a baseline; after them it goes on at random. By judgement; not measured."""
+"""Points of the Latin hypercube, a baseline; after them rows are random. By judgement; not measured."""
 
 BOTORCH_LEAST_FIRST_RUNS = 10
 """First runs of the BoTorch baseline at least; 2 (d + 1) of d dimensions where that is more. By judgement; not

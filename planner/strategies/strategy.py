@@ -26,7 +26,7 @@ class StrategyContext:
 
     trajectory: the axis along which a run also measures every smaller value, or None.
     accelerators: devices that a run of each point occupies, (N,).
-    prices: accelerator-seconds of a run of each point as the runner estimates them, (N,); None where it does not.
+    prices: accelerator-seconds of a run of each point as the runner estimates them, (N,); None without an estimate.
     """
 
     grid: Grid
@@ -39,12 +39,12 @@ class StrategyContext:
 
 @dataclass(frozen=True, eq=False)
 class Posterior:
-    """What a strategy makes of what was measured.
+    """A strategy's predictions and estimates from the observations.
 
-    accuracy: estimated accuracy by target, None where it cannot be told.
-    success: probability that each point can run, (N,).
-    plain: the plain sweep, every point a run of its own; longest: the smartest full sweep, where a run measures
-    every shorter point too, None where runs do not.
+    accuracy: estimated accuracy by target; None if it cannot be estimated.
+    feasibility: probability that each point can run, (N,).
+    plain: cost of the plain sweep, a separate run of each point; longest: cost of the sweep of longest runs only, each
+    of which also measures every shorter point; None without trajectories.
     """
 
     prediction: Prediction
@@ -56,10 +56,10 @@ class Posterior:
 
 @runtime_checkable
 class Strategy(Protocol):
-    """Chooses points and predicts the others. Others' are found by the entry point group "sweepwise.strategies".
+    """Chooses points and predicts the others. Other packages register theirs in the group "sweepwise.strategies".
 
-    Contract: `propose` returns the grid row to run next, one that is neither known nor pending, or None where
-    its design is finished or nothing is left; it may be asked again after a failure. `posterior` needs at least one
+    Contract: `propose` returns the grid row to run next, one that is neither known nor pending, or None if its
+    design is finished or nothing is left; it may be called again after a failure. `posterior` needs at least one
     measured point and changes nothing that `propose` decides. Both see the truth only through `observations`, and give
     the same answers for the same seed and the same runs.
     """
@@ -73,11 +73,11 @@ class Strategy(Protocol):
         ...
 
     def is_due(self, observations: Observations) -> bool:
-        """Whether `posterior` is worth its time now: the strategy is about to learn anew, or has seen much more."""
+        """Whether a checkpoint is due: the strategy will be fitted again, or has many new observations."""
         ...
 
     def price(self, row: int, observations: Observations) -> float:
-        """Accelerator-seconds that a run at `row` is expected to cost, engine start included; 0 where unknown."""
+        """Expected accelerator-seconds of a run at `row`, engine start included; 0 if unknown."""
         ...
 
 
@@ -90,7 +90,7 @@ def cover(grid: Grid, trajectory: str | None, row: int, observations: Observatio
 
 
 def posterior_of(model: GridModel, cost: CostModel, observations: Observations, trajectory: str | None) -> Posterior:
-    """What a model and a cost model, both fitted to `observations`, make of it."""
+    """The posterior of a model and a cost model, both fitted to `observations`."""
     feasibility = probability_of_feasibility(observations.grid, observations)
     accuracy = estimate_accuracy(model, ~observations.known, feasibility)
     return Posterior(model.predict(), accuracy, feasibility, *sweeps(cost, trajectory, feasibility))
@@ -99,9 +99,9 @@ def posterior_of(model: GridModel, cost: CostModel, observations: Observations, 
 def sweeps(
     cost: CostModel, trajectory: str | None, feasibility: FloatArray | None = None
 ) -> tuple[Sweep, Sweep | None]:
-    """The plain sweep, and the sweep of the longest runs alone where there are trajectories.
+    """The plain sweep, and the sweep of the longest runs alone (None without trajectories).
 
-    success: probability that each point can run, (N,); every one does where it is not given."""
+    feasibility: probability that each point can run, (N,); all 1 by default."""
     grid = cost.grid
     if trajectory is None:
         return cost.sweep(feasibility=feasibility), None

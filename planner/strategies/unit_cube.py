@@ -1,4 +1,4 @@
-"""A grid as a tool is given it that knows nothing of models and their sizes: the stock view, for rivals and ablations.
+"""A grid's features without descriptors, as general tools see it: for baselines and ablations.
 
 Notation: N grid points, d numeric columns, c category columns.
 """
@@ -16,12 +16,12 @@ __all__ = ["unit_cube", "without_descriptors"]
 
 
 def without_descriptors(grid: Grid) -> Grid:
-    """The same points in the same order, their categories bare names."""
+    """The same points in the same order, without descriptors of categories."""
     return Grid(tuple(replace(axis, descriptors={}) for axis in grid.axes), grid.codes)
 
 
 def unit_cube(grid: Grid) -> Features:
-    """Sizes on [0, 1], of their log2 where the axis says so, (N, d), and category codes, (N, c); no descriptors."""
+    """Numeric axes scaled to [0, 1], in log2 for axes of scale log, (N, d), and category codes, (N, c)."""
     features = without_descriptors(grid).features
     lowest = features.numeric.min(axis=0)
     numeric: FloatArray = (features.numeric - lowest) / np.ptp(features.numeric, axis=0)

@@ -1,4 +1,4 @@
-"""Reading a table of measurements as a recorded grid, with one-line errors for whatever is wrong with it.
+"""Reading a table of measurements as a recorded grid; every error is one line.
 
 Notation: R rows in use, N points, A axes.
 """
@@ -28,11 +28,11 @@ _OK: Final = "ok"
 
 def load_table(settings: TableSettings, directory: Path, axes: Mapping[str, Sequence[Value] | None],
                targets: Iterable[str | Metric], key: str = "runner.{}") -> RecordedTable:
-    """Read and check a recorded grid.
+    """The recorded grid in the table that `settings` name, checked.
 
-    axes: the given values of each axis, None (or empty) for all in the table. targets: names, or metrics, whose values
-    must then suit their transforms. key: how error messages call a setting. Raises StudyError, one line that names the
-    key and the mend.
+    axes: the given values of each axis, None (or empty) for all in the table. targets: names, or metrics; values of a
+    metric must suit its transform. key: pattern for the name of a setting in error messages. Raises StudyError, one
+    line that names the key and the fix.
     """
     file = read_table_file(directory / settings.table, settings.table, key.format("table"))
     given = tuple(targets)
@@ -44,10 +44,10 @@ def load_table(settings: TableSettings, directory: Path, axes: Mapping[str, Sequ
 def read_measured(path: Path, axes: Mapping[str, Sequence[Value] | None], targets: Iterable[str], *,
                   status: str | None = None, where: str | None = None, allow_undefined: bool = True,
                   key: str = "--truth") -> RecordedTable:
-    """Read any measured table, for its truth only: every row costs 0 s.
+    """The truth in any measured table; every row costs 0 s.
 
-    status: as in a study; without it, a column called 'status' is taken where there is one. allow_undefined: an ok
-    row may lack a target, which is then NaN there (tpot at one output token). Raises StudyError.
+    status: as in a study; without it, a column called 'status' is used if there is one. allow_undefined: an ok row
+    may lack a target, which is then NaN there (tpot at one output token). Raises StudyError.
     """
     file = read_table_file(path, str(path), key)
     if status is None and "status" in file.columns and "status" not in axes:
@@ -99,7 +99,7 @@ class _Loader:
                 raise StudyError(f"targets: '{name}' is an axis; name a metric")
         if self.settings.trajectory is not None and self.settings.trajectory not in axes:
             trajectory = self.settings.trajectory
-            raise StudyError(f"{self._key('trajectory')}: '{trajectory}' is no axis{suggestion(trajectory, axes)}")
+            raise StudyError(f"{self._key('trajectory')}: '{trajectory}' is not an axis{suggestion(trajectory, axes)}")
 
     def _used_rows(self, axes: Mapping[str, Sequence[Value] | None]) -> IntArray:
         used = np.ones(len(self.file.lines), dtype=bool)
@@ -134,7 +134,7 @@ class _Loader:
         bad = np.array([cell is None for cell in column]) if text else np.isnan(column.astype(float))
         if bad.any():
             where = self.file.where(int(rows[np.argmax(bad)]))
-            raise StudyError(f"space.axes.{name}: {where} has no value for '{name}'; mend the row or leave it out "
+            raise StudyError(f"space.axes.{name}: {where} has no value for '{name}'; correct the row or leave it out "
                              "by `where`")
         if text:
             code = {value: i for i, value in enumerate(dict.fromkeys(column.tolist()))}
@@ -142,7 +142,7 @@ class _Loader:
             values = tuple(spelt.get(value, value) for value in code)
             return values, np.array([code[value] for value in column.tolist()], dtype=np.int64)
         distinct, codes = np.unique(column, return_inverse=True)
-        # The whole column decides, so that a value is an int or a float whichever rows are in use.
+        # The whole column decides, so that the type of a value does not depend on the rows in use.
         whole = column.dtype.kind == "f" and _whole(self.file.columns[name])
         values = tuple(int(value) if whole and math.isfinite(value) else value for value in distinct.tolist())
         return values, codes.astype(np.int64)
@@ -156,7 +156,7 @@ class _Loader:
         if not ok.any():
             there = ", ".join(repr(word) for word in list(dict.fromkeys(said))[:5])
             raise StudyError(f"{self._key('status')}: no row of {self.file.name} is 'ok' in column '{name}' (it "
-                             f"says {there}); nothing can be learnt from failures alone")
+                             f"says {there}); nothing can be learned from failures alone")
         return ok, tuple(word or "no status" for word in said)
 
     def _metrics(self, rows: IntArray, ok: BoolArray, targets: Sequence[str],
@@ -172,9 +172,9 @@ class _Loader:
             metric = self.described.get(name) or metric_named(name)
             if bad.any() and not is_undefined(metric, bad, axes, codes):
                 where = self.file.where(int(rows[np.argmax(bad)]))
-                mend = "its status" if self.settings.status else "the failed rows in a `status` column"
-                raise StudyError(f"targets: {where} is ok but has no number in column '{name}'; mend the row or "
-                                 f"mark {mend}")
+                fix = "its status" if self.settings.status else "the failed rows in a `status` column"
+                raise StudyError(f"targets: {where} is ok but has no number in column '{name}'; correct the row or "
+                                 f"mark {fix}")
             values = np.where(undefined | ~ok, np.nan, values)
             if name in self.described:
                 self._check_values(metric, values, rows)
@@ -198,7 +198,7 @@ class _Loader:
             what = "no number" if math.isnan(cost[row]) else f"{cost[row]:g} seconds"
             kind = "the cost of an ok run" if ok[row] else "the cost of a failed run"
             raise StudyError(f"{self._key(str(said[row]))}: {self.file.where(int(rows[row]))} gives {what} as {kind}; "
-                             "give a column, a number or an expression that is from 0 in every row")
+                             "give a column, a number or an expression that is 0 or more in every row")
         return cost
 
     def _devices(self, rows: IntArray) -> FloatArray:
@@ -211,7 +211,7 @@ class _Loader:
         return devices
 
     def _numbers(self, setting: str, rows: IntArray) -> FloatArray:
-        """A column, a number or an expression as numbers, (R,); NaN where it is none."""
+        """The setting (a column, a number or an expression) in each row, (R,); NaN for cells that are not numbers."""
         amount = getattr(self.settings, setting)
         if not isinstance(amount, str):
             return np.full(len(rows), amount)
@@ -222,7 +222,8 @@ class _Loader:
         return np.broadcast_to(to_numbers(np.atleast_1d(value)), len(rows)).copy()
 
     def _readings(self, rows: IntArray, point: IntArray) -> IntArray | None:
-        """(R,) the reading of each row: its `repeat`, and the how-manieth row of its point with that repeat."""
+        """The reading of each row, (R,): rows share one if they have the same `repeat`, and the same count of earlier
+        rows with that repeat at their point. None without a `repeat` column."""
         name = self.settings.repeat
         if name is None:
             return None
@@ -240,13 +241,13 @@ class _Loader:
 
 
 def _whole(column: FloatArray) -> bool:
-    """Whether all that is there and finite is a whole number."""
+    """Whether all finite values are whole numbers."""
     there = column[np.isfinite(column)]
     return bool(np.all(there == np.floor(there)))
 
 
 def _matches(column: NDArray[Any], given: Sequence[Value]) -> BoolArray:
-    """(n,) which cells are among the given values; text also by how a value is written."""
+    """Whether each cell is among the given values, (n,). Text is compared with the values as written."""
     if column.dtype.kind == "O":
         spelt = {str(value) for value in given}
         return np.array([cell in spelt for cell in column.tolist()], dtype=bool)
@@ -256,7 +257,7 @@ def _matches(column: NDArray[Any], given: Sequence[Value]) -> BoolArray:
 
 
 def _group(codes: IntArray) -> tuple[IntArray, IntArray]:
-    """The group of each row, (R,), numbered as they first appear, and the first row of each, (N,)."""
+    """The group of each row, (R,), numbered in order of first appearance, and the first row of each group, (N,)."""
     keys = np.zeros(len(codes), dtype=np.int64)
     for column in codes.T:  # compressed at each step, so that no product of sizes can overflow
         keys = np.unique(keys * (int(column.max()) + 1) + column, return_inverse=True)[1]

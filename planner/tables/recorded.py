@@ -1,6 +1,6 @@
 """A measured grid in memory: points, repeats, costs and truth.
 
-The grid is the rows it was made of: a combination that is absent is not in it. Rows with equal axis values are
+The grid is the points of the table's rows: a combination without a row is not in it. Rows with equal axis values are
 repeats of one point; the truth is the median of those that are ok, and a point without an ok row is a failure.
 
 Notation: R rows in use, N points, A axes.
@@ -27,10 +27,10 @@ BoolArray = NDArray[np.bool_]
 class RecordedTable:
     """A measured grid. Immutable; holds only the rows in use.
 
-    axes: each axis' distinct values, numbers ascending, else as they first appear. codes: (N, A), unique rows in
-    order of first appearance. point: (R,) the point of each row. ok: (R,). status: (R,) why a row failed. metrics:
-    (R,) each, in the file's units, NaN where a row failed or has none. cost_s: (R,) seconds. devices: (R,).
-    reading: (R,) the repeat that a row belongs to, None where the study names no `repeat` column.
+    axes: distinct values of each axis, numbers ascending, others in order of first appearance. codes: (N, A),
+    unique rows in order of first appearance. point: (R,) the point of each row. ok: (R,). status: (R,) why a row
+    failed. metrics: (R,) each, in the file's units, NaN where a row failed or has no value. cost_s: (R,) seconds.
+    devices: (R,). reading: (R,) the repeat of each row, None if the study names no `repeat` column.
     """
 
     name: str
@@ -49,16 +49,16 @@ class RecordedTable:
         return len(self.codes)
 
     def axis_values(self, name: str) -> tuple[Value, ...]:
-        """The values of an axis: numbers ascending, else as they first appear. Raises KeyError."""
+        """The values of an axis: numbers ascending, others in order of first appearance. Raises KeyError."""
         return self.axes[name]
 
     def points(self) -> dict[str, list[Value]]:
-        """For each axis its value at each point, N long, in order of first appearance."""
+        """Axis → its value at each point, N long, in order of first appearance."""
         return {name: [values[code] for code in self.codes[:, i].tolist()]
                 for i, (name, values) in enumerate(self.axes.items())}
 
     def find(self, point: Point) -> int:
-        """The number of `point`, 0 … N − 1. Raises KeyError where the table has no row of it."""
+        """The number of `point`, 0 … N − 1. Raises KeyError if the table has no such row."""
         return self._number_of[tuple(point[name] for name in self.axes)]
 
     def rows(self, point: int) -> IntArray:
@@ -68,26 +68,26 @@ class RecordedTable:
 
     @cached_property
     def failed(self) -> BoolArray:
-        """(N,) whether no row of the point is ok."""
+        """Whether each point has no ok row, (N,)."""
         failed: BoolArray = np.bincount(self.point[self.ok], minlength=len(self)) == 0
         return failed
 
     @cached_property
     def plain_seconds(self) -> FloatArray:
-        """(N,) median seconds of one row, failed rows included; neither overhead nor engine start."""
+        """Median seconds of a row of each point, (N,), failed rows included, without overhead and engine start."""
         return _medians(self.cost_s, self.point, len(self))
 
     @cached_property
     def accelerators(self) -> FloatArray:
-        """(N,) devices that a run of the point occupies."""
+        """Devices that a run of each point occupies, (N,)."""
         return _medians(self.devices, self.point, len(self))
 
     def truth(self, target: str) -> FloatArray:
-        """(N,) median over the ok rows, NaN where the point failed. Raises KeyError."""
+        """Median over the ok rows of each point, (N,); NaN where the point failed. Raises KeyError."""
         return _medians(self.metrics[target], self.point, len(self))
 
     def noise(self, target: str) -> float:
-        """Mean of |row − median| / |median| over the points of two ok rows and more; NaN where there are none."""
+        """Mean of |row − median| / |median| over points with at least two ok rows; NaN if there are none."""
         values = self.metrics[target]
         readings = np.bincount(self.point[~np.isnan(values)], minlength=len(self))
         used = ~np.isnan(values) & (readings[self.point] > 1)
@@ -106,14 +106,14 @@ class RecordedTable:
 
 
 def is_undefined(metric: Metric, where: BoolArray, axes: Mapping[str, tuple[Value, ...]], codes: IntArray) -> bool:
-    """Whether the metric is undefined at the rows `where` (R,), and not forgotten: times between tokens, at an axis
-    value of 1 (one output token). codes: (R, A) of the rows."""
+    """Whether a metric without values at the rows `where` (R,) is undefined there, not forgotten: times between tokens
+    at an axis value of 1 (one output token). codes: (R, A), those of the rows."""
     at_one = [codes[:, i] == values.index(1) for i, values in enumerate(axes.values()) if 1 in values]
     return metric.kind is Kind.STEP and any(bool(at[where].all()) for at in at_one)
 
 
 def _medians(values: FloatArray, group: IntArray, n: int) -> FloatArray:
-    """The median of each group without its NaN, (n,); NaN where nothing is left."""
+    """The median of each group, NaN ignored, (n,); NaN for a group without numbers."""
     there = ~np.isnan(values)
     values, group = values[there], group[there]
     values = values[np.lexsort((values, group))]

@@ -1,4 +1,4 @@
-"""A recorded table matched to a study's grid, once, and priced; and the contract of a runner that replays one."""
+"""A recorded table, matched once to a study's grid and priced; and the contract of a runner that replays it."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ class GridSource(Protocol):
 
     @classmethod
     def recorded(cls, config: Any, context: RunnerContext) -> RecordedTable:
-        """The table that the settings name; an axis of no values takes the table's. Raises StudyError."""
+        """The table that the settings name. An axis without values uses the table's. Raises StudyError."""
         ...
 
 
 @runtime_checkable
 class RecordedRunner(Runner, Protocol):
-    """A runner that replays a recorded table: the truth is known, and costs are those of another day.
+    """A runner that replays a recorded table: the truth is known, and costs are the recorded ones.
 
     Contract: that of `Runner`; `recorded` gives the table before the runner is built; `table` never changes;
     `reseeded` shares the table and forgets the engine.
@@ -41,25 +41,25 @@ class RecordedRunner(Runner, Protocol):
 
     @property
     def table(self) -> RecordedTable:
-        """What is replayed: the truth, for simulations and evaluations only."""
+        """The replayed table, with the truth; for simulations and evaluations only."""
         ...
 
     @property
     def settings(self) -> TableSettings:
-        """What of the table is used, and what a run of it costs."""
+        """Which rows of the table are used, and what a run costs."""
         ...
 
     def reseeded(self, seed: int) -> Self:
-        """The same recording, drawn from with another seed."""
+        """A runner of the same recording that draws with another seed."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Sweep:
-    """Wall seconds and accelerator-seconds of a sweep: predicted, and the ends of a 90 % interval (equal to it where
-    the sweep was measured).
+    """Wall seconds and accelerator-seconds of a sweep: estimate, and low and high of its 90 % interval (all three equal
+    if the sweep was measured).
 
-    starts_s, starts_cost: the part of them that starting engines takes.
+    starts_s, starts_cost: the share of engine starts in them.
     """
 
     seconds: tuple[float, ...]
@@ -70,7 +70,7 @@ class Sweep:
 
 @dataclass(frozen=True, eq=False)
 class RecordedGrid:
-    """The recording of a grid's points. Arrays are (N,) over the grid."""
+    """The recording of a grid's points. Arrays are (N,), one entry for each grid point."""
 
     grid: Grid
     runner: RecordedRunner
@@ -83,23 +83,23 @@ class RecordedGrid:
 
     @property
     def accelerators(self) -> FloatArray:
-        """Devices that a run of each point occupied."""
+        """Devices that a run of each point occupied, (N,)."""
         devices: FloatArray = self.runner.table.accelerators[self.rows]
         return devices
 
     @cached_property
     def plain_seconds(self) -> FloatArray:
-        """Seconds of a run of each point alone, its repeats and overhead included, engine start apart; failed points
-        too."""
+        """Seconds of a separate run of each point, (N,): repeats and overhead included, engine start excluded; failed
+        points too."""
         table, settings = self.runner.table, self.runner.settings
-        # A run takes as many rows as there are, where there are fewer than repeats.
+        # A point with fewer rows than `repeats` is run with all its rows.
         repeats = np.minimum(np.bincount(table.point, minlength=len(table))[self.rows], settings.repeats)
         seconds: FloatArray = table.plain_seconds[self.rows] * repeats + settings.run_overhead_s
         return seconds
 
     @cached_property
     def plain_sweep(self) -> Sweep:
-        """Every point a run of its own, and one start of each engine configuration, as measured."""
+        """The measured cost of the plain sweep: a separate run of each point, a start of each engine configuration."""
         start, devices, seconds = self.runner.settings.engine_start_s, self.accelerators, self.plain_seconds
         first = np.unique(self.grid.engine, return_index=True)[1]
         starts_s, starts_cost = start * len(first), float(start * devices[first].sum())
@@ -107,6 +107,6 @@ class RecordedGrid:
                      starts_s, starts_cost)
 
     def truth(self, metric: str) -> FloatArray:
-        """A metric at each point: NaN where the point failed or it is undefined. Raises KeyError."""
+        """A metric at each point, (N,); NaN where the point failed or the metric is undefined. Raises KeyError."""
         values: FloatArray = self.runner.table.truth(metric)[self.rows]
         return values

@@ -32,22 +32,22 @@ class TableSettings(BaseModel):
     table: str = Field(min_length=1)
     """CSV or Parquet, relative to the study file."""
     cost_s: Amount
-    """Seconds that a row's run took: a column, a number or an expression over columns."""
+    """Seconds of the run of a row: a column, a number or an expression over columns."""
     accelerators: Amount = 1.0
-    """Devices that it occupied: a column, a number or an expression."""
+    """Devices that the run occupied: a column, a number or an expression."""
     failed_cost_s: Amount | None = None
-    """Seconds that a failed row's run took; as cost_s where absent."""
+    """Seconds of the run of a failed row. Default: cost_s."""
     engine_start_s: float = Field(default=0.0, ge=0, allow_inf_nan=False)
     """Seconds, charged for each change of an engine-scope axis."""
     run_overhead_s: float = Field(default=0.0, ge=0, allow_inf_nan=False)
     """Seconds, charged for each run."""
     status: Text | None = None
-    """Column that says 'ok' where a row has metrics, and else why it has none."""
+    """Column with 'ok' for rows with metrics, and the reason for rows without."""
     where: Text | None = None
     """Condition over columns; only rows that meet it are used."""
     repeat: Text | None = None
-    """Column that names the reading to which a row belongs."""
+    """Column that names the reading of each row."""
     trajectory: Text | None = None
-    """Axis of which a run measures every smaller value too, for the price of the largest."""
+    """Axis along which a run also measures every smaller value, for the price of the largest."""
     repeats: int = Field(default=1, ge=1)
-    """Rows that a run takes, all if a point has fewer."""
+    """Number of rows that a run reads; all rows if a point has fewer."""

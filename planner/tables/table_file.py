@@ -1,7 +1,7 @@
-"""A CSV or Parquet file as plain numpy columns that know the line each row stands on.
+"""A CSV or Parquet file as plain numpy columns, with the line number of each row.
 
-CSV is read with the standard library: it keeps text such as 'None' or 'NA' on an axis as it is written, parses
-floats exactly, knows line numbers, and costs no start-up time. pandas is loaded for Parquet only.
+CSV is read with the standard library: it keeps text such as 'None' or 'NA' on an axis as written, parses floats
+exactly, knows line numbers, and costs no start-up time. pandas is loaded for Parquet only.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ _PARQUET: Final = frozenset({".parquet", ".pq"})
 
 @dataclass(frozen=True, eq=False)
 class TableFile:
-    """What a file holds. Immutable.
+    """The content of a file. Immutable.
 
-    columns: by name, (n,) arrays of numbers (NaN where missing), of booleans, or of objects: text, None where
-    missing. lines: (n,) where each row stands in the file, counted from 1.
+    columns: by name, (n,) arrays of numbers (NaN if missing), of booleans, or of objects (text; None if missing).
+    lines: (n,) the line of each row in the file, counted from 1.
     """
 
     name: str
@@ -44,18 +44,18 @@ class TableFile:
     """What `lines` counts: lines of a CSV file, rows of a Parquet file."""
 
     def column(self, name: str, key: str) -> NDArray[Any]:
-        """The column called `name`. Raises StudyError that opens with `key`."""
+        """The column called `name`. Raises StudyError that starts with `key`."""
         if name not in self.columns:
             raise StudyError(f"{key}: {self.name} has no column '{name}'{suggestion(name, self.columns)}")
         return self.columns[name]
 
     def where(self, row: int) -> str:
-        """How an error message calls the row: file and line."""
+        """File and line of the row, for error messages."""
         return f"{self.name} {self.line_word} {self.lines[row]}"
 
 
 def read_table_file(path: Path, name: str, key: str) -> TableFile:
-    """Read `path`, which the user calls `name`. Raises StudyError, one line that opens with `key`."""
+    """The content of `path`, which the user calls `name`. Raises StudyError, one line that starts with `key`."""
     try:
         data = path.read_bytes()
     except FileNotFoundError as error:
@@ -95,7 +95,7 @@ def _csv_columns(data: bytes, name: str, key: str) -> tuple[dict[str, NDArray[An
     header: list[str] = []
     rows: list[list[str]] = []
     lines: list[int] = []
-    end = 0  # a quoted cell may span lines: a row stands where it begins
+    end = 0  # a quoted cell may span lines: a row has the line of its first character
     try:
         for row in reader:
             begin, end = end + 1, reader.line_num
@@ -106,11 +106,11 @@ def _csv_columns(data: bytes, name: str, key: str) -> tuple[dict[str, NDArray[An
                 continue
             if len(row) != len(header):
                 raise StudyError(f"{key}: {name} line {begin} has {len(row)} cells where the header has "
-                                 f"{len(header)}; mend the line")
+                                 f"{len(header)}; correct the line")
             rows.append(row)
             lines.append(begin)
     except csv.Error as error:
-        raise StudyError(f"{key}: {name} line {end + 1} is not CSV ({error}); mend the line") from error
+        raise StudyError(f"{key}: {name} line {end + 1} is not CSV ({error}); correct the line") from error
     cells = zip(*rows, strict=True) if rows else ((),) * len(header)
     columns = {column: _csv_column(values) for column, values in zip(header, cells, strict=True)}
     return columns, np.array(lines, dtype=np.int64)
@@ -125,7 +125,7 @@ def _header(names: Sequence[Any], name: str, key: str) -> list[str]:
 
 
 def one_line(text: str) -> str:
-    """The text without line breaks and what cannot be printed, so that it can stand in a message."""
+    """The text without line breaks and unprintable characters, for messages."""
     return "".join(character for character in " ".join(text.split()) if character.isprintable())
 
 
@@ -135,7 +135,7 @@ def _short(text: str) -> str:
 
 
 def _csv_column(cells: Sequence[str]) -> NDArray[Any]:
-    """Numbers where every cell is a number or missing, booleans where all are, else the text as written."""
+    """The column as numbers if every cell is a number or missing, as booleans if all are, else as text."""
     stripped = [cell.strip() for cell in cells]
     lowered = {cell.lower() for cell in set(stripped)}
     if lowered and lowered <= _TRUTH.keys():
@@ -165,7 +165,7 @@ def _parquet_columns(data: bytes, name: str, key: str) -> tuple[dict[str, NDArra
         columns = {column: _parquet_column(frame.iloc[:, i]) for i, column in enumerate(header)}
     except StudyError:
         raise
-    except Exception as error:  # the reader raises whatever its layers raise; to a user it is one thing
+    except Exception as error:  # the reader's layers raise many types; for the user it is one error
         raise StudyError(f"{key}: cannot read {name} as Parquet ({_short(str(error))}); write it again") from error
     return columns, np.arange(1, len(frame) + 1, dtype=np.int64)
 

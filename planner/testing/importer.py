@@ -22,7 +22,7 @@ from planner.space.types import StudyError, Value
 __all__ = ["check_importer"]
 
 _CUTS: Final = 24
-"""So many places at which a file is cut off, or has one byte changed."""
+"""Number of places at which a file is cut off, or has one byte changed."""
 _RUBBISH: Final[Mapping[str, bytes]] = {
     "empty.json": b"", "empty.log": b"", "object.json": b"{}", "list.json": b"[]", "null.json": b"null",
     "deep.json": b"[" * 50_000, "text.log": b"nothing that anybody would measure\n", "bytes.log": bytes(range(256)) * 8,
@@ -37,8 +37,8 @@ def check_importer(
 ) -> None:
     """Assert the contract of `planner.importers.importer.Importer`.
 
-    paths: files or folders that the tool wrote, each with at least one measurement. known, renames: what `read` is
-    given. any_table: whether the format is a table of any columns, as ours called "table" is. Raises AssertionError
+    paths: files or folders that the tool wrote, each with at least one measurement. known, renames: arguments of
+    `read`. any_table: whether the format is a table of any columns, as ours called "table" is. Raises AssertionError
     that says what is broken.
     """
     assert isinstance(importer, Importer), f"{type(importer).__name__} lacks a member of the Importer protocol"
@@ -53,13 +53,13 @@ def check_importer(
 
 
 class _Reader:
-    """An importer, and what it is told: arguments that it cannot change."""
+    """An importer with fixed arguments, which it cannot change."""
 
     def __init__(self, importer: Importer, known: Mapping[str, Value], renames: Mapping[str, str]) -> None:
         self.importer, self.known, self.renames = importer, known, renames
 
     def recognises(self, path: Path) -> bool:
-        """Whether it says so, asked twice."""
+        """The answer of `recognises`, checked to be the same twice."""
         try:
             found, again = (self.importer.recognises(Source(path)) for _ in range(2))
         except Exception as error:
@@ -82,7 +82,7 @@ class _Reader:
             raise AssertionError(f"read must raise StudyError only, and raises {error!r} for {called}") from error
 
     def survives(self, path: Path) -> None:
-        """Reads the file or refuses it; rows that come out are sound."""
+        """Check that the file is either refused or read as valid rows."""
         self.recognises(path)
         try:
             rows = self.read(path)
@@ -131,7 +131,7 @@ def _check_rows(rows: list[Row], name: str) -> None:
 
 
 def _check_copy(reader: _Reader, path: Path) -> None:
-    """The same readings elsewhere, under another name: nothing new."""
+    """A copy under another name has the same identities."""
     with tempfile.TemporaryDirectory() as folder:
         copy = _copied(path, Path(folder) / f"copy{path.suffix}")
         rows, copied = reader.read(path), reader.read(copy, "what the user says")
@@ -141,7 +141,7 @@ def _check_copy(reader: _Reader, path: Path) -> None:
 
 
 def _check_broken(reader: _Reader, path: Path) -> None:
-    """Cut off, changed or empty: sound rows, or StudyError."""
+    """A file that is cut off, changed or empty gives valid rows or StudyError."""
     with tempfile.TemporaryDirectory() as folder:
         copy = _copied(path, Path(folder) / path.name)
         for file in [copy] if copy.is_file() else sorted(part for part in copy.rglob("*") if part.is_file())[:2]:
@@ -164,12 +164,12 @@ def _damaged(whole: bytes) -> Iterator[bytes]:
 
 
 def _check_rubbish(reader: _Reader, any_table: bool) -> None:
-    """What no tool wrote is not recognised, and refused where somebody insists."""
+    """Files that no tool wrote are not recognised, and refused or read as valid rows."""
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
         for name, data in {**_RUBBISH, **({} if any_table else _TABLE)}.items():
             (home / name).write_bytes(data)
-            assert not reader.recognises(home / name), f"recognises: {name} of {data[:20]!r} is nobody's"
+            assert not reader.recognises(home / name), f"recognises: {name} of {data[:20]!r} is not a file of this tool"
             reader.survives(home / name)
         (home / "folder").mkdir()
         for path in (home / "folder", home / "nothing.json"):

@@ -26,7 +26,7 @@ def check_recorder(make: Make, again: Make | None = None) -> None:
     """Assert the contract of `planner.campaign.loop.Recorder`.
 
     make: builds a recorder with an empty record of this grid and these targets. again: opens the record that `make`
-    made last once more, as another process does; None where a record lives in one object only. Raises AssertionError
+    made last, as another process does; None if a record exists in one object only. Raises AssertionError
     that says what is broken.
     """
     grid = full_grid([Axis("model", ("a", "b"), Scope.ENGINE, Scale.CATEGORY), Axis("batch_size", (1, 2, 4, 8)),
@@ -47,14 +47,14 @@ def _good(grid: Grid, *rows: int) -> Measurement:
 
 
 def _outcomes(grid: Grid) -> list[Measurement]:
-    """How a run at row 0, 1, 2 … may end."""
+    """Possible measurements of runs at rows 0, 1, 2 …"""
     undefined = Measurement(Status.OK, Cost(measure_s=1.0), (Reading(grid.point(2), {"other_ms": (1.0,)}, 1.0),))
     return [_good(grid, 0), Measurement(Status.FAILED, Cost(3.0), reason="out of memory: 80 GiB"), undefined,
             Measurement(Status.INTERRUPTED, Cost(), reason="stopped by hand"), _good(grid, 4, 7, 8)]
 
 
 def _check_runs(recorder: Recorder[Any], grid: Grid) -> None:
-    """One after the other: what comes back is what was given, once."""
+    """Runs one after the other: each comes back unchanged, once."""
     observations = Observations(grid, _TARGETS)
     recorder.refresh(observations)
     assert not observations.runs and not observations.pending, "a new record must be empty"
@@ -79,7 +79,7 @@ def _begun(recorder: Recorder[Any], grid: Grid, row: int) -> Any:
     point = grid.point(row)
     handle, given = recorder.begin(point, row)
     same = dict(given) == grid.point(row) and all(type(given[name]) is type(value) for name, value in point.items())
-    assert same, f"begin: asked for {point}, and nobody enqueued another, but it gives {dict(given)}"
+    assert same, f"begin: asked for {point} with no point enqueued, but it gives {dict(given)}"
     return handle
 
 
@@ -92,7 +92,7 @@ def _check_run(run: Run, grid: Grid, row: int, measurement: Measurement) -> None
 
 
 def _check_several(recorder: Recorder[Any], grid: Grid) -> None:
-    """Open at the same time, and finished in another order."""
+    """Runs open at the same time, and finished in another order."""
     first, second = _begun(recorder, grid, 0), _begun(recorder, grid, 5)
     observations = Observations(grid, _TARGETS)
     recorder.refresh(observations, first)
@@ -110,14 +110,14 @@ def _check_abandoned(recorder: Recorder[Any], grid: Grid) -> None:
     recorder.abandon(_begun(recorder, grid, 3), "another process was first at this point")
     recorder.refresh(observations)
     assert not observations.pending, "abandon: the point is still pending"
-    assert not observations.known.any(), "abandon: the point counts as known, and nothing ran there"
+    assert not observations.known.any(), "abandon: the point counts as known, though nothing ran there"
     assert not observations.finished and not observations.failures, "abandon: counts as a run, or as a failure"
     handle = _begun(recorder, grid, 3)
     _check_run(recorder.finish(handle, _good(grid, 3), _PLANNER_S), grid, 3, _good(grid, 3))
 
 
 def _check_two(one: Recorder[Any], two: Recorder[Any], grid: Grid) -> None:
-    """Two processes at one record."""
+    """Two processes with one record."""
     ours, theirs = Observations(grid, _TARGETS), Observations(grid, _TARGETS)
     early = _begun(one, grid, 0)
     two.refresh(theirs)
@@ -144,11 +144,11 @@ def _check_two(one: Recorder[Any], two: Recorder[Any], grid: Grid) -> None:
 
 
 def _check_reopened(make: Make, again: Make, grid: Grid) -> None:
-    """What was recorded is there when the record is opened once more."""
+    """The runs are there when the record is opened again."""
     recorder, made = make(grid, _TARGETS), []
     for row, measurement in enumerate(_outcomes(grid)):
         made.append(recorder.finish(_begun(recorder, grid, row), measurement, _PLANNER_S))
     observations = Observations(grid, _TARGETS)
     again(grid, _TARGETS).refresh(observations)
     assert observations.runs == made, f"opened again, the record holds {observations.runs}, and not {made}"
-    assert observations.current_engine is None, "refresh: an engine that another process started is none of ours"
+    assert observations.current_engine is None, "refresh: an engine of another process counts as ours"

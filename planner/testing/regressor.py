@@ -46,7 +46,7 @@ def _features(columns: int, levels: tuple[int, ...]) -> Features:
 
 
 def _readings(features: Features, count: int) -> tuple[IntArray, FloatArray, IntArray]:
-    """Readings of a smooth quantity, with a little noise: rows, y, and a run for every two."""
+    """Readings of a smooth quantity with a little noise: rows, y, and runs of two readings each."""
     rng = np.random.default_rng(count)
     rows = rng.permutation(len(features))[:count].astype(np.int64)
     y = features.numeric[rows].sum(axis=1) + features.category[rows].sum(axis=1) + 0.05 * rng.standard_normal(count)
@@ -57,7 +57,7 @@ def _check_fit(
     make: Callable[[Features], Regressor], features: Features, rows: IntArray, y: FloatArray, runs: IntArray,
     **more: Any,
 ) -> Regressor:
-    """A regressor fitted to this, which has kept the contract."""
+    """A regressor fitted to these readings, checked against the contract."""
     regressor = make(features)
     arguments = [rows, y, runs, features.numeric, features.category, *more.values()]
     before = [np.array(part) for part in arguments]
@@ -132,9 +132,9 @@ def _check_odd_data(make: Callable[[Features], Regressor], features: Features) -
 
 
 def _check_again(make: Callable[[Features], Regressor], features: Features) -> None:
-    """Another fit speaks of the other readings; equal histories give equal numbers, whoever else draws at random."""
+    """A second fit predicts the new readings. Equal histories give equal numbers, whatever the global random state."""
     rows, y, runs = _readings(features, 12)
-    told = []
+    answers = []
     state = np.random.get_state(), random.getstate()
     try:
         for seed in (1, 2):
@@ -145,12 +145,12 @@ def _check_again(make: Callable[[Features], Regressor], features: Features) -> N
             assert regressor.fit(rows, y + 50, runs) is regressor, "fit must return self, the second time too"
             _check_answers(regressor, len(features), rows, runs)
             after, std = regressor.predict()
-            told += [before, after, std]
+            answers += [before, after, std]
     finally:
         np.random.set_state(state[0])
         random.setstate(state[1])
-    assert np.abs(told[1] - told[0]).mean() > 25, "a second fit must learn from its own readings: y is 50 higher"
-    for one, two in zip(told[:3], told[3:], strict=True):
+    assert np.abs(answers[1] - answers[0]).mean() > 25, "a second fit must learn from its own readings: y is 50 higher"
+    for one, two in zip(answers[:3], answers[3:], strict=True):
         assert np.array_equal(one, two), "equal readings and fits give other numbers: seed what is random when built"
 
 

@@ -1,4 +1,4 @@
-"""The conformance suite of planner.space.types.Runner, and of what a runner may say beyond it (runner_hints).
+"""The conformance suite of planner.space.types.Runner, and of its optional protocols (runner_hints).
 
     def test_my_runner_keeps_the_contract():
         check_runner(lambda: MyRunner(config, context), good=Proposal({"batch_size": 1}, ({"batch_size": 1},)))
@@ -21,7 +21,7 @@ from planner.space.types import Measurement, Point, Proposal, Runner, Status, St
 __all__ = ["check_runner"]
 
 _CHEAP_S: Final = 5.0
-"""Seconds within which a fingerprint must be there; starting an engine takes longer."""
+"""Most seconds that a fingerprint may take; starting an engine takes longer."""
 
 
 def check_runner(
@@ -31,9 +31,9 @@ def check_runner(
     """Assert the contract of `planner.space.types.Runner`.
 
     make: builds a new runner, each time under the same settings. good: a proposal that can be measured and is
-    wholly measurable. bad: one whose benchmark fails. unknown: builds the runner with a setting that nobody knows; for
-    runners that refuse it only when they are built, since Config cannot tell. Raises AssertionError that says what is
-    broken.
+    wholly measurable. bad: one whose benchmark fails. unknown: builds the runner with an unknown setting; for runners
+    whose Config cannot know all settings, and which refuse it when they are built. Raises AssertionError that says
+    what is broken.
     """
     runner = make()
     try:
@@ -73,7 +73,7 @@ def _check_refused(unknown: Callable[[], Runner]) -> None:
     except StudyError:
         return
     built.close()
-    raise AssertionError("a setting that nobody knows must be refused with StudyError when the runner is built")
+    raise AssertionError("an unknown setting must be refused with StudyError when the runner is built")
 
 
 def _check_fingerprint(runner: Runner, make: Callable[[], Runner]) -> None:
@@ -123,7 +123,7 @@ def _check_good(runner: Runner, proposal: Proposal) -> None:
 
 
 def _check_hints(runner: Runner, measurement: Measurement) -> None:
-    """What the runner says beforehand of the points that it has measured."""
+    """The optional protocols agree with the measured points."""
     points = [reading.point for reading in measurement.readings]
     columns = {name: np.array([point[name] for point in points]) for name in points[0]}
     if isinstance(runner, CountsAccelerators):
@@ -151,8 +151,8 @@ def _check_measurement(measurement: Measurement, runner: Runner, proposal: Propo
     for name in ("start_s", "warmup_s", "measure_s"):
         seconds = getattr(cost, name)
         assert 0 <= seconds < math.inf, f"cost.{name} must be finite and from 0, not {seconds!r}"
-    foreseen = runner.accelerators(proposal.point)
-    assert cost.accelerators == foreseen, f"a run on {cost.accelerators} accelerators was announced as {foreseen}"
+    expected = runner.accelerators(proposal.point)
+    assert cost.accelerators == expected, f"a run on {cost.accelerators} accelerators was announced as {expected}"
     for times in measurement.trajectory_s:
         assert all(a <= b for a, b in itertools.pairwise(times)), "trajectory_s must not go back in time"
 

@@ -25,7 +25,7 @@ __all__ = ["check_strategy", "example_contexts"]
 _RUNS: Final = 9
 """Runs of a short play; a long one goes on to the end of the design."""
 _FAILS: Final = 7
-"""Every so manieth row fails."""
+"""One row in so many fails."""
 
 
 def check_strategy(
@@ -67,13 +67,13 @@ def _empty(context: StrategyContext) -> Observations:
 
 
 def _value(context: StrategyContext, row: int) -> float:
-    """What a run at `row` gives: it rises along each axis."""
+    """The value of a run at `row`; it rises along each axis."""
     codes = context.grid.codes[row]
     return float(np.prod(1 + 0.5 * codes * (1 + 0.1 * np.arange(len(codes)))))
 
 
 def _measure(context: StrategyContext, observations: Observations, row: int, fails: bool | None = None) -> None:
-    """Make the run at `row`, which the strategy is told of by `observations`."""
+    """Add a run at `row` to `observations`."""
     grid = context.grid
     start = 0.0 if observations.current_engine == grid.engine[row] else 2.0
     cost, point = Cost(start, 0.0, _value(context, row), float(context.accelerators[row])), grid.point(row)
@@ -91,7 +91,7 @@ def _play(
     strategy: Strategy, context: StrategyContext, runs: int, observations: Observations | None = None,
     watched: bool = False,
 ) -> tuple[list[int], Observations]:
-    """Up to so many further runs. watched: is_due, posterior and price are asked between them, as a study does."""
+    """Rows of up to `runs` further runs. watched: call is_due, posterior and price between them, as a study does."""
     observations = _empty(context) if observations is None else observations
     order: list[int] = []
     while len(order) < runs and (row := _proposed(strategy, observations)) is not None:
@@ -106,7 +106,7 @@ def _play(
 
 
 def _proposed(strategy: Strategy, observations: Observations) -> int | None:
-    """What is proposed, twice, and whether it may be."""
+    """The proposal, checked to be allowed and the same twice."""
     with _untouched(observations, "propose"):
         row, again = strategy.propose(observations), strategy.propose(observations)
     if row is None:
@@ -126,7 +126,7 @@ def _is_due(strategy: Strategy, observations: Observations) -> bool:
         due, again = strategy.is_due(observations), strategy.is_due(observations)
     assert isinstance(due, bool), f"is_due must be True or False, not {due!r}"
     assert due == again, "is_due is a question: asked twice it gives two answers"
-    assert not due or observations.measured.any(), "is_due where nothing is measured: there is no posterior to look at"
+    assert not due or observations.measured.any(), "is_due where nothing is measured: there is no posterior to judge"
     return due
 
 
@@ -149,7 +149,7 @@ def _check_repeatable(
 
 
 def _check_pending(make: Callable[[StrategyContext], Strategy], context: StrategyContext) -> None:
-    """What another process measures is left to it, and taken up again where that process dies."""
+    """Pending points are not proposed, and proposed again if the process that measures them dies."""
     strategy = make(context)
     _, observations = _play(strategy, context, 3)
     row = _proposed(strategy, observations)
@@ -165,7 +165,7 @@ def _check_pending(make: Callable[[StrategyContext], Strategy], context: Strateg
 
 
 def _check_failures(make: Callable[[StrategyContext], Strategy], context: StrategyContext) -> None:
-    """Where nothing has worked yet, another point is tried."""
+    """If all runs failed so far, another point is proposed."""
     strategy, observations = make(context), _empty(context)
     for _ in range(min(_RUNS, len(context.grid))):
         assert not _is_due(strategy, observations)
@@ -177,7 +177,7 @@ def _check_failures(make: Callable[[StrategyContext], Strategy], context: Strate
 
 
 def _check_any_record(make: Callable[[StrategyContext], Strategy], context: StrategyContext) -> None:
-    """As where a study is resumed: what was measured was chosen by somebody else."""
+    """Any record is accepted, as when a study is resumed: its points were chosen elsewhere."""
     observations, rng = _empty(context), np.random.default_rng(3)
     for row in rng.permutation(len(context.grid))[: len(context.grid) // 2].tolist():
         if not observations.known[row]:
@@ -240,19 +240,19 @@ def _check_arrays(posterior: Posterior, context: StrategyContext) -> None:
 
 @contextmanager
 def _untouched(observations: Observations, method: str) -> Iterator[None]:
-    """Whoever is asked leaves the observations as they are."""
+    """The call within the block leaves the observations unchanged."""
     def state() -> tuple[Any, ...]:
         arrays = (observations.measured, observations.failed, *map(observations.column, observations.targets))
         return (len(observations.runs), set(observations.pending), *(array.tobytes() for array in arrays))
 
     before = state()
     yield
-    assert state() == before, f"{method} changes the observations, which belong to whoever keeps the record"
+    assert state() == before, f"{method} changes the observations, which belong to the record"
 
 
 @contextmanager
 def _other_random_numbers() -> Iterator[None]:
-    """Global random numbers go on from elsewhere: who draws them gives other answers."""
+    """Changes the global random state: code that draws from it gives other answers."""
     state, numpy_state = random.getstate(), np.random.get_state()
     random.seed(20_261)
     np.random.seed(20_261)

@@ -72,7 +72,7 @@ def _slice_json(part: Slice) -> dict[str, Any]:
 
 
 def comparison_table(found: Comparison) -> RenderableType:
-    """What a person reads: the sides, each target's mean, the surest differences, the slices that stand out."""
+    """The comparison as tables: the sides, each target's mean, the most significant differences and slices."""
     parts: list[RenderableType] = [*_head(found), _means(found)]
     parts += [line for ratios in found.ratios.values() for line in _chance(ratios)]
     for ratios in found.ratios.values():
@@ -90,7 +90,7 @@ def _head(found: Comparison) -> list[str]:
         said = "; ".join(changed)
         lines.append(f"from A to B: {said if len(said) <= _MAX_DIFFERENCE else said[:_MAX_DIFFERENCE] + ' …'}")
     alone = [f"{count:,} only in {key}" for key, count in (("A", found.only_a), ("B", found.only_b)) if count]
-    alone += [f"{found.unlikely:,} that would rather fail left out"] if found.unlikely else []
+    alone += [f"{found.unlikely:,} left out as likely to fail"] if found.unlikely else []
     lines.append(f"{found.common:,} points in common{f' ({chr(44).join(alone)})'.replace(',', ', ') if alone else ''}")
     grid = found.a.observations.grid
     for rows, what in ((found.fails_now, "ran in A and failed in B"), (found.runs_now, "failed in A and ran in B")):
@@ -155,7 +155,7 @@ def _slices(ratios: Ratios) -> list[RenderableType]:
 
 
 def judgement_text(judgement: Judgement) -> str:
-    """A condition, its answer, and what the answer rests on."""
+    """A condition, its answer, and the reason."""
     return f"{judgement.gate.text}: {judgement.answer.value}; {judgement.why}"
 
 
@@ -215,5 +215,5 @@ def _strip(figure: go.Figure, ratios: Ratios, row: int) -> None:
 
 
 def _thinned(count: int) -> IntArray:
-    """Positions among `count` sorted points, both ends among them: more dots than a screen has look the same."""
+    """Positions among `count` sorted points, both ends among them: more dots than a screen has make no difference."""
     return np.unique(np.linspace(0, count - 1, min(count, _MOST_POINTS)).round().astype(np.int64))

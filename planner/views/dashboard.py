@@ -1,8 +1,8 @@
-"""A study in Optuna's dashboard: a note that says what it is and how far it is, and our figures.
+"""A study in Optuna's dashboard: a note with its description and status, and our figures.
 
-The note and the figures lie in the study itself, so that anybody's optuna-dashboard shows them. Its own functions write
-them; what they write is gathered and stored in one transaction: a figure is hundreds of attributes, and a page that
-reads half of a new one cannot show it.
+The note and the figures are stored in the study itself, so that any optuna-dashboard shows them. Its own functions
+write them, and all attributes are stored in one transaction: a figure has hundreds of them, and a page that reads half
+of a new figure cannot show it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from planner.strategies.strategy import Posterior
 
 __all__ = ["DashboardWriter", "Source", "is_available", "note_of", "save"]
 
-# Below this line a person's own words stand; above it, ours.
+# Below this line is the user's own text; above it, ours.
 _KEPT: Final = "*Above: written by sweepwise, again and again. Below: yours, and kept.*"
 # The dashboard sends every figure to the page each time.
 _MOST_BYTES: Final = 2_500_000
@@ -45,7 +45,7 @@ def is_available() -> bool:
 
 
 class Source(Protocol):
-    """What a DashboardWriter asks for answers: planner.study.Study."""
+    """The answers that a DashboardWriter needs: planner.study.Study."""
 
     def written_at_once(self) -> AbstractContextManager[optuna.Study]:
         """The record; what the block writes to it is stored in one transaction."""
@@ -58,12 +58,12 @@ class Source(Protocol):
     def overview(
         self, observations: Observations, posterior: Posterior | None, taken: Sequence[Checkpoint] | None
     ) -> Overview:
-        """The study as it stands. taken: checkpoints already computed."""
+        """The present state of the study. taken: checkpoints already computed."""
         ...
 
 
 def note_of(overview: Overview, state: str) -> str:
-    """The study's note (Markdown): what it is, the meta-metrics, how to go on. `state`: what it is doing."""
+    """The study's note (Markdown): description, meta-metrics, next steps. state: what the study is doing."""
     status = overview.status
     failed = f" ({status.failed} failed)" if status.failed else ""
     rows = [("state", state), ("runs", f"{status.runs:,}{failed}"),
@@ -104,7 +104,7 @@ def _savings(status: Status) -> list[tuple[str, str]]:
 def save(record: optuna.Study, overview: Overview, state: str) -> None:
     """Write note and figures into the study, which a caller should let be stored at once (`Source.written_at_once`).
 
-    Raises whatever storage or figures raise: a caller that is in the middle of a campaign must not let that end it.
+    Raises any error of storage or figures: a caller within a campaign must catch it.
     """
     from optuna_dashboard import get_note, save_note, save_plotly_graph_object
 
@@ -115,13 +115,13 @@ def save(record: optuna.Study, overview: Overview, state: str) -> None:
 
 
 def _with_the_old(body: str, old: str) -> str:
-    """Our new part, and what a person wrote below it, or instead of it."""
+    """Our new part, followed by the user's own text in `old`."""
     _, line, kept = old.partition(_KEPT)
     return f"{body}\n\n---\n{_KEPT}\n\n{(kept if line else old).strip()}".rstrip() + "\n"
 
 
 def _figures(overview: Overview) -> list[tuple[str, Any]]:
-    """Our figures by the names under which they are kept, as many as a page can bear."""
+    """Our figures with the names under which they are stored, as many as a page can hold."""
     from planner.views.figures import history, surface, tradeoff
 
     if not overview.surfaces:
@@ -144,7 +144,7 @@ def _figures(overview: Overview) -> list[tuple[str, Any]]:
 class DashboardWriter(Observer):
     """Keeps note and figures of a running study up to date, for a fiftieth of the campaign's time at most.
 
-    Does nothing where optuna-dashboard is not installed. Whatever goes wrong stays here: `trouble` says what.
+    Does nothing if optuna-dashboard is not installed. Errors do not leave this class: `trouble` has the last one.
     """
 
     def __init__(self, source: Source, clock: Callable[[], float] = time.monotonic) -> None:
@@ -157,17 +157,17 @@ class DashboardWriter(Observer):
         self.trouble = ""
 
     def begun(self, observations: Observations) -> None:
-        """Remember where an earlier campaign ended."""
+        """Store the state at the end of the earlier campaign."""
         self._began, self._earlier = self._clock(), len(observations.runs)
 
     def checkpoint(self, posterior: Posterior, observations: Observations) -> None:
-        """Remember the accuracy; write where the time for it has come."""
+        """Store the accuracy, and write if it is time to."""
         if self._available:
             self._checkpoints.append(checkpoint_of(observations, posterior))
             self._write(observations, posterior, "running")
 
     def finish(self, posterior: Posterior | None, observations: Observations, reason: str) -> None:
-        """Write once more, under the same rule: the campaign is over, and `posterior` is its last."""
+        """Write once more, under the same rule, after the campaign. posterior: its last one."""
         if self._available and posterior is not None:
             self._write(observations, posterior, f"stopped ({reason})")
 

@@ -20,8 +20,8 @@ __all__ = ["write_figure", "write_pairs", "write_table"]
 
 
 def write_table(table: pd.DataFrame, path: Path) -> None:
-    """CSV, Parquet or JSON Lines, as the ending says, with all digits: an axis' values must be found again. Raises
-    StudyError."""
+    """Write CSV, Parquet or JSON Lines, by the ending, with all digits, so that axis values match when read again.
+    Raises StudyError."""
     try:
         if path.suffix == ".parquet":
             _of_one_type(table).to_parquet(path, index=False)
@@ -34,7 +34,7 @@ def write_table(table: pd.DataFrame, path: Path) -> None:
 
 
 def _json_lines(table: pd.DataFrame) -> str:
-    """An object a row, without the keys that are missing there."""
+    """One JSON object for each row, without keys of missing values."""
     records = table.to_dict(orient="records")
     return "".join(
         json.dumps(point_json({str(key): value for key, value in record.items()
@@ -43,13 +43,13 @@ def _json_lines(table: pd.DataFrame) -> str:
 
 
 def _of_one_type(table: pd.DataFrame) -> pd.DataFrame:
-    """The table with columns that mix numbers and text as text: Parquet has no others."""
+    """The table with columns that mix numbers and text as text: Parquet requires it."""
     mixed = [column for column in table if len({type(value) for value in table[column]}) > 1]
     return table.astype(dict.fromkeys(mixed, str))
 
 
 def write_figure(figure: go.Figure, path: Path) -> None:
-    """One HTML page with Plotly inside. Raises StudyError."""
+    """Write one HTML page with Plotly inside. Raises StudyError."""
     try:
         figure.write_html(path, include_plotlyjs=True, config={"responsive": True})
     except OSError as error:
@@ -57,7 +57,7 @@ def write_figure(figure: go.Figure, path: Path) -> None:
 
 
 def write_pairs(pairs: Sequence[SweepPair], folder: Path) -> list[tuple[Path, Path]]:
-    """The files serve-K.json and bench-K.json of each pair; refused where the folder holds any. Raises StudyError."""
+    """The written files serve-K.json and bench-K.json of each pair. Raises StudyError if the folder has any already."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if any(folder.glob("serve-*.json")) or any(folder.glob("bench-*.json")):

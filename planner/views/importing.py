@@ -1,4 +1,4 @@
-"""What an import added, in lines."""
+"""The result of an import as lines of text."""
 
 from __future__ import annotations
 
@@ -29,4 +29,4 @@ def show_import(out: Console, study: str, found: ImportResult) -> None:
     say(f"{study}: {found.runs:,} runs {verb}{failed}, {found.points:,} points measured, "
         f"{found.cost_s:.1f} accelerator-seconds, which count towards stop.cost")
     for note in found.notes:
-        say(f"note: {note}{'; counted as 0' if 'not in the' in note or 'what a row cost' in note else ''}")
+        say(f"note: {note}{'; counted as 0' if 'not in the' in note or 'cost of a row' in note else ''}")

@@ -1,4 +1,4 @@
-"""What is installed, as a table."""
+"""Installed packages as a table."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Isolated latencies as tables that a person reads, and as JSON."""
+"""Isolated latencies as tables and as JSON."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _THOUSAND = 1000.0
 
 
 def idealized_json(found: IsolatedLatencies) -> dict[str, Any]:
-    """As `idealize --json` writes it."""
+    """The form of `idealize --json`."""
     return {
         "engines": [_engine_json(found, engine) for engine in found.engines],
         "unknown": [_axes(found.grid, row) for row in found.silent],
@@ -32,18 +32,18 @@ def idealized_json(found: IsolatedLatencies) -> dict[str, Any]:
 
 
 def idealized_tables(found: IsolatedLatencies) -> Iterator[Listing | str]:
-    """The latency model of each engine, what it says of the reference prompts, and the same under load."""
+    """The latency model of each engine, its runtimes of the reference prompts, and the same under load."""
     if found.engines:
         yield _latency_models(found)
         yield _runtimes(found)
         if any(engine.loaded for engine in found.engines):
             yield _loads(found)
     for row in found.silent:
-        yield f"{_name(found.grid, row)}: nothing can be told; too little was measured or can run one request at a time"
+        yield f"{_name(found.grid, row)}: no answer; too few points with one request at a time were measured or can run"
 
 
 def ratio_table(ratios: Sequence[Ratio], grid: Grid) -> Listing:
-    """What a black box adds to the idealized runtime."""
+    """A black box's timings over the idealized runtime."""
     table = Listing("Black box: raw over idealized runtime",
                     ["served by", "against", "timings", "outside", "median", "10 % … 90 % of timings"],
                     ["served by", "against"],
@@ -101,7 +101,7 @@ def _loads(found: IsolatedLatencies) -> Listing:
 
 
 def _priced(found: IsolatedLatencies, engine: Idealized, seconds: Triple, batch: float) -> list[str]:
-    """The seconds of a batch, and what a thousand such requests cost where there is a price."""
+    """The seconds of a batch, and the cost of a thousand such requests if there is a price."""
     cost = found.cost(seconds, engine, batch, _THOUSAND)
     return [_span(seconds)] if cost is None else [_span(seconds), _span(cost)]
 

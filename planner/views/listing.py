@@ -1,4 +1,4 @@
-"""Tables of many columns that stay readable where the terminal is narrow."""
+"""Tables of many columns that stay readable in a narrow terminal."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ _SPAN = re.compile(r" \((?=[^()]* … [^()]*\)$)")  # before the interval of "va
 class Listing:
     """A table that never breaks inside a word, whatever the width.
 
-    Where its lines are too long, its headers are folded; then intervals go below their values; then the columns with
-    one value for all rows go into a line above. Where even that is too wide, each row becomes a block of lines.
+    If its lines are too long, its headers are folded; then intervals go below their values; then columns with one value
+    for all rows go into a line above. If even that is too wide, each row becomes a block of lines.
     left: columns that are text.
     """
 

@@ -11,7 +11,7 @@ __all__ = ["metric_lines"]
 
 
 def metric_lines(metrics: Sequence[Metric]) -> list[str]:
-    """A line for each metric, and one more where nobody said which way some of them are better."""
+    """A line for each metric, and one more if the direction of some is unknown."""
     lines = [f"  {metric.name}: {said(metric)}" for metric in metrics]
     if unsaid := [metric.name for metric in metrics if metric.direction is None]:
         lines.append(f"to recommend or compare, say of {', '.join(unsaid)} whether more or less is better, as in "

@@ -11,7 +11,7 @@ __all__ = ["plan_table"]
 
 
 def plan_table(plan: Plan) -> Table:
-    """The sizes, and what the whole grid and an adaptive study would cost."""
+    """The sizes, and the costs of the whole grid and of an adaptive study."""
     table = Table(box=None, show_header=False, title="Plan", title_justify="left")
     sizes = " × ".join(f"{name} {count}" for name, count in plan.axes.items())
     table.add_row("grid", f"{plan.grid_points:,} points ({sizes})")

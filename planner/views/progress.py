@@ -60,7 +60,7 @@ class Progress(Observer):
             self._live = None
 
     def note(self, text: str) -> None:
-        """Say something beside the figures."""
+        """Print a line above the live view."""
         self._notes = [text]
         if self._live is None and not self._quiet:
             self._console.print(text, soft_wrap=True)
@@ -70,7 +70,7 @@ class Progress(Observer):
         self._point, self._observations = point, observations
 
     def finished(self, run: Run, observations: Observations) -> None:
-        """Counts the run; a failed one is said at once."""
+        """Counts the run; a failed one is reported at once."""
         self._point, self._observations = None, observations
         if run.measurement.status is Status.FAILED:
             self.note(f"run {run.number} failed: {run.measurement.reason[:160]}")
@@ -147,7 +147,7 @@ class Progress(Observer):
 
 
 class AuditProgress(Observer):
-    """Says that an audit of `count` points begins."""
+    """Prints a line when an audit of `count` points begins."""
 
     def __init__(self, console: Console, count: int) -> None:
         self._console, self._count = console, count

@@ -1,4 +1,4 @@
-"""A recommendation as tables that a person reads, and as JSON."""
+"""A recommendation as tables and as JSON."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ __all__ = ["best_table", "front_tables", "largest_table", "saturation_table", "s
 
 _MOST_ROWS = 12
 _MOST_COLUMNS = 8
-_CERTAIN = 0.9995  # what a tenth of a percent would round to 100
+_CERTAIN = 0.9995  # above it, a tenth of a percent rounds to 100 %
 
 
 def to_json(answer: Recommendation, grid: Grid, top: int) -> dict[str, Any]:
-    """As `recommend --json` writes it."""
+    """The form of `recommend --json`."""
     question = answer.question
     return {
         "objective": {"metric": question.objective, "maximise": question.maximise,
@@ -43,7 +43,7 @@ def to_json(answer: Recommendation, grid: Grid, top: int) -> dict[str, Any]:
 
 
 def show_recommendation(out: Console, answer: Recommendation, grid: Grid, top: int) -> None:
-    """Print the answer: the best `top` points, what the tables do not say, fronts, batches."""
+    """Print the answer: the best `top` points, remarks, fronts, batches."""
     if (took := answer.verified) is not None:
         out.print(f"verified: {took.runs} runs for {duration(took.cost_s)} of accelerator time, kept in the study",
                   soft_wrap=True)
@@ -58,11 +58,11 @@ def show_recommendation(out: Console, answer: Recommendation, grid: Grid, top: i
 
 
 def summary_lines(answer: Recommendation, grid: Grid) -> Iterator[str]:
-    """What the tables do not say: that nothing will do and why, or that the winner was only predicted."""
+    """Remarks on the answer: why no point is recommended, or that the winner was only predicted."""
     if len(answer.best):
         if not answer.measured[answer.best[0]]:
-            yield ("the best one was predicted, not measured, and the best of many predictions tends to be a lucky "
-                   "one; --verify measures it")
+            yield ("the best one was predicted, not measured, and the best of many predictions tends to be "
+                   "optimistic; --verify measures it")
         return
     row, confidence = answer.most_probable, percent(answer.question.confidence)
     if row is None:
@@ -75,7 +75,7 @@ def summary_lines(answer: Recommendation, grid: Grid) -> Iterator[str]:
 
 
 def best_table(answer: Recommendation, grid: Grid, top: int) -> Listing:
-    """The best points with what is known of each."""
+    """The best points with their values and probabilities."""
     question, rows = answer.question, [int(row) for row in answer.best[:top]]
     goal = f"{'most' if question.maximise else 'least'} {question.objective_text}"
     given = f", {' and '.join(map(str, question.conditions))}" if question.conditions else ""
@@ -98,7 +98,7 @@ def best_table(answer: Recommendation, grid: Grid, top: int) -> Listing:
 
 
 def front_tables(answer: Recommendation, grid: Grid) -> Iterator[Listing]:
-    """Each Pareto front, thinned out where it is long."""
+    """Each Pareto front, thinned out if it is long."""
     axes = [axis for axis in grid.axes if len(axis.values) > 1]
     for name, rows in answer.fronts.items():
         shown = _thinned(rows.tolist())
@@ -144,7 +144,7 @@ def largest_table(answer: Recommendation, grid: Grid) -> Listing | None:
 
 
 def saturation_table(answer: Recommendation, grid: Grid) -> Listing | None:
-    """From which batch on a larger one brings nothing, by engine configuration."""
+    """The batch at which throughput is saturated, by engine configuration."""
     if answer.batch is None or not answer.saturation:
         return None
     axis = answer.batch.name
@@ -245,7 +245,7 @@ def _extra_cells(answer: Recommendation, columns: list[str], row: int) -> Iterat
 
 
 def _across(answer: Recommendation, grid: Grid) -> Axis | None:
-    """The workload axis, other than the batch, whose values become columns: input tokens where there are any."""
+    """The workload axis, other than the batch, whose values become columns: input tokens if there are any."""
     others = [axis for axis in grid.axes
               if axis.scope is Scope.WORKLOAD and axis != answer.batch and len(axis.values) > 1]
     others.sort(key=lambda axis: Role.INPUT_TOKENS not in axis.roles)
@@ -253,7 +253,7 @@ def _across(answer: Recommendation, grid: Grid) -> Axis | None:
 
 
 def _likelihood(answer: Recommendation, row: int) -> str:
-    """Of nothing that was only predicted is it said that it is certain."""
+    """The probability as text; never 100 % for a point that was only predicted."""
     probability = float(answer.probability[row])
     return "above 99.9 %" if probability >= _CERTAIN and not answer.measured[row] else percent(probability)
 

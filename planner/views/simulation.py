@@ -1,4 +1,4 @@
-"""A simulation as it goes on and as it ends, in a terminal."""
+"""Progress and result of a simulation in a terminal."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class SimulationProgress(SimulationObserver):
             self._bar.stop()
 
     def begun(self, total: int, found: int) -> None:
-        """Says how many were done before."""
+        """Prints how many were done before."""
         self._total, self._found, self._done, self._began = total, found, found, time.monotonic()
         if found:
             self._console.print(f"{found} of {total} simulations were done before", soft_wrap=True)
@@ -46,7 +46,7 @@ class SimulationProgress(SimulationObserver):
             self._bar.start()
 
     def finished(self, runs: list[dict[str, Any]]) -> None:
-        """Says how accurate one more simulation became."""
+        """Prints the accuracy of one more simulation."""
         self._done += 1
         text = f"{_latest(runs)} · {self._left()}"
         if self._bar is not None:
@@ -83,7 +83,7 @@ def simulation_table(found: Simulation) -> Table:
 
 
 def _stops(one: Summary) -> tuple[str, str]:
-    """Where the seeds stop that do, and how accurate they are there; how many they are, where some do not."""
+    """Median cost and accuracy at the stop over the seeds that stop, with their number if some do not."""
     if not one.stopped:
         return "–", "–"
     some = f" ({one.stopped} of {one.seeds})" if one.stopped < one.seeds else ""

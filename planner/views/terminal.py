@@ -1,4 +1,4 @@
-"""What a person sees in a terminal: tables that say one thing each."""
+"""Tables and lines for a terminal."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _REASONS: Final = {
 
 
 def show_status(out: Console, status: Status) -> None:
-    """Print what `run` ends with and `status` shows."""
+    """Print the status, for `status` and at the end of `run`."""
     failed = f", {status.failed} failed" if status.failed else ""
     out.print(f"{status.name}: {status.runs} runs{failed}, {status.points_measured:,} of {status.grid_points:,} "
               f"grid points measured", soft_wrap=True)
@@ -66,13 +66,13 @@ def accuracy_table(estimates: Mapping[str, Estimate | None]) -> Table:
 
 
 def never_run(missing: Sequence[NeverRun]) -> str:
-    """Which categories nothing is known of, in words; empty where each has been measured."""
+    """Text about the categories without a successful run; empty if there are none."""
     parts = [f"{len(one.values)} of {one.total} values of {one.axis}, such as {one.values[0]}" for one in missing]
     return f"no run has succeeded yet at {' and at '.join(parts)}: little can be said of them" if parts else ""
 
 
 def gains_table(gains: Gains, spent: float, plain: float) -> Table:
-    """What was saved against measuring every point by itself."""
+    """The gains over the plain sweep."""
     label = "estimated" if gains.estimated else "measured"
     table = Table(title=f"Gain over the plain sweep ({label})", title_justify="left", box=None)
     for column in ("meta-metric", "gain", "90 % interval"):
@@ -92,7 +92,7 @@ def _gain(gain: Gain) -> tuple[str, str]:
 
 
 def runs_table(observations: Observations, discarded: Mapping[int, str]) -> Table:
-    """Every run: what, how it ended, what it cost. Discarded ones are named below."""
+    """Every run with point, status and cost; discarded runs are listed below."""
     table = Table(box=None, title="Runs", title_justify="left")
     for column in ("run", "point", "status", "points", "cost"):
         table.add_column(column, overflow="fold")
@@ -108,12 +108,12 @@ def runs_table(observations: Observations, discarded: Mapping[int, str]) -> Tabl
 
 
 def evaluation_table(evaluation: EvaluationReport) -> RenderableType:
-    """How accurate the predictions were, beside what was estimated; a column for each target."""
+    """True accuracy beside the estimated one; a column for each target."""
     how = "audited points, measured now" if evaluation.kind == "audit" else "points that no run covered"
     table = Listing(f"True accuracy on the {how}", ["", *evaluation.scores], [""])
     for name, cell in _MEASURES.items():
         cells = [cell(evaluation, target) for target in evaluation.scores]
-        if any(cells):  # of a whole grid there is no control
+        if any(cells):  # a whole grid has no controls
             table.add_row(name, *cells)
     label = "estimated" if evaluation.gains.estimated else "measured"
     table.caption = (f"experiments_gain {evaluation.gains.experiments:.1f}×   "
@@ -150,7 +150,7 @@ _MEASURES: Final[Mapping[str, Callable[[EvaluationReport, str], str]]] = {
 
 
 def _control_lines(evaluation: EvaluationReport) -> list[RenderableType]:
-    """What the controls of an audit are, and a warning where the machine is no longer that of the study."""
+    """The controls of an audit, and a warning if the machine has changed since the study."""
     if not evaluation.drift:
         return ["control: none; the study ran no point on the engines that were audited"]
     lines: list[RenderableType] = [f"in brackets 90 % intervals; controls: {evaluation.controls} of the study's own "
@@ -162,7 +162,7 @@ def _control_lines(evaluation: EvaluationReport) -> list[RenderableType]:
 
 
 def frame_table(frame: pd.DataFrame) -> Listing:
-    """A few rows of predictions, each value with its interval behind it."""
+    """A few rows of predictions, each value with its interval."""
     targets = [name for name in frame.columns if f"{name}_low" in frame.columns and f"{name}_high" in frame.columns]
     ends = {f"{name}_{end}" for name in targets for end in ("low", "high")}
     columns = [name for name in frame.columns if name not in ends]

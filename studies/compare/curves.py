@@ -1,8 +1,8 @@
-"""What simulations say, as tables: accuracy at equal cost, cost of equal accuracy, estimates against the truth, stops.
+"""Results of simulations as tables: accuracy at equal cost, cost of equal accuracy, estimates against the truth, stops.
 
 Notation: a *share* is a share of the full cost. Every figure is a median over seeds with the 90 % interval of its
 bootstrap over seeds (percentiles of the medians of 2,000 resamples). With several targets, "every target" is a seed's
-least accurate one at each share. What is undefined (nothing measured yet, say) counts as not reached.
+least accurate one at each share. Undefined values (nothing measured yet, for example) count as not reached.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _RESAMPLES: Final = 2000
 def read(paths: Sequence[Path]) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Every score of every run, and every stop; columns as in the JSON, with `study`, `share` and the stop's `goal`.
 
-    Raises StudyError where a file is no simulation, or two files hold the same run.
+    Raises StudyError if a file is not a simulation, or two files hold the same run.
     """
     scores: list[dict[str, Any]] = []
     stopped: list[dict[str, Any]] = []
@@ -53,7 +53,7 @@ def equal_cost(at: pd.DataFrame) -> pd.DataFrame:
 
 
 def cost_to_reach(at: pd.DataFrame, goals: Sequence[float] = GOALS) -> pd.DataFrame:
-    """The first scored share from which on accuracy stays at the goal or above; infinite where it does not."""
+    """The first scored share from which on accuracy stays at the goal or above; infinite if it does not."""
     tables = []
     for goal in goals:
         reached = _per_seed(_with_every(at).assign(goal=goal), _stays)
@@ -81,7 +81,7 @@ def estimates(at: pd.DataFrame, ends: pd.DataFrame) -> pd.DataFrame:
 
 
 def stops(at: pd.DataFrame, ends: pd.DataFrame) -> pd.DataFrame:
-    """Where the stopping rule stopped: on how many seeds; on how many of these the truth met the goal; medians of the
+    """Stops of the stopping rule: on how many seeds; on how many of these the truth met the goal; medians of the
     true accuracy, of the share, and of the share over the oracle's, the first scored share at which the goal was met
     (over the seeds that have one)."""
     at, ends = _with_every(at), _with_every(ends)

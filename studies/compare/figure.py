@@ -13,7 +13,7 @@ from plotly.subplots import make_subplots
 __all__ = ["write_figure"]
 
 _COLOURS: Final = qualitative.D3 + qualitative.Dark24
-# A logarithmic axis labels what lies between powers of ten by its first digit alone, which few read rightly.
+# A logarithmic axis labels values between powers of ten by their first digit alone, which is easily misread.
 _TICKS: Final = [step * 10.0**power for power in range(-3, 3) for step in (1, 2, 5)]
 
 

@@ -6,9 +6,10 @@ Each study replays a recorded grid. Its first throughput among the targets, else
 every other target is bounded, alone and together with the others, at quantiles of its true values. After each share of
 the full cost the study is asked for its best point.
 
-*silent*: questions without an answer. *holds*: share of answers that meet every condition in truth, to be compared with
-what was *said*. *predicted*: answers that no run had measured, and how often those *hold*. *regret*: 1 − true objective
-of the choice / best true objective of any point that meets the conditions; a choice that does not meet them has none.
+*silent*: questions without an answer. *holds*: share of answers that meet every condition in truth, to be compared
+with the stated probability, *said*. *predicted*: answers that no run had measured, and how often those *hold*.
+*regret*: 1 − true objective of the choice / best true objective of any point that meets the conditions; a choice that
+does not meet them has none.
 *too good*: predicted over true objective of the predicted answers, median over those that can run.
 """
 
@@ -41,7 +42,7 @@ from planner.strategies.registry import make_strategy
 
 @dataclass(frozen=True)
 class Answer:
-    """One question at one state of one study. regret: NaN where nothing was chosen, or what was does not hold."""
+    """One question at one state of one study. regret: NaN if nothing was chosen, or the choice does not hold."""
 
     study: str
     seed: int

@@ -1,11 +1,11 @@
-"""How long the planner thinks: a refit and a batch of proposals, ours and BoTorch's, on the same runs in one go.
+"""The planner's computing time: a refit and a batch of proposals, ours and BoTorch's, on the same runs.
 
     python studies/compare/timing.py --points 20000 --runs 200 --rounds 5
 
 A synthetic latency over input, output and batch sizes, accelerators and models is measured at random points. *cold* is
-a first look with no earlier fit; *warm* is the look after 12 % more runs, as in a campaign. A look fits the target
-and the costs, predicts both for the whole grid, and chooses a batch. Each row is its seconds on one core, the ratio to
-ours, and what each run of the batch bears of it. Absolute times mean little: compare ratios.
+a first checkpoint with no earlier fit; *warm* is the checkpoint after 12 % more runs, as in a campaign. A checkpoint
+fits the target and the costs, predicts both for the whole grid, and chooses a batch. Each row is its
+seconds on one core, the ratio to ours, and the share of each run. Absolute times mean little: compare ratios.
 """
 
 from __future__ import annotations
@@ -73,12 +73,12 @@ def _ours(context: StrategyContext) -> Strategy:
 
 def _botorch(context: StrategyContext) -> Strategy:
     strategy = BotorchQnipv(context)
-    strategy._queue = []  # its first design is not what is timed
+    strategy._queue = []  # the initial design is not timed
     return strategy
 
 
 def _round(make: Callable[[StrategyContext], Strategy], grid: Grid, runs: int, seed: int) -> tuple[float, float]:
-    """Seconds of a cold and of a warm look."""
+    """Seconds of a cold and of a warm checkpoint."""
     rng = np.random.default_rng(seed)
     rows = rng.permutation(len(grid))[: round(runs * _GROWTH)]
     observations = Observations(grid, ("latency_s",))
@@ -106,7 +106,7 @@ def main() -> None:
     times: dict[str, list[tuple[float, float]]] = {name: [] for name in makers}
     with threadpool_limits(1):
         for seed in range(asked.rounds):
-            for name, make in makers.items():  # in turn, so that a slow minute hits both
+            for name, make in makers.items():  # in turn, so that a slow minute affects both
                 times[name].append(_round(make, grid, asked.runs, seed))
     print(f"{len(grid):,} points of {asked.models} models, {asked.runs} runs, {asked.rounds} rounds; "
           "median [range], seconds")

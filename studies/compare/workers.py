@@ -1,4 +1,4 @@
-"""What several workers on one study lose against one batch: each is asked in turn, while the others still measure.
+"""The loss of several workers on one study against one batch: each is asked in turn, while the others still measure.
 
     python studies/compare/workers.py studies/replay.yaml studies/replay_h100.yaml --runs 30 --seeds 5
 
@@ -6,9 +6,9 @@ A study of so many runs is played on a recorded grid. Then k workers are asked o
 runs has ended, and one batch of k is chosen from the same models. Both are judged by the model that was fitted to those
 runs: how much the summed variance of the logarithms of the targets falls over 1,000 unmeasured points, once each chosen
 point is measured. *at once*: each worker is asked once. *in turns*: each is asked again as soon as its run, the oldest,
-has ended, until so many runs a worker are chosen (--rounds); held against one worker that makes as many runs alone.
+has ended, until so many runs a worker are chosen (--rounds); compared with one worker that makes as many runs alone.
 
-before: workers as they were, who only avoid what the others measure. after: workers who count on it.
+before: workers that only avoid the points of others. after: workers that condition on them, as now.
 """
 
 from __future__ import annotations
@@ -41,13 +41,13 @@ from planner.strategies.strategy import StrategyContext, cover
 __all__ = ["AvoidingWorker", "Played", "played"]
 
 Rule: TypeAlias = Callable[..., AdaptiveStrategy]
-"""Makes a worker, from what AdaptiveStrategy takes."""
+"""Makes a worker; arguments as for AdaptiveStrategy."""
 
 _REFERENCES = 1000
 
 
 class AvoidingWorker(AdaptiveStrategy):
-    """The rule that was: what others measure is left out, and what they will measure next is not thought of."""
+    """The former rule: points of other workers are left out, but not conditioned on."""
 
     def __init__(self, context: StrategyContext, **given: Any) -> None:
         super().__init__(context, choose=_avoiding, **given)
@@ -60,7 +60,7 @@ def _avoiding(
     model: GridModel, cost: CostModel, observations: Observations, feasibility: FloatArray, size: int,
     rng: np.random.Generator,
 ) -> list[int]:
-    """A batch as if what is pending were no part of the grid."""
+    """A batch as if pending points were not in the grid."""
     without = copy.copy(observations)
     without.failed = observations.failed.copy()
     without.failed[list(observations.pending)] = True
@@ -70,7 +70,7 @@ def _avoiding(
 
 @dataclass(frozen=True, eq=False)
 class Played:
-    """A study some runs long, and what is needed to go on with it and to judge what is chosen next."""
+    """A study after some runs, with everything needed to continue it and to judge the next choice."""
 
     runner: Measurer
     context: StrategyContext
@@ -86,12 +86,12 @@ class Played:
         return choose_batch(self.model, self.cost, self.observations, feasibility, size, rng)
 
     def at_once(self, rule: Rule, workers: int) -> list[int]:
-        """What so many new workers choose, one after the other, while none of their runs ends."""
+        """The choices of so many new workers, one after the other, while none of their runs ends."""
         # Each would fit the same models to the same runs.
         return self._asked([self._worker(rule, model=self.model, cost=self.cost) for _ in range(workers)], workers)
 
     def in_turns(self, rule: Rule, workers: int, runs: int) -> list[int]:
-        """The first `runs` points that new workers choose, each asked again once its run, the oldest, has ended."""
+        """The first `runs` choices of new workers, each asked again once its run, the oldest, has ended."""
         return self._asked([self._worker(rule) for _ in range(workers)], runs)
 
     def _worker(self, rule: Rule, **given: Any) -> AdaptiveStrategy:
@@ -112,7 +112,7 @@ class Played:
         return chosen
 
     def reduction(self, rows: Sequence[int]) -> float:
-        """How much the summed variance over the references falls with a run at each of `rows`."""
+        """The reduction of the summed variance over the references by a run at each of `rows`."""
         weights, total = self.model.weights(self.references), 0.0
         feasibility = probability_of_feasibility(self.context.grid, self.observations)[self.references]
         points = np.concatenate([np.asarray(rows, dtype=np.int64), self.references])

@@ -27,14 +27,14 @@ def _devices(point: object) -> float:
     return float(point["tensor_parallel_size"])  # type: ignore[index]
 
 
-def _observations(grid: Grid, rows: list[int], start_s: float = 0.0, dear: float = 0.0) -> Observations:
-    """Latency 1 + input·batch/1000; a run costs its latency, or e^(dear·log2 batch) where asked for."""
+def _observations(grid: Grid, rows: list[int], start_s: float = 0.0, exponent: float = 0.0) -> Observations:
+    """Latency 1 + input·batch/1000; a run costs its latency, or e^(exponent·log2 batch) if given."""
     observations = Observations(grid, ("latency_ms",))
     engines: set[int] = set()
     for number, row in enumerate(rows):
         point = grid.point(row)
         latency = 1 + float(point["input_len"]) * float(point["batch_size"]) / 1000
-        seconds = float(np.exp(dear * np.log2(float(point["batch_size"]))))
+        seconds = float(np.exp(exponent * np.log2(float(point["batch_size"]))))
         start = start_s if int(grid.engine[row]) not in engines else 0.0
         engines = {int(grid.engine[row])}
         cost = Cost(start, 0.0, seconds, _devices(point))
@@ -68,34 +68,34 @@ def test_information_lies_where_nothing_was_measured() -> None:
     assert batch[_batch(observations, 1)[0]] >= 12
 
 
-def test_dear_points_wait() -> None:
+def test_expensive_points_wait() -> None:
     grid = _grid()
     rows = list(range(0, len(grid), 9))
     batch = np.asarray(grid.column("batch_size"), dtype=float)
-    cheap = np.mean([batch[row] for seed in range(3) for row in _batch(_observations(grid, rows, dear=0.0), 6,
-        seed=seed)])
-    dear = np.mean([batch[row] for seed in range(3) for row in _batch(_observations(grid, rows, dear=1.2), 6,
-                                                                      seed=seed)])
-    assert dear < cheap
+    cheap = np.mean([batch[row] for seed in range(3) for row in _batch(_observations(grid, rows, exponent=0.0), 6,
+                                                                       seed=seed)])
+    expensive = np.mean([batch[row] for seed in range(3) for row in _batch(_observations(grid, rows, exponent=1.2), 6,
+                                                                            seed=seed)])
+    assert expensive < cheap
 
 
-def test_a_dear_start_keeps_to_the_running_engine_and_starts_each_once() -> None:
+def test_an_expensive_start_keeps_to_the_running_engine_and_starts_each_once() -> None:
     grid = _grid()
     rows = [r for r in range(0, len(grid), 9) if grid.engine[r] == 1] + [
         r for r in range(0, len(grid), 9) if grid.engine[r] == 0]
     free = _batch(_observations(grid, rows, start_s=0.0), 10)
-    dear = _batch(_observations(grid, rows, start_s=500.0), 10)
+    expensive = _batch(_observations(grid, rows, start_s=500.0), 10)
     changes = lambda chosen: int(np.sum(np.diff(grid.engine[chosen]) != 0))  # noqa: E731
-    assert changes(free) <= 1 and changes(dear) <= 1
-    assert np.mean(grid.engine[dear] == 0) >= np.mean(grid.engine[free] == 0)
-    assert grid.engine[dear[0]] == 0  # the engine that the last run left running
+    assert changes(free) <= 1 and changes(expensive) <= 1
+    assert np.mean(grid.engine[expensive] == 0) >= np.mean(grid.engine[free] == 0)
+    assert grid.engine[expensive[0]] == 0  # the engine that the last run left running
 
 
-# ------------------------------------------------------------------------------------------ the market, by brute force
+# -------------------------------------------------------------------------------------- batch selection by brute force
 
 
-class Told:
-    """Costs as a test has them, in place of a CostModel's."""
+class GivenCosts:
+    """Costs that a test gives, in place of a CostModel."""
 
     def __init__(self, price: FloatArray, start: FloatArray) -> None:
         self._price, self._start, self.devices = price, start, np.ones(len(price))
@@ -107,9 +107,9 @@ class Told:
         return self._start
 
 
-class Market:
-    """Three engines of 10 points, 7 points of two of them measured, the last on engine 1; two targets that have little
-    to do with each other, prices and chances of success at random."""
+class BruteForce:
+    """Three engines of 10 points, 7 points of two of them measured, the last on engine 1; two nearly independent
+    targets, random prices and probabilities of feasibility."""
 
     def __init__(self, seed: int, start_s: float) -> None:
         rng = np.random.default_rng(seed)
@@ -131,12 +131,12 @@ class Market:
         assert len(self._parts) == 2
 
     def ours(self, size: int) -> list[int]:
-        return choose_batch(self.model, Told(self.price, self.start), self.observations, self.feasibility, size,
+        return choose_batch(self.model, GivenCosts(self.price, self.start), self.observations, self.feasibility, size,
                             np.random.default_rng(0))
 
     def utility(self, chosen: list[int]) -> float:
-        """How much the summed variance of what is open falls with these rows measured, each with its chance to run:
-        all of them conditioned on at once, by solving."""
+        """The reduction of the summed variance of open rows when these rows are measured, weighted by feasibility:
+        conditioned on all of them at once, by solving."""
         total, at = 0.0, np.searchsorted(self.open, chosen)
         for K, noise, weights in self._parts:
             solved = np.linalg.solve(K[np.ix_(at, at)] + noise**2 * np.eye(len(at)), K[at])
@@ -147,7 +147,7 @@ class Market:
         return (self.utility([*chosen, row]) - self.utility(chosen)) * self.feasibility[row]
 
     def greedy(self, rows: list[int], chosen: list[int]) -> tuple[list[int], list[float]]:
-        """All the rows, each the most gain for its price after those before it, and the gain of each."""
+        """All the rows, each of the largest gain per price given those before it, and the gain of each."""
         order: list[int] = []
         gains: list[float] = []
         while len(order) < len(rows):
@@ -158,21 +158,20 @@ class Market:
         return order, gains
 
     def engine_batch(self, engine: int, chosen: list[int]) -> tuple[float, list[int]]:
-        """Of all first parts of the greedy order on an engine that must be started, the one worth most for all of its
-        price; its worth first."""
+        """Utility and rows of the best prefix of the greedy order on an engine that must be started, per total
+        price."""
         rows = [int(row) for row in self.open if self.grid.engine[row] == engine and row not in chosen]
         order, gains = self.greedy(rows, chosen)
         return max((sum(gains[:n]) / (self.start[order[0]] + sum(self.price[order[:n]])), order[:n])
                    for n in range(1, len(order) + 1))
 
     def coming_back(self, engine: int | None, chosen: list[int]) -> float:
-        """What the best bundle left on an engine would be worth with its start paid again; starts that take nothing
-        keep nobody."""
+        """Utility of the best engine batch left on an engine if its start were paid again; 0 if starts are free."""
         left = [row for row in self.open if self.grid.engine[row] == engine and row not in chosen]
         return self.engine_batch(engine, chosen)[0] if left and engine is not None and self.start[0] > 0 else 0.0
 
     def theirs(self, size: int) -> list[int]:
-        """The rule of information.py, in plain words and with no thrift."""
+        """The rule of variance_reduction.py, written plainly, at cost exponent 1."""
         chosen: list[int] = []
         running, current = {self.observations.current_engine}, self.observations.current_engine
         while len(chosen) < size:
@@ -194,15 +193,15 @@ STARTS = (0.0, 0.3, 1.0, 3.0, 1e5)
 
 @pytest.mark.parametrize("start_s", STARTS)
 @pytest.mark.parametrize("seed", range(3))
-def test_an_engine_is_started_only_where_its_best_bundle_is_worth_more(seed: int, start_s: float) -> None:
-    selection = Market(seed, start_s)
+def test_an_engine_is_started_only_if_its_best_batch_has_more_utility(seed: int, start_s: float) -> None:
+    selection = BruteForce(seed, start_s)
     for size in (1, 7):
         assert selection.ours(size) == selection.theirs(size)
 
 
 @pytest.mark.parametrize("start_s", [0.0, 2.0])
-def test_where_nothing_runs_the_best_bundle_of_all_is_first(start_s: float) -> None:
-    selection = Market(0, start_s)
+def test_without_a_running_engine_the_best_engine_batch_is_first(start_s: float) -> None:
+    selection = BruteForce(0, start_s)
     selection.observations.current_engine = None  # the last run failed
     assert selection.ours(5) == selection.theirs(5)
     if start_s:
@@ -210,25 +209,25 @@ def test_where_nothing_runs_the_best_bundle_of_all_is_first(start_s: float) -> N
         assert selection.grid.engine[selection.ours(1)[0]] == max(utility, key=lambda engine: utility[engine])
 
 
-def test_the_dearer_a_start_the_fewer_are_paid() -> None:
+def test_more_expensive_starts_are_paid_less_often() -> None:
     starts = [np.mean([len(set(selection.grid.engine[selection.ours(7)]) - {1})
-                       for selection in (Market(seed, start_s) for seed in range(4))]) for start_s in STARTS]
+                       for selection in (BruteForce(seed, start_s) for seed in range(4))]) for start_s in STARTS]
     assert starts[0] > 1 and starts[-1] == 0 and starts == sorted(starts, reverse=True)
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_without_engine_starts_a_batch_is_greedy_in_gain_for_price(seed: int) -> None:
-    """Whatever runs: starts of no price change nothing but the order of the runs."""
-    selection = Market(seed, 0.0)
+    """For any running engine, free starts change only the order of the runs."""
+    selection = BruteForce(seed, 0.0)
     order, _ = selection.greedy([int(row) for row in selection.open], [])
     for running in (None, 0, 1, 2):
         selection.observations.current_engine = running
         assert sorted(selection.ours(8)) == sorted(order[:8])
 
 
-def test_a_batch_ends_in_the_middle_of_a_bundle_and_goes_beyond_the_running_engine() -> None:
+def test_a_batch_may_cut_an_engine_batch_and_go_beyond_the_running_engine() -> None:
     """An engine with little left: what it has comes first, then those that must be started, each in one piece."""
-    selection = Market(1, 3.0)
+    selection = BruteForce(1, 3.0)
     measurable = {row for row in range(10, 20) if not selection.observations.known[row]}
     selection.observations.pending = measurable - {int(selection.open[-11])}
     assert selection.grid.engine[selection.open[-11]] == 1
@@ -240,9 +239,9 @@ def test_a_batch_ends_in_the_middle_of_a_bundle_and_goes_beyond_the_running_engi
     assert len(everything) == len(set(everything)) == len(selection.open) - len(selection.observations.pending)
 
 
-def test_what_tells_nothing_is_worth_no_start() -> None:
+def test_runs_without_information_are_worth_no_start() -> None:
     """Every run is sure to fail: what is left goes to the engine that runs."""
-    selection = Market(0, 5.0)
+    selection = BruteForce(0, 5.0)
     selection.feasibility = np.zeros(30)
     assert set(selection.grid.engine[selection.ours(4)]) == {1}
 
@@ -355,7 +354,7 @@ def test_one_token_tells_nothing_about_the_time_between_tokens(seed: int) -> Non
 
 
 def test_a_length_that_is_no_axis_forbids_nothing() -> None:
-    """All outputs of one known length of one: whatever is called a time per token there is measured by every run."""
+    """All outputs of one known length of one: any metric called a time per token is measured by every run."""
     observations = _tokens((1,))
     model = GridModel(observations.grid, None).fit(observations)
     assert all(model.observes(quantity).all() for quantity in model.quantities)

@@ -46,7 +46,7 @@ values = st.lists(st.integers(1, 9), min_size=1, max_size=6, unique=True).map(so
 def test_common_points_are_those_of_equal_values(
     inputs_a: list[int], batches_a: list[int], inputs_b: list[int], batches_b: list[int], turned: bool
 ) -> None:
-    """Whatever the order of axes and whatever place a value has on its axis."""
+    """For any order of axes, and any position of a value on its axis."""
     a = grid_of(inputs_a, batches_a)
     b = grid_of(inputs_b, batches_b, models=("b", "c", "a"), turned=turned)
     expected = {(model, i, k) for model, i, k in itertools.product("ab", inputs_a, batches_a)

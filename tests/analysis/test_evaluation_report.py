@@ -1,4 +1,4 @@
-"""What a verdict calls measured was measured: recomputed from the table by hand."""
+"""Numbers that an evaluation report calls measured are measured: recomputed from the table by hand."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_against_its_own_table_every_gain_is_measured(recorded: Callable[..., An
 
 def test_points_that_could_not_run_are_told(recorded: Callable[..., Any], sweepwise: Callable[..., Any],
                                             answer: Callable[..., Any]) -> None:
-    """An audit of 30 that scored 23 said nothing of the other 7."""
+    """An audit of 30 that scored 23 did not report the other 7."""
     given = recorded(outputs=(16, 64), repeats=1, stop={"trials": 12})
     given.write([{**row, "status": "oom", "latency_s": ""} if row["batch_size"] >= 24 else row for row in given.rows])
     assert sweepwise("run", given.study, "--quiet").code == 0

@@ -62,7 +62,7 @@ def seen_at(grid: Grid, rows: list[int], noise: float = 0.0, seed: int = 0) -> O
     return observations
 
 
-def belief_in(grid: Grid, off: float = 1.0, std: float = 0.1) -> Posterior:
+def posterior_in(grid: Grid, off: float = 1.0, std: float = 0.1) -> Posterior:
     value, half = off * true_ms(grid), np.exp(1.6449 * std)
     prediction = Prediction({"e2el_ms": value}, {"e2el_ms": value / half}, {"e2el_ms": value * half},
                             {"e2el_ms": np.full(len(grid), std)})
@@ -80,7 +80,7 @@ def timings(p: list[float], o: list[float], seconds: list[float]) -> Timings:
 
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.floats(0.0, 1.0), min_size=3, max_size=3), st.floats(1e-4, 0.1), st.floats(0.001, 1.0))
-def test_a_law_that_holds_is_found(steps: list[float], beta: float, launch: float) -> None:
+def test_a_latency_that_fits_the_form_is_found(steps: list[float], beta: float, launch: float) -> None:
     alpha = launch + np.cumsum(steps)
     at = [(p, o) for p in LENGTHS for o in OUTPUTS]
     latency = fit_isolated(timings([p for p, _ in at], [o for _, o in at],
@@ -93,7 +93,7 @@ def test_a_law_that_holds_is_found(steps: list[float], beta: float, launch: floa
 
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.floats(0.01, 10.0), min_size=9, max_size=9))
-def test_any_timings_give_a_law_that_rises(seconds: list[float]) -> None:
+def test_any_timings_give_a_latency_that_rises(seconds: list[float]) -> None:
     at = [(p, o) for p in LENGTHS for o in OUTPUTS]
     latency = fit_isolated(timings([p for p, _ in at], [o for _, o in at], seconds))
     assert latency.beta >= 0 and (np.diff(latency.alpha) >= 0).all() and latency.alpha[0] >= 0
@@ -113,7 +113,7 @@ def test_lengths_that_never_vary_apart_settle_nothing() -> None:
     assert is_settled(timings([16, 16, 16], [1, 8, 64], [1, 2, 3]))
     grid = full_grid([Axis("io_len", (16, 64), scale=Scale.LOG, roles=(Role.INPUT_TOKENS, Role.OUTPUT_TOKENS))])
     with pytest.raises(StudyError, match="never vary apart"):
-        idealize(seen_at(grid_with_model(grid), []), belief_in(a_grid()), np.ones(2))
+        idealize(seen_at(grid_with_model(grid), []), posterior_in(a_grid()), np.ones(2))
 
 
 def grid_with_model(grid: Grid) -> Grid:
@@ -124,7 +124,7 @@ def test_measured_engines_are_told_from_predicted_ones() -> None:
     """The large model was never run: it is predicted, says so, and is as wrong as the predictions are."""
     grid = a_grid()
     observations = seen_at(grid, alone(grid, "small"))
-    engines, silent = idealize(observations, belief_in(grid, off=2.0), np.ones(len(grid)))
+    engines, silent = idealize(observations, posterior_in(grid, off=2.0), np.ones(len(grid)))
     small, large = engines
     assert (small.source, small.measured, small.points) == ("measured", 9, 9) and silent == []
     assert (large.source, large.measured, large.points) == ("predicted", 0, 9)
@@ -139,7 +139,7 @@ def test_measured_engines_are_told_from_predicted_ones() -> None:
 def test_predictions_stand_in_for_lengths_that_were_not_timed() -> None:
     grid = a_grid()
     rows = [r for r in alone(grid, "small") if grid.point(r)["input_len"] != 256]
-    (small, _), _ = idealize(seen_at(grid, rows), belief_in(grid), np.ones(len(grid)))
+    (small, _), _ = idealize(seen_at(grid, rows), posterior_in(grid), np.ones(len(grid)))
     assert (small.source, small.measured, small.points) == ("mixed", 6, 9)
     assert small.seconds(Prompt(256, 64))[0] == pytest.approx(0.001 * (5 + 25.6 + 63 * 2.1), rel=1e-3)
 
@@ -149,7 +149,7 @@ def test_intervals_cover_the_truth() -> None:
     grid, prompt, inside = a_grid(), Prompt(64, 64), 0
     truth = 0.001 * (5 + 6.4 + 63 * 2.1)
     for seed in range(24):
-        (small, _), _ = idealize(seen_at(grid, alone(grid, "small"), 0.1, seed), belief_in(grid), np.ones(len(grid)),
+        (small, _), _ = idealize(seen_at(grid, alone(grid, "small"), 0.1, seed), posterior_in(grid), np.ones(len(grid)),
                                  seed)
         value, low, high = small.seconds(prompt)
         assert low <= value <= high
@@ -170,7 +170,7 @@ def test_what_a_prompt_takes_is_only_as_sure_as_its_outputs_are_short() -> None:
     truth = 0.001 * (5 + 0.1 * LENGTHS[0])
     for seed in range(24):
         observations = seen_at(grid, list(range(len(grid))), 0.03, seed)
-        (small,), _ = idealize(observations, belief_in(grid), np.ones(len(grid)), seed)
+        (small,), _ = idealize(observations, posterior_in(grid), np.ones(len(grid)), seed)
         value, low, high = small.alpha[0]
         assert len(small.alpha) == len(LENGTHS) and low <= value <= high
         assert high - low > 0.3 * truth
@@ -184,9 +184,9 @@ def test_what_a_prompt_takes_is_only_as_sure_as_its_outputs_are_short() -> None:
     assert written["engines"][0]["alpha_s"][0] == [LENGTHS[0], value, low, high]
 
 
-def test_a_loaded_engine_is_told_from_its_batches() -> None:
+def test_a_loaded_engine_is_recognised_by_its_batches() -> None:
     grid = a_grid()
-    (small, large), _ = idealize(seen_at(grid, list(range(len(grid)))), belief_in(grid), np.ones(len(grid)))
+    (small, large), _ = idealize(seen_at(grid, list(range(len(grid)))), posterior_in(grid), np.ones(len(grid)))
     assert small.loaded_source == "measured" and small.loaded_r2 > 0.999
     value = small.loaded_seconds(Prompt(64, 64), 16)[0]
     assert value == pytest.approx(0.001 * (5 + 0.1 * 64 * 16 + 63 * (2 + 1.6)), rel=0.02)
@@ -197,7 +197,7 @@ def test_a_loaded_engine_is_told_from_its_batches() -> None:
 def test_a_grid_without_single_requests_is_refused() -> None:
     grid = a_grid((2, 4))
     with pytest.raises(StudyError, match=r"space\.axes\.batch_size: .* add the value 1"):
-        idealize(seen_at(grid, [0]), belief_in(grid), np.ones(len(grid)))
+        idealize(seen_at(grid, [0]), posterior_in(grid), np.ones(len(grid)))
 
 
 def test_reference_prompts_are_on_the_grid() -> None:
@@ -214,7 +214,7 @@ def test_a_latency_is_needed() -> None:
 
 def test_a_black_box_is_held_against_the_models_it_names(tmp_path: Path) -> None:
     grid = a_grid()
-    engines, _ = idealize(seen_at(grid, alone(grid, "small") + alone(grid, "large")), belief_in(grid),
+    engines, _ = idealize(seen_at(grid, alone(grid, "small") + alone(grid, "large")), posterior_in(grid),
                           np.ones(len(grid)))
     table = tmp_path / "timings.csv"
     truth = 0.001 * (5 + 6.4 + 7 * 2.1)

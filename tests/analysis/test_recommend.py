@@ -115,7 +115,7 @@ def test_what_cannot_run_or_was_not_told_saturates_nothing() -> None:
     assert saturation(grid, axis, a_metric(np.full(6, 5.0), 0.01), runs) == []
 
 
-def test_the_largest_batch_is_told_for_each_line() -> None:
+def test_the_largest_batch_is_shown_for_each_line() -> None:
     grid = a_grid()
     axis = batch_axis(grid)
     assert axis is not None and axis.name == "batch_size"
@@ -127,8 +127,8 @@ def test_the_largest_batch_is_told_for_each_line() -> None:
     assert found == {(1, 64): 4, (2, 64): 8, (1, 1): None, (2, 1): None}
 
 
-def test_a_chance_is_that_of_the_interval() -> None:
-    """At the upper end of a measured 90 % interval it is 94 %; a predicted point is trusted less, never more."""
+def test_a_probability_is_that_of_the_interval() -> None:
+    """At the upper end of a measured 90 % interval it is 94 %; a predicted point is less certain, never more."""
     value = np.array([100.0, 100.0])
     known = MetricPosterior("x", value, np.log(value), np.full(2, 0.2), Transform.LOG, np.array([True, False]))
     end = 100 * np.exp(Z90 * 0.2)
@@ -165,7 +165,7 @@ def test_nothing_predicted_is_called_certain() -> None:
     assert [row for row in rows if "100.0 %" in row and "measured" in row] and len(rows) > 2
 
 
-def test_a_lucky_reading_is_drawn_towards_the_model_by_its_noise() -> None:
+def test_an_extreme_reading_is_drawn_towards_the_model_by_its_noise() -> None:
     _, observations, posterior, _ = scene(std=0.1)
     quiet, noisy = 20, 21
     truth = posterior.prediction.value["output_throughput"]
@@ -260,7 +260,7 @@ def test_of_hopeless_points_the_least_hopeless_is_named() -> None:
     assert grid.point(answer.most_probable) == {"tensor_parallel_size": 2, "output_len": 64, "batch_size": 1}
 
 
-def test_the_rival_is_an_unmeasured_point_that_might_win() -> None:
+def test_the_runner_up_is_an_unmeasured_point_that_might_win() -> None:
     _, observations, posterior, devices = scene(std=0.2)
     question = Question("output_throughput", True, (Condition("tpot_ms", 30.0, True),))
     answer = recommend(question, posterior, observations, devices)

@@ -26,7 +26,7 @@ N = 2 * 4 * 6
 
 
 class Memory:
-    """A record in memory; `others` is what other processes do before the n-th look at the record."""
+    """A record in memory; `others` is what other processes do before the n-th refresh of the record."""
 
     def __init__(self, others: Callable[[int, Observations], None] | None = None) -> None:
         self.runs: list[Run] = []
@@ -154,7 +154,7 @@ def test_no_run_is_begun_that_is_predicted_to_exceed_the_cost(ceiling: float) ->
     assert len(begun) == len(memory.begun) > 1
     assert all(spent + price <= ceiling for spent, price in begun) and sum(last) > ceiling
     assert sum(price > 0 for _, price in begun) >= len(begun) - 1, "the price was hardly ever known"
-    # And prices are worth believing: what was spent passes the ceiling by one misjudged run at most.
+    # And prices are accurate: the cost exceeds the limit by at most one misjudged run.
     assert observations.spent <= ceiling + max(run.measurement.cost.seconds for run in observations.runs)
 
 
@@ -165,7 +165,7 @@ def test_a_share_is_a_share_of_the_whole_sweep() -> None:
 
 
 class Sure:
-    """A strategy that believes what it is told to, in the order of the grid."""
+    """A strategy with given estimates, in the order of the grid."""
 
     def __init__(self, lows: list[float], ceiling: float = 1.0) -> None:
         self.lows = lows
@@ -211,13 +211,13 @@ def test_an_accuracy_that_noise_forbids_ends_the_study_once_the_rest_is_learned(
 
 
 @pytest.mark.parametrize("name", ["full", "random", "sweepwise"])
-def test_where_nothing_works_twenty_runs_tell_and_running_again_tries_again(name: str) -> None:
+def test_twenty_failures_end_the_study_and_running_again_retries(name: str) -> None:
     twenty = Limits(failures=20)
     reason, observations, _, _ = play(name, twenty, Fake(largest=0))
     assert (reason, observations.finished, observations.failures) == ("failures", 20, 20)
     assert (play(name, twenty, Fake(largest=0), observations=observations)[0], observations.finished) == ("failures",
         40)
-    assert play(name, twenty, Fake(), observations=observations)[0] == "grid"  # mended meanwhile
+    assert play(name, twenty, Fake(), observations=observations)[0] == "grid"  # fixed meanwhile
     assert int(observations.measured.sum()) == N - 40
 
 
@@ -227,7 +227,7 @@ def test_failures_after_a_success_are_results_like_others() -> None:
 
 
 @pytest.mark.parametrize(("limits", "reason"), [(Limits(trials=30), "trials"), (Limits(cost=40.0), "cost")])
-def test_where_no_accuracy_is_asked_for_none_ends_the_study(limits: Limits, reason: str) -> None:
+def test_without_an_accuracy_limit_none_ends_the_study(limits: Limits, reason: str) -> None:
     strategy = Sure([1.0])
     ended, _, _, _ = play(limits=limits, strategy=strategy)
     assert ended == reason and strategy.looked == 0
@@ -298,10 +298,10 @@ def test_an_enqueued_point_is_run_in_place_of_the_chosen_one() -> None:
     assert len(observations.repeats("latency_s")[30]) == 2  # asked for twice by a person: measured twice
 
 
-def others_take(rows: list[int], at_look: int) -> Callable[[int, Observations], None]:
-    """Another process begins `rows` at the n-th look, and never ends."""
+def others_take(rows: list[int], at_refresh: int) -> Callable[[int, Observations], None]:
+    """Another process begins `rows` at the n-th refresh, and never ends."""
     def act(checkpoint: int, observations: Observations) -> None:
-        observations.pending = set(rows) if checkpoint >= at_look else set()
+        observations.pending = set(rows) if checkpoint >= at_refresh else set()
 
     return act
 
@@ -325,7 +325,7 @@ def test_a_point_that_another_process_was_first_at_is_given_up() -> None:
     assert len(runner.proposals) == N - 1 and not observations.known[row]
 
 
-def test_what_another_process_measured_meanwhile_is_not_measured_again() -> None:
+def test_points_of_another_process_are_not_measured_again() -> None:
     def act(checkpoint: int, observations: Observations) -> None:
         if checkpoint == 2:  # after our begin: they have finished everything but one point
             for row in range(N - 1):
@@ -350,8 +350,8 @@ def test_an_observer_hears_of_everything() -> None:
             only.append(f"end {run.number} {len(observations.runs)}")
 
         def checkpoint(self, posterior: Posterior, observations: Observations) -> None:
-            only.append(f"look {len(observations.runs)}")
+            only.append(f"checkpoint {len(observations.runs)}")
 
     strategy: Strategy = Sure([0.1])
     play(limits=Limits(accuracy=0.9, trials=2), strategy=strategy, observer=Ear())
-    assert only == ["start 0", "end 0 1", "look 1", "start 1", "end 1 2", "look 2"]
+    assert only == ["start 0", "end 0 1", "checkpoint 1", "start 1", "end 1 2", "checkpoint 2"]

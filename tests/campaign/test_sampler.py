@@ -203,9 +203,9 @@ def bad_name(trial: Trial) -> float:
 
 
 @pytest.mark.parametrize(("wrong", "said"), [
-    (bad_range, "outside"), (bad_choice, "outside"), (bad_name, "no axis of the space"),
+    (bad_range, "outside"), (bad_choice, "outside"), (bad_name, "not an axis of the space"),
 ])
-def test_what_the_grid_does_not_hold_is_an_error(wrong: Callable[[Trial], float], said: str) -> None:
+def test_values_off_the_grid_are_an_error(wrong: Callable[[Trial], float], said: str) -> None:
     with pytest.raises(ValueError, match=said):
         create().optimize(wrong, n_trials=1)
 

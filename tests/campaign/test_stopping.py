@@ -35,7 +35,7 @@ def test_the_rule_wants_every_target_on_two_looks_in_a_row(
         assert rule.checkpoint({"a": surely(a), "b": surely(b)}) == ("accuracy" if met >= 2 else None)
 
 
-def test_what_cannot_be_told_is_not_reached() -> None:
+def test_an_unknown_accuracy_is_not_reached() -> None:
     rule = AccuracyRule(0.5)
     for _ in range(3):
         assert rule.checkpoint({"a": surely(0.9), "b": None}) is None
@@ -57,7 +57,7 @@ def test_what_cannot_be_told_is_not_reached() -> None:
     ([{"a": surely(0.89, 0.9)}, {"a": surely(0.85, 0.9)}, {"a": surely(0.89, 0.9)}], None),
     ([{"a": surely(0.89, 0.9)}, {"a": surely(0.96, 0.9)}], "accuracy"),
 ])
-def test_what_noise_forbids_is_not_waited_for(
+def test_an_accuracy_ruled_out_by_noise_is_not_waited_for(
     checkpoints: list[dict[str, Estimate | None]], reason: str | None
 ) -> None:
     rule = AccuracyRule(0.95)

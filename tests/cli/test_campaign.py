@@ -163,7 +163,7 @@ def test_more_of_everything_continues_the_study(bench: Call, answer: Call) -> No
     assert len(finished(study)) == 30 == len(set(points_of(finished(study))))
 
 
-def test_a_failing_benchmark_says_why_whatever_it_says(bench: Call, sweepwise: Call, answer: Call) -> None:
+def test_a_failing_benchmark_gives_any_reason(bench: Call, sweepwise: Call, answer: Call) -> None:
     study = bench(inputs=(64, 128), batches=(1, 2, 4), fails=4)
     ran = sweepwise("run", study.study, "--strategy", "full")
     assert ran.code == 0 and "[/no such tag] out of memory" in ran.out
@@ -172,7 +172,7 @@ def test_a_failing_benchmark_says_why_whatever_it_says(bench: Call, sweepwise: C
     assert "[/no such tag]" in sweepwise("status", study.study, "--runs").out
 
 
-def test_where_nothing_works_the_exit_code_says_so(bench: Call, sweepwise: Call, tmp_path: Path) -> None:
+def test_without_a_success_the_exit_code_is_1(bench: Call, sweepwise: Call, tmp_path: Path) -> None:
     study = bench(inputs=(64,), batches=(1, 2))
     (tmp_path / "fail").touch()
     ran = sweepwise("run", study.study, "--quiet")
@@ -207,7 +207,7 @@ def test_discard_takes_a_run_back_and_keeps_it(small: Any, sweepwise: Call, answ
     assert finished(small) == before and state["runs"] == 13 and state["cost_s"] < cost
     assert f"{good} (a fan stood still)" in sweepwise("status", small.study, "--runs").out
     refused(sweepwise("discard", small.study, good), f"run {good}: is discarded already")
-    refused(sweepwise("discard", small.study, 99), "run 99: is no finished run")
+    refused(sweepwise("discard", small.study, 99), "run 99: is not a finished run")
     answer("run", small.study, "--strategy", "full")
     again = Counter(points_of(finished(small)))
     assert again[points_of(before)[good]] == 2 and sum(again.values()) == 49
@@ -369,9 +369,9 @@ def test_an_audit_on_a_machine_that_has_slowed_down_says_so(
     small.write([{**row, "latency_s": row["latency_s"] and 0.4} for row in small.rows])
     sweepwise("run", small.study, "--quiet")
     small.write([{**row, "latency_s": row["latency_s"] and 0.4 * factor} for row in small.rows])
-    shown = sweepwise("evaluate", small.study, "--audit", 6, "--json", tmp_path / "verdict.json")
+    shown = sweepwise("evaluate", small.study, "--audit", 6, "--json", tmp_path / "evaluation.json")
     assert ("no longer as it was" in shown.out) == warned
-    evaluation = json.loads((tmp_path / "verdict.json").read_text())["targets"]["latency_s"]
+    evaluation = json.loads((tmp_path / "evaluation.json").read_text())["targets"]["latency_s"]
     drift = evaluation["drift"]
     assert drift["low"] == drift["high"] == drift["ratio"] == pytest.approx(factor)
     assert (evaluation["accuracy"] < 0.6) == warned

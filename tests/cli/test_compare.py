@@ -46,7 +46,7 @@ def measured(recorded: Callable[..., Recorded], sweepwise: Callable[..., Ran]) -
 def test_equal_machines_do_not_alarm(
     measured: Callable[..., Path], sweepwise: Callable[..., Ran], tmp_path: Path
 ) -> None:
-    """Recordings of one machine, each with noise of its own: whatever the seeds."""
+    """Recordings of one machine, each with its own noise, for any seeds."""
     grid = {"noise": 0.03, "inputs": (64, 128, 256, 512, 1024), "stop": {"trials": 10}}
     studies = [measured(f"m{seed}", seed, strategy="sweepwise", **grid) for seed in range(3)]
     differs = 0
@@ -94,7 +94,7 @@ def test_a_tenth_slower_in_a_corner(
     assert "6 worse, of 18" in html
 
 
-def test_what_was_predicted_is_not_surer_than_it_is(
+def test_predictions_are_not_overconfident(
     measured: Callable[..., Path], answer: Callable[..., Any]
 ) -> None:
     """Few runs, B half as fast again everywhere: the mean is found, and its interval holds the truth."""

@@ -127,8 +127,9 @@ def test_a_study_without_a_throughput_must_name_an_objective(bench: Callable[...
     assert refused.code == 2 and "name what to maximize or minimize" in refused.err
 
 
-def test_idealize_tells_the_law_of_each_model(ran: Recorded, answer: Callable[..., Any], sweepwise: Callable[..., Ran],
-                                              tmp_path: Path) -> None:
+def test_idealize_gives_the_latency_of_each_model(
+    ran: Recorded, answer: Callable[..., Any], sweepwise: Callable[..., Ran], tmp_path: Path,
+) -> None:
     table = tmp_path / "timings.csv"
     table.write_text("prompt_tokens,output_tokens,seconds,model\n128,64,1.0,small\n2048,16,2.0,large\n128,9999,9,small\n")
     written = answer("idealize", ran.study, "--prompt", "128:64", "--blackbox", table)
@@ -160,7 +161,7 @@ def test_idealize_refuses_in_one_line(ran: Recorded, sweepwise: Callable[..., Ra
     assert refused.code == 2 and says in refused.err and len(refused.err.splitlines()) == 1
 
 
-def test_where_every_run_failed_that_is_what_is_said(
+def test_a_study_of_failures_only_says_so(
     bench: Callable[..., Bench], sweepwise: Callable[..., Ran], tmp_path: Path
 ) -> None:
     given = bench()

@@ -138,10 +138,10 @@ def test_an_import_that_was_cut_short_is_completed_by_the_same_again(
     (["aiperf.json", "--set", "max_num_seqs=2", "--map", "input_len=isl"], ["--map input_len: no row has 'isl'"]),
     (["aiperf.json", "--set", "max_num_seqs"], ["--set: cannot read 'max_num_seqs'"]),
     (["aiperf.json", "--format", "aipref"], ["--format: unknown format 'aipref'; did you mean 'aiperf'?"]),
-    (["aiperf.json", "--format", "guidellm"], ["aiperf.json", "no report of GuideLLM"]),
+    (["aiperf.json", "--format", "guidellm"], ["aiperf.json", "not a GuideLLM report"]),
     (["none.json"], ["none.json: there is no such file or folder"]),
     (["vllm_sweep_failures", "--set", "max_num_seqs=2"],
-     ["max_concurrency off the axis: -1 is none of 1, 2, 4", "2 of 3 rows", "--skip-unknown"]),
+     ["max_concurrency off the axis: -1 is not one of 1, 2, 4", "2 of 3 rows", "--skip-unknown"]),
     (["vllm_sweep", "--where", "max_num_seq == 2"], ["--where: unknown name 'max_num_seq'"]),
     (["vllm_sweep", "--where", "max_num_seqs > 4"], ["--where: no row meets"]),
 ])

@@ -73,7 +73,7 @@ def test_init_without_more_words(place: Path, sweepwise: Cli) -> None:
     assert (place / "study.yaml").read_text() == TEMPLATES["vllm"]
 
 
-def test_init_overwrites_only_when_told(place: Path, sweepwise: Cli) -> None:
+def test_init_overwrites_only_with_force(place: Path, sweepwise: Cli) -> None:
     (place / "mine.yaml").write_text("precious")
     assert sweepwise("init", "mine.yaml").code == 2
     assert (place / "mine.yaml").read_text() == "precious"
@@ -189,7 +189,7 @@ def test_the_schema_explains_its_keys(schema: dict[str, Any]) -> None:
 # ----------------------------------------------------------------------------------------------------------- doctor
 
 
-def test_doctor_tells_what_is_installed(place: Path, sweepwise: Cli) -> None:
+def test_doctor_shows_what_is_installed(place: Path, sweepwise: Cli) -> None:
     ran = sweepwise("doctor", "--json", "answer.json")
     assert ran.code == 0 and ran.err == ""
     answer = json.loads((place / "answer.json").read_text())

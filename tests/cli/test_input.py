@@ -1,4 +1,4 @@
-"""Bad input through the command line: exit code 2, one line that names the key and the mend, and nothing written."""
+"""Bad input through the command line: exit code 2, one line that names the key and the fix, and nothing written."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ BATCH = f"{AXES}.batch_size"
 INPUT = f"{AXES}.input_len"
 
 
-@pytest.mark.parametrize(("changes", "key", "mend"), [
+@pytest.mark.parametrize(("changes", "key", "fix"), [
     ({"target": ["latency_s"]}, "target", "did you mean 'targets'?"),
     ({f"{BATCH}.scales": "log"}, f"{BATCH}.scales", "did you mean 'scale'?"),
     ({"runner.tabel": "x"}, "runner.tabel", "did you mean 'table'?"),
@@ -130,7 +130,7 @@ INPUT = f"{AXES}.input_len"
     ({f"{BATCH}.values": [1, 2, 2]}, f"{BATCH}.values", "2 stands twice; list each value once"),
     ({f"{INPUT}.values": [-64, 64]}, f"{INPUT}.values", "whole numbers from 1"),
     ({f"{INPUT}.values": [-64], f"{INPUT}.role": "rate"}, f"{INPUT}.values", "use numbers above 0"),
-    ({f"{BATCH}.values": [0, 1]}, f"{BATCH}.values", "0 is no batch count; use whole numbers from 1"),
+    ({f"{BATCH}.values": [0, 1]}, f"{BATCH}.values", "0 is invalid for the role batch; use whole numbers from 1"),
     ({f"{BATCH}.range": [8, 1]}, BATCH, "write the smaller number first"),
     ({f"{BATCH}.range": [1, 8], f"{BATCH}.values": [1]}, BATCH, "give either values or range, not both"),
     ({f"{BATCH}.scale": "lg"}, f"{BATCH}.scale", "'log'"), ({f"{BATCH}.scope": "x"}, f"{BATCH}.scope", "'workload'"),
@@ -145,20 +145,21 @@ INPUT = f"{AXES}.input_len"
     ({"slo": ["quick"]}, "slo[0]", "write it like 'p99_ttft_ms <= 500'"),
     ({"study.storage": "grid.db"}, "study.storage", "sqlite:///"), ({"study.name": ""}, "study.name", "at least 1"),
 ])
-def test_wrong_studies(place: Path, refused: Cli, changes: dict[str, Any], key: str, mend: str) -> None:
+def test_wrong_studies(place: Path, refused: Cli, changes: dict[str, Any], key: str, fix: str) -> None:
     (place / "bad.yaml").write_text(yaml.safe_dump(edited(changes)))
     said = refused("validate", "bad.yaml")
     assert said.startswith((f"{key}: ", f"{key}.values: "))
-    assert mend in said[len(key):]
+    assert fix in said[len(key):]
 
 
 @pytest.mark.parametrize(("text", "says"), [
     (TABLE.replace("large-7b,64,4,7.0", "large-7b,64,4,"),
-     ["targets: ", "grid.csv line 16", "'latency_s'", "mend the row"]),
-    (TABLE.replace("large-7b,64,4,7.0", "large-7b,64,4,nan"), ["targets: ", "grid.csv line 16", "mend the row"]),
+     ["targets: ", "grid.csv line 16", "'latency_s'", "correct the row"]),
+    (TABLE.replace("large-7b,64,4,7.0", "large-7b,64,4,nan"), ["targets: ", "grid.csv line 16", "correct the row"]),
     (TABLE.replace("large-7b,64,4,7.0", "large-7b,64,4,-7"), ["targets: ", "grid.csv line 16", "latency_s is -7",
                                                               "transform: linear"]),
-    (TABLE.replace("large-7b,64,4,7.0", "large-7b,64,7.0"), ["runner.table: ", "line 16", "3 cells", "mend the line"]),
+    (TABLE.replace("large-7b,64,4,7.0", "large-7b,64,7.0"),
+     ["runner.table: ", "line 16", "3 cells", "correct the line"]),
     ("model,input_len,batch_size,latency_s\n", ["runner.table: ", "has no rows"]),
 ])
 def test_wrong_tables(place: Path, refused: Cli, text: str, says: list[str]) -> None:
@@ -169,10 +170,10 @@ def test_wrong_tables(place: Path, refused: Cli, text: str, says: list[str]) -> 
 
 
 @pytest.mark.parametrize(("content", "says"), [
-    (b"targets: [a]\ntargets: [b]\n", "line 2: the key 'targets' stands twice; mend the YAML there"),
-    (b"space: {axes: [\n", "mend the YAML there"), (b"- a\n- b\n", "holds no keys; start from `sweepwise init`"),
+    (b"targets: [a]\ntargets: [b]\n", "line 2: the key 'targets' stands twice; correct the YAML there"),
+    (b"space: {axes: [\n", "correct the YAML there"), (b"- a\n- b\n", "holds no keys; start from `sweepwise init`"),
     (b"", "holds no keys"), (b"\x80\x81\x82\x00\xff", "cannot be read as a text file; give a YAML study file"),
-    (b"a: \x00", "mend the YAML there"), (b"a: !!python/name:os.system\n", "mend the YAML there"),
+    (b"a: \x00", "correct the YAML there"), (b"a: !!python/name:os.system\n", "correct the YAML there"),
     (TABLE.encode(), "holds no keys"), (b"[" * 3000, ""),
 ])
 def test_files_that_are_no_studies(place: Path, refused: Cli, content: bytes, says: str) -> None:
@@ -207,14 +208,14 @@ def test_every_command_refuses_a_wrong_study(place: Path, refused: Cli, reader: 
 def test_storages_that_are_no_url(refused: Cli, reader: list[object], storage: str) -> None:
     verb, *rest = reader
     said = refused(verb, "grid.yaml", *rest, "--storage", storage)
-    assert said == f"--storage: '{storage}' is no database address; write it like sqlite:///sweepwise.db"
+    assert said == f"--storage: '{storage}' is not a database address; write it like sqlite:///sweepwise.db"
 
 
 @pytest.mark.parametrize("verb", ["run", "status", "predict", "export"])
 @pytest.mark.parametrize("storage", ["oracel://x/y", "sqlite:///missing/grid.db", "redis://x"])
 def test_storages_that_cannot_be_opened(refused: Cli, verb: str, storage: str) -> None:
     said = refused(verb, "grid.yaml", "--storage", storage)
-    assert said.startswith("study.storage: ") and said.endswith(("mend the address", "`sweepwise run` creates it"))
+    assert said.startswith("study.storage: ") and said.endswith(("correct the address", "`sweepwise run` creates it"))
 
 
 @pytest.mark.parametrize("reader", [["status"], ["predict"], ["export"], ["discard", 0], ["evaluate", "--audit", 1]],
@@ -266,7 +267,7 @@ def test_wrong_options(refused: Cli, arguments: list[object], says: str) -> None
 def test_where_no_answer_can_be_written_nothing_is_measured(
     place: Path, refused: Cli, record: Path, reader: list[object]
 ) -> None:
-    """Hours of measuring must not end in a wrong path: it is told before anything starts, a database included."""
+    """Hours of measuring must not end in a wrong path: that is an error before anything starts, a database included."""
     verb, *rest = reader
     assert refused(verb, "grid.yaml", *rest, "--json", "missing/answer.json").startswith("--json: ")
     if verb not in {"validate", "plan", "run", "simulate"}:
@@ -303,7 +304,9 @@ def test_wrong_points(place: Path, refused: Cli, record: Path, point: str, says:
     assert said.startswith("--point: ") and says in said
 
 
-@pytest.mark.parametrize(("number", "says"), [(99, "is no finished run of this study"), (6, "is no finished run")])
+@pytest.mark.parametrize(("number", "says"), [
+    (99, "is not a finished run of this study"), (6, "is not a finished run"),
+])
 def test_wrong_runs(place: Path, refused: Cli, record: Path, number: int, says: str) -> None:
     shutil.copy(record, place / "grid.db")
     said = refused("discard", "grid.yaml", number)
@@ -334,7 +337,7 @@ def test_simulations_need_a_recorded_grid(place: Path, refused: Cli) -> None:
     assert refused("simulate", "bad.yaml") == "runner.kind: simulate needs a recorded grid; use `kind: replay`"
 
 
-@pytest.mark.parametrize(("runner", "key", "mend"), [
+@pytest.mark.parametrize(("runner", "key", "fix"), [
     ({}, "runner.command", "is missing; add it"), ({"command": []}, "runner.command", "at least 1"),
     ({"command": "python x.py"}, "runner.command", "list"),
     ({"command": [""]}, "runner.command", "name the program to run"),
@@ -345,12 +348,12 @@ def test_simulations_need_a_recorded_grid(place: Path, refused: Cli) -> None:
     ({"command": ["x"], "cwd": "missing"}, "runner.cwd", "there is no directory 'missing'"),
     ({"command": ["x"], "accelerators": "tp"}, "runner.accelerators", "unknown name 'tp'"),
 ])
-def test_wrong_commands(place: Path, refused: Cli, runner: dict[str, Any], key: str, mend: str) -> None:
+def test_wrong_commands(place: Path, refused: Cli, runner: dict[str, Any], key: str, fix: str) -> None:
     axes = {"batch_size": {"values": [1, 2]}}
     (place / "bad.yaml").write_text(yaml.safe_dump(edited(
         {"runner": {"kind": "command", **runner}, AXES: axes, "space.constraints": []})))
     said = refused("validate", "bad.yaml")
-    assert said.startswith(f"{key}: ") and mend in said
+    assert said.startswith(f"{key}: ") and fix in said
 
 
 # ------------------------------------------------------------------------ the same in a process of its own, as users do

@@ -37,7 +37,7 @@ def test_coverage_counts_both_ends() -> None:
     assert result.coverage90 == pytest.approx(1 / 3)
 
 
-def test_a_point_nothing_was_said_about_makes_accuracy_undefined() -> None:
+def test_a_point_without_prediction_makes_accuracy_undefined() -> None:
     result = _score([10, NAN, 40, 80, 1], MEASURED, [0] * 5, [100] * 5)
     assert np.isnan(result.accuracy)
     assert np.isnan(result.median_ape)
@@ -54,7 +54,7 @@ def test_regret_and_rank() -> None:
     assert less.top1_regret == pytest.approx(1.0)
 
 
-def test_where_nobody_said_which_way_is_better_there_is_no_regret() -> None:
+def test_without_a_direction_there_is_no_regret() -> None:
     unknown = score(TRUTH, TRUTH, (TRUTH, TRUTH), TRUTH, KNOWN, Metric("y"))
     assert np.isnan(unknown.top1_regret) and unknown.accuracy == 1
 

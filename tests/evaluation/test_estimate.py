@@ -82,8 +82,8 @@ def test_three_runs_of_the_later_half_are_the_least_that_say_something(runs: int
 
 
 def _told(ape: list[float], runs: list[int], expected: float = 0.1) -> tuple[float, float, float]:
-    """The estimated error and the ends of its interval, in units of what a fitted model expects, where it had foretold
-    readings of these runs with these errors."""
+    """The estimated error and the ends of its interval, in units of a fitted model's expected error, given forecasts of
+    these runs with these errors."""
     grid = _grid()
     rng = np.random.default_rng(3)
     observations = _study(grid, _truth(grid, rng, 0.05), rng.choice(len(grid), 24, replace=False))
@@ -97,10 +97,10 @@ def _told(ape: list[float], runs: list[int], expected: float = 0.1) -> tuple[flo
     return (1 - estimate.estimated) / usual, (1 - estimate.high) / usual, (1 - estimate.low) / usual
 
 
-def test_the_error_is_corrected_by_what_was_foretold_by_hand() -> None:
-    """Errors of 0.3, 0.1 and 0.2 where 0.1 was expected of each; four runs more are believed to be as expected:
-    (0.3 + 0.1 + 0.2 + 0.4) / (0.3 + 0.4). Each run counts once, however many readings it gave. The model has seen what
-    it is judged by, and three runs show little: 1 + 5/3 times as much."""
+def test_the_error_is_corrected_by_forecast_errors_by_hand() -> None:
+    """Errors of 0.3, 0.1 and 0.2 where 0.1 was expected of each; the prior counts as four more runs:
+    (0.3 + 0.1 + 0.2 + 0.4) / (0.3 + 0.4). Each run counts once, however many readings it gave. Three
+    runs are few: small-sample inflation by 1 + 5/3."""
     few = 1 + 5 / 3
     error, _, _ = _told([0.3, 0.1, 0.2], [7, 8, 9])
     assert error == pytest.approx(few / 0.7, rel=1e-9)
@@ -144,7 +144,7 @@ def test_models_never_run_are_judged_by_how_many_were(started: int) -> None:
     assert np.mean(held) >= 0.9 and np.mean(covered) > 0.78
 
 
-def test_one_reading_of_every_model_is_judged_by_readings_as_ever() -> None:
+def test_one_reading_of_every_model_is_judged_by_readings() -> None:
     grid = full_grid([Axis("model", ("a", "b"), Scope.ENGINE, Scale.CATEGORY, (Role.MODEL,)),
                       Axis("batch_size", tuple(range(1, 21)), scale=Scale.LOG, roles=(Role.BATCH,))])
     truth = np.exp(0.5 * np.log(grid.size_column(Role.BATCH)) + grid.codes[:, 0])
@@ -156,7 +156,7 @@ def test_one_reading_of_every_model_is_judged_by_readings_as_ever() -> None:
 
 
 @pytest.mark.parametrize("turned", [False, True])
-def test_a_point_new_on_two_axes_is_judged_by_the_fewer_whatever_their_order(turned: bool) -> None:
+def test_a_point_new_on_two_axes_is_judged_by_the_smaller_count(turned: bool) -> None:
     axes = [Axis("a", ("p", "q", "r"), scale=Scale.CATEGORY), Axis("b", tuple("abcdefgh"), scale=Scale.CATEGORY)]
     grid = full_grid(axes[::-1] if turned else axes)
     known = [row for row in range(24) if grid.point(row)["a"] != "r" and grid.point(row)["b"] != "h"]

@@ -1,4 +1,4 @@
-"""The bargain, computed by hand."""
+"""The savings, computed by hand."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def test_what_will_fail_is_priced_as_what_failed() -> None:
     cost = CostModel(grid, np.ones(len(grid))).fit(observations)
     certain = np.where(np.arange(12) < 8, 1.0, 0.0)
     careless, careful = cost.sweep(), cost.sweep(feasibility=certain)
-    # Rows 0 to 7 take 1 to 128 s, a law that the runs that went through obey; 8 to 11 fail, one of them has.
+    # Rows 0 to 7 take 1 to 128 s, as the successful runs show; 8 to 11 fail, as one of them has.
     assert careful.seconds[0] == pytest.approx(2**8 - 1 + 4 * 1.0, rel=0.02)
     half = cost.sweep(feasibility=np.where(np.arange(12) < 8, 1.0, 0.5)).seconds[0]
     assert min(careless.seconds[0], careful.seconds[0]) < half < max(careless.seconds[0], careful.seconds[0])

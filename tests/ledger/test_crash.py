@@ -154,7 +154,7 @@ def campaign(url: str, models: tuple[str, ...] = ("a",)) -> Observations:
 
 @pytest.fixture
 def killing(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, int]]:
-    """Kill before the commit at which `countdown` is 0, whoever commits: Optuna, or we beside it. Each `life` is a
+    """Kill before the commit at which `countdown` is 0, be it Optuna's or ours. Each `life` is a
     process; only the present one lives."""
     state = {"countdown": 10**9, "writes": 0, "life": 0}
     monkeypatch.setattr("planner.ledger.ledger.this_worker", lambda: f"life {state['life']}")

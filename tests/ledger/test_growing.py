@@ -1,4 +1,4 @@
-"""A category axis that grows while others measure: whoever is killed and whoever comes second, no run is lost."""
+"""A category axis that grows while others measure: whichever process is killed or comes second, no run is lost."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def warm(tmp_path_factory: pytest.TempPathFactory) -> None:
 
 @dataclass
 class Child:
-    """A process of ours, and what it says."""
+    """A child process and its output."""
 
     pid: int
     pipe: int
@@ -247,7 +247,7 @@ def beginning(url: str, order: tuple[str, ...], first: int) -> Work:
 
 
 def test_processes_that_begin_an_empty_study_with_other_choices(database: Callable[[], str]) -> None:
-    """No record says yet in which order the choices stand: whoever is second takes the first one's order."""
+    """No record says yet in which order the choices stand: the second process takes the first one's order."""
     for _ in range(3):
         url = database()
         orders = list(itertools.permutations(("p", "q", "r")))[:4]

@@ -234,7 +234,7 @@ def test_other_axes_are_another_study(tmp_path: Path) -> None:
 def test_the_copy_that_an_older_version_left_is_named_and_nothing_begun_beside_it(
     tmp_path: Path, runs_here: int | None
 ) -> None:
-    """It wrote a study anew when an axis grew, and could be killed before it had copied everything back."""
+    """It copied a study when an axis grew, and could be killed before it had copied everything back."""
     before = filled(tmp_path)
     opened = optuna.storages.RDBStorage(storage(tmp_path))
     study = load(tmp_path)
@@ -252,11 +252,11 @@ def test_the_copy_that_an_older_version_left_is_named_and_nothing_begun_beside_i
             open_(tmp_path)
         assert "\n" not in str(refusal.value)
     assert sorted(optuna.get_all_study_names(opened)) == names
-    # The mend, as said.
-    mended = Ledger.create_or_resume(
+    # The fix that the message names.
+    fixed = Ledger.create_or_resume(
         storage(tmp_path), "study (being rebuilt)", WIDER["categories"], ("latency_ms",), "the study file", FINGERPRINT)
     assert snapshot(tmp_path, "study (being rebuilt)") == before
-    assert record(mended, point("c")) == 4
+    assert record(fixed, point("c")) == 4
 
 
 @pytest.mark.parametrize("flagged", [False, True])
@@ -355,10 +355,10 @@ def test_a_discarded_run_stays_and_its_points_are_free(tmp_path: Path) -> None:
     with pytest.raises(StudyError, match="discarded already"):
         again.discard(number, "again")
     for wrong in (-1, 2):
-        with pytest.raises(StudyError, match=f"run {wrong}: is no finished run"):
+        with pytest.raises(StudyError, match=f"run {wrong}: is not a finished run"):
             again.discard(wrong, "")
     running, _ = again.begin(point(), 0)
-    with pytest.raises(StudyError, match="is no finished run"):
+    with pytest.raises(StudyError, match="is not a finished run"):
         again.discard(running.number, "")
 
 
@@ -385,7 +385,7 @@ def test_a_running_trial_of_a_dead_process_is_closed_as_interrupted(tmp_path: Pa
 
 
 @pytest.mark.parametrize("targets", [("latency_ms",), ("latency_ms", "throughput"), ("latency_ms", "tpot_ms")])
-def test_a_measurement_that_was_stored_but_not_told_is_completed(tmp_path: Path, targets: tuple[str, ...]) -> None:
+def test_a_measurement_stored_before_its_trial_ended_is_completed(tmp_path: Path, targets: tuple[str, ...]) -> None:
     ledger = open_ledger(tmp_path, targets=targets)
     at = point(output_len=16)
     shorter = Reading(point(output_len=4), {"latency_ms": (1.0,)}, 0.1)
@@ -456,7 +456,7 @@ def test_an_enqueued_point_comes_first(tmp_path: Path) -> None:
     assert [t.state.name for t in load(tmp_path).get_trials()] == ["COMPLETE", "COMPLETE", "RUNNING"]
 
 
-def test_an_enqueued_category_that_is_not_on_the_axis_fails_and_stops_nobody(tmp_path: Path) -> None:
+def test_an_enqueued_category_off_the_axis_fails_and_stops_no_worker(tmp_path: Path) -> None:
     ledger = open_ledger(tmp_path)
     load(tmp_path).enqueue_trial(point("no such model"))
     _, at = ledger.begin(point("a"), 0)
@@ -483,7 +483,7 @@ def test_two_processes_at_one_point_know_who_was_first(tmp_path: Path) -> None:
     assert [run.number for run in of_second.runs] == [a.number, b.number]  # each once
 
 
-def test_what_is_not_there_is_said_in_one_line(tmp_path: Path) -> None:
+def test_missing_things_are_reported_in_one_line(tmp_path: Path) -> None:
     for url, said in ((storage(tmp_path), "does not exist"), ("sqlite:///" + str(tmp_path), "cannot open")):
         with pytest.raises(StudyError, match=said) as refusal:
             Ledger.existing(url, "study", AXES, ("latency_ms",))

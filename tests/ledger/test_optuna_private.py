@@ -261,7 +261,7 @@ def test_change_user_attrs(study: optuna.Study) -> None:
         private.change_user_attrs(study, refuse)
     assert again(study).user_attrs == {"kept": {"a": 1, "b": 2}, "new": [1.5, None, "x"]}
     study.set_user_attr("after", 1)  # the lock is free again
-    with pytest.raises(TypeError, match="no database"):
+    with pytest.raises(TypeError, match="not in a database"):
         private.change_user_attrs(optuna.create_study(), change)
 
 

@@ -54,7 +54,7 @@ def test_another_transform_needs_another_study(tmp_path: Path) -> None:
         opened(tmp_path, Metric("drift", transform=Transform.LINEAR))
 
 
-def test_a_study_of_before_has_what_its_runs_allow(tmp_path: Path) -> None:
+def test_an_older_study_has_the_transforms_its_runs_allow(tmp_path: Path) -> None:
     for name, value, transform in (("drift", -1.0, Transform.LINEAR), ("e2el_ms", 4.0, Transform.LOG)):
         home = tmp_path / name
         home.mkdir()

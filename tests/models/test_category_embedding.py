@@ -59,18 +59,18 @@ def test_it_predicts_better_from_few_points_of_each(seed: int, monkeypatch: pyte
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_noise_that_looks_like_likeness_is_not_promised_away(seed: int) -> None:
-    """Categories that differ by a level and by noise: what was said of each run before it was made errs as much
-    as what is said of points that no run has been to. Coordinates read off the runs they judge would hide most."""
+def test_noise_that_resembles_an_embedding_is_not_promised_away(seed: int) -> None:
+    """Categories that differ by a level and by noise: one-step-ahead forecasts have errors as large as
+    predictions of unmeasured points. Coordinates fitted to the runs that they judge would hide most of the error."""
     rng = np.random.default_rng(seed)
     category, size = np.repeat(np.arange(60), 4), np.tile(np.linspace(-1.5, 1.5, 4), 60)
     X = Features(size[:, None], category[:, None], (60,))
     y = size + rng.standard_normal(60)[category] + 0.1 * rng.standard_normal(240)
     rows = np.concatenate([4 * c + rng.choice(4, 2, replace=False) for c in rng.permutation(60)])
-    committee = Ensemble(X, only=-1).fit(rows, y[rows], rng.permutation(120))
-    ahead = committee.one_step_ahead()[0] - y[rows]
+    ensemble = Ensemble(X, only=-1).fit(rows, y[rows], rng.permutation(120))
+    ahead = ensemble.one_step_ahead()[0] - y[rows]
     unseen = np.setdiff1d(np.arange(240), rows)
-    true = committee.predict()[0][unseen] - y[unseen]
+    true = ensemble.predict()[0][unseen] - y[unseen]
     assert np.nanmean(np.abs(ahead)) > 0.8 * np.mean(np.abs(true))
 
 
@@ -96,17 +96,19 @@ def test_descriptors_go_with_their_category_and_one_that_a_grid_leaves_out_does_
     assert np.isfinite(left_out).all() and len(left_out) == len(kept)
 
 
-def test_where_nothing_tells_categories_apart_there_is_nothing_to_tell() -> None:
+def test_equal_categories_have_no_embedding() -> None:
     X, _, _ = families(16)
     length_independent = GaussianProcess().fit(X[:1], np.zeros(1))
     assert not coordinates(X, length_independent).any()
 
 
-@pytest.mark.parametrize(("levels", "law", "members"), [(16, True, 3), (16, False, 2), (4, True, 2), (4, False, 1)])
-def test_many_categories_bring_a_member_of_their_own(levels: int, law: bool, members: int) -> None:
+@pytest.mark.parametrize(("levels", "latency_model", "members"), [
+    (16, True, 3), (16, False, 2), (4, True, 2), (4, False, 1),
+])
+def test_many_categories_bring_a_member_of_their_own(levels: int, latency_model: bool, members: int) -> None:
     X, y, _ = families(levels)
     rows = measured(levels, 6)
     runs = np.arange(len(rows))
-    known = X.numeric[:, 0] if law else None
+    known = X.numeric[:, 0] if latency_model else None
     assert len(Ensemble(X).fit(rows, y[rows], runs, latency_model=known).members_) == members
-    assert len(Ensemble(X, embedding=False).fit(rows, y[rows], runs, latency_model=known).members_) == 1 + law
+    assert len(Ensemble(X, embedding=False).fit(rows, y[rows], runs, latency_model=known).members_) == 1 + latency_model

@@ -1,4 +1,4 @@
-"""The law of a prefill in chunks, against an engine played step by step."""
+"""The latency model of a prefill in chunks, against an engine simulated step by step."""
 
 from __future__ import annotations
 
@@ -84,15 +84,15 @@ def test_tokens_are_counted_as_an_engine_prefills_them(chunk: int) -> None:
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
 @pytest.mark.parametrize("chunk", [1024, 4096, 3000])
-def test_the_law_foretells_where_a_batch_outgrows_a_step(chunk: int, seed: int) -> None:
-    """From 40 of 180 points; the size of a chunk is told to nobody, and 3,000 is no power of two. A law that knows no
-    chunks is off by 0.09 to 0.24."""
+def test_the_latency_model_predicts_where_a_batch_outgrows_a_step(chunk: int, seed: int) -> None:
+    """From 40 of 180 points; the model does not know the size of a chunk, and 3,000 is not a power of two. A model
+    without chunks is off by 0.09 to 0.24."""
     where = grid()
     rows = np.random.default_rng(seed).choice(len(where), 40, replace=False)
     others = np.setdiff1d(np.arange(len(where)), rows)
     for covers, truth in recorded(where, chunk).items():
-        law = np.exp(LatencyModel(where, covers, covers == "first").fit(rows, truth[rows]))
-        error = float(np.mean(np.abs(law[others] / truth[others] - 1)))
+        model = np.exp(LatencyModel(where, covers, covers == "first").fit(rows, truth[rows]))
+        error = float(np.mean(np.abs(model[others] / truth[others] - 1)))
         assert error < (0.03 if chunk != 3000 else 0.18), covers
 
 
@@ -102,8 +102,8 @@ def test_a_swept_size_is_taken_as_it_is() -> None:
     np.testing.assert_array_equal(size, where.column("max_num_batched_tokens"))
     rows = np.random.default_rng(1).choice(len(where), 60, replace=False)
     truth = recorded(where, None)["step"]
-    law = np.exp(LatencyModel(where, "step", False).fit(rows, truth[rows]))
-    assert float(np.mean(np.abs(law / truth - 1))) < 0.05
+    model = np.exp(LatencyModel(where, "step", False).fit(rows, truth[rows]))
+    assert float(np.mean(np.abs(model / truth - 1))) < 0.05
 
 
 def test_a_size_of_nought_leaves_prompts_whole() -> None:
@@ -118,11 +118,11 @@ def test_a_size_of_nought_leaves_prompts_whole() -> None:
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("covers", ["first", "step"])
 def test_noise_is_not_taken_for_chunks(covers: Covers, seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where prompts prefill whole, readings 10 % off leave the law what it was without any sizes to choose from."""
+    """Where prompts prefill whole, readings 10 % off leave the model as it is without any sizes to choose from."""
     where = grid()
     rng = np.random.default_rng(seed)
     rows = rng.choice(len(where), 40, replace=False)
     truth = recorded(where, 10**6)[covers] * np.exp(0.1 * rng.standard_normal(len(where)))
-    law = LatencyModel(where, covers, covers == "first").fit(rows, truth[rows])
+    model = LatencyModel(where, covers, covers == "first").fit(rows, truth[rows])
     monkeypatch.setattr("planner.models.latency_model.chunk_sizes", lambda _: [])
-    np.testing.assert_array_equal(law, LatencyModel(where, covers, covers == "first").fit(rows, truth[rows]))
+    np.testing.assert_array_equal(model, LatencyModel(where, covers, covers == "first").fit(rows, truth[rows]))

@@ -1,4 +1,4 @@
-"""Two members as one: who is believed and why, what was said before each run, and what is asked of one member alone."""
+"""The ensemble: weights of its members, one-step-ahead forecasts, and each member alone."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ RUNS = np.repeat(np.arange(12), 2)
 
 
 def bent(X: Features, noise: float = 0.05) -> FloatArray:
-    """What a law may know and a smooth interpolation does not: a kink."""
+    """A curve with a kink, which a latency model can have and a smooth interpolation cannot."""
     values: FloatArray = np.maximum(X.numeric[:, 0], 0) * 2 + 0.5 * X.numeric[:, 1]
     return values + noise * np.random.default_rng(1).standard_normal(len(X))
 
 
-def plain(X: Features, y: FloatArray, runs: IntArray | None = None) -> GaussianProcess:
+def base(X: Features, y: FloatArray, runs: IntArray | None = None) -> GaussianProcess:
     return GaussianProcess().fit(X[ROWS], y[ROWS], groups=runs)
 
 
@@ -33,14 +33,14 @@ def with_latency_model(X: Features, y: FloatArray, latency_model: FloatArray) ->
 
 
 def reading(gp: GaussianProcess, X: Features) -> tuple[FloatArray, FloatArray]:
-    """What it says of one more reading at each row."""
+    """Mean and standard deviation of one more reading at each row."""
     mean, std = gp.predict(X)
     return mean, np.hypot(std, gp.noise_)
 
 
-def mixed(said: list[tuple[FloatArray, FloatArray]], weights: FloatArray, i: int) -> tuple[float, float]:
-    """Weights by trust over variance; where members disagree, the doubt grows."""
-    means, variances = np.array([mean[i] for mean, _ in said]), np.array([std[i] ** 2 for _, std in said])
+def mixed(forecast: list[tuple[FloatArray, FloatArray]], weights: FloatArray, i: int) -> tuple[float, float]:
+    """Mixture by ensemble weight over variance; disagreement of members adds to the variance."""
+    means, variances = np.array([mean[i] for mean, _ in forecast]), np.array([std[i] ** 2 for _, std in forecast])
     weights = weights / variances / np.sum(weights / variances)
     mean = np.sum(weights * means)
     return mean, float(np.sum(weights * (variances + (means - mean) ** 2))) ** 0.5
@@ -52,45 +52,45 @@ def mixed(said: list[tuple[FloatArray, FloatArray]], weights: FloatArray, i: int
     np.array([7, 1, 2, 3, 4, 5]),  # six: 1, 2 and 3
     np.array([3, 3, 3]),  # one: there is no earlier half
 ])
-def test_only_the_later_half_of_the_runs_is_told(features: Callable[..., Features], runs: IntArray) -> None:
+def test_only_the_later_half_of_the_runs_has_forecasts(features: Callable[..., Features], runs: IntArray) -> None:
     X = features(len(runs) + 5)
-    committee = Ensemble(X).fit(np.arange(len(runs)), bent(X)[: len(runs)], runs, latency_model=bent(X, 0.0))
+    ensemble = Ensemble(X).fit(np.arange(len(runs)), bent(X)[: len(runs)], runs, latency_model=bent(X, 0.0))
     distinct = sorted(set(runs.tolist()))
     earlier = set(distinct[: len(distinct) // 2])
-    for said in committee.one_step_ahead():
-        assert said.shape == runs.shape
-        assert list(np.isnan(said)) == [run in earlier for run in runs]
+    for forecast in ensemble.one_step_ahead():
+        assert forecast.shape == runs.shape
+        assert list(np.isnan(forecast)) == [run in earlier for run in runs]
 
 
 def test_the_mixture_by_hand(features: Callable[..., Features]) -> None:
     X = features(40)
     y, latency_model = bent(X), bent(X, 0.0)
-    committee = Ensemble(X).fit(ROWS, y[ROWS], RUNS, latency_model=latency_model)
-    first, (second, wider) = plain(X, y), with_latency_model(X, y, latency_model)
-    foretold = [member.one_step_ahead(RUNS) for member in (first, second)]
+    ensemble = Ensemble(X).fit(ROWS, y[ROWS], RUNS, latency_model=latency_model)
+    first, (second, wider) = base(X, y), with_latency_model(X, y, latency_model)
+    forecasts = [member.one_step_ahead(RUNS) for member in (first, second)]
     now = [reading(first, X), reading(second, wider)]
-    for said, members, rows in ((committee.one_step_ahead(), foretold, range(12, 24)), (committee.predict(), now,
+    for forecast, members, rows in ((ensemble.one_step_ahead(), forecasts, range(12, 24)), (ensemble.predict(), now,
         range(40))):
         for i in rows:
-            assert (said[0][i], said[1][i]) == pytest.approx(mixed(members, committee.weights_, i), rel=1e-9)
+            assert (forecast[0][i], forecast[1][i]) == pytest.approx(mixed(members, ensemble.weights_, i), rel=1e-9)
 
 
 def test_trust_is_by_squared_error_ahead_and_each_run_counts_once(features: Callable[..., Features]) -> None:
     X, runs = features(40), np.repeat(np.arange(9), (1, 5, 2, 2, 2, 1, 1, 9, 1))  # the later half: 4 to 8
     y, latency_model = bent(X), bent(X, 0.0)
-    committee = Ensemble(X).fit(ROWS, y[ROWS], runs, latency_model=latency_model)
+    ensemble = Ensemble(X).fit(ROWS, y[ROWS], runs, latency_model=latency_model)
     second, _ = with_latency_model(X, y, latency_model)
     errors = []
-    for member in (plain(X, y), second):
+    for member in (base(X, y), second):
         squares = (y[ROWS] - member.one_step_ahead(runs)[0]) ** 2
         squares = np.minimum(squares, 9 * np.median(squares[runs >= 4]))  # a glitch is worth three usual errors
         errors.append(np.mean([squares[runs == run].mean() for run in range(4, 9)]))
-    assert committee.weights_ == pytest.approx(np.array(errors[::-1]) / sum(errors), rel=1e-6)
+    assert ensemble.weights_ == pytest.approx(np.array(errors[::-1]) / sum(errors), rel=1e-6)
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_a_law_is_believed_where_it_holds(features: Callable[..., Features], seed: int) -> None:
-    """What only a law can know; then one that knows nothing of what any smooth curve foretells; then too few runs."""
+def test_a_latency_model_has_weight_where_it_holds(features: Callable[..., Features], seed: int) -> None:
+    """A surface that only the latency model predicts; one that any smooth curve predicts better; too few runs."""
     X, rng = features(60, levels=(), seed=seed), np.random.default_rng(seed)
     rough, smooth = rng.standard_normal(60), X.numeric.sum(axis=1)
     noise = 0.02 * rng.standard_normal(60)
@@ -103,7 +103,7 @@ def test_a_law_is_believed_where_it_holds(features: Callable[..., Features], see
 
 @pytest.mark.parametrize("seed", range(3))
 def test_one_glitch_does_not_choose_the_member(features: Callable[..., Features], seed: int) -> None:
-    """A run of the later half that nobody could foretell leaves a right law its trust."""
+    """A run of the later half that no member could predict leaves a right latency model its weight."""
     X, rng = features(60, levels=(), seed=seed), np.random.default_rng(seed)
     rough = rng.standard_normal(60)
     odd = rough + 0.02 * rng.standard_normal(60)
@@ -115,44 +115,44 @@ def test_one_glitch_does_not_choose_the_member(features: Callable[..., Features]
 def test_one_member_alone(features: Callable[..., Features], only: int) -> None:
     X = features(40)
     y, latency_model = bent(X), bent(X, 0.0)
-    committee = Ensemble(X, only).fit(ROWS, y[ROWS], RUNS, latency_model=latency_model)
-    member, observations = (plain(X, y), X) if only == 0 else with_latency_model(X, y, latency_model)
-    assert committee.weights_ == [1.0]
-    np.testing.assert_allclose(committee.predict(), reading(member, observations), rtol=1e-9)
-    np.testing.assert_allclose(committee.covariance(ROWS, ROWS + 9), member.covariance(observations[ROWS],
+    ensemble = Ensemble(X, only).fit(ROWS, y[ROWS], RUNS, latency_model=latency_model)
+    member, observations = (base(X, y), X) if only == 0 else with_latency_model(X, y, latency_model)
+    assert ensemble.weights_ == [1.0]
+    np.testing.assert_allclose(ensemble.predict(), reading(member, observations), rtol=1e-9)
+    np.testing.assert_allclose(ensemble.covariance(ROWS, ROWS + 9), member.covariance(observations[ROWS],
         observations[ROWS + 9]))
-    np.testing.assert_allclose(np.array(committee.one_step_ahead())[:, 12:], np.array(member.one_step_ahead(RUNS))[:,
+    np.testing.assert_allclose(np.array(ensemble.one_step_ahead())[:, 12:], np.array(member.one_step_ahead(RUNS))[:,
         12:], rtol=1e-9)
-    assert committee.noise_ == pytest.approx(member.noise_)
+    assert ensemble.noise_ == pytest.approx(member.noise_)
     both = Ensemble(X).fit(ROWS, y[ROWS], RUNS, latency_model=latency_model)
-    assert not np.allclose(both.predict()[0], committee.predict()[0])
+    assert not np.allclose(both.predict()[0], ensemble.predict()[0])
 
 
 @pytest.mark.parametrize("only", [None, 0, -1])
 @pytest.mark.parametrize("latency_model", [None, np.full(40, 2.0)])  # none, and one that says the same everywhere
-def test_without_a_law_there_is_the_plain_member(
+def test_without_a_latency_model_only_the_base_member_counts(
     features: Callable[..., Features], only: int | None, latency_model: FloatArray | None
 ) -> None:
     X = features(40)
     y = bent(X)
-    committee = Ensemble(X, only).fit(ROWS, y[ROWS], RUNS, latency_model=latency_model)
-    np.testing.assert_allclose(committee.predict(), reading(plain(X, y), X), rtol=1e-9)
+    ensemble = Ensemble(X, only).fit(ROWS, y[ROWS], RUNS, latency_model=latency_model)
+    np.testing.assert_allclose(ensemble.predict(), reading(base(X, y), X), rtol=1e-9)
 
 
-def test_covariance_is_the_plain_members(features: Callable[..., Features]) -> None:
+def test_covariance_is_the_base_members(features: Callable[..., Features]) -> None:
     X = features(40)
     y = bent(X)
-    committee = Ensemble(X).fit(ROWS, y[ROWS], RUNS, latency_model=bent(X, 0.0))
+    ensemble = Ensemble(X).fit(ROWS, y[ROWS], RUNS, latency_model=bent(X, 0.0))
     np.testing.assert_allclose(
-        committee.covariance(ROWS, ROWS + 9), plain(X, y).covariance(X[ROWS], X[ROWS + 9]), rtol=1e-9)
+        ensemble.covariance(ROWS, ROWS + 9), base(X, y).covariance(X[ROWS], X[ROWS + 9]), rtol=1e-9)
 
 
-def test_luck_is_shared_and_noise_believed_by_both_members_where_told(features: Callable[..., Features]) -> None:
+def test_run_effects_and_known_noise_reach_both_members(features: Callable[..., Features]) -> None:
     X = features(40)
     y, latency_model = bent(X), bent(X, 0.0)
     for share in (False, True):
-        committee = Ensemble(X).fit(ROWS, y[ROWS], RUNS, run_effect=share, latency_model=latency_model)
-        assert [gp.hyperparameters_.run_noise > 0 for gp, _ in committee.members_] == [share, share]
+        ensemble = Ensemble(X).fit(ROWS, y[ROWS], RUNS, run_effect=share, latency_model=latency_model)
+        assert [gp.hyperparameters_.run_noise > 0 for gp, _ in ensemble.members_] == [share, share]
     odd, noise = y[ROWS].copy(), np.zeros(24)
     odd[5], noise[5] = odd[5] + 6.0, 60.0
     for only in (0, -1):

@@ -69,7 +69,7 @@ def test_few_failures_already_warn_of_worse_points() -> None:
         assert (np.diff(line[np.isfinite(line)]) < 0).all()
 
 
-def test_a_category_that_fails_throughout_is_told_from_one_that_runs() -> None:
+def test_a_category_that_always_fails_differs_from_one_that_runs() -> None:
     grid = _grid("small", "large")
     small = np.asarray(grid.column("model")) == "small"
     rows = np.concatenate([np.flatnonzero(small)[::20], np.flatnonzero(~small)[::20]])

@@ -52,7 +52,7 @@ def test_ahead_equals_brute_force(features, grouped, max_points):
     assert np.isnan(mean[beyond]).all() and np.isnan(std[beyond]).all()
 
 
-def test_ahead_is_what_a_process_of_the_earlier_runs_predicts(features):
+def test_one_step_ahead_is_the_prediction_from_earlier_runs(features):
     """The same as `predict` of a process that never saw the later runs, given what this one learned."""
     X, runs = features(24), np.repeat(np.arange(12), 2)
     y = target(X)
@@ -98,7 +98,7 @@ def test_prediction_does_not_depend_on_chunks(features, monkeypatch):
     np.testing.assert_allclose(gp.predict(new), whole, rtol=1e-9)
 
 
-def test_interpolates_where_noise_is_small_and_doubts_far_away(features):
+def test_interpolates_with_small_noise_and_is_uncertain_far_away(features):
     X = features(60)
     y = target(X, noise=0.0)
     gp = GaussianProcess().fit(X, y)
@@ -110,7 +110,7 @@ def test_interpolates_where_noise_is_small_and_doubts_far_away(features):
     assert np.all(gp.predict(unseen)[1] > std)
 
 
-def test_known_noise_is_believed(features):
+def test_known_noise_is_used(features):
     X = features(30)
     y = target(X)
     y[0] += 5.0
@@ -121,13 +121,13 @@ def test_known_noise_is_believed(features):
     assert mean[0] == pytest.approx(rest[0], abs=0.1)
 
 
-@pytest.mark.parametrize("told", [False, True])
-def test_the_spread_of_one_more_reading_includes_known_noise(features, told):
+@pytest.mark.parametrize("known", [False, True])
+def test_the_spread_of_one_more_reading_includes_known_noise(features, known):
     """Repeats tell 0.3 of noise or nobody does: either way the next reading will lie about as far off."""
     X = features(120)
     clean, noise = target(X, noise=0.0), np.full(120, 0.3)
     y = clean + noise * np.random.default_rng(2).standard_normal(120)
-    gp = GaussianProcess().fit(X, y, noise if told else None)
+    gp = GaussianProcess().fit(X, y, noise if known else None)
     assert gp.noise_ == pytest.approx(0.3, rel=0.2)
     mean, std = gp.predict(X)
     fresh = clean + noise * np.random.default_rng(3).standard_normal(120)
@@ -189,10 +189,10 @@ def test_subsets_keep_the_answer(features):
     new = features(200, seed=9)
     assert np.abs(part.predict(new)[0] - whole.predict(new)[0]).mean() < 0.05
     mean, std = part.one_step_ahead(np.arange(300))
-    told = np.isfinite(mean)
-    assert set(np.flatnonzero(told)) == set(part.rows_)
-    told[:150] = False  # what the first runs say of the next ones is the prior's word
-    assert np.mean(np.abs(mean - y)[told] < 1.645 * std[told]) == pytest.approx(0.9, abs=0.08)
+    known = np.isfinite(mean)
+    assert set(np.flatnonzero(known)) == set(part.rows_)
+    known[:150] = False  # what the first runs say of the next ones is the prior's word
+    assert np.mean(np.abs(mean - y)[known] < 1.645 * std[known]) == pytest.approx(0.9, abs=0.08)
 
 
 def test_readings_of_one_run_are_not_taken_for_independent():

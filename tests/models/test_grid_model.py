@@ -1,4 +1,4 @@
-"""The model of a whole grid: derived targets, what was foretold of each run, calibrated intervals."""
+"""The model of a whole grid: derived targets, one-step-ahead forecasts, calibrated intervals."""
 
 from __future__ import annotations
 
@@ -43,13 +43,13 @@ def _grid(batches: tuple[int, ...] = (1, 2, 4, 8, 16, 32)) -> Grid:
 
 
 def _metrics(
-    inputs: float, outputs: float, batch: float, luck: float = 1.0, settling: float = 0.0
+    inputs: float, outputs: float, batch: float, run_effect: float = 1.0, settling: float = 0.0
 ) -> dict[str, tuple[float, ...]]:
     """A static batch in lockstep: every request has its tokens at the same time.
 
-    settling: what the second token takes longer than those after it, as a share of a step."""
-    first = (2 + 0.01 * inputs * batch) * luck
-    step = (1.5 + 0.05 * batch) * (1 + settling / max(outputs - 1, 1)) * luck
+    settling: extra time of the second token over later ones, as a share of a step."""
+    first = (2 + 0.01 * inputs * batch) * run_effect
+    step = (1.5 + 0.05 * batch) * (1 + settling / max(outputs - 1, 1)) * run_effect
     e2el = first + (outputs - 1) * step
     metrics = {
         "ttft_ms": first, "batch_ttft_ms": first, "e2el_ms": e2el,
@@ -71,10 +71,10 @@ def _observations(
     lines = [(i, b) for i in grid.axes[0].values for b in grid.axes[2].values]
     for number, chosen in enumerate(rng.permutation(len(lines))[:runs]):
         inputs, batch = lines[chosen]
-        luck = float(np.exp(noise * rng.standard_normal()))
+        run_effect = float(np.exp(noise * rng.standard_normal()))
         readings = tuple(
             Reading({"input_len": inputs, "output_len": o, "batch_size": batch},
-                    _metrics(float(inputs), o, float(batch), luck, settling), 1.0)
+                    _metrics(float(inputs), o, float(batch), run_effect, settling), 1.0)
             for o in OUTPUTS if o <= longest
         )
         point = readings[-1].point
@@ -132,8 +132,8 @@ def test_a_throughput_that_breaks_its_definition_is_learned_as_it_is() -> None:
     assert {t.name: len(t.quantities) for t in targets_of(twice, "output_len")}["output_throughput"] == 1
 
 
-def test_a_run_is_foretold_from_those_before_it_alone() -> None:
-    """Run 11 of 14 is twice as slow as all others: what was foretold of any of its tokens does not know that."""
+def test_a_run_is_predicted_from_earlier_runs_only() -> None:
+    """Run 11 of 14 is twice as slow as all others: the forecasts of its tokens do not know that."""
     grid = _grid()
     observations = _observations(grid, 16)
     slow = Observations(grid, TARGETS)
@@ -151,8 +151,8 @@ def test_a_run_is_foretold_from_those_before_it_alone() -> None:
         assert np.all(np.abs(mine - 0.5) < 0.25)
 
 
-def test_runs_of_one_token_foretell_and_follow_without_any_step() -> None:
-    """Most cheap runs have one token: what was said of their throughput is as good as what was said of their ttft."""
+def test_runs_of_one_token_give_and_get_forecasts_without_any_step() -> None:
+    """Most cheap runs have one token: forecasts of their throughput are as good as those of their ttft."""
     grid = _grid()
     observations = _observations(grid, 16, runs=4)
     for number, run in enumerate(_observations(grid, 1, seed=1, runs=18).runs, start=4):
@@ -165,7 +165,7 @@ def test_runs_of_one_token_foretell_and_follow_without_any_step() -> None:
 
 
 class Witness(Ensemble):
-    """Keeps what it was given, and says that it foretold everything as 2 with a deviation of 0.1."""
+    """Keeps its arguments, and gives 2 with standard deviation 0.1 as every forecast."""
 
     def fit(
         self, rows: Any, y: Any, runs: Any, noise: Any = None, run_effect: bool = False, latency_model: Any = None
@@ -174,12 +174,12 @@ class Witness(Ensemble):
         return super().fit(rows, y, runs, noise, run_effect, latency_model)
 
     def one_step_ahead(self) -> tuple[FloatArray, FloatArray]:
-        told = np.where(self.given[2] >= 4, 2.0, np.nan)
-        return told, np.where(np.isfinite(told), 0.1, np.nan)
+        forecast = np.where(self.given[2] >= 4, 2.0, np.nan)
+        return forecast, np.where(np.isfinite(forecast), 0.1, np.nan)
 
 
 @pytest.mark.parametrize("sign", [1.0, -1.0])  # negative: learned as it is
-def test_foresight_by_hand(sign: float) -> None:
+def test_forecast_errors_by_hand(sign: float) -> None:
     grid = full_grid([Axis("x", tuple(range(12)))])
     observations = Observations(grid, (Metric("y", transform=Transform.LOG if sign > 0 else Transform.LINEAR),))
     values = [sign * (4.0 + row) for row in range(8)]
@@ -199,9 +199,9 @@ def test_foresight_by_hand(sign: float) -> None:
         np.testing.assert_allclose(found.z, (2 - truth) / 0.1)
 
 
-def test_what_each_learner_is_told() -> None:
-    """Runs in their order, the noise of their repeats, and that the tokens of one run share its luck; the first token
-    is one reading a run, however many lengths it was read off for."""
+def test_arguments_of_each_regressor() -> None:
+    """Runs in order, the noise of their repeats, and a run effect for quantities with several readings a run; the
+    first token has one reading a run, for any number of lengths."""
     grid = _grid()
     observations = Observations(grid, ("e2el_ms",))
     for run in _observations(grid, 16).runs:
@@ -210,10 +210,10 @@ def test_what_each_learner_is_told() -> None:
             for r in run.measurement.readings)
         observations.add(Run(run.number + 5, run.point, Measurement(Status.OK, Cost(measure_s=1.0), readings)))
     model = GridModel(grid, "output_len", Witness).fit(observations)
-    told = {name: regressor.given for name, regressor in model.regressors_.items()}  # type: ignore[attr-defined]
-    assert set(told) == {FIRST_TOKEN.name, LATER_TOKENS.name}
+    given = {name: regressor.given for name, regressor in model.regressors_.items()}  # type: ignore[attr-defined]
+    assert set(given) == {FIRST_TOKEN.name, LATER_TOKENS.name}
     for name, shared, readings in ((FIRST_TOKEN.name, False, 1), (LATER_TOKENS.name, True, 4)):
-        rows, y, runs, noise, run_effect = told[name]
+        rows, y, runs, noise, run_effect = given[name]
         assert run_effect is shared
         assert sorted(runs) == sorted(np.repeat(np.arange(14), readings))  # positions, not trial numbers
         assert (runs == observations.run_of[rows]).all() and len(y) == len(rows)
@@ -221,11 +221,11 @@ def test_what_each_learner_is_told() -> None:
         np.testing.assert_allclose(noise, spread * np.sqrt(np.pi / 2 / 3), rtol=0.5)
 
 
-# ------------------------------------------------------------------------------------------- is it right about itself
+# --------------------------------------------------------------------------------------- calibration of the model
 
 
 class Sure(Ensemble):
-    """The plain member, sure how smooth everything is and that a reading has next to no noise."""
+    """The base member with overconfident priors: fixed smoothness, and hardly any noise."""
 
     def __init__(self, features: Features) -> None:
         super().__init__(features, only=0)
@@ -250,9 +250,9 @@ def _of_the_prior(seed: int, noise: float) -> Observations:
     return observations
 
 
-def test_a_right_model_expects_its_errors_and_a_sure_one_is_found_out() -> None:
-    """Σ|error| / ΣE|error| of what was foretold, over surfaces of the model's own prior with 10 % of noise: about 1 on
-    average, and the intervals keep their width; a model that hardly believes in noise errs by more than it expects."""
+def test_a_right_model_expects_its_errors_and_an_overconfident_one_is_detected() -> None:
+    """Σ|error| / ΣE|error| of forecasts, over surfaces of the model's own prior with 10 % of noise: about 1 on average,
+    and the intervals keep their width; a model that assumes hardly any noise has larger errors than it expects."""
     ratios: dict[str, list[float]] = {"ours": [], "sure": []}
     width: dict[str, list[float]] = {"ours": [], "sure": []}
     for seed in range(8):
@@ -268,8 +268,8 @@ def test_a_right_model_expects_its_errors_and_a_sure_one_is_found_out() -> None:
     assert min(np.divide(width["sure"], width["ours"])) > 1.0
 
 
-def test_the_ceiling_is_what_noise_leaves_to_a_perfect_prediction() -> None:
-    """10 % of noise, learned from 40 runs; without any, next to nothing is forbidden."""
+def test_the_ceiling_is_the_accuracy_of_a_perfect_prediction_under_noise() -> None:
+    """10 % of noise, learned from 40 runs; without noise, almost any accuracy is possible."""
     for noise, abs_error in ((0.1, 0.02), (0.0, 0.01)):
         found = [GridModel(observations.grid, None).fit(observations).ceiling("y_s") for observations in (
             _of_the_prior(seed, noise) for seed in range(6))]
@@ -279,7 +279,7 @@ def test_the_ceiling_is_what_noise_leaves_to_a_perfect_prediction() -> None:
 
 @pytest.mark.parametrize("target", ["ttft_ms", "e2el_ms", "output_throughput"])
 def test_the_ceiling_of_a_derived_target(target: str) -> None:
-    """A run's luck moves all of its parts by the same share, and so the whole."""
+    """A run effect changes all parts of a run by the same share, and so the whole."""
     grid = _grid()
     model = GridModel(grid, "output_len").fit(_observations(grid, 32, noise=0.05))
     model._noises = dict.fromkeys(model._noises, 0.07)
@@ -330,7 +330,7 @@ def test_intervals_of_unmeasured_points_are_honest(runs: int, seeds: int, widest
 
 
 def test_intervals_of_lines_not_run_are_honest() -> None:
-    """Half of the lines are run to their end, each with its own luck; the other half is predicted."""
+    """Half of the lines are run to their end, each with its own run effect; the other half is predicted."""
     covered = []
     for seed in range(6):
         grid = _grid((1, 2, 3, 4, 6, 8, 12, 16, 20, 24, 28, 32))
@@ -355,8 +355,8 @@ def test_zero_and_negative_targets_are_learned_without_logarithm() -> None:
     np.testing.assert_allclose(value, 3.0 * np.asarray(grid.column("x")), atol=1.5)
 
 
-def test_where_every_run_so_far_is_of_one_token_only_what_that_tells_is_known() -> None:
-    """Random first runs may be: nothing is known of the time between tokens then, and it is no error."""
+def test_runs_of_one_token_leave_only_later_tokens_unknown() -> None:
+    """Possible for random first runs: times between tokens are then unknown, which is not an error."""
     grid = _grid()
     observations = Observations(grid, ("ttft_ms", "tpot_ms", "output_throughput"))
     one = grid.single_token

@@ -29,7 +29,7 @@ LATENCIES: dict[Covers, FloatArray] = {
 
 @pytest.mark.parametrize("covers", LATENCIES)
 def test_a_sum_of_its_terms_is_recovered_everywhere_from_a_tenth_of_the_grid(covers: Covers) -> None:
-    """To 5 % at every point, a hundred times dearer than those measured or not; the ridge keeps it from being exact."""
+    """To 5 % at every point, also far more expensive than those measured; the ridge prevents an exact fit."""
     truth = LATENCIES[covers]
     cheap = np.argsort(truth)[: len(truth) // 2]
     rows = np.random.default_rng(0).choice(cheap, len(truth) // 10, replace=False)
@@ -51,7 +51,7 @@ def test_a_proportional_latency_is_exact_to_the_ridge() -> None:
 @pytest.mark.parametrize("covers", LATENCIES)
 @pytest.mark.parametrize("seed", range(3))
 def test_weights_are_never_negative(covers: Covers, seed: int) -> None:
-    """Whatever is measured, even a latency that falls with size: predictions are finite and never fall with size."""
+    """For any measurements, even of a latency that falls with size, predictions are finite and never fall with size."""
     rows = np.random.default_rng(seed).choice(len(GRID), 30, replace=False)
     falling = 1e4 / (B * I * O)[rows]
     found = LatencyModel(GRID, covers, True).fit(rows, falling).reshape(4, 4, 5, 4)

@@ -71,7 +71,7 @@ def test_few_stumbling_runs_leave_the_others_their_quiet() -> None:
 
 @pytest.mark.parametrize("repeats", [2, 3, 7])
 def test_it_is_how_far_medians_lie_from_the_truth(repeats: int) -> None:
-    """400 points whose readings have noise between 5 % and 15 %: the errors of their medians are as large as said."""
+    """400 points whose readings have noise between 5 % and 15 %: the errors of their medians are as large as stated."""
     rng, grid = np.random.default_rng(repeats), grid_of(400)
     spread = rng.uniform(0.05, 0.15, 400)
     observations = seen_of(grid, {row: np.exp(spread[row] * rng.standard_normal(repeats)) for row in range(400)})
@@ -90,7 +90,7 @@ def static(repeats: Mapping[str, Sequence[float]], outputs: int = 5) -> Observat
 
 
 def test_a_steps_noise_is_that_of_the_time_after_the_first_token() -> None:
-    """Repeat by repeat: 10, 12 and 11 ms for four steps, whatever the first token took."""
+    """Repeat by repeat: 10, 12 and 11 ms for four steps, for any time of the first token."""
     observations = static({"e2el_ms": (15.0, 32.0, 18.0), "batch_ttft_ms": (5.0, 20.0, 7.0)})
     alone = noise_of({0: [10.0, 12.0, 11.0]})
     assert data_of(LATER_TOKENS, observations, None).noise == pytest.approx(alone, rel=1e-12)

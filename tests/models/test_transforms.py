@@ -18,7 +18,7 @@ def test_there_and_back(transform: Transform) -> None:
     np.testing.assert_allclose(back(transform, forward(transform, X[transform])), X[transform], rtol=1e-9)
 
 
-def test_where_it_is_not_defined_it_says_nothing() -> None:
+def test_undefined_points_have_no_value() -> None:
     assert np.isnan(forward(Transform.LOG, np.array([0.0, -1.0, np.nan]))).all()
     assert np.isnan(forward(Transform.LOGIT, np.array([-0.1, 1.1, 87.0]))).all()
     ends = back(Transform.LOGIT, forward(Transform.LOGIT, np.array([0.0, 1.0])))

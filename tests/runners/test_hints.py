@@ -53,7 +53,7 @@ def command(directory: Path, accelerators: str | float, *axes: Axis) -> CommandR
 
 
 def agrees(runner: Runner, points: Grid) -> None:
-    """One evaluation says of every point what is said of it alone."""
+    """One evaluation of all points equals one for each point."""
     assert isinstance(runner, CountsAccelerators)
     devices = accelerators_of(runner, points)
     assert devices.shape == (len(points),) and devices.dtype == np.float64

@@ -55,7 +55,7 @@ def command(script: str, time_s: str) -> list[str]:
 
 
 def commands_with(text: str) -> list[int]:
-    """Running `sleep`s whose time starts with the text, whoever started them."""
+    """Running `sleep`s whose time starts with the text, started by any process."""
     found = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         try:

@@ -17,7 +17,7 @@ from runners import environment, process_table, vllm_process
 from runners.vllm_offline import VllmRunner
 from runners.vllm_process import EngineError, EngineProcess, explain, worker_command
 
-# What the child does is told by the batch size.
+# The batch size decides what the child does.
 OK, RAISES, HANGS, KILLED, MEMORY, REFUSES, GARBAGE = range(1, 8)
 FAKE = """
 import json, os, signal, subprocess, sys, time

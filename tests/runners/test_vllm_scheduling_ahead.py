@@ -102,7 +102,7 @@ def test_a_short_run_measures_what_a_longer_run_measures_on_its_way(
 
 
 def test_without_the_token_thrown_away_the_last_one_comes_early(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The engine above does show the fault that is mended."""
+    """The engine above does show the fault that is fixed."""
     bench, _ = _static_batch(monkeypatch, ahead=True)
     bench._thrown_away = 0
     on_the_way, alone = _measure(bench, 16, [2])[0], _measure(bench, 2, [2])[0]

@@ -1,4 +1,4 @@
-"""Study files of the vllm runner: what is refused, with which words, and what vLLM is told."""
+"""Study files of the vllm runner: what is refused, with which message, and vLLM's arguments."""
 
 from __future__ import annotations
 

@@ -83,7 +83,7 @@ def test_another_simulation_is_refused_and_kept(
         ran = sweepwise(*usual, *options)
         assert (ran.code, ran.out) == (2, "") and out.read_bytes() == before
         assert ran.err == (f"sweepwise: --json: {out} holds a simulation with another {what}; give another file, or "
-                           "delete that one to begin anew\n")
+                           "delete that one to start again\n")
 
     refused("--at-cost or --stop-accuracy", "--at-cost", 0.6)
     refused("--at-cost or --stop-accuracy", "--at-cost", 0.5, "--stop-accuracy", 0.8)

@@ -47,7 +47,7 @@ class Memory:
 
 
 def play(study: StudySetup, name: str, limits: Limits, seed: int = 0) -> tuple[list[dict[str, Any]], Observations, Any]:
-    """A strategy over a recorded grid: its runs, what it saw, what it believes."""
+    """A strategy over a recorded grid: its runs, its observations, its posterior."""
     make = StrategyContext(study.grid, study.targets, study.runner.trajectory_axis, study.accelerators, seed)
     memory, observations, strategy = Memory(), Observations(study.grid, study.targets), make_strategy(name, make)
     Loop(study.runner, strategy, memory, observations, limits, seed, clock=None).run()
@@ -243,14 +243,14 @@ def test_no_strategy_sees_the_truth(recorded: Callable[..., Any], name: str) -> 
         poisoned.append(row if clean else {**row, **nonsense, "status": rng.choice(["ok", "out of memory"])})
     assert sum(a != b for a, b in zip(poisoned, grid.rows, strict=True)) == len(grid.rows) - len(points) > 40
     grid.write(poisoned)
-    points_again, seen_again, belief_again = play(open_setup(grid.study), name, Limits(trials=16))
+    points_again, seen_again, posterior_again = play(open_setup(grid.study), name, Limits(trials=16))
     assert points_again == points
     np.testing.assert_array_equal(seen_again.column("latency_s"), observations.column("latency_s"))
-    for one, other in ((posterior.prediction.value, belief_again.prediction.value),
-                       (posterior.prediction.low, belief_again.prediction.low)):
+    for one, other in ((posterior.prediction.value, posterior_again.prediction.value),
+                       (posterior.prediction.low, posterior_again.prediction.low)):
         np.testing.assert_array_equal(one["latency_s"], other["latency_s"])
-    np.testing.assert_array_equal(posterior.feasibility, belief_again.feasibility)
-    assert posterior.accuracy == belief_again.accuracy and posterior.plain == belief_again.plain
+    np.testing.assert_array_equal(posterior.feasibility, posterior_again.feasibility)
+    assert posterior.accuracy == posterior_again.accuracy and posterior.plain == posterior_again.plain
 
 
 def test_sweepwise_beats_random_at_equal_cost(recorded: Callable[..., Any]) -> None:

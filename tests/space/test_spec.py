@@ -157,7 +157,7 @@ def test_costs_may_be_bare_numbers(cost: Any, amount: float) -> None:
 # ------------------------------------------------------------------------------------------------- what is refused
 
 
-@pytest.mark.parametrize(("changes", "key", "mend"), [
+@pytest.mark.parametrize(("changes", "key", "fix"), [
     ({"target": ["y"]}, "target", "unknown key; did you mean 'targets'?"),
     ({"space.axis": {}}, "space.axis", "did you mean 'axes'?"),
     ({"space.axes.batch_size.scales": "log"}, "space.axes.batch_size.scales", "did you mean 'scale'?"),
@@ -232,10 +232,10 @@ def test_costs_may_be_bare_numbers(cost: Any, amount: float) -> None:
     ({"study.storage": "sqlite:///a\nb"}, "study.storage", "sqlite:///"), ({"study": 3}, "study", "dictionary"),
     ({"runner": "vllm"}, "runner", "dictionary"), ({"runner.kind": 3}, "runner.kind", "string"),
 ])
-def test_wrong_input_is_named_with_its_mend(changes: dict[str, Any], key: str, mend: str) -> None:
+def test_wrong_input_is_named_with_its_fix(changes: dict[str, Any], key: str, fix: str) -> None:
     message = refusal(edited(changes))
     assert message.startswith(f"{key}: ")
-    assert mend in message[len(key):]
+    assert fix in message[len(key):]
 
 
 @pytest.mark.parametrize(("name", "given", "says"), [
@@ -244,27 +244,29 @@ def test_wrong_input_is_named_with_its_mend(changes: dict[str, Any], key: str, m
     ("x", {"values": ["a", "b", "a"]}, "x.values: 'a' stands twice"),
     ("x", {"values": [1, math.nan]}, "x.values: nan is not a finite number"),
     ("x", {"values": [math.inf]}, "x.values: inf is not a finite number"),
-    ("x", {"values": [1, "a"], "scale": "log"}, "x.values: 'a' is not a number; mend it or add `scale: category`"),
+    ("x", {"values": [1, "a"], "scale": "log"}, "x.values: 'a' is not a number; correct it or add `scale: category`"),
     ("x", {"values": [True], "scale": "linear"}, "x.values: True is not a number"),
     ("x", {"values": [-1, 1], "scale": "log"}, "x.values: -1 is negative; a log scale takes 0 and above"),
     ("x", {"values": [10**400]}, "x.values: 1000"), ("x", {"range": [10**30, 10**30 + 1]}, "x.values: 1000"),
     ("x", {"values": [1e300]}, "x.values: 1e+300 is too large"), ("x", {"values": [-(10**20)]}, "is too large"),
-    ("input_len", {"values": [-128]}, "input_len.values: -128 is no input tokens count; use whole numbers from 1"),
-    ("output_len", {"values": [0]}, "output_len.values: 0 is no output tokens count; use whole numbers from 1"),
-    ("batch_size", {"values": [0, 1]}, "batch_size.values: 0 is no batch count; use whole numbers from 1"),
-    ("batch_size", {"range": [0, 4]}, "batch_size.values: 0 is no batch count"),
-    ("batch_size", {"values": [1.5]}, "batch_size.values: 1.5 is no batch count"),
-    ("batch_size", {"values": [0, 4], "scale": "category"}, "batch_size.values: 0 is no batch count"),
-    ("x", {"values": [0], "role": ["model", "batch"]}, "x.values: 0 is no batch count"),
-    ("tensor_parallel_size", {"values": [0]}, "tensor_parallel_size.values: 0 is no accelerators count"),
-    ("request_rate", {"values": [0.0]}, "request_rate.values: 0.0 is no rate; use numbers above 0"),
+    ("input_len", {"values": [-128]},
+     "input_len.values: -128 is invalid for the role input_tokens; use whole numbers from 1"),
+    ("output_len", {"values": [0]},
+     "output_len.values: 0 is invalid for the role output_tokens; use whole numbers from 1"),
+    ("batch_size", {"values": [0, 1]}, "batch_size.values: 0 is invalid for the role batch; use whole numbers from 1"),
+    ("batch_size", {"range": [0, 4]}, "batch_size.values: 0 is invalid for the role batch"),
+    ("batch_size", {"values": [1.5]}, "batch_size.values: 1.5 is invalid for the role batch"),
+    ("batch_size", {"values": [0, 4], "scale": "category"}, "batch_size.values: 0 is invalid for the role batch"),
+    ("x", {"values": [0], "role": ["model", "batch"]}, "x.values: 0 is invalid for the role batch"),
+    ("tensor_parallel_size", {"values": [0]}, "tensor_parallel_size.values: 0 is invalid for the role accelerators"),
+    ("request_rate", {"values": [0.0]}, "request_rate.values: 0.0 is not a rate; use numbers above 0"),
     ("x", {"values": ["a"], "descriptors": {"b": {}}},
      "x.descriptors.b: has no number for 'a'; add one for every value"),
     ("x", {"values": ["a"], "descriptors": {"b": {"a": math.nan}}}, "x.descriptors.b: has no number for 'a'"),
     ("x", {"values": ["a"], "descriptors": {"b": {"a": 1e300}}}, "x.descriptors.b: has no number for 'a'"),
     ("x", {"values": [1], "descriptors": {"b": {"1": 2}}}, "x.descriptors: only a category axis takes descriptors"),
 ])
-def test_wrong_values_are_named_with_their_mend(name: str, given: dict[str, Any], says: str) -> None:
+def test_wrong_values_are_named_with_their_fix(name: str, given: dict[str, Any], says: str) -> None:
     with pytest.raises(StudyError) as caught:
         validate_model(AxisSpec, given, "space.axes.x").resolve(name)
     message = str(caught.value)
@@ -302,7 +304,7 @@ def test_what_is_not_yaml_or_no_mapping(text: str, says: str) -> None:
 def test_a_key_twice_is_no_silent_loss(text: str, says: str) -> None:
     with pytest.raises(StudyError) as caught:
         parse_spec(text, "grid.yaml")
-    assert str(caught.value) == f"grid.yaml {says}; mend the YAML there"
+    assert str(caught.value) == f"grid.yaml {says}; correct the YAML there"
 
 
 def test_anchors_and_merges_are_yaml_too() -> None:

@@ -101,7 +101,7 @@ def test_after_a_failure_every_start_is_to_be_paid() -> None:
 
 
 @pytest.mark.parametrize("runs", [5, 7, 50])
-def test_what_the_choice_is_told(runs: int) -> None:
+def test_arguments_of_the_choice(runs: int) -> None:
     """Models fitted to all that was seen, chances of success, an eighth of the runs (4 at least), and chance of its
     own for each batch."""
     machine, spy = Machine(0.0, fails=(7,)), Spy()
@@ -157,7 +157,7 @@ def test_a_process_that_goes_on_pays_a_start_wherever_it_goes() -> None:
 
 def test_while_others_measure_each_run_is_chosen_by_itself_from_the_last_fit() -> None:
     """The batch is not held to: others do not see it. Models are fitted again, and a checkpoint is due, once as many
-    runs have ended as a batch has, whoever made them."""
+    runs have ended as a batch has, of any worker."""
     machine, spy = Machine(0.0), Spy()
     for row in range(8):
         machine.run(row)

@@ -1,5 +1,5 @@
-"""Rivals and ablations: what each sees, what it changes, and what is said where it cannot play. (The contract that all
-strategies keep is tested in tests/acquisition/test_strategies.py, their blindness to the truth in test_simulate.py.)"""
+"""Baselines and ablations: what each sees, what it changes, and its message if it cannot run. (The contract of all
+strategies is tested in tests/strategies/test_strategies.py, their blindness to the truth in test_simulate.py.)"""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def the_grid(described: bool = True) -> Grid:
 
 
 def latencies(grid: Grid) -> FloatArray:
-    """A law over the models' sizes, the tokens and the batch, with a bend in it; seconds of a run, too."""
+    """Latency by model size, tokens and batch, with a bend; also the seconds of a run."""
     size = np.array((1.0, 7.0, 70.0))[grid.codes[:, 0]]
     tokens, batch = np.asarray(grid.column("output_len"), float), np.asarray(grid.column("batch_size"), float)
     values: FloatArray = (0.5 + 0.02 * size * tokens) * (1 + 0.1 * batch) + 0.3 * np.sin(batch)
@@ -91,19 +91,19 @@ def test_a_small_latin_hypercube_has_each_slice_once() -> None:
 
 
 @pytest.mark.parametrize(("verb", "option"), [("run", "--strategy"), ("simulate", "--strategies")])
-@pytest.mark.parametrize(("rival", "needs"), [("botorch_qnipv", "torch and botorch"), ("optuna_gp", "torch")])
+@pytest.mark.parametrize(("baseline", "needs"), [("botorch_qnipv", "torch and botorch"), ("optuna_gp", "torch")])
 def test_a_missing_package_is_named_with_its_mend(
     recorded: Callable[..., Any], sweepwise: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, verb: str,
-    option: str, rival: str, needs: str,
+    option: str, baseline: str, needs: str,
 ) -> None:
     monkeypatch.setattr(strategies, "find_spec", lambda _: None)
-    ran = sweepwise(verb, recorded().study, option, rival)
+    ran = sweepwise(verb, recorded().study, option, baseline)
     assert (ran.code, ran.out) == (2, "")
-    assert ran.err == f"sweepwise: {option}: {rival} needs {needs}; pip install 'sweepwise[compare]'\n"
+    assert ran.err == f"sweepwise: {option}: {baseline} needs {needs}; pip install 'sweepwise[compare]'\n"
 
 
 @pytest.mark.parametrize(("verb", "option"), [("run", "--strategy"), ("simulate", "--strategies")])
-def test_an_unknown_name_is_answered_by_the_option_that_named_it(
+def test_an_unknown_name_is_reported_with_its_option(
     recorded: Callable[..., Any], sweepwise: Callable[..., Any], verb: str, option: str
 ) -> None:
     ran = sweepwise(verb, recorded().study, option, "sweepwise-no_latency_modl")
@@ -167,13 +167,13 @@ def test_random_start_differs_in_the_first_runs_only() -> None:
         theirs.posterior(observations).prediction.value["latency_s"])
 
 
-def test_no_cost_does_not_look_at_prices() -> None:
-    """Whatever the runs take, the same points are chosen; ours turns to what has become cheap."""
+def test_no_cost_ignores_prices() -> None:
+    """For any times of runs, the same points are chosen; ours prefers cheap points."""
     grid = the_grid()
-    dear = np.where(np.asarray(grid.column("batch_size")) > 3, 1000.0, 0.01)
+    prices = np.where(np.asarray(grid.column("batch_size")) > 3, 1000.0, 0.01)
     for name, same in (("sweepwise-no_cost", True), ("sweepwise", False)):
         usual, _ = played(make_strategy(name, context(grid)), grid, 24)
-        other, _ = played(make_strategy(name, context(grid)), grid, 24, dear)
+        other, _ = played(make_strategy(name, context(grid)), grid, 24, prices)
         assert (usual == other) == same, name
 
 
@@ -189,26 +189,26 @@ def first_batch(name: str, start_s: float) -> tuple[set[int], float]:
         assert row is not None
         price = strategy.price(row, observations)
         assert price >= (start_s if grid.engine[row] != observations.current_engine
-                         else 0)  # whoever chose it, it is paid
+                         else 0)  # charged, though the choice ignores it
         batch.append(row)
         measure(observations, row, start_s=start_s)
     return set(batch), len({int(grid.engine[row]) for row in batch} - {running})
 
 
 @pytest.mark.parametrize("name", ["sweepwise-no_starts", "sweepwise-no_cost"])
-def test_an_ablation_that_does_not_look_at_starts_chooses_as_if_there_were_none(name: str) -> None:
-    free, dear = first_batch(name, 0.0), first_batch(name, 1e5)
-    assert free == dear and dear[1] > 0
+def test_an_ablation_that_ignores_starts_chooses_as_if_there_were_none(name: str) -> None:
+    free, expensive = first_batch(name, 0.0), first_batch(name, 1e5)
+    assert free == expensive and expensive[1] > 0
     assert first_batch("sweepwise", 1e5)[1] == 0
 
 
-def test_no_starts_looks_at_prices_as_ours_does() -> None:
+def test_no_starts_uses_prices_as_ours_does() -> None:
     assert first_batch("sweepwise-no_starts", 1e5)[0] == first_batch("sweepwise", 0.0)[0]
     assert first_batch("sweepwise-no_starts", 0.0)[0] != first_batch("sweepwise-no_cost", 0.0)[0]
 
 
-def test_the_law_alone_and_none_at_all() -> None:
-    """Where the law holds, knowing it helps, and knowing nothing beside it is another belief still."""
+def test_the_latency_model_alone_and_none_at_all() -> None:
+    """If the latency model holds, it helps; alone, it gives yet another posterior."""
     grid = the_grid()
     size = np.array((1.0, 7.0, 70.0))[grid.codes[:, 0]]
     tokens, batch = np.asarray(grid.column("output_len"), float), np.asarray(grid.column("batch_size"), float)
@@ -227,8 +227,8 @@ def test_the_law_alone_and_none_at_all() -> None:
 
 
 def test_max_variance_takes_the_least_certain_first() -> None:
-    """At equal prices: of the four points of a batch, one is the least certain of all to the member without a law,
-    whose covariance is looked at; ours takes points that tell more of the others."""
+    """At equal prices: of the four points of a batch, one is the least certain of all to the base member, whose
+    covariance is used; ours takes points that reduce the variance of the others more."""
     grid = the_grid()
     equal, first = np.ones(len(grid)), initial_size(grid, None)
     ours, theirs = (set(played(make_strategy(name, context(grid)), grid, first + 4, equal)[0][first:])

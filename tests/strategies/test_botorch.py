@@ -1,4 +1,4 @@
-"""The rival with BoTorch: its closed form against BoTorch's own class, its fits, its prices."""
+"""The baseline with BoTorch: its closed form against BoTorch's own class, its fits, its prices."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from planner.strategies.registry import make_strategy
 from planner.strategies.strategy import StrategyContext
 from planner.strategies.unit_cube import unit_cube
 
-torch: Any = pytest.importorskip("torch", reason="the rival needs torch: pip install 'sweepwise[compare]'")
-pytest.importorskip("botorch", reason="the rival needs BoTorch: pip install 'sweepwise[compare]'")
+torch: Any = pytest.importorskip("torch", reason="the baseline needs torch: pip install 'sweepwise[compare]'")
+pytest.importorskip("botorch", reason="the baseline needs BoTorch: pip install 'sweepwise[compare]'")
 
 
 def the_grid(category: bool = True) -> Grid:
@@ -60,7 +60,7 @@ def test_the_closed_form_is_botorchs_acquisition(category: bool) -> None:
 
 
 @pytest.mark.parametrize("category", [True, False])
-def test_a_fit_learns_and_starts_where_it_was_told(category: bool) -> None:
+def test_a_fit_learns_and_starts_at_the_given_values(category: bool) -> None:
     from planner.strategies.botorch_gp import StockGP
 
     grid = the_grid(category)
@@ -111,7 +111,7 @@ def observed(grid: Grid, rows: list[int], seconds: FloatArray) -> Observations:
     return observations
 
 
-def test_beliefs_prices_and_choices() -> None:
+def test_posterior_prices_and_choices() -> None:
     grid = the_grid()
     # Runs at large x take a thousand times as long.
     seconds = np.where(np.asarray(grid.column("x"), float) > 4, 100.0, 0.1)
@@ -127,7 +127,7 @@ def test_beliefs_prices_and_choices() -> None:
     observations = observed(grid, order, seconds)
     assert strategy.price(0, observations) == 0.0
     row = strategy.propose(observations)
-    assert row is not None and seconds[row] < 1, "the dear half is not worth a thousand times the price"
+    assert row is not None and seconds[row] < 1, "the expensive half is not worth a thousand times the price"
     posterior = strategy.posterior(observations)
     rest = ~observations.known
     truth = {"latency_s": smooth(grid), "slope": smooth(grid) - 3}

@@ -1,4 +1,4 @@
-"""Every strategy keeps the contract: new points only, the same ones for the same seed, whatever was seen before."""
+"""Every strategy keeps the contract: new points only, the same ones for the same seed, after any record."""
 
 from __future__ import annotations
 
@@ -89,8 +89,8 @@ def test_a_strategy_goes_on_to_the_end_of_the_grid(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", STRATEGIES)
-def test_to_look_changes_nothing_that_is_proposed(name: str) -> None:
-    """A simulation looks after each run, a study before the next one."""
+def test_a_checkpoint_changes_no_proposal(name: str) -> None:
+    """A simulation has a checkpoint after each run, a study before the next one."""
     grid = the_grid()
     quiet, _ = play(make_strategy(name, context(grid, name)), grid, 16)
     asked, _ = play(make_strategy(name, context(grid, name)), grid, 16, checkpoint=True)

@@ -220,7 +220,7 @@ def test_bad_settings_are_refused(given: dict[str, Any]) -> None:
         TableSettings(table="grid.csv", **given)
 
 
-def test_bad_settings_are_told_by_their_key() -> None:
+def test_bad_settings_are_named_by_their_key() -> None:
     from planner.space.spec import validate_model
 
     with pytest.raises(StudyError, match=r"^runner.cost_s: give a column, a number from 0") as caught:
@@ -257,7 +257,7 @@ def test_hash_is_of_the_file_and_a_table_travels(tmp_path: Path) -> None:
     assert back.truth("y").tolist() == [3.0] and back.find({"a": 1}) == 0
 
 
-def test_environment_id_knows_no_order() -> None:
+def test_environment_id_ignores_order() -> None:
     assert environment_id({"a": "1", "b": "2"}) == environment_id({"b": "2", "a": "1"})
     assert environment_id({"a": "1"}) != environment_id({"a": "2"})
     assert len(environment_id({"ä": "\udc80"})) == 12

@@ -1,4 +1,4 @@
-"""The importers' suite: ours keep the contract on files that the tools wrote, and each way of breaking it is told."""
+"""The importers' suite: ours keep the contract on the tools' files, and each way of breaking it is reported."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def nameless(self: Sound, path: Path, name: str, known: Any, renames: Any) -> li
     try:
         return Sound.read(self, path, name, known, renames)
     except StudyError as error:
-        raise StudyError("something is wrong; mend it") from error
+        raise StudyError("something is wrong; correct it") from error
 
 
 def lenient(self: Sound, path: Path, name: str, known: Any, renames: Any) -> list[Row]:
@@ -142,8 +142,8 @@ def of_each_place(**change: Any) -> dict[str, Any]:
 
 BROKEN: dict[str, tuple[dict[str, Any], str]] = {
     "recognises nothing": ({"recognises": lambda *_: False}, "written by the tool"),
-    "recognises all": ({"recognises": lambda *_: True}, "nobody's"),
-    "recognises any JSON": ({"recognises": lambda _, source: source.json is not None}, "nobody's"),
+    "recognises all": ({"recognises": lambda *_: True}, "not a file of this tool"),
+    "recognises any JSON": ({"recognises": lambda _, source: source.json is not None}, "not a file of this tool"),
     "recognises tables": ({"recognises": lambda self, source: source.is_table or Sound.recognises(self, source)},
                           "some.csv"),
     "recognises in words": ({"recognises": lambda _, source: in_words(source)}, "True or False"),
@@ -156,7 +156,7 @@ BROKEN: dict[str, tuple[dict[str, Any], str]] = {
     "names no file": ({"read": nameless}, "must name the file"),
     "is silent": ({"read": lenient}, "at least one row"),
     "another identity": ({"read": of_the_path}, "copy"), "writes": ({"read": writes}, "was changed"),
-    "changes what it is told": ({"read": notes_known}, "StudyError only"),
+    "changes its arguments": ({"read": notes_known}, "StudyError only"),
     "one identity": (of_each_place(identity="x"), "share one"), "no identity": (of_each_place(identity=""), "identity"),
     "no format": (of_each_place(format=""), "must say format"), "no row": (of_each_place(row=""), "must say format"),
     "another file": (of_each_place(file="elsewhere"), "provenance.file"),
@@ -173,14 +173,14 @@ BROKEN: dict[str, tuple[dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize("name", BROKEN)
-def test_a_broken_importer_is_told(name: str, report: Path) -> None:
+def test_a_broken_importer_is_reported(name: str, report: Path) -> None:
     members, says = BROKEN[name]
     broken: Any = type("Broken", (Sound,), members)
     with pytest.raises(AssertionError, match=says):
         check_importer(broken(), [report])
 
 
-def test_what_is_no_importer_is_told(report: Path) -> None:
+def test_what_is_no_importer_is_reported(report: Path) -> None:
     class Half:
         def recognises(self, source: Source) -> bool:
             return True

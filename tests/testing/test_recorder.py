@@ -1,4 +1,4 @@
-"""The recorders' suite: the ledger and a simulation's memory keep the contract, and each way of breaking it is told."""
+"""The recorders' suite: ledger and simulation keep the contract, and each way of breaking it is reported."""
 
 from __future__ import annotations
 
@@ -161,29 +161,29 @@ BROKEN: dict[str, tuple[dict[str, Any], str]] = {
     "always pending": ({"refresh": not_cleared}, "pending"),
     "doubled": ({"refresh": doubled}, "come again"),
     "own are pending": ({"refresh": lambda self, o, _=None: Sound.refresh(self, o)}, "not pending"),
-    "nobody is pending": ({"refresh": ended_only}, "another process measures row 0"),
+    "nothing is pending": ({"refresh": ended_only}, "another process measures row 0"),
     "nothing is taken in": ({"refresh": pending_only}, "another process made"),
-    "engines of others": ({"refresh": as_ours}, "none of ours"),
+    "engines of others": ({"refresh": as_ours}, "counts as ours"),
     "failures are lost": ({"finish": only_successes}, "not seen as one"),
     "alone": ({"refresh": lambda *_: None}, "another process measures row 0"),
 }
 
 
 @pytest.mark.parametrize("name", BROKEN)
-def test_a_broken_recorder_is_told(name: str) -> None:
+def test_a_broken_recorder_is_reported(name: str) -> None:
     members, says = BROKEN[name]
     broken: Any = type("Broken", (Sound,), members)
     with pytest.raises(AssertionError, match=says):
         check(broken)
 
 
-def test_a_record_that_is_not_empty_is_told() -> None:
+def test_a_record_that_is_not_empty_is_reported() -> None:
     kept = [Entry(0, {}, None, Run(0, {}, Measurement(Status.OK, Cost())))]
     with pytest.raises(AssertionError, match="must be empty"):
         check_recorder(lambda *_: Sound(kept))
 
 
-def test_a_record_that_forgets_when_it_is_opened_again_is_told() -> None:
+def test_a_record_that_forgets_when_it_is_opened_again_is_reported() -> None:
     shared: list[list[Entry]] = []
     opened = itertools.count()
 

@@ -1,4 +1,4 @@
-"""The regressors' suite: ours keep the contract, and each way of breaking it is told."""
+"""The regressors' suite: ours keep the contract, and each way of breaking it is reported."""
 
 from __future__ import annotations
 
@@ -146,7 +146,7 @@ BROKEN: dict[str, tuple[dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize("name", BROKEN)
-def test_a_broken_regressor_is_told(name: str) -> None:
+def test_a_broken_regressor_is_reported(name: str) -> None:
     members, says = BROKEN[name]
     broken: Any = type("Broken", (Sound,), members)
     with pytest.raises(AssertionError, match=says):

@@ -1,4 +1,4 @@
-"""The strategies' suite: ours keep the contract, and each way of breaking it is told."""
+"""The strategies' suite: ours keep the contract, and each way of breaking it is reported."""
 
 from __future__ import annotations
 
@@ -188,7 +188,7 @@ def test_broken_posteriors_are_told(name: str) -> None:
         check_strategy(Broken)
 
 
-def test_a_posterior_that_changes_the_record_is_told() -> None:
+def test_a_posterior_that_changes_the_record_is_reported() -> None:
     class Broken(Sound):
         def posterior(self, observations: Observations) -> Posterior:
             observations.failed[:] = True

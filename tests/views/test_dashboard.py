@@ -125,7 +125,7 @@ def see_in_chromium(address: str, directory: Path, text: str) -> None:
 def test_a_run_and_a_busy_page_do_not_disturb_each_other(
     bench: Callable[..., Bench], sweepwise: Callable[..., Ran], served: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The run writes note and figures at every look; the page is asked for all the while."""
+    """The run writes note and figures at every checkpoint, while the page is requested again and again."""
     monkeypatch.setattr(dashboard, "_SHARE", float("inf"))
     given = bench(stop={"trials": 4}, sleep_s=0.1)
     assert sweepwise("run", given.study, "--quiet").code == 0
@@ -214,7 +214,7 @@ def test_writing_takes_a_fiftieth_of_the_time(monkeypatch: pytest.MonkeyPatch, c
 
 
 @pytest.mark.parametrize("error", [RuntimeError("x"), optuna.exceptions.StorageInternalError("locked"), KeyError("k")])
-def test_what_goes_wrong_stays_in_the_writer(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+def test_errors_stay_in_the_writer(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
     clock, calls = Clock(), []
 
     def broken(*_: object) -> None:

@@ -46,7 +46,7 @@ def test_a_wide_terminal_has_a_line_a_row_and_a_narrow_one_a_block() -> None:
     assert any("batch_size         16" in line for line in narrow) and any(line.strip() == "2." for line in narrow)
 
 
-def test_what_all_rows_share_is_said_once_where_room_is_short() -> None:
+def test_shared_values_are_shown_once_in_a_narrow_terminal() -> None:
     tight = "\n".join(_lines(56))
     assert tight.count("models/llama-tiny") == 1 and "the same in all: model models/llama-tiny" in tight
     assert "\n".join(_lines(120)).count("models/llama-tiny") == 2

@@ -26,7 +26,7 @@ from planner.views.page.words import headline, tables
 
 @pytest.fixture(scope="module")
 def made(ran: Any) -> Report:
-    """The report of the study that has run, rivals and all."""
+    """The report of the study that has run, with baselines."""
     fingerprint = ran.study.ledger().fingerprint
     provenance = provenance_of(ran.study, ran.observations, fingerprint, None, ran.path, ["study.yaml"])
     return report_of(ran.study, ran.observations, ran.posterior, provenance, None, ReportOptions())
@@ -53,7 +53,7 @@ def test_the_four_figures_are_those_of_the_study(made: Report) -> None:
     assert rest.value == f"{worst * 100:.1f} %"
 
 
-def test_truth_and_estimate_are_told_apart(made: Report) -> None:
+def test_truth_and_estimate_are_distinguished(made: Report) -> None:
     said = made.to_json()
     for target, one in said["accuracy"].items():
         assert one["kind"] == "true" and one["value"] == made.evaluation.scores[target].accuracy
@@ -89,7 +89,7 @@ def test_a_study_wholly_measured_claims_no_accuracy(
     assert "accurate" not in out.read_text()
 
 
-def test_too_few_runs_are_said_to_be_too_few(sweepwise: Any, bench: Any, tmp_path: Path) -> None:
+def test_too_few_runs_are_reported(sweepwise: Any, bench: Any, tmp_path: Path) -> None:
     study = bench(stop={"trials": 2}).study
     assert sweepwise("run", study).code == 0
     for out in (tmp_path / "report.md", tmp_path / "report.html"):
@@ -97,13 +97,13 @@ def test_too_few_runs_are_said_to_be_too_few(sweepwise: Any, bench: Any, tmp_pat
         assert "too few runs to estimate it for latency" in out.read_text().replace("\\", "")
 
 
-def test_our_curve_ends_where_the_verdict_is(made: Report) -> None:
+def test_our_curve_ends_at_the_evaluation_report(made: Report) -> None:
     ours = next(curve for curve in made.curves if curve.strategy == "sweepwise")
     assert ours.accuracy[-1] == pytest.approx(min(s.accuracy for s in made.evaluation.scores.values()))
     assert ours.cost[-1] == pytest.approx(made.observations.spent) == pytest.approx(cost_after(made.observations)[-1])
 
 
-def test_rivals_pay_what_ours_paid(made: Report) -> None:
+def test_baselines_have_the_same_budget_as_ours(made: Report) -> None:
     assert {curve.strategy for curve in made.curves} == {"sweepwise", *BASELINES}
     for curve in made.curves:
         assert list(curve.cost) == sorted(curve.cost)
@@ -120,7 +120,7 @@ def test_rivals_pay_what_ours_paid(made: Report) -> None:
     assert any("powers of two" in note and "measures every point" in note for note in made.notes)
 
 
-def test_rivals_can_be_left_out(ran: Any, made: Report) -> None:
+def test_baselines_can_be_left_out(ran: Any, made: Report) -> None:
     bare = report_of(ran.study, ran.observations, ran.posterior, made.provenance, None, ReportOptions(baselines=False))
     assert [curve.strategy for curve in bare.curves] == ["sweepwise"] and "--no-baselines" in bare.notes[0]
     none = report_of(ran.study, ran.observations, ran.posterior, made.provenance, None, ReportOptions(curves=False))

@@ -1,1 +1,1 @@
-"""Two studies of one grid: ratios, which of them chance cannot explain, and conditions on them."""
+"""Two studies of one grid: ratios, their significance, and conditions on them."""

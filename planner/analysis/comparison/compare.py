@@ -1,14 +1,13 @@
 """Two studies of the same grid: where they differ by more than their intervals allow.
 
 Notation: n compared points; δ = log(B/A) at each; σ its standard deviation, from both sides' calibrated intervals,
-taken as independent (the two share the habits of one model, which makes the difference less wrong than that, not more).
+taken as independent (both sides share the errors of one model, so the true error of the difference is smaller).
 
-What a point says. A measured value stands as it was measured, a predicted one at its median. The σ of a measured value
-is what the model expects of one more reading there: what differs from run to run does not show in the repeats of one.
-Where many points were measured on both sides, the scatter of their δ shows it, and is used instead where it is smaller
-(the model takes for noise what it cannot explain): the median absolute deviation, which a change in fewer than half of
-the points hardly moves. σ is never smaller than the repeats say. A machine that is slower today than yesterday looks
-like a change of what runs on it; nothing here can distinguish the two. How well a mean over points is known: ratios.py.
+Values: a measured value as measured, a predicted one at its median. The σ of a measured value is the model's for one
+more reading there, since repeats of one run do not show differences between runs. If many points were measured on both
+sides, the scatter of their δ (median absolute deviation, which a change in fewer than half of the points hardly moves)
+is used instead if it is smaller: the model counts as noise what it cannot explain. σ is never smaller than that of the
+repeats. A slower machine cannot be distinguished from slower software. The error of a mean over points: ratios.py.
 """
 
 from __future__ import annotations
@@ -46,9 +45,9 @@ class Side:
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """B against A. only_a, only_b: points of one grid alone. unlikely: common points that will rather fail on a side.
+    """B against A. only_a, only_b: points of one grid alone. unlikely: common points that are likely to fail on a side.
     fails_now: A's rows that ran in A and failed in B; runs_now: the reverse; both measured, not predicted.
-    ratios: B/A of each target. confidence: of their intervals. judgements: answers to the conditions asked.
+    ratios: B/A of each target. confidence: of their intervals. judgements: answers to the given conditions.
     """
 
     a: Side
@@ -75,7 +74,7 @@ class Comparison:
 
 
 def common_rows(a: Grid, b: Grid) -> tuple[IntArray, IntArray]:
-    """Rows of the points that both grids have, by the values on the axes. Raises StudyError where there are none."""
+    """Rows of the points that both grids have, by the values on the axes. Raises StudyError if there are none."""
     names_a, names_b = {axis.name for axis in a.axes}, {axis.name for axis in b.axes}
     if names_a != names_b:
         missing = ", ".join(sorted(names_a ^ names_b))
@@ -104,8 +103,8 @@ def compare(
 ) -> Comparison:
     """The ratio B/A of each target at every point that both grids have and that is likely to run on both sides.
 
-    gates: conditions on some of the targets, to be judged. Raises StudyError where the grids have nothing in common, or
-    a target has no positive values to compare.
+    gates: conditions on some of the targets, to be judged. Raises StudyError if the grids have no point in common, or a
+    target has no positive values to compare.
     """
     rows_a, rows_b = common_rows(a.observations.grid, b.observations.grid)
     likely = _likely(a)[rows_a] & _likely(b)[rows_b]
@@ -128,14 +127,14 @@ def compare(
 
 
 def with_scatter(a: At, b: At) -> tuple[At, At]:
-    """The two sides with the σ of what both measured made as small as the scatter of their differences allows."""
+    """The two sides, with the σ of points measured on both reduced to the scatter of their differences."""
     both = a.own & b.own
     runs = min(len(np.unique(side.runs[both])) for side in (a, b))
     if runs < settings.LEAST_PAIRS:
         return a, b
     difference = (b.log - a.log)[both]
     spread = float(settings.NORMAL_MAD * np.median(np.abs(difference - np.median(difference))))
-    if not spread:  # half of the readings are the very same: one recorded grid, or a metric in coarse steps
+    if not spread:  # half of the readings are equal: one recorded grid, or a metric in coarse steps
         return a, b
     each = spread * small_sample_inflation(runs) / math.sqrt(2)
 
@@ -168,7 +167,7 @@ def _all_points(side: Side, target: str) -> At:
 
 
 def _nearest_runs(observations: Observations) -> IntArray:
-    """The position of the run that measured each point or, unmeasured, of one that measured the nearest point, (N,)."""
+    """The position of the run that measured each point or, if unmeasured, the nearest measured point, (N,)."""
     features = observations.grid.features
     columns = [features.numeric]
     columns += [features.category[:, [i]] == np.arange(levels) for i, levels in enumerate(features.levels)]

@@ -1,7 +1,7 @@
 """Conditions on a comparison for continuous integration: 'output_throughput drops 5%', 'ttft_ms rises 10% anywhere'.
 
-Three answers: it holds, with the confidence asked for; it does not, with the same; or the intervals are too wide to
-tell.
+Three answers: it holds, with the requested confidence; it does not, with the same confidence; or the intervals are too
+wide to tell.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Answer(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Gate:
-    """The metric drops (or rises) by more than a share from A to B: on the geometric mean, or at any point at all."""
+    """The metric drops (or rises) by more than a share from A to B: on the geometric mean, or at any single point."""
 
     text: str
     metric: str
@@ -48,7 +48,7 @@ class Gate:
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """The answer, and in words what it rests on."""
+    """The answer, and its reason as text."""
 
     gate: Gate
     answer: Answer
@@ -60,7 +60,7 @@ class Judgement:
 
 
 def parse_gate(text: str) -> Gate:
-    """Read 'METRIC drops|rises N% [anywhere]'. Raises StudyError."""
+    """The condition in 'METRIC drops|rises N% [anywhere]'. Raises StudyError."""
     match = _GATE.fullmatch(text)
     if match is None:
         raise StudyError(f"--fail-if: cannot read '{text}'; write it like 'output_throughput drops 5%' or "
@@ -87,8 +87,8 @@ def _on_mean(gate: Gate, ratios: Ratios) -> Judgement:
 
 
 def _anywhere(gate: Gate, ratios: Ratios) -> Judgement:
-    """Holds where some points are beyond the bound, chance controlled as for `Ratios.differs`. Does not hold where
-    every point by itself is sure to be within it: all of them, so that chance makes it no easier."""
+    """Holds if some points are beyond the bound, with the false discovery rate of `Ratios.differs`. Does not hold if
+    every single point is within the bound with the given confidence, which needs no such correction."""
     sign = -1.0 if gate.drops else 1.0
     z = sign * (ratios.log - gate.bound) / ratios.sigma
     alpha = 1 - ratios.confidence

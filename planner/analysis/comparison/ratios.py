@@ -1,4 +1,4 @@
-"""Ratios of two studies at many points: what chance may do at each, and how well their mean is known.
+"""Ratios of two studies at many points: their significance, and the error of their mean.
 
 Notation: n points; δ = log(B/A) at each; σ its standard deviation.
 
@@ -108,7 +108,7 @@ class Ratios:
 
     @property
     def measured(self) -> BoolArray:
-        """Where both sides measured."""
+        """Whether both sides measured each point, (n,)."""
         both: BoolArray = self.sides[0].own & self.sides[1].own
         return both
 
@@ -119,19 +119,19 @@ class Ratios:
 
     @cached_property
     def interval(self) -> tuple[FloatArray, FloatArray]:
-        """Ends of the ratio's interval at each point by itself."""
+        """Low and high of the ratio's interval at each point, (n,) each."""
         half = float(t.ppf((1 + self.confidence) / 2, settings.TAIL_FREEDOM)) / _TAIL_SCALE * self.sigma
         return np.exp(self.log - half), np.exp(self.log + half)
 
     @cached_property
     def outside(self) -> BoolArray:
-        """Where 1 lies outside the point's own interval: a share 1 − confidence of all does so by chance."""
+        """Whether 1 is outside the point's interval, (n,); by chance, for a share 1 − confidence of points."""
         low, high = self.interval
         return (low > 1) | (high < 1)
 
     @cached_property
     def differs(self) -> BoolArray:
-        """Where the two differ, of which a share of 1 − confidence at most is expected to be chance
+        """Whether the two differ at each point, (n,), with a false discovery rate of 1 − confidence
         (Benjamini and Hochberg, 1995)."""
         p = 2 * tail(np.abs(self.log) / self.sigma)
         found: BoolArray = false_discovery_control(p) <= 1 - self.confidence
@@ -139,13 +139,13 @@ class Ratios:
 
     @cached_property
     def better(self) -> BoolArray:
-        """Where B is better, chance controlled."""
+        """Whether B is better at each point, (n,), among those that differ."""
         found: BoolArray = self.differs & ((self.log > 0) == self.higher_is_better)
         return found
 
     @cached_property
     def worse(self) -> BoolArray:
-        """Where B is worse, chance controlled."""
+        """Whether B is worse at each point, (n,), among those that differ."""
         found: BoolArray = self.differs & ~self.better
         return found
 
@@ -174,12 +174,12 @@ class Ratios:
         return found
 
     def apart(self, slices: Sequence[Slice]) -> list[Slice]:
-        """Those of `slices` whose mean ratio's interval leaves out 1, the surest first."""
+        """Those of `slices` whose mean ratio's interval excludes 1, the most significant first."""
         found = [part for part in slices if not part.mean.ratio[1] <= 1 <= part.mean.ratio[2]]
         return sorted(found, key=lambda part: -abs(part.mean.log) / max(part.mean.std, 1e-12))
 
     def expected_by_chance(self, count: int) -> float:
-        """Of `count` intervals, how many leave out 1 at most where nothing differs."""
+        """Expected number of `count` intervals that exclude 1 if nothing differs."""
         return (1 - self.confidence) * count
 
     def at(self, positions: IntArray) -> list[PointRatio]:
@@ -191,7 +191,7 @@ class Ratios:
                 for i in positions]
 
     def extremes(self, mask: BoolArray, count: int) -> IntArray:
-        """Positions of the points of `mask` that differ most for sure: by the end of the interval nearest to 1."""
+        """Positions of the points of `mask` that differ most, by the end of the interval nearest to 1."""
         low, high = self.interval
         sure = np.where(self.log > 0, np.log(low), -np.log(high))
         positions = np.flatnonzero(mask)

@@ -1,1 +1,1 @@
-"""What a request takes that is served alone, by engine configuration, and what a black box adds to it."""
+"""The latency of a request served alone, by engine configuration, and what a black box adds to it."""

@@ -1,5 +1,5 @@
-"""Isolated latencies of a study's engine configurations: what one request takes, what a batch takes, and what it
-costs."""
+"""Isolated latencies of a study's engine configurations: runtime of one request, runtime of a batch, and
+their cost."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class IsolatedLatencies:
     """The answer of `idealize`.
 
     prompts: the reference prompts. engines: one entry for each engine configuration whose latency model is known;
-    silent: a grid row of each other one. blackbox: ratios of a black box's timings, None where none were given.
-    price: of an accelerator-hour, None where the study names none.
+    silent: a grid row of each other one. blackbox: ratios of a black box's timings, None if not given.
+    price: of an accelerator-hour, None if the study names none.
     """
 
     grid: Grid
@@ -45,7 +45,7 @@ class IsolatedLatencies:
         return seconds[0] * factor, seconds[1] * factor, seconds[2] * factor
 
     def to_fastest(self, prompt: Prompt) -> list[float]:
-        """Each engine's idealized runtime over the fastest one's; NaN where it is unknown."""
+        """Each engine's idealized runtime over the fastest one's; NaN if unknown."""
         own = [engine.seconds(prompt)[0] for engine in self.engines]
         fastest = min((value for value in own if math.isfinite(value)), default=math.nan)
         return [value / fastest for value in own]

@@ -25,7 +25,7 @@ _SERVICE: Final = "engine"
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """One request: its prompt, its seconds, who served it ('' where the file does not say), and the engine axes that
+    """One request: its prompt, its seconds, who served it ('' if unknown), and the engine axes that
     the file fixes."""
 
     prompt: Prompt
@@ -37,7 +37,7 @@ class Timing:
 @dataclass(frozen=True, slots=True)
 class Ratio:
     """Raw over idealized runtime: median and the 10 % and 90 % points over `timings`; `outside` have no ratio,
-    being shorter or longer than what the engine was timed on. row: a grid row of the engine."""
+    being shorter or longer than the timed requests. row: a grid row of the engine."""
 
     service: str
     row: int
@@ -50,7 +50,7 @@ class Ratio:
 
 def read_timings(path: Path, grid: Grid) -> list[Timing]:
     """Columns prompt_tokens, output_tokens, seconds; engine (who served it) and any engine axis of the study, such as
-    model, may stand beside them. Raises StudyError that names the line and the mend."""
+    model, are optional. Raises StudyError that names the line and the fix."""
     axes = {axis.name: axis for axis in grid.axes if axis.scope is Scope.ENGINE}
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
@@ -68,7 +68,7 @@ def read_timings(path: Path, grid: Grid) -> list[Timing]:
 
 
 def ratios(timings: list[Timing], engines: list[Idealized], grid: Grid) -> list[Ratio]:
-    """For each service and each engine configuration that its timings may be held against."""
+    """A ratio for each service and each engine configuration that its timings can be compared with."""
     found = []
     for service in dict.fromkeys(timing.service for timing in timings):
         for engine in engines:

@@ -1,8 +1,8 @@
-"""Models on an equal footing: the idealized runtime of each engine configuration, from the study's own timings.
+"""The idealized runtime of each engine configuration, from the study's own timings, to compare models.
 
-What a black box adds to it (queues, batching, a slow network) is the ratio of its timings to the idealized ones.
-Where a configuration was not timed with one request at a time at every prompt length and at the longest output, the
-study's predictions stand in for what is missing, and the answer says so.
+The overhead of a black box (queues, batching, a slow network) is the ratio of its timings to the idealized ones. If a
+configuration was not timed with one request at a time at every prompt length and at the longest output, the study's
+predictions are used for the missing ones, and the answer says so.
 """
 
 from __future__ import annotations
@@ -51,8 +51,8 @@ class Idealized:
     """One engine configuration. row: a grid row of it.
 
     source: "measured", "predicted" or "mixed", what the latency model was fitted to; `measured` of its `points` were
-    measured. r2, mape: how well it fits them. latency: the model itself; draws: of a bootstrap over runs.
-    loaded and its like: the same with a batch, None where too little is known.
+    measured. r2, mape: of the fit. latency: the model itself; draws: of a bootstrap over runs.
+    loaded, loaded_…: the same with a batch, None if too little is known.
     """
 
     row: int
@@ -77,8 +77,8 @@ class Idealized:
 
     @property
     def alpha(self) -> list[Triple]:
-        """α, seconds, at each of the model's lengths. It is less certain than a runtime: where all outputs are long,
-        little of them is prefill, and a β that rises with the prompt shows in it."""
+        """α, seconds, at each of the model's lengths. Less certain than a runtime: with long outputs only, little of
+        them is prefill, and a β that rises with the prompt biases α."""
         drawn = np.array([draw.alpha for draw in self.draws])
         low, high = np.quantile(drawn, [0.05, 0.95], axis=0)
         return [(float(value), min(float(least), float(value)), max(float(most), float(value)))
@@ -147,7 +147,7 @@ def _check(grid: Grid) -> None:
         raise StudyError("space.axes: idealize needs an axis of role output_tokens with two values and more; add one")
     if inputs is outputs:
         raise StudyError(f"space.axes.{outputs.name}: input and output lengths never vary apart, so what a prompt "
-                         "takes cannot be told from what its answer takes; give each an axis of its own")
+                         "takes cannot be separated from what its answer takes; give each an axis of its own")
     for role in (Role.BATCH, Role.CONCURRENCY):
         axis: Axis | None = grid.by_role(role)
         if axis is not None and 1 not in axis.values:
@@ -175,7 +175,7 @@ def _idealized(
 
 
 def _missing(measured: Timings, predicted: Timings) -> Timings:
-    """The predictions at prompt lengths that were not timed, and at the longest output where none was."""
+    """The predictions at prompt lengths that were not timed, and at the longest output if it was not."""
     keep = ~np.isin(predicted.p, measured.p)
     if len(predicted) and predicted.o.max() > measured.o.max():
         keep |= predicted.o == predicted.o.max()
@@ -206,8 +206,8 @@ def _bootstrapped(
     fit: Callable[[Timings, FloatArray | None], L], spread: Callable[[L, Timings], FloatArray], timings: Timings,
     noise: float, seed: int,
 ) -> tuple[L, tuple[L, ...]]:
-    """The fit, and fits to resampled runs (Bayesian bootstrap: each run has an exponential weight, so that no length is
-    ever lost), each run with a run effect as large as residuals and repeats show."""
+    """The fit, and fits to resampled runs (Bayesian bootstrap: exponential weights, so that no length is lost), each
+    run with a run effect of the size of residuals and repeats."""
     latency = fit(timings, None)
     run_std = max(noise, float(np.std(spread(latency, timings))))
     rng = np.random.default_rng(seed)
@@ -215,7 +215,7 @@ def _bootstrapped(
 
 
 def _spread1(latency: IsolatedLatency, timings: Timings) -> FloatArray:
-    """Relative residuals, (n,), as large as they would be had the fit not been made to them."""
+    """Relative residuals, (n,), corrected for the degrees of freedom of the fit."""
     freedom = max(len(timings) - len(latency.lengths) - 1, 1)
     residual = latency.seconds(timings.p, timings.o) / timings.seconds - 1
     widened: FloatArray = residual * np.sqrt(len(timings) / freedom)

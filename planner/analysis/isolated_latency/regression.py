@@ -3,7 +3,7 @@
 Notation: p prompt tokens; o output tokens; b requests at once; T seconds; n timings; k distinct prompt lengths.
 Least squares of relative errors, so that short requests count as much as long ones. α rises with p and β ≥ 0: with
 α as a sum of non-negative steps that is one non-negative least squares problem. Between the lengths that were timed α
-is a monotone cubic; beyond them nothing is said.
+is a monotone cubic; beyond them it is unknown.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ __all__ = ["IsolatedLatency", "LoadedLatency", "Timings", "fit_isolated", "fit_l
 
 @dataclass(frozen=True, eq=False)
 class Timings:
-    """Timings of one engine, (n,) each. run: the run that gave each, −1 where it is predicted; std: of the logarithm of
-    a predicted one, 0 where it was measured."""
+    """Timings of one engine, (n,) each. run: the run of each, −1 if predicted; std: of the logarithm of a predicted
+    one, 0 if measured."""
 
     p: FloatArray
     o: FloatArray
@@ -33,15 +33,15 @@ class Timings:
 
     @property
     def measured(self) -> int:
-        """How many were measured."""
+        """Number of measured timings."""
         return int((self.run >= 0).sum())
 
     def __add__(self, other: Timings) -> Timings:
         return Timings(*(np.concatenate([getattr(self, f.name), getattr(other, f.name)]) for f in fields(self)))
 
     def drawn(self, run_std: float, rng: np.random.Generator) -> tuple[Timings, FloatArray]:
-        """Timings as they might have been, and a weight for each: a run has its run effect and its weight as a whole,
-        all predictions err the same way."""
+        """Resampled timings, and a weight for each: one run effect and one weight for each run, one error for all
+        predictions."""
         runs, of_run = np.unique(self.run, return_inverse=True)
         z, weight = rng.standard_normal(len(runs))[of_run], rng.exponential(size=len(runs))[of_run]
         seconds = self.seconds * np.exp(z * np.where(self.run < 0, self.std, run_std))
@@ -92,7 +92,7 @@ class LoadedLatency:
 
 
 def is_settled(timings: Timings) -> bool:
-    """Whether prompt and output tokens vary apart, and one timing more than there are unknowns can contradict them."""
+    """Whether prompt and output tokens vary independently, and there are more timings than unknowns."""
     lengths, of = np.unique(timings.p, return_inverse=True)
     design = np.column_stack([np.eye(len(lengths))[of], timings.o - 1])
     return len(timings) > len(lengths) + 1 and int(np.linalg.matrix_rank(design)) == len(lengths) + 1

@@ -1,4 +1,4 @@
-"""What is asked of a recommendation, checked."""
+"""The question of a recommendation, checked."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ def question_of(
 ) -> Question:
     """The question. metrics: the study's targets. slo: conditions in place of the study's own.
 
-    maximize or minimize: the objective; where neither is given, the first target of which more is better. Raises
-    StudyError, which names the option of `recommend`.
+    maximize or minimize: the objective; if neither is given, the first target of which higher is better. Raises
+    StudyError that names the option of `recommend`.
     """
     if maximize is not None and minimize is not None:
         raise StudyError("--minimize: stands beside --maximize; name one objective, and bound others by --slo")
     if not 0 < confidence < 1:
-        raise StudyError(f"--confidence: {confidence:g} is no probability between 0 and 1; 0.9 is usual")
+        raise StudyError(f"--confidence: {confidence:g} is not a probability between 0 and 1; 0.9 is usual")
     objective = maximize or minimize or next(
         (metric.name for metric in metrics if metric.direction is Direction.MAXIMIZE), None)
     if objective is None:

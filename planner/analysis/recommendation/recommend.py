@@ -1,8 +1,8 @@
-"""Which configuration to run: the best points that meet every condition with the probability asked for.
+"""Which configuration to run: the best points that meet every condition with the requested probability.
 
 The probability that a point meets a condition is that of a heavy-tailed distribution of the metric's logarithm, whose
-σ is that of the calibrated interval, or of the repeats where it was measured (`metric_posterior`). `joint` says what
-several conditions make of it; that is multiplied by the probability that the point can run at all.
+σ is that of the calibrated interval, or of the repeats if it was measured (`metric_posterior`). `joint` combines
+several conditions; the result is multiplied by the probability that the point can run at all.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _TOKENS = "output_throughput"
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What is wanted. confidence: the least probability of meeting every condition.
+    """The question. confidence: the least probability of meeting every condition.
 
     per_accelerator: the objective is divided by the accelerators that a point occupies (multiplied, where less is
     better).
@@ -61,10 +61,10 @@ class Recommendation:
     """The answer; arrays are (N,) over the grid, row numbers refer to it.
 
     known: each metric by name. probabilities: of each condition. probability: of all of them and of running at all; 0
-    where nothing can be said. score: what is maximised, NaN likewise. best: rows of at least the confidence, best
+    if unknown. score: the maximised value, NaN if unknown. best: rows of at least the confidence, best
     first. fronts: Pareto fronts by name. largest: a row of each line along `batch`, and that of the largest batch that
     meets every condition. feasibility: probability of running. accelerators: devices of each point. price: of an
-    accelerator-hour. verified: what it took to measure the winner, where that was asked for.
+    accelerator-hour. verified: the cost of measuring the winner, if requested.
     """
 
     question: Question
@@ -89,13 +89,13 @@ class Recommendation:
 
     @property
     def measured(self) -> BoolArray:
-        """Where every metric of the question was measured, (N,)."""
+        """Whether every metric of the question was measured at each point, (N,)."""
         measured: BoolArray = np.all([self.known[metric].measured for metric in self.question.metrics], axis=0)
         return measured
 
     @property
     def winner(self) -> int | None:
-        """The best row, else the most probable one; None where nothing is known."""
+        """The best row, or else the most probable one; None if nothing is known."""
         return int(self.best[0]) if len(self.best) else self.most_probable
 
     @property
@@ -108,13 +108,13 @@ class Recommendation:
         rows = np.flatnonzero(likely if likely.any() else np.isfinite(self.score))
         hope = self.probability
         if self.question.conditions and hope[rows].max() < settings.HOPELESS:
-            # Far out in the tail the most uncertain point is the likeliest: what is nearest to the bounds says more.
+            # Far out in the tail the most uncertain point is the likeliest; the nearest to the bounds is more useful.
             hope = np.min([self.known[c.metric].margin(c) for c in self.question.conditions], axis=0)
         return int(rows[np.lexsort((-self.score[rows], -hope[rows]))[0]])
 
     @property
     def obstacle(self) -> Condition | None:
-        """The condition that is least likely where all of them together are most likely."""
+        """The least likely condition at the point that is most likely to meet all of them."""
         row = self.most_probable
         if row is None or not self.probabilities:
             return None
@@ -131,17 +131,17 @@ class Recommendation:
                 float(a_second / low[row]) if low[row] > 0 else float("inf"))
 
     def tokens_per_accelerator(self, row: int) -> float | None:
-        """Output tokens per second of each accelerator at `row`; None where the study has no such metric."""
+        """Output tokens per second of each accelerator at `row`; None if the study has no such metric."""
         tokens = self.known.get(_TOKENS)
         return None if tokens is None else float(tokens.value[row] / self.accelerators[row])
 
     def asked(self, row: int) -> float:
-        """The objective at `row` as it was asked for, of each accelerator say."""
+        """The objective at `row` as asked, per accelerator if requested."""
         return abs(float(self.score[row]))
 
     def runner_up(self, winner: int) -> int | None:
-        """The unmeasured row, other than `winner`, that promises most beyond it: the expected improvement of the
-        objective (of its logarithm, where it has one) times the probability of meeting every condition."""
+        """The unmeasured row, other than `winner`, with the largest expected improvement of the objective (of its
+        logarithm, if it has one) times the probability of meeting every condition."""
         objective = self.known[self.question.objective]
         sign = 1.0 if self.question.maximise else -1.0
         middle = sign * objective.mean
@@ -183,22 +183,22 @@ def recommend(
 def joint(probabilities: tuple[FloatArray, ...], points: int) -> FloatArray:
     """Probability that all conditions hold, (points,): their product, as if errors were independent.
 
-    How errors correlate is not known: the smallest probability is an upper bound, 1 − Σ(1 − probability) a lower one.
-    Replayed over recorded grids with two conditions, where 0.9 and more was said all three agreed to 0.002 with each
-    other, and each with the truth to 0.03; at 0.3 the product was nearest to it (said 0.29, true 0.29 to 0.33).
+    The correlation of errors is unknown. The smallest probability is an upper bound, 1 − Σ(1 − probability) a lower.
+    Replayed over recorded grids with two conditions, at stated values of 0.9 and more all three agreed to 0.002
+    with each other, and each with the truth to 0.03; at 0.3 the product was nearest to it (0.29, true 0.29 to 0.33).
     """
     together: FloatArray = np.prod(probabilities, axis=0) if probabilities else np.ones(points)
     return together
 
 
 def extra_metrics(metrics: list[str]) -> tuple[str, ...]:
-    """Which of the measured `metrics` an answer shows though nobody asked: tokens a second, and what a user sees of
-    them. The targets of the study are shown besides."""
+    """The measured metrics that an answer shows in addition to the study's targets: token throughput, and time per
+    output token."""
     return tuple(metric for metric in (_TOKENS, "tpot_ms") if metric in metrics)
 
 
 def _score(question: Question, objective: MetricPosterior, accelerators: FloatArray) -> FloatArray:
-    """What is maximised: the value that is known or predicted, (N,)."""
+    """The maximised value at each point, measured or predicted, (N,)."""
     value = _asked(question, back(objective.transform, objective.mean).copy(), accelerators)
     return value if question.maximise else -value
 
@@ -215,7 +215,7 @@ def _improvement(margin: FloatArray, std: FloatArray) -> FloatArray:
 def _throughput(
     question: Question, known: Mapping[str, MetricPosterior], observations: Observations
 ) -> MetricPosterior | None:
-    """The throughput that is asked for, else the first that is known."""
+    """The throughput in the question, or else the first that is known."""
     names = (question.objective, *known)
     return next((known[name] for name in names if observations.metric(name).kind is Kind.THROUGHPUT), None)
 
@@ -243,7 +243,7 @@ def _fronts(
 
 
 def _asked(question: Question, value: FloatArray, accelerators: FloatArray) -> FloatArray:
-    """The objective as it was asked for: of the whole engine, or of each accelerator."""
+    """The objective as asked: of the whole engine, or per accelerator."""
     if not question.per_accelerator:
         return value
     return value / accelerators if question.maximise else value * accelerators

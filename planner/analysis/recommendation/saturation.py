@@ -1,4 +1,4 @@
-"""What a larger batch still brings, along each line of the grid that differs by the batch alone.
+"""Saturation: the gain of a larger batch, along each line of the grid that differs by the batch alone.
 
 Notation: T throughput; b batch; c the gain by which a doubling must pay, as log2(1 + share).
 A line is *saturated* from the smallest b on at which every larger b' has T(b') < T(b)·(1 + share)^log2(b'/b): that is
@@ -22,7 +22,7 @@ __all__ = ["Saturation", "batch_axis", "largest", "saturation"]
 @dataclass(frozen=True, slots=True)
 class Saturation:
     """Grid rows at which a line is saturated: as predicted, at the earliest and at the latest that the 90 % intervals
-    allow; None where that is not within the grid. `start` is a row of the line."""
+    allow; None if that is not within the grid. `start` is a row of the line."""
 
     start: int
     row: int | None
@@ -31,7 +31,7 @@ class Saturation:
 
 
 def batch_axis(grid: Grid) -> Axis | None:
-    """The axis that loads the engine: batch, else concurrency, else rate; None where none has several numbers."""
+    """The axis that loads the engine: batch, else concurrency, else rate; None if none has several numbers."""
     for role in (Role.BATCH, Role.CONCURRENCY, Role.RATE):
         axis = grid.by_role(role)
         if axis is not None and axis.scale is not Scale.CATEGORY and len(axis.values) > 1:
@@ -58,7 +58,7 @@ def largest(grid: Grid, axis: Axis, runs: BoolArray, meets: BoolArray) -> list[t
 
 
 def saturation(grid: Grid, axis: Axis, throughput: MetricPosterior, runs: BoolArray) -> list[Saturation]:
-    """Where each line along `axis` is saturated; lines of too few batches say nothing."""
+    """The saturation of each line along `axis`; lines with too few batches are left out."""
     size = grid.numbers(axis.name)
     low, high = throughput.interval
     usable = runs & np.isfinite(throughput.value) & (low > 0) & (size > 0)
@@ -74,7 +74,7 @@ def saturation(grid: Grid, axis: Axis, throughput: MetricPosterior, runs: BoolAr
 
 
 def _first(rows: IntArray, own: FloatArray, later: FloatArray) -> int | None:
-    """The first row whose `own` is at least every `later` after it; None where only the last one's is."""
+    """The first row whose `own` is at least every `later` after it; None if only the last one's is."""
     after = np.maximum.accumulate(later[::-1])[::-1][1:]
     good = np.flatnonzero(own[:-1] >= after)
     return int(rows[good[0]]) if len(good) else None

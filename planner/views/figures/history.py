@@ -1,4 +1,4 @@
-"""How a study went: its estimated accuracy, and what it had spent, over its runs."""
+"""The history of a study: its estimated accuracy and its cost over its runs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def history(
     taken: Sequence[Checkpoint], cost: FloatArray, targets: Sequence[str], goal: float | None
 ) -> go.Figure:
     """Estimated accuracy of each target with its 90 % interval, and cost, over the runs made. cost: accelerator-seconds
-    after each run. goal: the accuracy asked for."""
+    after each run. goal: the requested accuracy."""
     figure = make_subplots(2, 1, shared_xaxes=True, row_heights=[0.7, 0.3], vertical_spacing=0.06)
     for target, colour in zip(targets, SEQUENCE * (1 + len(targets) // len(SEQUENCE)), strict=False):
         _accuracy(figure, taken, target, colour)
@@ -43,7 +43,7 @@ def _accuracy(figure: go.Figure, taken: Sequence[Checkpoint], target: str, colou
     if not known:
         return
     runs = [number for number, _ in known]
-    # An interval may reach below zero (errors larger than the values); the picture need not.
+    # An interval may reach below zero (errors larger than the values); the figure does not show that.
     low, high = [max(0.0, e.low) for _, e in known], [e.high for _, e in known]
     hidden = {"x": runs, "mode": "lines", "line": {"width": 0}, "hoverinfo": "skip", "showlegend": False,
               "legendgroup": target}

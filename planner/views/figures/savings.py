@@ -1,4 +1,4 @@
-"""Accuracy against cost: estimated, and true where there is a truth, with the baselines."""
+"""Accuracy against cost: estimated, and true if there is a truth, with the baselines."""
 
 from __future__ import annotations
 
@@ -58,6 +58,6 @@ def _estimated(figure: go.Figure, estimates: Sequence[tuple[float, Estimate]], p
 
 
 def _floor(figure: go.Figure) -> float:
-    """Room for the later half of each line: what is said of a handful of runs may leave the picture below."""
+    """The lower end of the axis: room for the later half of each line; estimates of very few runs may be below it."""
     lines = [value for trace in figure.data if trace.mode == "lines+markers" for value in trace.y[len(trace.y) // 2:]]
     return max(0.0, float(np.floor(min(lines, default=0.0) * 10 - 1)) / 10)

@@ -1,4 +1,4 @@
-"""How our figures look: one palette that colour-blind readers can tell apart, one layout, units by a metric's name."""
+"""The style of our figures: a palette for colour-blind readers too, one layout, units of metrics."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from planner.space.types import Axis, FloatArray, Metric, Scale
 __all__ = ["ESTIMATED", "FAINT", "GREY", "MEASURED", "PREDICTED", "SEQUENCE", "UNSURE", "VALUES", "faint", "labelled",
            "layout", "log_axis", "log_ticks", "rounded", "scale_of"]
 
-# Okabe and Ito's palette; measured is always the dark one, so that it is never taken for a prediction.
+# Okabe and Ito's palette; measured points always have the dark colour, so that they differ from predictions.
 PREDICTED: Final = "#0072b2"
 ESTIMATED: Final = "#d55e00"
 MEASURED: Final = "#1d2733"
@@ -24,7 +24,7 @@ UNSURE: Final = [[0.0, "#f7f4ee"], [0.35, "#f2c48d"], [0.7, "#d9722e"], [1.0, "#
 
 
 def layout(**more: Any) -> dict[str, Any]:
-    """What every figure shares, with `more` on top."""
+    """The common layout of figures, with `more` added."""
     return {
         "template": "plotly_white", "font": {"family": "system-ui, sans-serif", "size": 13},
         "margin": {"l": 64, "r": 24, "t": 48, "b": 56}, "hoverlabel": {"align": "left"},
@@ -33,7 +33,7 @@ def layout(**more: Any) -> dict[str, Any]:
 
 
 def labelled(metric: Metric) -> str:
-    """A metric with its unit, where that is known: ttft (ms) for ttft_ms."""
+    """A metric with its unit, if known: ttft (ms) for ttft_ms."""
     return f"{metric.name.removesuffix(f'_{metric.unit}')} ({metric.unit})" if metric.unit else metric.name
 
 
@@ -44,7 +44,7 @@ def faint(colour: str, opacity: float = 0.15) -> str:
 
 
 def rounded(values: FloatArray, digits: int = 4) -> list[Any]:
-    """Nested lists with `digits` significant digits, None where there is no number: a quarter of the bytes."""
+    """Nested lists with `digits` significant digits, None for NaN: a quarter of the bytes."""
     numbers: FloatArray = np.asarray(values, dtype=float)
     there = np.isfinite(numbers)
     safe = np.where(there & (numbers != 0), np.abs(numbers), 1.0)

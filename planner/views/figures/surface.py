@@ -1,4 +1,4 @@
-"""The performance surface of one target: what it is, and how sure that is, over any two axes; others by a slider.
+"""The performance surface of one target: value and uncertainty over any two axes; a slider for the others.
 
 Notation: S slices (combinations of the other axes' values); X, Y values of the two axes shown.
 """
@@ -40,7 +40,7 @@ _TRACES: Final = list(range(6))
 
 @dataclass(frozen=True, eq=False)
 class _Field:
-    """What is drawn: the value to colour by, the value to read, the relative half-width of its interval; (N,) each."""
+    """The drawn columns, (N,) each: value for the colour, value shown, relative half-width of its interval."""
 
     colour: FloatArray
     value: FloatArray
@@ -51,7 +51,7 @@ class _Field:
 class _Pair:
     """Two axes shown, and the other axes' combinations: codes of each (S, A − 2), and each grid row's slice (N,).
 
-    kept: the slices in the figure; first: that of them of which most is known.
+    kept: the slices in the figure; first: the one of them with most measurements.
     """
 
     x: int
@@ -63,7 +63,7 @@ class _Pair:
     first: int
 
     def name(self, grid: Grid, number: int) -> str:
-        """The slice in words."""
+        """The slice as text."""
         codes = self.slices[number]
         return " · ".join(f"{grid.axes[i].name} {grid.axes[i].values[code]}"
                           for i, code in zip(self.others, codes, strict=True) if len(grid.axes[i].values) > 1)
@@ -97,7 +97,7 @@ def surface(name: str, found: Surface) -> go.Figure:
 
 
 def _pairs(found: Surface) -> list[_Pair]:
-    """Pairs of axes in the surface's order, as many as fit; first the slice of which most is known."""
+    """Pairs of axes in the surface's order, as many as fit; each starts at the slice with most measurements."""
     size = [len(axis.values) for axis in found.observations.grid.axes]
     pairs: list[_Pair] = []
     room = _MOST_CELLS
@@ -115,7 +115,7 @@ def _pairs(found: Surface) -> list[_Pair]:
 
 
 def _content(grid: Grid, observations: Observations, field: _Field, pair: _Pair, number: int) -> dict[str, list[Any]]:
-    """What each of the six traces shows of one slice."""
+    """The data of the six traces for one slice."""
     rows = np.flatnonzero(pair.of_row == number)
     x, y = grid.axes[pair.x].values, grid.axes[pair.y].values
     shape = (len(y), len(x))
@@ -203,5 +203,5 @@ def _line(found: Surface, axis: int) -> go.Figure:
 
 
 def _plain(text: str) -> str:
-    """Plotly reads a few HTML tags in texts; what a user wrote is shown as written."""
+    """The text escaped, since Plotly interprets a few HTML tags."""
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

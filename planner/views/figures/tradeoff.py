@@ -1,4 +1,4 @@
-"""Throughput against latency: tokens/s of each accelerator over tokens/s of each user, and what no point beats."""
+"""Throughput against latency: tokens/s of each accelerator over tokens/s of each user, and the Pareto front."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from planner.views.figures.style import (
 
 __all__ = ["tradeoff", "user_label"]
 
-# The cloud below the front: more points than this look the same and weigh more.
+# The cloud below the front: more points than this add bytes but no information.
 _MOST_POINTS: Final = 4_000
 ACCELERATOR_LABEL: Final = "tokens/s per accelerator"
 
@@ -49,7 +49,7 @@ def tradeoff(observations: Observations, rates: Rates) -> go.Figure:
 
 
 def user_label(rates: Rates) -> str:
-    """What the user's rate counts."""
+    """The label of the user's rate."""
     return "tokens/s per user, from 2nd token" if rates.decoding else "tokens/s per user, whole request"
 
 
@@ -76,7 +76,7 @@ def _bars(band: Band, rows: IntArray) -> dict[str, Any]:
 
 
 def _hovers(grid: Grid, rows: IntArray) -> list[str]:
-    """Each point's configuration, an axis a line."""
+    """Each point's configuration, one line for each axis."""
     named = [(axis.name, [_plain(str(value)) for value in axis.values]) for axis in grid.axes if len(axis.values) > 1]
     columns = [[f"{name} {values[code]}" for code in grid.codes[rows, grid.position(name)]] for name, values in named]
     return ["<br>".join(parts) for parts in zip(*columns, strict=True)]

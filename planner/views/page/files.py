@@ -16,13 +16,13 @@ _PICTURES = frozenset({"png", "svg"})
 
 
 def check_writable(form: str) -> None:
-    """Raises StudyError where a report of that form cannot be made here."""
+    """Raises StudyError if a report of that form cannot be made here."""
     if form in _PICTURES:
         check_exporter()
 
 
 def write_report(report: Report, output: Path, form: str) -> list[Path]:
-    """The files written. form: html, md, png or svg. Raises StudyError where `output` cannot be written."""
+    """The files written. form: html, md, png or svg. Raises StudyError if `output` cannot be written."""
     if form in _PICTURES:
         return write_images(report, output, form)
     text = markdown(report) if form == "md" else page(report)

@@ -1,4 +1,4 @@
-"""A report as one page: no network, Plotly and the data inside, everything that a person wrote escaped.
+"""A report as one page: no network, Plotly and the data inside, all user text escaped.
 
 The data is sent once, as axis codes and numbers of four digits; the page's own script builds the surface from them.
 """
@@ -37,7 +37,7 @@ def page(report: Report) -> str:
 
 
 def payload(report: Report) -> dict[str, Any]:
-    """All that the script draws from."""
+    """The data for the page's script."""
     observations, grid, start = report.observations, report.observations.grid, report.start
     some_failed = bool(observations.failed.any())
     return {
@@ -55,7 +55,7 @@ def payload(report: Report) -> dict[str, Any]:
 
 
 def figures_of(report: Report) -> dict[str, go.Figure | None]:
-    """The figures that Python draws, by name; None where there is nothing to draw."""
+    """The figures that Python draws, by name; None if there is nothing to draw."""
     study = report.study
     return {
         "tradeoff": None if isinstance(report.rates, str) else tradeoff(report.observations, report.rates),
@@ -68,7 +68,7 @@ def figures_of(report: Report) -> dict[str, go.Figure | None]:
 def _target(report: Report, target: str) -> dict[str, Any]:
     found = report.surfaces[target]
     repeats = {str(row): rounded(np.array(values)) for row, values in report.observations.repeats(target).items()}
-    # Where a point was measured, the value is that; the line through predictions alone needs the model's own.
+    # At measured points the value is the measured one; the line of predictions needs the model's own values.
     rows = np.flatnonzero(report.observations.measured)
     model = [rounded(column[rows]) for column in found.model]
     return {"name": target, "label": labelled(report.observations.metric(target)), "value": rounded(found.value),

@@ -19,7 +19,7 @@ _SIZE: Final = {"width": 1280, "height": 720}
 
 
 def check_exporter() -> None:
-    """Raises StudyError where pictures cannot be made here."""
+    """Raises StudyError if pictures cannot be made here."""
     if find_spec("kaleido") is None:
         raise StudyError("--format: pictures need kaleido; pip install 'sweepwise[images]', or choose html or md")
     from choreographer.browsers.chromium import Chromium
@@ -47,7 +47,7 @@ def _figures(report: Report) -> dict[str, go.Figure]:
     from planner.views.figures import surface
 
     first = surface(report.study.name, report.surfaces[report.shown])
-    # A picture has no controls: the slice that it shows is said in the title.
+    # A picture has no controls: its title names the slice that it shows.
     if first.layout.sliders and first.layout.sliders[0].visible:
         slider = first.layout.sliders[0]
         first.layout.title.text += f"<br><sub>{slider.steps[slider.active].label}</sub>"

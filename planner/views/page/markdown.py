@@ -13,7 +13,7 @@ _SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~&!])")
 
 
 def markdown(report: Report) -> str:
-    """The summary, the four figures, and the tables that a reviewer asks for."""
+    """The report as Markdown: the summary, the four headline figures, and the tables for a reviewer."""
     found, said = tables(report), paragraphs(report)
     parts = [f"## {_text(report.study.name)}: sweepwise report", _text(said["summary"]),
              _table(Table(("", "", ""), [(one.label, one.value, "; ".join(one.notes)) for one in headline(report)]))]
@@ -36,11 +36,11 @@ def _table(table: Table) -> str:
 
 
 def _text(text: str) -> str:
-    """What a person wrote, as text: no markup of theirs, no line breaks."""
+    """User text escaped, without markup and line breaks."""
     return _SPECIAL.sub(r"\\\1", " ".join(text.split()))
 
 
 def _code(text: str) -> str:
-    """A block that its text cannot end."""
+    """A code block that its text cannot end."""
     fence = "`" * max(3, 1 + max((len(run) for run in re.findall("`+", text)), default=0))
     return f"{fence}console\n{text}\n{fence}"

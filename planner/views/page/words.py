@@ -1,4 +1,4 @@
-"""A report in words and tables, the same for a page and for Markdown."""
+"""Text and tables of a report, the same for a page and for Markdown."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Table:
 
 
 def headline(report: Report) -> list[Large]:
-    """What was asked, what it cost, what it would have cost, how accurate the rest is."""
+    """The headline figures: request, cost, cost of the plain sweep, accuracy of the rest."""
     observations = report.observations
     failed = f", {observations.failures:,} of them failed" if observations.failures else ""
     money = report.money(observations.spent)
@@ -48,7 +48,7 @@ def headline(report: Report) -> list[Large]:
 
 
 def paragraphs(report: Report) -> dict[str, str]:
-    """Sentences by where they stand."""
+    """Place in the report → text."""
     rates = report.rates
     return {
         "summary": _summary(report),
@@ -61,7 +61,7 @@ def paragraphs(report: Report) -> dict[str, str]:
 
 
 def tables(report: Report) -> dict[str, Table]:
-    """By name; a table without rows has nothing to say."""
+    """Name → table; tables may have no rows."""
     return {
         "accuracy": _accuracy_table(report), "gains": _gains_table(report), "failures": _failure_table(report),
         "spending": Table(("spent on", "accelerator time", "share"), [
