@@ -149,7 +149,7 @@ def _renamed(row: Row, grid: Grid, options: ImportOptions) -> Row:
     for name, value in row.fields.items():
         # An axis may have an infinite rate; nothing else is infinite.
         if name not in aside and isinstance(value, float) and math.isinf(value):
-            raise StudyError(f"{row.provenance.where}: {name} is {value}, which no measurement gives; correct the table")
+            raise StudyError(f"{row.provenance.where}: {name} is {value}, which no run measures; correct the table")
     for name, text in asked.items():
         if text in row.metrics:
             metrics[name] = row.metrics[text]
