@@ -221,6 +221,13 @@ def test_errors_are_one_line_and_say_what_to_do(small: Recorded, tmp_path: Path)
         study.run(strategy="sweepwse")
 
 
+def test_numbers_that_make_no_sense_are_refused(study: Any) -> None:
+    with pytest.raises(planner.StudyError, match=r"^audit: the number of points must be 1 or more \(not 0\)$"):
+        study.audit(0)
+    with pytest.raises(planner.StudyError, match=r"^plan: run_s must be a number of seconds"):
+        study.plan(run_s=-1)
+
+
 def test_a_comparison_answers_its_conditions(study: Any) -> None:
     found = study.compare(study, fail_if=["latency_s rises 500%", "throughput drops 99%"])
     assert [judgement.answer.value for judgement in found.judgements] == ["does not hold", "does not hold"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -12,7 +13,7 @@ from planner.analysis import settings
 from planner.campaign.setup import StudySetup
 from planner.ledger.observations import Observations
 from planner.space.text import duration
-from planner.space.types import FloatArray
+from planner.space.types import FloatArray, StudyError
 
 __all__ = ["Plan", "plan_of"]
 
@@ -40,6 +41,9 @@ def plan_of(study: StudySetup, observations: Observations | None, run_s: float, 
 
     observations: None without a record. run_s, start_s: assumed seconds of a median run and an engine start.
     """
+    for name, value in (("run_s", run_s), ("start_s", start_s)):
+        if not 0 <= value < math.inf:
+            raise StudyError(f"plan: {name} must be a number of seconds, 0 or more (not {value:g})")
     grid, runner = study.grid, study.runner
     devices = study.accelerators
     first = np.unique(grid.engine, return_index=True)[1]

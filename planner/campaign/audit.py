@@ -48,13 +48,15 @@ def measure(
     control for every five of them.
 
     They are recorded in a separate study, "NAME (audit)", and do not count in the study itself. observer: receives the
-    audit's own observations. Raises StudyError if every point is known.
+    audit's own observations. Raises StudyError if every point is known, or count is below 1.
     """
+    if count < 1:
+        raise StudyError(f"audit: the number of points must be 1 or more (not {count})")
     watching = observer or Observer()
     watching.begun(observations)
     unmeasured = np.flatnonzero(~observations.known)
     if not len(unmeasured):
-        raise StudyError("--audit: every point is measured; there is nothing left to predict")
+        raise StudyError("audit: every point is measured; there is nothing left to predict")
     rng = np.random.default_rng(seed)
     rows = rng.choice(unmeasured, min(count, len(unmeasured)), replace=False)
     rows = np.concatenate([rows, _controls(observations, rows, rng)])

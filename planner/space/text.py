@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from planner.space.types import Point, Value
 
-__all__ = ["as_json", "duration", "percent", "point_json", "point_text"]
+__all__ = ["about_percent", "as_json", "duration", "percent", "point_json", "point_text"]
 
 
 _POINTS: Final = frozenset({"point", "slice", "engine"})
@@ -31,6 +31,11 @@ def percent(share: float) -> str:
     if share < 0:
         return "below 0 %"
     return f"{share * 100:.1f} %" if math.isfinite(share) else "–"
+
+
+def about_percent(share: float) -> str:
+    """A rough share: "about 95.1 %", or "below 0 %"."""
+    return percent(share) if share < 0 else f"about {percent(share)}"
 
 
 def point_json(point: Point) -> dict[str, Value]:

@@ -22,7 +22,7 @@ from planner.analysis.status import Status
 from planner.campaign.observers import Observer
 from planner.evaluation.gains import Gain
 from planner.ledger.observations import Observations
-from planner.space.text import duration, percent
+from planner.space.text import about_percent, duration, percent
 from planner.strategies.strategy import Posterior
 
 __all__ = ["DashboardWriter", "Source", "is_available", "note_of", "save"]
@@ -79,8 +79,8 @@ def note_of(overview: Overview, state: str) -> str:
     if status.gains is not None and status.accuracy and not status.complete:
         lines += ["Accuracy over the points that were *not* measured, estimated without knowing the truth:", "",
                   "| target | estimated accuracy | 90 % interval | noise allows |", "| --- | --- | --- | --- |"]
-        lines += [f"| {target} | {percent(e.estimated)} | {percent(e.low)} … {percent(e.high)} | about "
-                  f"{percent(e.ceiling)} |" if e else f"| {target} | too few runs to estimate | | |"
+        lines += [f"| {target} | {percent(e.estimated)} | {percent(e.low)} … {percent(e.high)} | "
+                  f"{about_percent(e.ceiling)} |" if e else f"| {target} | too few runs to estimate | | |"
                   for target, e in status.accuracy.items()]
     lines += ["", "Go on with `sweepwise run STUDY`, ask with `sweepwise predict STUDY`; the study file is among the "
               "study's user attributes. Our figures are on the study's first page, below Optuna's own."]

@@ -15,7 +15,7 @@ from planner.analysis.outlook import Outlook
 from planner.campaign.observers import Observer
 from planner.evaluation.estimate import Estimate
 from planner.ledger.observations import Observations, Run
-from planner.space.text import duration, percent, point_text
+from planner.space.text import about_percent, duration, percent, point_text
 from planner.space.types import Point, Status
 from planner.strategies.strategy import Posterior
 
@@ -138,7 +138,7 @@ class Progress(Observer):
         goal = self._limits.accuracy
         if goal is None:
             return ""
-        noise = f"; noise allows about {percent(estimate.ceiling)}" if estimate.forbids(goal) else ""
+        noise = f"; noise allows {about_percent(estimate.ceiling)}" if estimate.forbids(goal) else ""
         return f", asked for {percent(goal)}{noise}"
 
     def _time_left(self, observations: Observations) -> str:

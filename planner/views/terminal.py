@@ -14,7 +14,7 @@ from planner.analysis.status import NeverRun, Status
 from planner.evaluation.estimate import Estimate
 from planner.evaluation.gains import Gain, Gains
 from planner.ledger.observations import Observations
-from planner.space.text import duration, percent, point_text
+from planner.space.text import about_percent, duration, percent, point_text
 from planner.views.listing import Listing
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def accuracy_table(estimates: Mapping[str, Estimate | None]) -> Table:
             table.add_row(target, "–", "too few runs", "")
         else:
             table.add_row(target, percent(estimate.estimated), f"{percent(estimate.low)} … {percent(estimate.high)}",
-                          f"about {percent(estimate.ceiling)}")
+                          about_percent(estimate.ceiling))
     return table
 
 

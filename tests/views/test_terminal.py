@@ -16,7 +16,7 @@ from planner.evaluation.gains import Gain, Gains
 from planner.ledger.observations import Observations, Run
 from planner.models.grid_model import Prediction
 from planner.space.grid import full_grid
-from planner.space.text import as_json, duration, percent
+from planner.space.text import about_percent, as_json, duration, percent
 from planner.space.types import Axis, Cost, Measurement, Reading, Scale, Scope, Status
 from planner.strategies.strategy import Posterior
 from planner.tables.recorded_grid import Sweep
@@ -35,6 +35,7 @@ def test_durations_read_as_people_say_them(seconds: float, text: str) -> None:
 def test_numbers_that_json_lacks_become_null() -> None:
     assert as_json({"a": float("nan"), "b": [float("inf"), 1.5], "c": (2,)}) == {"a": None, "b": [None, 1.5], "c": [2]}
     assert percent(float("nan")) == "–"
+    assert (about_percent(-0.2), about_percent(0.5)) == ("below 0 %", "about 50.0 %")
 
 
 def _text(renderable: object, width: int = 120) -> str:

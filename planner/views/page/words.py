@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from planner.analysis.report import Accuracy, Report
-from planner.space.text import duration, percent, point_text
+from planner.space.text import about_percent, duration, percent, point_text
 from planner.views.terminal import never_run
 
 __all__ = ["Large", "Table", "headline", "paragraphs", "tables"]
@@ -151,7 +151,7 @@ def _accuracy_table(report: Report) -> Table:
     rows = []
     for one in report.accuracies:
         row = [one.target, *([percent(one.estimated), f"{percent(one.low)} to {percent(one.high)}",
-                              f"about {percent(one.ceiling)}"]
+                              about_percent(one.ceiling)]
                              if one.estimated is not None and one.low is not None and one.high is not None
                              and one.ceiling is not None else ["–", "too few runs", "–"])]
         if one.target in scores:
