@@ -119,8 +119,9 @@ def _check_rows(rows: list[Row], name: str) -> None:
         assert place.file.startswith(name), f"provenance.file must be what the user calls the file: {place.file}"
         assert not (row.failure and row.metrics), f"{place.where}: a failure has no metrics: no number stands for it"
         for key, value in row.fields.items():
-            finite = not isinstance(value, float) or math.isfinite(value)
-            assert isinstance(value, str | int | float | bool) and finite, f"{place.where}: field {key} is {value!r}"
+            # A request rate may be infinite.
+            usable = isinstance(value, str | int | bool) or (isinstance(value, float) and value > -math.inf)
+            assert usable, f"{place.where}: field {key} is {value!r}"
         for key, repeats in row.metrics.items():
             sound = isinstance(repeats, tuple) and repeats and all(type(value) is float for value in repeats)
             assert sound, f"{place.where}: {key} must be a tuple of floats, at least one, not {repeats!r}"

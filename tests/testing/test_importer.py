@@ -166,7 +166,8 @@ BROKEN: dict[str, tuple[dict[str, Any], str]] = {
     "a list": (of_each(metrics={"x": [1.0]}), "tuple of floats"), "an int": (of_each(metrics={"x": (1,)}), "floats"),
     "not a number": (of_each(metrics={"x": (math.nan,)}), "not finite"),
     "a field of nothing": (of_each(fields={"x": None}), "field x"),
-    "an infinite field": (of_each(fields={"x": math.inf}), "field x"),
+    "a field that is no number": (of_each(fields={"x": math.nan}), "field x"),
+    "an endless field": (of_each(fields={"x": -math.inf}), "field x"),
     "negative seconds": (of_each(seconds=-1.0), "seconds"), "endless": (of_each(start_s=math.inf), "start_s"),
     "debts": (of_each(accelerators=-1.0), "accelerators"),
 }
