@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
 from dataclasses import dataclass
 from typing import Any
 
 from planner.campaign.setup import StudySetup
+from planner.space import plugins
 from planner.space.types import StudyError
 
-__all__ = ["Dashboard", "dashboard_of", "is_installed"]
+__all__ = ["Dashboard", "dashboard_of"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,16 +20,11 @@ class Dashboard:
     page: str
 
 
-def is_installed() -> bool:
-    """Whether the extra `dashboard` is installed."""
-    return importlib.util.find_spec("optuna_dashboard") is not None
-
-
 def dashboard_of(study: StudySetup) -> Dashboard:
     """The dashboard of a study that has a record. Raises StudyError where it has none, or the extra is missing."""
     from planner.ledger.storage import open_storage
 
-    if not is_installed():
+    if not plugins.dashboard_installed():
         raise StudyError("dashboard: optuna-dashboard is not installed; pip install 'sweepwise[dashboard]'")
     from optuna_dashboard import wsgi
 

@@ -7,13 +7,14 @@ packages. A plug-in is imported only when it is used, so that a broken one does 
 from __future__ import annotations
 
 from importlib.metadata import EntryPoint, entry_points
+from importlib.util import find_spec
 from typing import Any, Final
 
 from planner.space.expressions import suggestion
 from planner.space.types import Runner, StudyError
 
-__all__ = ["IMPORTERS", "RUNNERS", "STRATEGIES", "load_plugin", "plugin_names", "plugin_package", "runner_class",
-           "runner_kinds"]
+__all__ = ["IMPORTERS", "RUNNERS", "STRATEGIES", "dashboard_installed", "load_plugin", "plugin_names",
+           "plugin_package", "runner_class", "runner_kinds"]
 
 RUNNERS: Final = "sweepwise.runners"
 STRATEGIES: Final = "sweepwise.strategies"
@@ -73,3 +74,8 @@ def _name(entry: EntryPoint) -> str:
 
 def _package(entry: EntryPoint) -> str:
     return f"the package {_name(entry)}" if _name(entry) else "an unknown package"
+
+
+def dashboard_installed() -> bool:
+    """Whether the extra `dashboard` is installed."""
+    return find_spec("optuna_dashboard") is not None

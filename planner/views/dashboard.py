@@ -7,7 +7,6 @@ of a new figure cannot show it.
 
 from __future__ import annotations
 
-import importlib.util
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
@@ -22,10 +21,11 @@ from planner.analysis.status import Status
 from planner.campaign.observers import Observer
 from planner.evaluation.gains import Gain
 from planner.ledger.observations import Observations
+from planner.space import plugins
 from planner.space.text import about_percent, duration, percent
 from planner.strategies.strategy import Posterior
 
-__all__ = ["DashboardWriter", "Source", "is_available", "note_of", "save"]
+__all__ = ["DashboardWriter", "Source", "note_of", "save"]
 
 # Below this line is the user's own text; above it, ours.
 _KEPT: Final = "*Above: written by sweepwise, again and again. Below: yours, and kept.*"
@@ -37,11 +37,6 @@ _FONT: Final = 10
 _SHARE: Final = 0.02  # of the run's time may go into the note and the figures
 _FIRST_GUESS_S: Final = 1.0
 _EARLIER_CHECKPOINTS: Final = 5
-
-
-def is_available() -> bool:
-    """Whether the extra `dashboard` is installed."""
-    return importlib.util.find_spec("optuna_dashboard") is not None
 
 
 class Source(Protocol):
@@ -153,7 +148,7 @@ class DashboardWriter(Observer):
         self._written_s, self._next_s = 0.0, _FIRST_GUESS_S
         self._earlier = 0
         self._checkpoints: list[Checkpoint] = []
-        self._available = is_available()
+        self._available = plugins.dashboard_installed()
         self.trouble = ""
 
     def begun(self, observations: Observations) -> None:

@@ -234,8 +234,7 @@ def test_without_the_package_a_run_is_as_ever(
     bench: Callable[..., Bench], sweepwise: Callable[..., Ran], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(dashboard, "_SHARE", float("inf"))
-    monkeypatch.setattr(dashboard, "is_available", lambda: False)
-    monkeypatch.setattr("planner.campaign.dashboard.is_installed", lambda: False)
+    monkeypatch.setattr("planner.space.plugins.dashboard_installed", lambda: False)
     monkeypatch.setattr(dashboard, "save", lambda *_: pytest.fail("nothing may be written"))
     given = bench(stop={"trials": 6, "accuracy": 0.999})
     assert sweepwise("run", given.study, "--quiet").code == 0
