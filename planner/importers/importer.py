@@ -95,6 +95,8 @@ class Importer(Protocol):
       It raises nothing else, whatever the file contains.
     - A row that has metrics is a measurement; one with a reason in `failure` has none. Values by
       which a tool means "undefined" (often zeros) are left out.
+    - A field that makes no sense costs a note, not the file, unless no metric is left without it.
+    - What the format does not know is in `others`, whatever it is: it gets no meaning.
     - `provenance.identity` is equal for the same reading wherever the file is, and differs between readings, so that
       importing a file twice adds nothing.
     """
@@ -106,7 +108,8 @@ class Importer(Protocol):
     def read(self, path: Path, name: str, known: Mapping[str, Value], renames: Mapping[str, str]) -> list[Row]:
         """Rows of the file or folder `path`, which the user calls `name`.
 
-        known: axis → value for all rows (--set). renames: axis or metric → column (--map)."""
+        known: axis → value for all rows (--set), which only fills what the file does not say. renames: axis or
+        metric → column (--map)."""
         ...
 
 

@@ -17,8 +17,8 @@ from typing import Any, Final
 from planner.space.types import StudyError, Value
 from planner.tables.table_file import one_line
 
-__all__ = ["DISTRIBUTIONS", "Provenance", "Row", "content_identity", "number", "numbers", "parse_json",
-           "parse_json_stream", "positive_count", "read_bytes", "scalar", "section", "short"]
+__all__ = ["DISTRIBUTIONS", "Counts", "Provenance", "Row", "content_identity", "number", "numbers", "parse_json",
+           "parse_json_stream", "positive_count", "read_bytes", "scalar", "section", "short", "usable"]
 
 DISTRIBUTIONS: Final = ("ttft", "tpot", "itl", "e2el")
 """vLLM's names of the metrics of which each request has its own value."""
@@ -45,14 +45,33 @@ class Provenance:
 
 
 @dataclass(frozen=True, slots=True)
+class Counts:
+    """How much a file says was done, to check it against itself. None: not in the file.
+
+    duration_s: seconds of the measured window. requests: completed ones. input_tokens, output_tokens: those of all
+    completed requests. cut_off: requests that were still running at the end, and are in no metric.
+    """
+
+    duration_s: float | None = None
+    requests: float | None = None
+    input_tokens: float | None = None
+    output_tokens: float | None = None
+    cut_off: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Row:
     """One reading of a file.
 
-    fields: settings, translated to vLLM's names if the format has its own. metrics: raw repeats, in vLLM's names and
-    units. seconds: warm-ups and repeats, 0 if unknown. whole: whether `seconds` counts all rows of the same run and
-    point. start_s: seconds of the engine start before the run. accelerators: None if unknown. failure: why there are no
-    metrics. run: rows of a file with the same name are one run; with `across_files`, rows of all files. any_fields:
-    fields may be anything (a table's columns), so those that are not axes may differ between rows.
+    fields: settings known to the format, translated to vLLM's names if the format has its own; text as written. A
+    setting that is no axis must be the same in all rows, and a row without it differs from one that has it. others:
+    everything else in the file that is one number, text or truth value. It may be named by an axis, --map, --where or
+    --ok, may be anything (also not finite), and is otherwise left alone. metrics: raw repeats, in vLLM's names and
+    units; each finite. seconds: warm-ups and repeats, 0 if unknown. whole: whether `seconds` counts all rows of the
+    same run and point. start_s: seconds of the engine start before the run. accelerators: the number of devices if the
+    file has it as one number; else None, and it follows from the parallel sizes in `fields`. failure: why there are no
+    metrics. run: rows of a file with the same name are one run; with `across_files`, rows of all files. counts: what
+    the metrics can be checked against. notes: for the user; what was left out of the file, and why.
     """
 
     fields: Mapping[str, Value]
@@ -67,6 +86,8 @@ class Row:
     across_files: bool = False
     any_fields: bool = False
     notes: tuple[str, ...] = field(default=())
+    others: Mapping[str, Value] = field(default_factory=dict)
+    counts: Counts | None = None
 
 
 def read_bytes(path: Path) -> tuple[bytes, str]:
@@ -122,6 +143,18 @@ def number(value: Any, where: str, key: str) -> float:
     if not math.isfinite(result) or result < 0:
         raise StudyError(f"{where}: {key} is {short(value)}, which is impossible; correct it or leave the file out")
     return result
+
+
+def usable(value: Any, key: str, notes: list[str]) -> float | None:
+    """The value of a metric as a finite number above 0. None if the file has none, or 0, by which tools mean
+    "undefined"; None, and a line in `notes`, if it is impossible."""
+    if value is None or (not isinstance(value, bool) and isinstance(value, int | float) and value == 0):
+        return None
+    try:
+        return number(value, "", key)
+    except StudyError:
+        notes.append(f"{key} is {short(value)}, which is impossible: left out")
+        return None
 
 
 def numbers(value: Any, where: str, key: str) -> tuple[float, ...]:
