@@ -1,7 +1,8 @@
-"""A CSV or Parquet file as plain numpy columns, with the line number of each row.
+"""A table as columns of cells, with the line number of each row: CSV, Parquet, JSON Lines, or a JSON list of records.
 
-CSV is read with the standard library: it keeps text such as 'None' or 'NA' on an axis as written, parses floats
-exactly, knows line numbers, and costs no start-up time. pandas is loaded for Parquet only.
+Every cell is kept as written; what it means is asked where it is used (planner.space.cells). CSV is read with the
+standard library: it keeps '1.10' and '007' as they stand, knows line numbers, and costs no start-up time. pandas is
+loaded for Parquet only.
 """
 
 from __future__ import annotations
@@ -9,41 +10,42 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
-import math
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
+from planner.space.cells import Cells
 from planner.space.expressions import suggestion
-from planner.space.types import FloatArray, IntArray, StudyError
+from planner.space.types import IntArray, StudyError, Value
 
-__all__ = ["TableFile", "one_line", "read_table_file", "to_numbers"]
+__all__ = ["JSON_TABLES", "TableFile", "flat_records", "one_line", "read_table_file"]
 
-_MISSING: Final = frozenset({"", "na", "n/a", "#n/a", "nan", "none", "null", "-"})
-_TRUTH: Final = {"true": True, "false": False}
 _PARQUET: Final = frozenset({".parquet", ".pq"})
+JSON_TABLES: Final = frozenset({".json", ".jsonl", ".ndjson"})
+"""Endings of files that are read as JSON Lines, or as a JSON list of records."""
 
 
 @dataclass(frozen=True, eq=False)
 class TableFile:
     """The content of a file. Immutable.
 
-    columns: by name, (n,) arrays of numbers (NaN if missing), of booleans, or of objects (text; None if missing).
-    lines: (n,) the line of each row in the file, counted from 1.
+    columns: by name, the cells of all rows. lines: (n,) the line of each row in the file, counted from 1. nested: names
+    of fields that are no column, since they hold lists or objects (JSON).
     """
 
     name: str
     sha256: str
-    columns: Mapping[str, NDArray[Any]]
+    columns: Mapping[str, Cells]
     lines: IntArray
     line_word: str
-    """What `lines` counts: lines of a CSV file, rows of a Parquet file."""
+    """What `lines` counts: lines of a CSV file, rows of a Parquet file, records of a JSON file."""
+    nested: tuple[str, ...] = ()
 
-    def column(self, name: str, key: str) -> NDArray[Any]:
+    def column(self, name: str, key: str) -> Cells:
         """The column called `name`. Raises StudyError that starts with `key`."""
         if name not in self.columns:
             raise StudyError(f"{key}: {self.name} has no column '{name}'{suggestion(name, self.columns)}")
@@ -63,30 +65,21 @@ def read_table_file(path: Path, name: str, key: str) -> TableFile:
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or str(error)
         raise StudyError(f"{key}: cannot open {name} ({why}); give a CSV or Parquet file") from error
-    if path.suffix.lower() in _PARQUET:
+    ending = path.suffix.lower()
+    nested: tuple[str, ...] = ()
+    if ending in _PARQUET:
         columns, lines, word = *_parquet_columns(data, name, key), "row"
+    elif ending in JSON_TABLES:
+        (columns, nested), word = _json_columns(data, name, key), "record"
+        lines = np.arange(1, 1 + max((len(cells) for cells in columns.values()), default=0), dtype=np.int64)
     else:
         columns, lines, word = *_csv_columns(data, name, key), "line"
     if lines.size == 0:
         raise StudyError(f"{key}: {name} has no rows; give a table with a row for each configuration")
-    return TableFile(name, hashlib.sha256(data).hexdigest(), columns, lines, word)
+    return TableFile(name, hashlib.sha256(data).hexdigest(), columns, lines, word, nested)
 
 
-def to_numbers(column: NDArray[Any]) -> FloatArray:
-    """The column as floats, (n,); NaN where a cell is not a number."""
-    if column.dtype.kind in "fiub":
-        return np.asarray(column, dtype=np.float64)
-    return np.array([_number(cell) for cell in column.tolist()], dtype=np.float64)
-
-
-def _number(cell: Any) -> float:
-    try:
-        return float(cell)
-    except (TypeError, ValueError, OverflowError):
-        return math.nan
-
-
-def _csv_columns(data: bytes, name: str, key: str) -> tuple[dict[str, NDArray[Any]], IntArray]:
+def _csv_columns(data: bytes, name: str, key: str) -> tuple[dict[str, Cells], IntArray]:
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -112,7 +105,7 @@ def _csv_columns(data: bytes, name: str, key: str) -> tuple[dict[str, NDArray[An
     except csv.Error as error:
         raise StudyError(f"{key}: {name} line {end + 1} is not CSV ({error}); correct the line") from error
     cells = zip(*rows, strict=True) if rows else ((),) * len(header)
-    columns = {column: _csv_column(values) for column, values in zip(header, cells, strict=True)}
+    columns = {column: Cells.of(values) for column, values in zip(header, cells, strict=True)}
     return columns, np.array(lines, dtype=np.int64)
 
 
@@ -134,27 +127,37 @@ def _short(text: str) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def _csv_column(cells: Sequence[str]) -> NDArray[Any]:
-    """The column as numbers if every cell is a number or missing, as booleans if all are, else as text."""
-    stripped = [cell.strip() for cell in cells]
-    lowered = {cell.lower() for cell in set(stripped)}
-    if lowered and lowered <= _TRUTH.keys():
-        return np.array([_TRUTH[cell.lower()] for cell in stripped], dtype=bool)
-    if not lowered <= _MISSING:
-        try:
-            return np.array([math.nan if cell.lower() in _MISSING else float(cell) for cell in stripped])
-        except ValueError:
-            pass
-    return _objects([cell or None for cell in stripped])
+def flat_records(data: bytes) -> list[Mapping[str, Any]] | None:
+    """The records of JSON Lines, or of a JSON list: objects with a field that is one value. None if it holds others."""
+    try:
+        text = data.decode("utf-8-sig").strip()
+        values = json.loads(text) if text.startswith("[") else [json.loads(line) for line in text.splitlines() if line]
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(values, list) or not values or not all(isinstance(value, dict) for value in values):
+        return None
+    return values if any(_is_cell(cell) for record in values for cell in record.values()) else None
 
 
-def _objects(values: Sequence[Any]) -> NDArray[Any]:
-    array = np.empty(len(values), dtype=object)
-    array[:] = values
-    return array
+def _is_cell(value: Any) -> bool:
+    return value is None or isinstance(value, str | int | float)
 
 
-def _parquet_columns(data: bytes, name: str, key: str) -> tuple[dict[str, NDArray[Any]], IntArray]:
+def _json_columns(data: bytes, name: str, key: str) -> tuple[dict[str, Cells], tuple[str, ...]]:
+    records = flat_records(data)
+    if records is None:
+        raise StudyError(f"{key}: {name} is neither JSON Lines nor a JSON list of flat records; write one record "
+                         "(an object of names and values) for each row")
+    fields = dict.fromkeys(field for record in records for field in record)
+    nested = tuple(field for field in fields if not all(_is_cell(record.get(field)) for record in records))
+    header = _header([field for field in fields if field not in nested], name, key)
+    kept = [field for field in fields if field not in nested]
+    columns = {column: Cells.of(record.get(field) for record in records)
+               for column, field in zip(header, kept, strict=True)}
+    return columns, nested
+
+
+def _parquet_columns(data: bytes, name: str, key: str) -> tuple[dict[str, Cells], IntArray]:
     import pandas as pd
 
     try:
@@ -170,16 +173,12 @@ def _parquet_columns(data: bytes, name: str, key: str) -> tuple[dict[str, NDArra
     return columns, np.arange(1, len(frame) + 1, dtype=np.int64)
 
 
-def _parquet_column(series: Any) -> NDArray[Any]:
-    import pandas as pd
-
-    kind = series.dtype
-    if isinstance(kind, pd.CategoricalDtype):
-        return _parquet_column(series.astype(kind.categories.dtype))
-    if pd.api.types.is_bool_dtype(kind) and not series.hasnans:
-        return np.asarray(series.to_numpy(dtype=bool))
-    if pd.api.types.is_numeric_dtype(kind) and not pd.api.types.is_bool_dtype(kind):
-        return np.asarray(series.to_numpy(dtype=np.float64, na_value=np.nan))
+def _parquet_column(series: Any) -> Cells:
     missing = series.isna().to_numpy(dtype=bool).tolist()
     cells = series.astype(object).tolist()
-    return _objects([None if gone else str(cell) for cell, gone in zip(cells, missing, strict=True)])
+    return Cells.of(None if gone else _parquet_cell(cell) for cell, gone in zip(cells, missing, strict=True))
+
+
+def _parquet_cell(cell: Any) -> Value:
+    plain = cell.item() if hasattr(cell, "item") else cell
+    return plain if isinstance(plain, str | int | float) else str(plain)
