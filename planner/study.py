@@ -115,19 +115,20 @@ class Study:
 
     def import_files(
         self, files: Iterable[str | Path], *, form: str = "auto", renames: Mapping[str, str] | None = None,
-        given: Mapping[str, Value] | None = None, where: str | None = None, skip_unknown: bool = False,
-        dry_run: bool = False,
+        given: Mapping[str, Value] | None = None, where: str | None = None, ok: str | None = None,
+        ignore: Iterable[str] = (), skip_unknown: bool = False, dry_run: bool = False,
     ) -> ImportResult:
         """The runs that other tools' result files added to the record or, with `dry_run`, would add.
 
         form: "auto", or the name of a format. renames: axis or metric → column or expression. given: axis → value for
-        all rows. where: a condition that rows must meet. skip_unknown: leave out rows that cannot be placed
+        the rows that do not say it. where: a condition that rows must meet. ok: a condition that successful rows meet.
+        ignore: settings that may differ although they are no axis. skip_unknown: leave out rows that cannot be placed
         in the study, which raise StudyError otherwise.
         """
         from planner.campaign.importing import import_files
         from planner.importers.placement import ImportOptions
 
-        options = ImportOptions(dict(renames or {}), dict(given or {}), where, skip_unknown)
+        options = ImportOptions(dict(renames or {}), dict(given or {}), where, skip_unknown, ok, tuple(ignore))
         return import_files(self._setup, [Path(file) for file in files], options, form, dry_run)
 
     def import_table(self, table: str | Path, **options: Any) -> ImportResult:

@@ -26,6 +26,7 @@ from typing import IO, Annotated, Any, ClassVar
 import numpy as np
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from planner.space.devices import accelerators_expression
 from planner.space.expressions import Expression, parse
 from planner.space.fingerprint_id import environment_id
 from planner.space.runner_hints import Columns
@@ -56,7 +57,9 @@ def _words(value: Any) -> Any:
     return value
 
 
-def _devices(value: Any) -> str | float:
+def _devices(value: Any) -> str | float | None:
+    if value is None:
+        return None
     if isinstance(value, str) and value.strip():
         return value.strip()
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
@@ -73,8 +76,9 @@ class CommandSettings(BaseModel):
     """Program and arguments; {axis} and {seed} are filled in, {{ and }} are braces."""
     timeout_s: float = Field(default=600.0, gt=0, allow_inf_nan=False)
     """Seconds that one execution may take."""
-    accelerators: Annotated[str | float, BeforeValidator(_devices)] = 1.0
-    """Devices that a run occupies: a number or an expression over axes."""
+    accelerators: Annotated[str | float | None, BeforeValidator(_devices)] = None
+    """Devices that a run occupies: a number or an expression over axes. Default: the product of the axes that are
+    parallel sizes, or 1."""
     metrics_file: str | None = Field(default=None, min_length=1)
     """File that the command writes its JSON object to, instead of the last line of its output."""
     env: dict[str, str] = Field(default_factory=dict)
@@ -117,9 +121,11 @@ class CommandRunner:
         self._metrics_file = Template(config.metrics_file or "", axes, "runner.metrics_file")
         if not config.command[0].strip():
             raise StudyError("runner.command: its first word is empty; name the program to run")
+        self._devices_said = (
+            accelerators_expression(context.axes) if config.accelerators is None else config.accelerators)
         self._accelerators: Expression | float = (
-            parse(config.accelerators, axes, "runner.accelerators")
-            if isinstance(config.accelerators, str) else config.accelerators)
+            parse(self._devices_said, axes, "runner.accelerators")
+            if isinstance(self._devices_said, str) else self._devices_said)
         if all(axis.values for axis in context.axes):  # does it give a number at all?
             self._devices(_column({axis.name: axis.values[-1] for axis in context.axes}))
         self._group: ProcessGroup | None = None
@@ -140,7 +146,7 @@ class CommandRunner:
         wrong = np.flatnonzero(~((devices > 0) & (devices < np.inf)))
         if wrong.size:
             point = {axis.name: _as_written(columns[axis.name][wrong[0]], axis) for axis in self._axes}
-            raise StudyError(f"runner.accelerators: '{self._settings.accelerators}' gives {devices[wrong[0]]:g} at "
+            raise StudyError(f"runner.accelerators: '{self._devices_said}' gives {devices[wrong[0]]:g} at "
                              f"{point}; change it to be above 0 at every point")
         return devices
 
@@ -157,7 +163,7 @@ class CommandRunner:
         except ValueError as error:
             if isinstance(error, StudyError):
                 raise
-            raise StudyError(f"runner.accelerators: '{self._settings.accelerators}' gives no number; write it like "
+            raise StudyError(f"runner.accelerators: '{self._devices_said}' gives no number; write it like "
                              "'2 * tensor_parallel_size'") from error
         return np.broadcast_to(value, points).copy()
 
@@ -168,6 +174,7 @@ class CommandRunner:
     @cached_property
     def _fingerprint(self) -> dict[str, str]:
         kept = self._settings.model_dump(mode="json", exclude={"timeout_s"})  # no measurement depends on it
+        kept["accelerators"] = self._devices_said
         return command_fingerprint(kept, self._directory)
 
     @cached_property

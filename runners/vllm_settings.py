@@ -16,6 +16,7 @@ from typing import Any, Self
 import numpy as np
 from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
+from planner.space.devices import PARALLEL_SIZES
 from planner.space.runner_hints import Columns
 from planner.space.types import Axis, FloatArray, Point, Role, RunnerContext, Scope, StudyError, Value
 from runners import environment
@@ -23,7 +24,6 @@ from runners.vllm_estimate import batch_seconds
 
 __all__ = ["VllmSettings", "VllmStudy", "Workload", "engine_argument_names"]
 
-PARALLEL_SIZES = ("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size")
 _SIZES = {Role.INPUT_TOKENS: "input_len", Role.OUTPUT_TOKENS: "output_len", Role.BATCH: "batch_size"}
 _FIXED = {
     "skip_tokenizer_init": (True, "prompts are token ids"),

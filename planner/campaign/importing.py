@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from planner.campaign.setup import StudySetup
-from planner.importers.placement import Imported, ImportOptions, runs_of
+from planner.importers.placement import Imported, ImportOptions, StudyContext, runs_of
 from planner.importers.registry import check_format, read_rows
-from planner.importers.rows import Row, scalar
 from planner.ledger.ledger import Ledger
-from planner.space.types import Value
+from planner.space.meaning import plain_value
 
-__all__ = ["ATTRIBUTE", "ImportResult", "fresh_rows", "import_files", "record_runs", "recorded_identities"]
+__all__ = ["ATTRIBUTE", "ImportResult", "import_files", "record_runs", "recorded_origins"]
 
 ATTRIBUTE = "imported"
 """The trial's user attribute with the origin of an imported run."""
@@ -55,48 +54,35 @@ def import_files(
     be read or a row cannot be placed in the study.
     """
     check_format(form)
-    options = replace(options, given={axis: _value(value) for axis, value in options.given.items()})
-    rows = [row for path in files for row in read_rows(path, form, options.given, options.renames)]
-    fixed = {key: value for key, value in study.spec.runner.settings.items() if isinstance(value, str | int | float)}
-    known = recorded_identities(study.ledger()) if study.has_record() else set()
-    fresh = fresh_rows(rows, known)
-    found = runs_of(fresh, study.grid, study.targets, options, fixed, study.runner.accelerators)
+    given = {axis: plain_value(value) if isinstance(value, str) else value for axis, value in options.given.items()}
+    rows = [row for path in files for row in read_rows(path, form, given, options.renames)]
+    found = runs_of(rows, _context(study), options)
     if not dry_run and found.runs:
         record_runs(study.create_for_import(), found.runs)
     readings = [reading for run in found.runs for reading in run.measurement.readings]
     return ImportResult(
-        tuple(str(path) for path in files), len(rows), len(rows) - len(fresh), len(found.runs),
+        tuple(str(path) for path in files), len(rows), found.known, len(found.runs),
         sum(not run.measurement.readings for run in found.runs),
         len({tuple(reading.point.values()) for reading in readings}), dict(found.skipped),
         sum(run.measurement.cost.accelerator_seconds for run in found.runs), tuple(found.notes),
         tuple(sorted({row.provenance.format for row in rows})), dry_run)
 
 
-def _value(value: Value) -> Value:
-    """The value, numeric text as a number: values of an axis are distinguished by type."""
-    known = scalar(value)
-    return value if known is None else known
+def _context(study: StudySetup) -> StudyContext:
+    settings = study.spec.runner.settings
+    origins = recorded_origins(study.ledger()) if study.has_record() else []
+    return StudyContext(
+        study.grid, study.metrics, study.runner.accelerators, settings.get("accelerators") is not None,
+        {key: value for key, value in settings.items() if isinstance(value, str | int | float)},
+        {identity for origin in origins for identity in origin["identities"]},
+        {origin["format"]: origin["settings"] for origin in origins if "settings" in origin})
 
 
-def recorded_identities(ledger: Ledger) -> set[str]:
-    """Identities of the rows that were imported before and have not been discarded since."""
+def recorded_origins(ledger: Ledger) -> list[Mapping[str, Any]]:
+    """Where each run came from that was imported before and has not been discarded since."""
     gone = ledger.discarded
-    return {
-        identity
-        for trial in ledger.study.get_trials(deepcopy=False)
-        if trial.number not in gone and ATTRIBUTE in trial.user_attrs
-        for identity in trial.user_attrs[ATTRIBUTE]["identities"]
-    }
-
-
-def fresh_rows(rows: Sequence[Row], known: Iterable[str]) -> list[Row]:
-    """The rows that are neither recorded nor there twice (a sweep's run=0.json and its summary.json hold the same)."""
-    taken, kept = set(known), []
-    for row in rows:
-        if row.provenance.identity not in taken:
-            taken.add(row.provenance.identity)
-            kept.append(row)
-    return kept
+    return [trial.user_attrs[ATTRIBUTE] for trial in ledger.study.get_trials(deepcopy=False)
+            if trial.number not in gone and ATTRIBUTE in trial.user_attrs]
 
 
 def record_runs(ledger: Ledger, runs: Iterable[Imported]) -> list[int]:

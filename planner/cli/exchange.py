@@ -29,7 +29,7 @@ __all__: list[str] = []
 
 _ENDINGS = (".csv", ".parquet", ".jsonl")
 _Map = Annotated[list[str] | None, typer.Option(
-    "--map", metavar="NAME=COLUMN", help="The column of an axis or a metric; repeatable.")]
+    "--map", metavar="NAME=COLUMN", help="Column or expression of an axis or a metric; repeatable.")]
 
 
 @app.command("import")
@@ -44,9 +44,13 @@ def import_(
     renames: _Map = None,
     given: Annotated[
         list[str] | None, typer.Option(
-            "--set", metavar="AXIS=VALUE", help="An axis value that the files do not contain; repeatable.")] = None,
+            "--set", metavar="AXIS=VALUE", help="An axis value for rows that do not say it; repeatable.")] = None,
     where: Annotated[str | None, typer.Option(
         "--where", metavar="CONDITION", help="Only rows that meet this condition.")] = None,
+    ok: Annotated[str | None, typer.Option(
+        "--ok", metavar="CONDITION", help="Condition of successful rows; the others are failed runs.")] = None,
+    ignore: Annotated[list[str] | None, typer.Option(
+        "--ignore", metavar="SETTING", help="A setting that may differ and is no axis; repeatable.")] = None,
     skip_unknown: Annotated[
         bool, typer.Option("--skip-unknown", help="Leave out rows that have no place in the study.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be added, and write nothing.")] = False,
@@ -57,7 +61,7 @@ def import_(
 
     subject = opened(study, storage, name)
     found = subject.import_files(files, form=form, renames=_pairs(renames, "--map"), given=_pairs(given, "--set"),
-                                 where=where, skip_unknown=skip_unknown, dry_run=dry_run)
+                                 where=where, ok=ok, ignore=ignore or (), skip_unknown=skip_unknown, dry_run=dry_run)
     write_json(json_file, found.to_json())
     show_import(console(quiet), subject.name, found)
 

@@ -14,15 +14,19 @@ gen, but its code prints gen first: the one that equals bb · oo / thp is gen. A
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 import statistics
+from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
 from planner.importers.importer import Source, file_of
 from planner.importers.rows import Provenance, Row, number, positive_count, read_bytes, scalar, short
+from planner.importers.table import content_of
+from planner.space.meaning import as_number
 from planner.space.types import StudyError, Value
 from planner.tables.table_file import TableFile, read_table_file
 
@@ -221,22 +225,29 @@ def _csv_rows(table: TableFile) -> list[Row]:
         raise StudyError(f"{table.name}: is not the CSV of FMwork's process.py (no column '{missing[0]}'); "
                          "import it with --format table and --map")
     log = _Log(table.name, table.sha256)
+    nth: Counter[str] = Counter()
     for i in range(len(table.lines)):
-        cells = {name: column[i] for name, column in table.columns.items()}
-        where = table.where(i)
-        sizes = (positive_count(_plain(cells[name]), where, name) for name in ("ii", "oo", "bb", "tp"))
+        content, where = content_of(table, i), table.where(i)
+        cells = {name: column.raw[i] for name, column in table.columns.items()}
+        sizes = (positive_count(_number(cells[name]), where, name) for name in ("ii", "oo", "bb", "tp"))
         key: tuple[Value, ...] = (str(cells.get("mm") or ""), *sizes)
         med, one, other, itl, throughput = (
-            number(_plain(cells[name]), where, name) for name in ("med", "gen", "ttft", "itl", "thp"))
+            number(_number(cells[name]), where, name) for name in ("med", "gen", "ttft", "itl", "thp"))
         first = _first_token(key, (one, other), itl, throughput, where)
         place = Provenance(table.name, table.sha256, "fmwork", f"{table.line_word} {table.lines[i]}",
                            str(cells.get("back") or ""))
-        _add(log, _Result(key, f"{cells.get('etim')} {table.sha256} {i}", ()), (med,), (first,), 0.0, place)
+        _add(log, _Result(key, f"{content} {nth[content]}", ()), (med,), (first,), 0.0, place)
+        nth[content] += 1
+        # What earlier versions of sweepwise recorded.
+        former = hashlib.sha256(f"{cells.get('etim')} {table.sha256} {i} {key}".encode()).hexdigest()
+        log.rows[-1] = replace(log.rows[-1], provenance=replace(log.rows[-1].provenance, formerly=former))
     return log.rows
 
 
-def _plain(cell: Any) -> Any:
-    return cell.item() if hasattr(cell, "item") else cell
+def _number(cell: Value | None) -> Any:
+    """The number that a cell writes; the cell itself if it is none."""
+    number = as_number(cell)
+    return cell if math.isnan(number) else number
 
 
 def _count(word: str, where: str) -> int:

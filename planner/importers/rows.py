@@ -28,7 +28,8 @@ _LONGEST_SHOWN: Final = 60
 @dataclass(frozen=True, slots=True)
 class Provenance:
     """The origin of a reading. row: its place in the file, for messages. version: the tool's, if the file has it.
-    identity: equal for copies of one reading under any file name. Default: a hash of file and row.
+    identity: equal for copies of one reading under any file name. formerly: what earlier versions of sweepwise
+    recorded as identity, so that a file imported then is still known.
     """
 
     file: str
@@ -37,6 +38,7 @@ class Provenance:
     row: str
     version: str = ""
     identity: str = ""
+    formerly: str = ""
 
     @property
     def where(self) -> str:
@@ -84,7 +86,6 @@ class Row:
     failure: str = ""
     run: str = ""
     across_files: bool = False
-    any_fields: bool = False
     notes: tuple[str, ...] = field(default=())
     others: Mapping[str, Value] = field(default_factory=dict)
     counts: Counts | None = None

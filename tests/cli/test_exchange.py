@@ -109,9 +109,9 @@ def test_a_malformed_file_leaves_nothing_half_imported(tmp_path: Path, sweepwise
     refused(sweepwise("import", study, DATA / "vllm_serve.json", tmp_path / "bad.json", "--format", "vllm-bench"),
             "bad.json: is not whole JSON")
     assert not (tmp_path / "serving.db").exists()
-    rows = ["max_num_seqs,input_len,output_len,max_concurrency,ttft_ms,tpot_ms", "2,16,4,1,5,1", "2,16,4,2,inf,1"]
+    rows = ["max_num_seqs,input_len,output_len,max_concurrency,ttft_ms,tpot_ms", "2,16,4,1,5,1", "2,16,4,2,5"]
     (tmp_path / "t.csv").write_text("\n".join(rows))
-    refused(sweepwise("import", study, tmp_path / "t.csv"), "t.csv line 3", "ttft_ms is inf")
+    refused(sweepwise("import", study, tmp_path / "t.csv"), "t.csv line 3", "has 5 cells")
     assert not (tmp_path / "serving.db").exists()
 
 
@@ -183,7 +183,8 @@ def test_what_the_studys_runner_fixes_must_agree(tmp_path: Path, sweepwise: Call
     runner = {"kind": "vllm", "model": "other", "tensor_parallel_size": 1}
     study = serving(tmp_path, axes=axes, runner=runner, targets=["e2el_ms"])
     refused(sweepwise("import", study, DATA / "fmwork.log"), "fmwork.log line 26: model is meta-llama", "other")
-    said = answer("import", study, DATA / "fmwork.log", "--set", "model=other")
+    refused(sweepwise("import", study, DATA / "fmwork.log", "--set", "model=other"), "--set model", "no axis")
+    said = answer("import", study, DATA / "fmwork.log", "--ignore", "model")
     assert (said["runs"], said["points"]) == (2, 2)
     assert said["cost_s"] == pytest.approx(65.255954 + 6.835927 + 4.698824, rel=1e-4)
 

@@ -268,9 +268,24 @@ def test_fmwork_figures_that_contradict_each_other_are_refused(tmp_path: Path) -
 
 def test_any_table(tmp_path: Path) -> None:
     path = tmp_path / "any.csv"
-    path.write_text("gpu,prompt,ms,price,how\nA,128,1.5,3,ok\nA,256,,4,OOM\n")
-    first, second = read("table", path, "any.csv", renames={"seconds": "price", "status": "how"})
-    assert first.fields["prompt"] == 128 and first.metrics["ms"] == (1.5,) and "price" not in first.metrics
-    assert (first.seconds, second.seconds, second.failure, second.metrics) == (3.0, 4.0, "OOM", {})
-    plain, _ = read("table", path, "any.csv", {})
-    assert plain.seconds == 0 and plain.notes
+    path.write_text("gpu,prompt,ms,version,how\nA,128,1.5,1.10,ok\nA,256,,007,OOM\n")
+    first, second = read("table", path, "any.csv", {})
+    assert not first.fields and first.others == {"gpu": "A", "prompt": "128", "ms": "1.5", "version": "1.10",
+                                                 "how": "ok"}
+    assert first.metrics["ms"] == (1.5,) and "ms" not in second.metrics and "ms" not in second.others
+    assert second.others["version"] == "007" and not second.failure  # what the columns mean is the study's business
+    assert first.seconds == 0 and first.notes
+    assert not read("table", path, "any.csv", renames={"seconds": "ms"})[0].notes
+
+
+@pytest.mark.parametrize(("name", "text"), [
+    ("t.jsonl", '{"gpu": "A", "ms": 1.5, "deep": {"x": 1}}\n{"gpu": "B", "ms": null}\n'),
+    ("t.json", '[{"gpu": "A", "ms": 1.5, "deep": [1]}, {"gpu": "B"}]'),
+])
+def test_flat_json_records_are_a_table(tmp_path: Path, name: str, text: str) -> None:
+    path = tmp_path / name
+    path.write_text(text)
+    assert format_of(path) == "table"
+    first, second = read("table", path, name, {})
+    assert first.others == {"gpu": "A", "ms": 1.5} and second.others == {"gpu": "B"}
+    assert first.metrics == {"ms": (1.5,)} and first.provenance.where == f"{name} record 1"

@@ -1,0 +1,268 @@
+"""Files of real people, which we once got wrong: each with the value that is right (tests/data/field).
+
+The figures are those of the files; what each case is about stands in its test.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+Call = Callable[..., Any]
+FIELD = Path(__file__).parents[1] / "data/field"
+
+
+@pytest.fixture
+def case(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Path]:
+    """Copies a case and goes there."""
+
+    def copy(name: str) -> Path:
+        (found,) = FIELD.glob(f"{name}-*")
+        there = Path(shutil.copytree(found, tmp_path / name))
+        monkeypatch.chdir(there)
+        return there
+
+    return copy
+
+
+@pytest.fixture
+def measured(sweepwise: Call, tmp_path: Path) -> Callable[..., pd.DataFrame]:
+    """What a study has measured, as exported."""
+
+    def export(study: str, *options: str) -> pd.DataFrame:
+        ran = sweepwise("export", study, "-o", tmp_path / "out.csv", *options)
+        assert ran.code == 0, ran.err
+        return pd.read_csv(tmp_path / "out.csv")
+
+    return export
+
+
+def refused(ran: Any, *said: str) -> None:
+    assert ran.code == 2 and not ran.out, ran
+    assert len(ran.err.strip().splitlines()) == 1 and all(text in ran.err for text in said), ran.err
+
+
+def test_01_goodput_with_a_colon_is_goodput(case: Call, sweepwise: Call, measured: Call) -> None:
+    case("01")
+    ran = sweepwise("import", "study.yaml", "results.json")
+    assert ran.code == 0, ran.err
+    table = measured("study.yaml").sort_values("request_rate")
+    assert table["request_goodput"].tolist() == [7.784, 20.554]
+
+
+FORKS = ["inferencex_conc16.json", "inferencex_conc32.json"]
+SECONDS = ["--map", "ttft_ms=1000*median_ttft", "--map", "tpot_ms=1000*median_tpot"]
+
+
+def test_02_unknown_numbers_are_no_settings(case: Call, sweepwise: Call, measured: Call) -> None:
+    case("02")
+    ran = sweepwise("import", "study.yaml", *FORKS, *SECONDS)
+    assert ran.code == 0, ran.err
+    table = measured("study.yaml").sort_values("max_concurrency")
+    assert table["ttft_ms"].tolist() == pytest.approx([3138.24, 6000], rel=1e-5)
+    assert table["tpot_ms"].tolist() == pytest.approx([141.05, 250], rel=1e-4)
+    assert [line for line in ran.out.splitlines() if "left alone" in line and "input_throughput" in line], ran.out
+    assert "median_ttft" not in next(line for line in ran.out.splitlines() if "left alone" in line)
+
+
+def test_02_without_map_the_seconds_mean_nothing(case: Call, answer: Call) -> None:
+    case("02")
+    said = answer("import", "study.yaml", *FORKS)
+    assert said["runs"] == 2
+    assert {"no row gives ttft_ms", "no row gives tpot_ms"} <= set(said["notes"])
+    assert any("left alone" in note and "median_ttft" in note for note in said["notes"])
+
+
+@pytest.mark.parametrize("name", ["input_throughput", "median_ttft", "nothing"])
+def test_02_set_takes_axes_only(case: Call, sweepwise: Call, name: str) -> None:
+    case("02")
+    refused(sweepwise("import", "study.yaml", *FORKS, *SECONDS, "--set", f"{name}=0"), f"--set {name}",
+            "is no axis", "max_concurrency")
+
+
+def test_02_set_overrides_nothing(case: Call, sweepwise: Call) -> None:
+    case("02")
+    refused(sweepwise("import", "study.yaml", *FORKS, *SECONDS, "--set", "max_concurrency=16"),
+            "max_concurrency said twice", "32", "inferencex_conc32.json", "--where")
+
+
+def test_04_a_setting_that_only_some_rows_have_is_a_difference(case: Call, sweepwise: Call) -> None:
+    case("04")
+    refused(sweepwise("import", "study.yaml", "results"), "dtype", "bfloat16", "not set", "--where", "--ignore dtype")
+
+
+def test_04_also_between_two_imports(case: Call, sweepwise: Call) -> None:
+    there = case("04")
+    plain, other = (sorted((there / "results").glob(f"*{what}*/run=0.json"))
+                    for what in ("size=1-max_num_batched_tokens=2048-BENCH", "dtype"))
+    plain = [path for path in (there / "results").rglob("run=0.json") if "dtype" not in str(path)]
+    assert sweepwise("import", "study.yaml", *plain).code == 0
+    refused(sweepwise("import", "study.yaml", *other), "dtype", "bfloat16", "imported earlier")
+
+
+def test_04_set_fills_only_what_the_file_does_not_say(case: Call, answer: Call, measured: Call) -> None:
+    case("04")
+    said = answer("import", "study_dtype.yaml", "results", "--set", "dtype=auto")
+    assert (said["runs"], said["points"]) == (3, 3)
+    table = measured("study_dtype.yaml").set_index(["api_server_count", "dtype"])["output_throughput"]
+    assert table.to_dict() == {(1, "auto"): 200, (1, "bfloat16"): 400, (2, "auto"): 230}
+
+
+def test_04_where_chooses_and_ignore_joins(case: Call, answer: Call) -> None:
+    case("04")
+    assert answer("import", "study.yaml", "results", "--where", "dtype == ''", "--dry-run")["runs"] == 2
+    assert answer("import", "study.yaml", "results", "--where", "dtype == 'bfloat16'", "--dry-run")["runs"] == 1
+    assert answer("import", "study.yaml", "results", "--ignore", "dtype", "--dry-run")["points"] == 2
+
+
+@pytest.mark.parametrize("study", ["study.yaml", "study_default.yaml"])
+def test_05_devices_are_one_number_everywhere(case: Call, answer: Call, measured: Call, study: str) -> None:
+    case("05")
+    said = answer("import", study, "results")
+    table = measured(study)
+    assert table.groupby(["tensor_parallel_size", "data_parallel_size"])["accelerators"].max().to_dict() == {
+        (1, 1): 1, (1, 8): 8, (2, 4): 8, (8, 1): 8}
+    assert said["cost_s"] == pytest.approx((table["seconds"] * table["accelerators"]).sum(), rel=1e-6)
+    best = answer("recommend", study, "--maximize", "output_throughput", "--per-accelerator", "--top", "9")["best"]
+    each = {(entry["point"]["tensor_parallel_size"], entry["point"]["data_parallel_size"]):
+            entry["predicted"]["output_throughput"][0] / entry["accelerators"] for entry in best if entry["measured"]}
+    assert each == pytest.approx({(1, 1): 600, (1, 8): 500, (2, 4): 450, (8, 1): 250})
+
+
+def test_05_a_number_of_devices_that_the_study_does_not_know_is_asked_for(
+    case: Call, sweepwise: Call, answer: Call
+) -> None:
+    there = case("05")
+    study = (there / "study.yaml").read_text()
+    (there / "s.yaml").write_text(study.replace('"tensor_parallel_size * data_parallel_size"}', "2}"))
+    assert answer("import", "s.yaml", "results", "--dry-run")["runs"] == 4  # the study's own word wins
+    one = "space: {axes: {max_concurrency: {values: [2]}}}\nrunner: {kind: command, command: [x]}\n" \
+          "targets: [output_throughput]\nstop: {trials: 1}\n"
+    (there / "one.yaml").write_text(one)
+    eight = next((there / "results").glob("*data_parallel_size=8*"))
+    refused(sweepwise("import", "one.yaml", eight), "8 accelerators", "counts 1", "`accelerators: 8`")
+    (there / "one.yaml").write_text(one.replace("[x]", "[x], accelerators: 8"))
+    assert answer("import", "one.yaml", eight, "--dry-run")["runs"] == 1
+
+
+OPTUNA = ["--map", "max_num_seqs=params_max_num_seqs", "--map", "enable_prefix_caching=params_enable_prefix_caching",
+          "--map", "output_throughput=values_0", "--map", "ttft_ms=values_1"]
+
+
+def test_10_success_in_other_words(case: Call, sweepwise: Call, answer: Call) -> None:
+    case("10")
+    refused(sweepwise("import", "study.yaml", "trials.csv", *OPTUNA, "--map", "status=state"), "COMPLETE", "FAIL",
+            "--ok", "state == 'COMPLETE'")
+    said = answer("import", "study.yaml", "trials.csv", *OPTUNA, "--map", "status=state", "--ok", "state == 'COMPLETE'")
+    assert (said["runs"], said["failed"], said["points"]) == (3, 1, 2)
+    said = answer("import", "study.yaml", "trials_ok.csv", *OPTUNA, "--map", "status=state", "--name", "upper")
+    assert (said["runs"], said["failed"], said["points"]) == (3, 1, 2)
+    said = answer("import", "study.yaml", "trials.csv", *OPTUNA, "--dry-run", "--skip-unknown", "--name", "none")
+    assert any("state" in note and "COMPLETE" in note for note in said["notes"])  # looks like a status, and is unused
+
+
+def test_10_the_reason_of_a_failure_is_what_the_status_says(case: Call, answer: Call, trials: Call) -> None:
+    there = case("10")
+    said = answer("import", "kv.yaml", "kv.csv", "--map", "status=status", "--map", "seconds=wall_s",
+                  "--ok", "status == 'FIT'")
+    assert (said["runs"], said["failed"], said["points"]) == (4, 1, 3) and said["cost_s"] == pytest.approx(20.4)
+    runs = trials(f"sqlite:///{there / 'sweepwise.db'}", "kv")
+    assert runs[0].user_attrs["measurement"]["reason"] == "FAIL_oom"
+    assert [run.values for run in runs] == [None, [864.0], [1248.0], [867.0]]
+
+
+def test_12_one_bad_cell_costs_its_row(case: Call, answer: Call, measured: Call) -> None:
+    case("12")
+    said = answer("import", "study.yaml", "oom.csv")
+    assert (said["runs"], said["points"]) == (2, 2)
+    assert any("oom.csv line 4" in note and "'OOM'" in note for note in said["notes"])
+    assert measured("study.yaml")["output_throughput"].tolist() == [985.2, 1950.7]
+    said = answer("import", "study.yaml", "oom.csv", "--ok", "ttft_ms != 'OOM'", "--name", "failures")
+    assert (said["runs"], said["failed"]) == (3, 1)
+
+
+def test_12_thousands_are_read_where_there_is_no_doubt(case: Call, answer: Call, measured: Call) -> None:
+    there = case("12")
+    assert answer("import", "study.yaml", "thousands.csv")["runs"] == 3
+    assert measured("study.yaml")["output_throughput"].tolist() == [985.2, 1950.7, 3811.0]
+    (there / "doubt.csv").write_text('batch_size,ttft_ms,output_throughput\n1,20,985\n2,21,"1,950"\n4,24,"3,811"\n')
+    said = answer("import", "study.yaml", "doubt.csv", "--name", "doubt")
+    assert said["runs"] == 1 and any("'1,950'" in note for note in said["notes"])
+
+
+def test_13_a_time_of_zero_is_no_time(case: Call, answer: Call, sweepwise: Call) -> None:
+    case("13")
+    assert answer("import", "study.yaml", "rate2.json", "rate4.json", "rate8.json")["runs"] == 3
+    ran = sweepwise("recommend", "study.yaml", "--minimize", "tpot_ms", "--json", "r.json")
+    assert ran.code == 0 and "Warning" not in ran.err
+    best = answer("recommend", "study.yaml", "--minimize", "tpot_ms")["best"][0]
+    assert best["point"] == {"request_rate": 4} and best["predicted"]["tpot_ms"][0] == pytest.approx(1.9)
+    assert best["predicted"]["tpot_ms"][1] > 0
+
+
+def test_13_a_negative_time_costs_its_row(case: Call, answer: Call, sweepwise: Call) -> None:
+    there = case("13")
+    said = answer("import", "study.yaml", "minus.csv")
+    assert said["runs"] == 2 and any("minus.csv line 3" in note and "-1" in note for note in said["notes"])
+    (there / "all.csv").write_text("request_rate,tpot_ms,output_throughput\n2,-1,-1\n")
+    refused(sweepwise("import", "study.yaml", "all.csv", "--name", "all"), "all.csv line 2", "-1", "--ok")
+
+
+def test_13_a_value_ten_orders_from_the_rest_is_worth_a_word(case: Call, answer: Call) -> None:
+    there = case("13")
+    (there / "s.yaml").write_text((there / "sentinel.yaml").read_text().replace(
+        "{kind: replay, table: sentinel.csv, cost_s: \"time_ms / 1000 * 7\"}", "{kind: command, command: [x]}").replace(
+        "{scale: log}", "{values: [128, 256, 512, 768, 1024], scale: log}"))
+    said = answer("import", "s.yaml", "sentinel.csv", "--dry-run")
+    assert any("sentinel.csv line 4" in note and "1e+20" in note for note in said["notes"]), said["notes"]
+
+
+def test_14_a_table_that_grew_adds_one_run(case: Call, answer: Call, sweepwise: Call) -> None:
+    case("14")
+    assert answer("import", "study.yaml", "monday.csv", "--map", "seconds=duration_s")["runs"] == 3
+    said = answer("import", "study.yaml", "tuesday.csv", "--map", "seconds=duration_s")
+    assert (said["runs"], said["known"], said["cost_s"]) == (1, 3, 36)
+    for options in (["--map", "seconds=duration_s"], ["--where", "max_concurrency < 8"], [],
+                    ["--map", "seconds=duration_s / 2", "--where", "ttft_ms > 0"]):
+        ran = sweepwise("import", "study.yaml", "tuesday.csv", *options)
+        assert ran.code == 0 and "nothing new, nothing added" in ran.out, (options, ran)
+    refused(sweepwise("import", "study.yaml", "tuesday.csv", "--map", "seconds=durations"), "--map seconds",
+            "duration_s")
+
+
+def test_14_equal_rows_of_one_table_are_repeats(case: Call, answer: Call) -> None:
+    there = case("14")
+    text = (there / "monday.csv").read_text()
+    (there / "twice.csv").write_text(text + text.splitlines()[1] + "\n")
+    said = answer("import", "study.yaml", "twice.csv")
+    assert (said["rows"], said["runs"], said["known"]) == (4, 3, 0)
+    lines = text.splitlines()
+    (there / "moved.csv").write_text("\n".join([lines[0], *reversed(lines[1:])]).replace(",30", ",30.0"))
+    assert answer("import", "study.yaml", "moved.csv")["known"] == 3
+
+
+def test_18_units_in_headers(case: Call, answer: Call, sweepwise: Call, measured: Call) -> None:
+    case("18")
+    names = ["--map", "batch_size=Batch Size", "--map", "ttft_ms=TTFT (ms)",
+             "--map", "output_throughput=Throughput (tok/s)"]
+    for seconds in ("E2E Latency (ms)", "E2E Latency (ms) / 1000", "`E2E Latency (ms)` / 1000"):
+        said = answer("import", "import.yaml", "table.csv", *names, "--map", f"seconds={seconds}", "--dry-run")
+        assert said["cost_s"] == pytest.approx(4.6215), seconds
+    refused(sweepwise("import", "import.yaml", "table.csv", *names, "--map", "seconds=Throughput (tok/s)"),
+            "--map seconds", "tok/s")
+    answer("import", "import.yaml", "table.csv", *names)
+    assert measured("import.yaml")["ttft_ms"].tolist() == [20.1, 25.0, 31.2]
+
+
+def test_18_seconds_become_milliseconds(case: Call, answer: Call, measured: Call) -> None:
+    there = case("18")
+    table = (there / "table.csv").read_text().replace("TTFT (ms)", "TTFT [s]")
+    (there / "table.csv").write_text(table)
+    said = answer("import", "import.yaml", "table.csv", "--map", "batch_size=Batch Size", "--map", "ttft_ms=TTFT [s]")
+    assert any("TTFT [s]" in note and "1000" in note for note in said["notes"])
+    assert measured("import.yaml")["ttft_ms"].tolist() == [20100, 25000, 31200]
