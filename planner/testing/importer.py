@@ -48,6 +48,7 @@ def check_importer(
     for path in tried:
         _check_good(reader, path)
         _check_copy(reader, path)
+        _check_known(reader, path)
         _check_broken(reader, path)
     _check_rubbish(reader, any_table)
 
@@ -122,6 +123,7 @@ def _check_rows(rows: list[Row], name: str) -> None:
             # A request rate may be infinite.
             usable = isinstance(value, str | int | bool) or (isinstance(value, float) and value > -math.inf)
             assert usable, f"{place.where}: field {key} is {value!r}"
+        _check_extras(row)
         for key, repeats in row.metrics.items():
             sound = isinstance(repeats, tuple) and repeats and all(type(value) is float for value in repeats)
             assert sound, f"{place.where}: {key} must be a tuple of floats, at least one, not {repeats!r}"
@@ -129,6 +131,16 @@ def _check_rows(rows: list[Row], name: str) -> None:
         prices = {"seconds": row.seconds, "start_s": row.start_s, "accelerators": row.accelerators or 0.0}
         for key, price in prices.items():
             assert math.isfinite(price) and price >= 0, f"{place.where}: {key} is {price!r}"
+
+
+def _check_extras(row: Row) -> None:
+    """What is not known to the format, and what the metrics are checked against."""
+    plain = all(isinstance(value, str | int | float) for value in row.others.values())
+    assert plain, f"{row.provenance.where}: others has {row.others}"
+    if row.counts is not None:
+        counts = [row.counts.duration_s, row.counts.requests, row.counts.input_tokens, row.counts.output_tokens]
+        sound = all(count is None or (math.isfinite(count) and count >= 0) for count in [*counts, row.counts.cut_off])
+        assert sound, f"{row.provenance.where}: counts: {row.counts}"
 
 
 def _check_copy(reader: _Reader, path: Path) -> None:
@@ -139,6 +151,24 @@ def _check_copy(reader: _Reader, path: Path) -> None:
         _check_rows(copied, "what the user says")
         assert [row.provenance.identity for row in copied] == [row.provenance.identity for row in rows], (
             f"provenance.identity: another one in a copy of {path.name}: imported twice, the file would count twice")
+
+
+def _check_known(reader: _Reader, path: Path) -> None:
+    """--set only fills what the file does not say."""
+    try:
+        rows = _Reader(reader.importer, MappingProxyType({}), reader.renames).read(path)
+    except StudyError:
+        return
+    known = MappingProxyType({name: _another(value) for row in rows for name, value in row.fields.items()})
+    for row, told in zip(rows, _Reader(reader.importer, known, reader.renames).read(path), strict=True):
+        for name, value in row.fields.items():
+            assert told.fields.get(name) == value, f"read: `known` overrides {name}, which {path.name} says itself"
+
+
+def _another(value: Value) -> Value:
+    if isinstance(value, bool):
+        return not value
+    return f"not {value}" if isinstance(value, str) else value + 1
 
 
 def _check_broken(reader: _Reader, path: Path) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from planner.importers.importer import Source
 from planner.importers.registry import OURS
-from planner.importers.rows import Provenance, Row, content_identity, number, parse_json, read_bytes
+from planner.importers.rows import Counts, Provenance, Row, content_identity, number, parse_json, read_bytes
 from planner.space.types import StudyError, Value
 from planner.testing import check_importer
 
@@ -107,6 +107,10 @@ def notes_known(self: Sound, path: Path, name: str, known: Any, renames: Any) ->
     return Sound.read(self, path, name, known, renames)
 
 
+def prefers_known(self: Sound, path: Path, name: str, known: Any, renames: Any) -> list[Row]:
+    return [replace(row, fields={**row.fields, **known}) for row in Sound.read(self, path, name, known, renames)]
+
+
 def refusing(_: Sound, path: Path, name: str, *__: Any) -> list[Row]:
     raise StudyError(f"{path} {name}: is of an older version; write it anew")
 
@@ -156,6 +160,9 @@ BROKEN: dict[str, tuple[dict[str, Any], str]] = {
     "names no file": ({"read": nameless}, "must name the file"),
     "is silent": ({"read": lenient}, "at least one row"),
     "another identity": ({"read": of_the_path}, "copy"), "writes": ({"read": writes}, "was changed"),
+    "--set over the file": ({"read": prefers_known}, "known. overrides batch_size"),
+    "others of nothing": (of_each(others={"x": None}), "others has"),
+    "counts below zero": (of_each(counts=Counts(requests=-1)), "counts: "),
     "changes its arguments": ({"read": notes_known}, "StudyError only"),
     "one identity": (of_each_place(identity="x"), "share one"), "no identity": (of_each_place(identity=""), "identity"),
     "no format": (of_each_place(format=""), "must say format"), "no row": (of_each_place(row=""), "must say format"),
