@@ -116,7 +116,7 @@ def check_options(rows: Sequence[Row], grid: Grid, options: ImportOptions) -> No
         if match(grid.axis(name).values, value) is None:
             raise StudyError(f"--set {name}: {value} is not on the axis; its values are {values_of(grid.axis(name))}")
     for name, text in options.renames.items():
-        if text not in known and name in {*axes, "status", "run"}:
+        if text not in known and (name in {"status", "run"} or text.isidentifier()):
             raise StudyError(f"--map {name}: no row has '{text}'{suggestion(text, known)}")
     for name in options.ignore:
         if name not in known:

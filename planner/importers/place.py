@@ -27,7 +27,7 @@ class Places:
     """Finds the points of rows. names: those of all rows."""
 
     def __init__(self, grid: Grid, options: ImportOptions, names: set[str]) -> None:
-        self._grid, self._options = grid, options
+        self._grid, self._options, self._all = grid, options, names
         self._amounts = {axis.name: amount(text, names, "", f"--map {axis.name}") for axis in grid.axes
                          if (text := options.renames.get(axis.name)) is not None}
         self.covered = {other for axis in grid.axes for other in (axis.name, *_names(axis))}
@@ -40,10 +40,11 @@ class Places:
         for axis in self._grid.axes:
             there, given = self._said(axis, row), self._options.given.get(axis.name)
             value = given if there is None else there
-            if value is None:
+            none = match(axis.values, None) if value is None and self._is_column(axis) else None
+            if value is None and none is None:
                 return {}, f"no {axis.name}: it is not in the file, or not the same for all requests; add " \
                            f"--set {axis.name}=VALUE or --map {axis.name}=COLUMN"
-            found = match(axis.values, value)
+            found = match(axis.values, value) if none is None else none
             if given is not None and match(axis.values, given) != found:
                 return {}, f"{axis.name} said twice: {there} in the file and {given} by --set, which only fills what " \
                            f"a file does not say; choose rows with --where \"{axis.name} == {_quoted(given)}\""
@@ -59,6 +60,10 @@ class Places:
     def sources(self, row: Row) -> set[str]:
         """The names in the row that give its axes."""
         return {name for axis in self._grid.axes for name in self._names(axis, row)}
+
+    def _is_column(self, axis: Axis) -> bool:
+        """Whether some row has the axis, so that a blank is an answer: the value None, if the axis lists it."""
+        return axis.name in self._amounts or not self._all.isdisjoint((axis.name, *_names(axis)))
 
     def _said(self, axis: Axis, row: Row) -> Value | None:
         found = self._amounts.get(axis.name)

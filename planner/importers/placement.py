@@ -76,7 +76,8 @@ def runs_of(rows: Sequence[Row], study: StudyContext, options: ImportOptions) ->
     for row in fresh:
         desk.take(row)
     desk.check(len(fresh))
-    used = {*desk.used, *_named(options, names), *(target.name for target in study.targets)}
+    used = {*desk.used, *_named(options, names), *(target.name for target in study.targets),
+            *(name for each in desk.placed for name in each.row.metrics)}
     notes = [*desk.notes(), *price.notes, *metrics.notes, *absent(study.targets, desk.placed),
              *odd_sizes(desk.placed, study.targets), *different_at_one_point(desk.placed, used)]
     if fresh:
