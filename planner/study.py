@@ -84,6 +84,11 @@ class Study:
         return self._setup.metrics
 
     @property
+    def notes(self) -> tuple[str, ...]:
+        """What the user should know of the recorded table that the study replays, one line each."""
+        return self._setup.notes
+
+    @property
     def grid(self) -> Grid:
         """All points of the study."""
         return self._setup.grid
@@ -222,14 +227,20 @@ class Study:
         table = prediction_table(posterior, observations)
         return table if points is None else table.iloc[find_points(points, observations)]
 
-    def evaluate(self, truth: str | Path, *, any_fingerprint: bool = False) -> EvaluationReport:
-        """Scores of the predictions on a measured grid, a CSV or Parquet table.
+    def evaluate(
+        self, truth: str | Path, *, any_fingerprint: bool = False, renames: Mapping[str, str] | None = None,
+        ok: str | None = None, where: str | None = None,
+    ) -> EvaluationReport:
+        """Scores of the predictions on a measured grid, a table.
 
-        any_fingerprint: accept a truth measured under another fingerprint, which raises StudyError otherwise.
+        any_fingerprint: accept a truth measured under another fingerprint, which raises StudyError otherwise. renames:
+        axis or target → column or expression. ok: a condition that successful rows meet. where: a condition of the rows
+        in use.
         """
-        from planner.analysis.evaluation_report import against_truth
+        from planner.analysis.evaluation_report import TruthTable, against_truth
 
-        return against_truth(self._setup, *self.posterior(), Path(truth), any_fingerprint)
+        table = TruthTable(Path(truth), dict(renames or {}), ok, where)
+        return against_truth(self._setup, *self.posterior(), table, any_fingerprint)
 
     def recommend(
         self, *, maximize: str | None = None, minimize: str | None = None, slo: Sequence[str] | None = None,

@@ -24,6 +24,7 @@ from planner.space.types import (
     Proposal,
     Reading,
     RunnerContext,
+    Scale,
     Scope,
     Status,
     Value,
@@ -66,7 +67,8 @@ class ReplayRunner:
     def recorded(cls, config: TableSettings, context: RunnerContext) -> RecordedTable:
         """The recorded grid that the settings name; an axis without values gets the table's. Raises StudyError."""
         axes = {axis.name: axis.values or None for axis in context.axes}
-        return load_table(config, context.directory, axes, context.metrics or context.targets)
+        categories = {axis.name for axis in context.axes if axis.scale is Scale.CATEGORY}
+        return load_table(config, context.directory, axes, context.metrics or context.targets, categories=categories)
 
     @property
     def table(self) -> RecordedTable:
@@ -166,4 +168,7 @@ class ReplayRunner:
 def _fingerprint(settings: TableSettings, table: RecordedTable) -> dict[str, str]:
     """Facts that identify the recording. Without the file's name: a copy of the file is the same recording."""
     kept = settings.model_dump(mode="json", exclude={"table"})
+    for key in ("ok", "map"):  # unset, they are left out: studies from before they existed go on
+        if not kept[key]:
+            del kept[key]
     return {"runner": "replay", "table_sha256": table.sha256, "settings": json.dumps(kept, sort_keys=True)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -24,7 +25,18 @@ from planner.tables.recorded import RecordedTable
 from planner.tables.recorded_grid import Sweep
 from planner.tables.table_file import read_table_file
 
-__all__ = ["EvaluationReport", "against_audit", "against_truth", "truth_values"]
+__all__ = ["EvaluationReport", "TruthTable", "against_audit", "against_truth", "truth_values"]
+
+
+@dataclass(frozen=True, slots=True)
+class TruthTable:
+    """A measured grid, and how it is read: renames, as `map` of a replay study; ok, a condition that successful rows
+    meet; where, a condition of the rows in use."""
+
+    path: Path
+    renames: Mapping[str, str] = field(default_factory=dict)
+    ok: str | None = None
+    where: str | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,7 +46,7 @@ class EvaluationReport:
     kind: "truth" or "audit". interval: 90 % interval of the accuracy, by bootstrap over the audited points; absent
     against a whole grid. noise: mean |repeat − median| / median of the truth. failures: balanced accuracy.
     drift: how the study's own points have changed in the audit. failed: points that could not run, which are in no
-    accuracy.
+    accuracy. notes: what the user should know of the truth, one line each.
     """
 
     kind: str
@@ -46,6 +58,7 @@ class EvaluationReport:
     failures: float
     drift: Mapping[str, Drift] = field(default_factory=dict)
     failed: int = 0
+    notes: tuple[str, ...] = ()
 
     @property
     def controls(self) -> int:
@@ -69,20 +82,20 @@ class EvaluationReport:
             for target, result in self.scores.items()
         }
         return {"kind": self.kind, "targets": targets, "gains": asdict(self.gains),
-                "failed": self.failed, "failure_balanced_accuracy": self.failures}
+                "failed": self.failed, "failure_balanced_accuracy": self.failures, "notes": list(self.notes)}
 
 
 def against_truth(
-    study: StudySetup, observations: Observations, posterior: Posterior, path: Path, any_fingerprint: bool
+    study: StudySetup, observations: Observations, posterior: Posterior, file: TruthTable, any_fingerprint: bool
 ) -> EvaluationReport:
-    """Scores of the predictions on the measured grid in `path`.
+    """Scores of the predictions on the measured grid in `file`.
 
     any_fingerprint: accept any fingerprint. Raises StudyError if the table cannot be read, or was measured under
     another fingerprint than the study.
     """
-    table = _truth_table(study, path)
+    table = _recorded(study, file)
     if not any_fingerprint:
-        _check_fingerprint(study, observations, table, path)
+        _check_fingerprint(study, observations, table, file.path)
     rows, there = _match(study, table)
     failed = np.zeros(len(study.grid), dtype=bool)
     failed[there] = table.failed[rows[there]]
@@ -94,13 +107,13 @@ def against_truth(
         Gains(savings.experiments, savings.time, savings.resource, savings.longest, not measured), {},
         {target: table.noise(target) for target in study.targets},
         balanced_accuracy(posterior.feasibility[there], failed[there], observations.known[there]),
-        failed=int((failed & ~observations.known).sum()),
+        failed=int((failed & ~observations.known).sum()), notes=table.notes,
     )
 
 
 def truth_values(study: StudySetup, path: Path) -> dict[str, FloatArray]:
     """Target → its values in the measured grid in `path`, (N,); NaN where the point failed or is absent."""
-    table = _truth_table(study, path)
+    table = _recorded(study, TruthTable(path))
     rows, there = _match(study, table)
     return {target: _scattered(table.truth(target), rows, there) for target in study.targets}
 
@@ -143,7 +156,7 @@ def _check_fingerprint(study: StudySetup, observations: Observations, table: Rec
     if fingerprint.get("table_sha256") == table.sha256:
         return
     recorded = read_table_file(path, str(path), "--truth").columns.get("environment")
-    there = {str(value) for value in recorded} if recorded is not None else set()
+    there = {str(value) for value in recorded if value is not None} if recorded is not None else set()
     ours = {run.measurement.environment for run in observations.runs}
     if not there or not there <= ours:
         raise StudyError(f"--truth: {path} was measured under another fingerprint "
@@ -151,14 +164,20 @@ def _check_fingerprint(study: StudySetup, observations: Observations, table: Rec
                          "give one measured by this study's set-up, or add --allow-other-fingerprint")
 
 
-def _truth_table(study: StudySetup, path: Path) -> RecordedTable:
-    """The measured grid in `path`. If the study replays this file, it is read with the study's settings: `where`,
-    `status`, costs."""
-    if not path.exists():
-        raise StudyError(f"--truth: there is no file {path}; name a CSV or Parquet table of measurements")
-    table = read_measured(path, {axis.name: axis.values for axis in study.grid.axes}, study.targets)
+def _recorded(study: StudySetup, file: TruthTable) -> RecordedTable:
+    """The measured grid in the file. If the study replays this file, it is read with the study's settings: `where`,
+    `status`, `map`, costs."""
+    if not file.path.exists():
+        raise StudyError(f"--truth: there is no file {file.path}; name a table of measurements")
     own = study.recorded_grid
-    return own.runner.table if own is not None and own.runner.table.sha256 == table.sha256 else table
+    if own is not None and file == TruthTable(file.path) and _digest(file.path) == own.runner.table.sha256:
+        return own.runner.table
+    axes = {axis.name: axis.values for axis in study.grid.axes}
+    return read_measured(file.path, axes, study.metrics, ok=file.ok, where=file.where, renames=file.renames)
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
 
 
 def _match(study: StudySetup, table: RecordedTable) -> tuple[IntArray, BoolArray]:

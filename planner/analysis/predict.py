@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from planner.ledger.observations import Observations
 from planner.models.transforms import back, forward
+from planner.space.meaning import match
 from planner.space.types import Z90, BoolArray, FloatArray, Kind, Point, StudyError, Transform, Value
 from planner.strategies.strategy import Posterior
 
@@ -84,12 +86,8 @@ def find_points(points: Iterable[str | Point], observations: Observations) -> li
 
 
 def _find_point(written: str | Point, observations: Observations) -> int:
-    if isinstance(written, str):
-        parts = [part.partition("=") for part in written.split(",")]
-        given = {name.strip(): value.strip() for name, _, value in parts}
-    else:
-        given = {name: str(value) for name, value in written.items()}
     names = [axis.name for axis in observations.grid.axes]
+    given: Mapping[str, Value] = _written(written, names) if isinstance(written, str) else written
     for name in given:
         if name not in names:
             raise StudyError(f"--point: unknown axis '{name}'; use {', '.join(names)}")
@@ -97,11 +95,11 @@ def _find_point(written: str | Point, observations: Observations) -> int:
     for axis in observations.grid.axes:
         if axis.name not in given and len(axis.values) > 1:
             raise StudyError(f"--point: '{axis.name}' is missing; name every axis, as in {axis.name}={axis.values[0]}")
-        match = [value for value in axis.values if _same(value, given.get(axis.name, str(value)))]
-        if not match:
+        value = match(axis.values, given[axis.name]) if axis.name in given else axis.values[0]
+        if value is None:
             raise StudyError(f"--point: {axis.name}={given[axis.name]} is not on the axis; its values are "
                              f"{', '.join(map(str, axis.values[:8]))}{' …' if len(axis.values) > 8 else ''}")
-        point[axis.name] = match[0]
+        point[axis.name] = value
     row = observations.grid.find(point)
     if row is None:
         text = written if isinstance(written, str) else ",".join(f"{name}={value}" for name, value in given.items())
@@ -109,10 +107,28 @@ def _find_point(written: str | Point, observations: Observations) -> int:
     return row
 
 
-def _same(value: Value, text: str) -> bool:
-    if str(value) == text:
-        return True
-    try:
-        return not isinstance(value, str) and float(value) == float(text)
-    except ValueError:
-        return False
+def _written(text: str, names: Sequence[str]) -> dict[str, Value]:
+    """The values in 'axis=value,axis=value'. A part without an axis before its '=' belongs to the value before it, as
+    in 'kv_cache=Weight = fp16, KV Cache = fp16,batch_size=1'; so does what stands in quotes."""
+    axis = "|".join(map(re.escape, names))
+    parts = re.split(rf"(?:^|,)\s*({axis})\s*=", _hidden(text))
+    if parts[0].strip() or len(parts) < 3:
+        name = text.partition("=")[0].strip()
+        raise StudyError(f"--point: unknown axis '{name}'; use {', '.join(names)}")
+    # What is hidden has the length of what it hides.
+    found: dict[str, Value] = {}
+    end = len(parts[0])
+    for name, value in zip(parts[1::2], parts[2::2], strict=True):
+        begin = text.index("=", text.index(name, end)) + 1
+        end = begin + len(value)
+        found[name] = _unquoted(text[begin:end].strip())
+    return found
+
+
+def _hidden(text: str) -> str:
+    """The text with everything in quotes replaced by as many dots."""
+    return re.sub(r"\"[^\"]*\"|'[^']*'", lambda quoted: "." * len(quoted[0]), text)
+
+
+def _unquoted(text: str) -> str:
+    return text[1:-1] if len(text) > 1 and text[0] == text[-1] and text[0] in "'\"" else text

@@ -11,7 +11,7 @@ from typing import Any
 
 from planner.analysis.baselines import Curve, curve_of, play
 from planner.analysis.checkpoints import Checkpoint, checkpoints, worst_estimates
-from planner.analysis.evaluation_report import EvaluationReport, against_truth, truth_values
+from planner.analysis.evaluation_report import EvaluationReport, TruthTable, against_truth, truth_values
 from planner.analysis.provenance import Provenance
 from planner.analysis.rates import Rates, rates_of, sources
 from planner.analysis.spending import FailureReason, Spending, cost_after, failure_reasons, spending_of
@@ -176,7 +176,7 @@ def report_of(
     path = options.truth or (Path(study.directory, study.settings.table) if study.recorded_grid else None)
     evaluation = None
     if path is not None and not observations.known.all():
-        evaluation = against_truth(study, observations, posterior, path, options.any_fingerprint)
+        evaluation = against_truth(study, observations, posterior, TruthTable(path), options.any_fingerprint)
     savings = evaluation.gains if evaluation else gains(observations, posterior.plain, posterior.longest)
     taken = checkpoints(study.posterior, observations, posterior) if options.curves else []
     curves, notes = _curves(study, observations, taken, path if evaluation else None, options)

@@ -18,7 +18,7 @@ from planner.space.plugins import runner_class
 from planner.space.runner_hints import accelerators_of, estimated_seconds, metrics_of
 from planner.space.slo import parse_condition
 from planner.space.spec import StudySpec, check_storage, parse_spec, read_spec, validate_model
-from planner.space.types import Axis, FloatArray, Metric, Runner, RunnerContext, StudyError
+from planner.space.types import Axis, FloatArray, Metric, Runner, RunnerContext, Scale, StudyError
 from planner.tables.recorded_grid import GridSource, RecordedGrid, RecordedRunner
 
 if TYPE_CHECKING:
@@ -33,7 +33,10 @@ __all__ = ["StudySetup", "open_setup"]
 @dataclass(frozen=True)
 class StudySetup:
     """Everything known about a study before its record is opened. Build it with `open_setup`, which starts and writes
-    nothing."""
+    nothing.
+
+    notes: what the user should know of the recorded table that the study replays, one line each.
+    """
 
     spec: StudySpec
     text: str
@@ -44,6 +47,7 @@ class StudySetup:
     settings: Any
     grid: Grid
     context: RunnerContext
+    notes: tuple[str, ...] = ()
 
     @property
     def targets(self) -> tuple[str, ...]:
@@ -172,11 +176,11 @@ def open_setup(
     directory = path.resolve().parent
     kind = runner_class(spec.runner.kind)
     settings = validate_model(kind.Config, spec.runner.settings, "runner")
-    grid = _grid(spec, directory, kind, settings, seed)
+    grid, notes = _grid(spec, directory, kind, settings, seed)
     context = _context(spec, grid.axes, directory, seed)
     study = StudySetup(
         spec, text, directory, name or spec.study.name or path.stem, storage or spec.study.storage, seed,
-        settings, grid, context,
+        settings, grid, context, notes,
     )
     _check_metrics(study)
     return study
@@ -199,20 +203,22 @@ def _context(spec: StudySpec, axes: tuple[Axis, ...], directory: Path, seed: int
     return RunnerContext(axes, tuple(metric.name for metric in spec.metrics), directory, seed, spec.metrics)
 
 
-def _grid(spec: StudySpec, directory: Path, kind: type[Runner], settings: Any, seed: int) -> Grid:
+def _grid(spec: StudySpec, directory: Path, kind: type[Runner], settings: Any, seed: int
+          ) -> tuple[Grid, tuple[str, ...]]:
+    """The grid, and the notes of its recorded table if it has one."""
     constraints = [
         parse(text, spec.space.axes, f"space.constraints[{i}]") for i, text in enumerate(spec.space.constraints)
     ]
     if not (isinstance(kind, type) and issubclass(kind, GridSource)):
         axes = [_axis(spec, name, directory) for name in spec.space.axes]
-        return full_grid(axes, constraints)
+        return full_grid(axes, constraints), ()
     given = tuple(
-        axis.resolve(name) if axis.values or axis.range else Axis(name, (), axis.scope)
+        axis.resolve(name) if axis.values or axis.range else Axis(name, (), axis.scope, axis.scale or Scale.LINEAR)
         for name, axis in spec.space.axes.items()
     )
     table = kind.recorded(settings, _context(spec, given, directory, seed))
     axes = [_axis(spec, name, directory, list(table.axis_values(name))) for name in spec.space.axes]
-    return grid_of_rows(axes, table.points(), constraints)
+    return grid_of_rows(axes, table.points(), constraints), table.notes
 
 
 def _axis(spec: StudySpec, name: str, directory: Path, values: list[Any] | None = None) -> Axis:

@@ -17,6 +17,8 @@ from planner.cli.app import (
     app,
     console,
     opened,
+    pairs,
+    say_notes,
     writable,
     write_json,
 )
@@ -71,6 +73,13 @@ def evaluate(
         "--audit", metavar="N", min=1, help="Number of random points to measure now.")] = None,
     allow_other_fingerprint: Annotated[
         bool, typer.Option("--allow-other-fingerprint", help="Score against another machine's truth.")] = False,
+    renames: Annotated[list[str] | None, typer.Option(
+        "--map", metavar="NAME=COLUMN", help="Column or expression of an axis or a target in TABLE; repeatable.")]
+    = None,
+    ok: Annotated[str | None, typer.Option(
+        "--ok", metavar="CONDITION", help="Condition of the table's successful rows.")] = None,
+    where: Annotated[str | None, typer.Option(
+        "--where", metavar="CONDITION", help="Only rows of the table that meet this condition.")] = None,
     json_file: JsonOption = None, quiet: QuietOption = False, seed: SeedOption = 0,
 ) -> None:
     """Score the predictions against a measured grid, or against random points measured now."""
@@ -81,9 +90,11 @@ def evaluate(
         raise StudyError("--truth: name a measured grid, or ask for --audit N; one of the two")
     subject, out = opened(study, storage, name, seed), console(quiet)
     if truth is not None:
-        evaluation = subject.evaluate(truth, any_fingerprint=allow_other_fingerprint)
+        evaluation = subject.evaluate(truth, any_fingerprint=allow_other_fingerprint, renames=pairs(renames, "--map"),
+                                      ok=ok, where=where)
     else:
         assert audit is not None
         evaluation = subject.audit(audit, observer=AuditProgress(out, audit))
     write_json(json_file, evaluation.to_json())
+    say_notes(out, evaluation.notes)
     out.print(evaluation_table(evaluation))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from planner.study import Study
 
 __all__ = ["JsonOption", "NameOption", "QuietOption", "SeedOption", "StorageOption", "StudyArgument", "app", "console",
-           "opened", "writable", "write_json"]
+           "opened", "pairs", "say_notes", "writable", "write_json"]
 
 # As a study goes: begin, look, measure, ask, decide, show, exchange, try.
 _ORDER: Final = ("init", "validate", "doctor", "plan", "run", "status", "discard", "predict", "evaluate", "recommend",
@@ -84,6 +84,23 @@ def opened(path: Path, storage: str | None = None, name: str | None = None, seed
 def console(quiet: bool = False) -> Console:
     """Where answers go: standard output, or nowhere. No markup: a benchmark's message may hold brackets."""
     return Console(quiet=quiet, highlight=False, markup=False)
+
+
+def say_notes(out: Console, notes: Iterable[str]) -> None:
+    """Print what the user should know of a table, one line each."""
+    for note in notes:
+        out.print(f"note: {note}", soft_wrap=True)
+
+
+def pairs(texts: list[str] | None, option: str) -> dict[str, str]:
+    """The pairs of a repeatable option: the text before the first '=' and the text after it. Raises StudyError."""
+    found = {}
+    for text in texts or []:
+        name, equals, value = text.partition("=")
+        if not (equals and name.strip() and value.strip()):
+            raise StudyError(f"{option}: cannot read '{text}'; write it like name=value")
+        found[name.strip()] = value.strip()
+    return found
 
 
 def write_json(path: Path | None, data: Any) -> None:

@@ -18,6 +18,7 @@ from planner.cli.app import (
     app,
     console,
     opened,
+    say_notes,
     write_json,
 )
 
@@ -34,9 +35,11 @@ def plan(
     """Show how large the grid is and what it would cost, in full and adaptively. Starts nothing."""
     from planner.views.plan import plan_table
 
-    planned = opened(study, storage, name, seed).plan(run_s=run_s, start_s=start_s)
+    subject, out = opened(study, storage, name, seed), console(quiet)
+    planned = subject.plan(run_s=run_s, start_s=start_s)
     write_json(json_file, planned.to_json())
-    console(quiet).print(plan_table(planned))
+    say_notes(out, subject.notes)
+    out.print(plan_table(planned))
 
 
 @app.command()
@@ -54,6 +57,7 @@ def run(
     from planner.views.terminal import show_status
 
     subject, out = opened(study, storage, name, seed), console(quiet)
+    say_notes(out, subject.notes)
     writer = DashboardWriter(subject)
     with CtrlC() as stop, Progress(out, subject.outlook(), quiet) as progress:
         result = subject.run(strategy=strategy, observer=Observers(stop, progress, writer),

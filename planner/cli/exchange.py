@@ -17,6 +17,7 @@ from planner.cli.app import (
     app,
     console,
     opened,
+    pairs,
     writable,
     write_json,
 )
@@ -60,7 +61,7 @@ def import_(
     from planner.views.importing import show_import
 
     subject = opened(study, storage, name)
-    found = subject.import_files(files, form=form, renames=_pairs(renames, "--map"), given=_pairs(given, "--set"),
+    found = subject.import_files(files, form=form, renames=pairs(renames, "--map"), given=pairs(given, "--set"),
                                  where=where, ok=ok, ignore=ignore or (), skip_unknown=skip_unknown, dry_run=dry_run)
     write_json(json_file, found.to_json())
     show_import(console(quiet), subject.name, found)
@@ -84,7 +85,7 @@ def export(
 ) -> None:
     """Write what was measured, a row for each repeat of each point; or what to measure next, for vLLM's sweep."""
     if form == "vllm-sweep":
-        _export_next(opened(study, storage, name, seed), output, following, _pairs(renames, "--map"), json_file, quiet)
+        _export_next(opened(study, storage, name, seed), output, following, pairs(renames, "--map"), json_file, quiet)
         return
     if form != "table":
         raise StudyError(f"--format: unknown format '{form}'; use one of: table, vllm-sweep")
@@ -106,7 +107,6 @@ def export(
 def _export_next(
     subject: Study, folder: Path, most: int, names: dict[str, str], json_file: Path | None, quiet: bool,
 ) -> None:
-    from planner.views.files import write_pairs
 
     if folder.suffix or folder.is_file():
         raise StudyError(f"--output: {folder} is no folder; vllm-sweep writes a pair of files for each engine "
@@ -123,13 +123,3 @@ def _export_next(
     for serve, bench in written:
         out.print(f"vllm bench sweep serve --serve-cmd 'vllm serve …' --bench-cmd 'vllm bench serve --dataset-name "
                   f"random …' --serve-params {serve} --bench-params {bench} -o results", soft_wrap=True)
-
-
-def _pairs(texts: list[str] | None, option: str) -> dict[str, str]:
-    pairs = {}
-    for text in texts or []:
-        name, equals, value = text.partition("=")
-        if not (equals and name.strip() and value.strip()):
-            raise StudyError(f"{option}: cannot read '{text}'; write it like name=value")
-        pairs[name.strip()] = value.strip()
-    return pairs

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 import planner
-from planner.cli.app import JsonOption, QuietOption, StorageOption, app, console, opened, write_json
+from planner.cli.app import JsonOption, QuietOption, StorageOption, app, console, opened, say_notes, write_json
 from planner.space.types import StudyError
 
 __all__: list[str] = []
@@ -53,11 +53,12 @@ def validate(
         raise StudyError("STUDY: is missing; name a study file, or ask for --schema")
     subject, out = opened(study, storage), console(quiet)
     write_json(json_file, {"valid": True, "grid_points": len(subject.grid), "targets": list(subject.targets),
-                           "metrics": [metric.to_json() for metric in subject.metrics]})
+                           "metrics": [metric.to_json() for metric in subject.metrics], "notes": list(subject.notes)})
     out.print(f"{study}: valid, {len(subject.grid):,} grid points, targets {', '.join(subject.targets)}",
               soft_wrap=True)
     for line in metric_lines(subject.metrics):
         out.print(line, soft_wrap=True)
+    say_notes(out, subject.notes)
 
 
 @app.command()

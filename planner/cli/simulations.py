@@ -6,7 +6,17 @@ from typing import Annotated
 
 import typer
 
-from planner.cli.app import JsonOption, QuietOption, SeedOption, StorageOption, StudyArgument, app, console, opened
+from planner.cli.app import (
+    JsonOption,
+    QuietOption,
+    SeedOption,
+    StorageOption,
+    StudyArgument,
+    app,
+    console,
+    opened,
+    say_notes,
+)
 from planner.space.types import StudyError
 
 __all__: list[str] = []
@@ -34,6 +44,7 @@ def simulate(
     from planner.views.simulation import SimulationProgress, simulation_table
 
     subject, out = opened(study, storage, seed=seed), console(quiet)
+    say_notes(out, subject.notes)
     names = [name.strip() for name in strategies.split(",") if name.strip()]
     with SimulationProgress(out) as progress:
         found = subject.simulate(names, seeds=seeds, at_cost=_shares(at_cost), stop_accuracy=stop_accuracy, jobs=jobs,

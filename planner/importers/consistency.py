@@ -91,7 +91,7 @@ def _parts(row: Row, point: Point, grid: Grid) -> Iterator[Finding]:
 
 
 def _flight(row: Row, point: Point, grid: Grid) -> Iterator[Finding]:
-    """Little's law: requests in flight = throughput × latency, at most the concurrency limit."""
+    """Requests in flight are throughput × latency (Little, 1961), at most the concurrency limit."""
     limit, name = _at(point, grid, Role.CONCURRENCY)
     rate, latency = (row.metrics.get(metric, ()) for metric in ("request_throughput", "mean_e2el_ms"))
     if math.isfinite(limit) and len(rate) == len(latency) == 1:

@@ -14,11 +14,11 @@ from planner.space.cells import Cells
 from planner.space.expressions import Expression, parse, suggestion
 from planner.space.grid import Grid
 from planner.space.meaning import as_number, match
-from planner.space.types import Axis, Metric, StudyError, Value
-from planner.space.units import factor, unit_in
+from planner.space.types import Axis, StudyError, Value
+from planner.space.units import factor
 
 __all__ = ["RESERVED", "Amount", "ImportOptions", "amount", "cell", "check_options", "columns_of", "names_in",
-           "unit_wanted", "values_of"]
+           "values_of"]
 
 RESERVED: Final = ("seconds", "start_s", "accelerators", "status", "run")
 """Names that --map takes beside axes and metrics: the price of a row, its status, and the run that it belongs to."""
@@ -65,7 +65,14 @@ class Amount:
         if len(lengths) > 1:
             raise StudyError(f"{self.expression.key}: '{self.text}' joins metrics with different numbers of repeats in "
                              f"{row.provenance.where}; name one of them")
-        return tuple(float(value) for value in np.atleast_1d(np.asarray(self.expression(columns), dtype=float)))
+        try:
+            found = np.atleast_1d(np.asarray(self.expression(columns), dtype=float))
+        except ValueError as error:
+            if isinstance(error, StudyError):
+                raise
+            raise StudyError(f"{self.expression.key}: '{self.text}' gives no number; name a column, or compute with "
+                             "columns") from error
+        return tuple(float(value) for value in found)
 
 
 def cell(row: Row, name: str) -> Value | None:
@@ -97,12 +104,6 @@ def amount(text: str, names: set[str], wanted: str, key: str) -> Amount:
     if text in names:
         return Amount(text, factor(text, wanted, key))
     return Amount(text, 1.0, parse(text, names, key))
-
-
-def unit_wanted(metric: Metric) -> str:
-    """The unit of a metric: the known one, or that in its own name; empty if there is none."""
-    unit = unit_in(metric.name)
-    return metric.unit or (unit.name if unit else "")
 
 
 def check_options(rows: Sequence[Row], grid: Grid, options: ImportOptions) -> None:

@@ -181,7 +181,7 @@ def _judged(rows: Sequence[Row], options: ImportOptions) -> Sequence[Row]:
     status = options.renames.get("status")
     if status is None and options.ok is None:
         return rows
-    ok, reasons = successes(columns_of(rows, names_in(rows)), status, options.ok, "--map status", "--ok", "the files")
+    ok, reasons = successes(columns_of(rows, names_in(rows)), status, options.ok, ("--map status", "--ok"), "the files")
     return [row if row.failure or good else replace(row, metrics={}, failure=reason)
             for row, good, reason in zip(rows, ok.tolist(), reasons, strict=True)]
 

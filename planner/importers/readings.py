@@ -8,18 +8,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Final
 
-from planner.importers.options import RESERVED, Amount, ImportOptions, amount, cell, unit_wanted
+from planner.importers.options import RESERVED, Amount, ImportOptions, amount, cell
 from planner.importers.rows import Row, short
 from planner.space.cells import MISSING
-from planner.space.metrics import metric_named
+from planner.space.metrics import described, impossible, metric_named, unit_wanted
 from planner.space.types import Kind, Metric, StudyError
 
 __all__ = ["Metrics", "Price"]
-
-_POSITIVE: Final = frozenset({Kind.FIRST, Kind.STEP, Kind.WHOLE, Kind.THROUGHPUT})
-
 
 @dataclass(frozen=True)
 class Metrics:
@@ -57,13 +53,17 @@ class Metrics:
                 problem = problem or self._no_number(row, target.name, [target.name])
         notes = list(row.notes)
         for name, values in list(metrics.items()):
-            if bad := self._impossible(name, values):
-                del metrics[name]
-                undefined = single_token and metric_named(name).kind is Kind.STEP and min(values) == 0
-                if not undefined and any(name == target.name for target in self.targets):
-                    problem = problem or f"{name} is {bad:g}, which no run measures"
-                elif not undefined:
-                    notes.append(f"{name} is {bad:g} in some rows, which no run measures: left out there")
+            metric = described(name, self.targets)
+            wrong = next((text for value in values if (text := impossible(metric, value))), "")
+            if not wrong or (name == "request_goodput" and min(values) == 0):
+                continue
+            del metrics[name]
+            if single_token and metric.kind is Kind.STEP and min(values) == 0:
+                continue  # a tool's word for "undefined"
+            if metric in self.targets:
+                problem = problem or wrong
+            else:
+                notes.append(f"{name} is 0 or less in some rows, which no run measures: left out there")
         return replace(row, metrics=metrics, notes=tuple(notes)), problem
 
     @property
@@ -86,14 +86,6 @@ class Metrics:
                     isinstance(value, str) and value.strip().lower() in MISSING):
                 return f"{column} is {short(value)}, which is no number"
         return ""
-
-    def _impossible(self, name: str, values: tuple[float, ...]) -> float | None:
-        """The first value that the kind of the metric excludes; None if there is none."""
-        metric = next((target for target in self.targets if target.name == name), None) or metric_named(name)
-        if metric.kind not in _POSITIVE:
-            return None
-        may_be_zero = name.startswith("std_") or name == "request_goodput"
-        return next((value for value in values if value < 0 or (value == 0 and not may_be_zero)), None)
 
 
 @dataclass(frozen=True)

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import math
-import statistics
 from collections.abc import Collection, Iterable, Sequence
 from typing import Final
+
+import numpy as np
 
 from planner.importers.grouping import Placed
 from planner.importers.rows import Row
 from planner.space.meaning import as_number
 from planner.space.types import Metric
+from planner.tables.named_columns import far_from_the_rest
 
 __all__ = ["absent", "different_at_one_point", "left_alone", "listed", "odd_sizes"]
 
 _SHOWN: Final = 8
-_FAR: Final = 1e10
-"""Ratio to the median from which on a value is taken for a word for "failed"."""
 
 
 def left_alone(rows: Iterable[Row], used: Collection[str]) -> list[str]:
@@ -44,11 +44,9 @@ def odd_sizes(placed: Sequence[Placed], targets: Iterable[Metric]) -> list[str]:
     """A line for each target with a value ten orders of magnitude from the others."""
     notes = []
     for target in targets:
-        values = [(abs(value), each) for each in placed for value in each.row.metrics.get(target.name, ()) if value]
-        usual = statistics.median(value for value, _ in values) if len(values) > 2 else 0.0
-        far = [(value, each) for value, each in values if usual and max(value / usual, usual / value) >= _FAR]
-        if far:
-            value, each = far[0]
+        there = [(value, each) for each in placed for value in each.row.metrics.get(target.name, ())]
+        for i, usual in far_from_the_rest(np.array([value for value, _ in there], dtype=np.float64)):
+            value, each = there[i]
             notes.append(f"{each.row.provenance.where}: {target.name} is {value:g}, the others are about {usual:.3g}: "
                          "a word for \"failed\"? Leave it out by --where, or say with --ok which rows succeeded")
     return notes

@@ -10,6 +10,7 @@ from typing import Any
 
 from planner.importers.options import ImportOptions
 from planner.importers.rows import Row
+from planner.space.expressions import quoted
 from planner.space.meaning import same
 from planner.space.types import StudyError, Value
 
@@ -67,5 +68,4 @@ def _said(value: Value | None) -> str:
 
 
 def _choice(name: str) -> str:
-    quoted = name if name.isidentifier() else f"`{name}`"
-    return f"--where \"{quoted} == …\" (or == '' for rows without it)"
+    return f"--where \"{quoted(name)} == …\" (or == '' for rows without it)"

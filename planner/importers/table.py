@@ -49,7 +49,7 @@ class Table:
         """A row for each row of the table. Raises StudyError."""
         path, name = file_of(path, name, "table")
         table = read_table_file(path, name, name)
-        notes = () if "seconds" in renames else _UNPRICED
+        notes: tuple[str, ...] = () if "seconds" in renames else _UNPRICED
         if table.nested:
             notes += (f"left alone, since they hold lists or objects: {', '.join(table.nested[:8])}",)
         contents = [content_of(table, i) for i in range(len(table.lines))]

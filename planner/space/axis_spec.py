@@ -25,6 +25,8 @@ _LARGEST: Final = 2**53  # above it, floating point cannot represent every whole
 
 
 def _plain(value: Any) -> Any:
+    if value is None:
+        return "None"  # YAML's null: no value is a value too, as of num_speculative_tokens
     if not isinstance(value, bool | int | float | str):
         raise ValueError("use a number, text, true or false")
     return value

@@ -25,7 +25,7 @@ from planner.space.cells import Cells
 from planner.space.meaning import same
 from planner.space.types import StudyError, Value
 
-__all__ = ["FUNCTIONS", "Expression", "parse", "suggestion"]
+__all__ = ["FUNCTIONS", "Expression", "parse", "quoted", "suggestion"]
 
 _MAX_LENGTH: Final = 1000
 _MAX_DEPTH: Final = 100  # evaluation recurses
@@ -124,6 +124,11 @@ class _Constants(ast.NodeTransformer):
         if node.id in _TRUTH and node.id not in self.known:
             return ast.copy_location(ast.Constant(_TRUTH[node.id]), node)
         return node
+
+
+def quoted(name: str) -> str:
+    """The name as an expression writes it: in backticks, unless it is a Python name."""
+    return name if name.isidentifier() else f"`{name}`"
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:

@@ -11,11 +11,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
-from planner.space.expressions import suggestion
+from planner.space.expressions import quoted, suggestion
 from planner.space.types import Direction, Kind, Metric, Transform
+from planner.space.units import unit_in
 
-__all__ = ["KNOWN", "check_given", "described", "metric_named", "refusal", "said"]
+__all__ = ["KNOWN", "check_given", "described", "impossible", "metric_named", "refusal", "said", "unit_wanted"]
 
+_POSITIVE: Final = frozenset({Kind.FIRST, Kind.STEP, Kind.WHOLE, Kind.THROUGHPUT})
 _STATISTIC: Final = re.compile(r"(mean|median|std|p[0-9]+(?:\.[0-9]+)?)_(\w+)")
 
 
@@ -63,6 +65,20 @@ def said(metric: Metric) -> str:
                Transform.LOGIT: "learned as a logit"}
     parts = [metric.unit, better[metric.direction], kinds[metric.kind], learned[metric.transform]]
     return ", ".join(part for part in parts if part)
+
+
+def impossible(metric: Metric, value: float) -> str:
+    """Message: why no run gives this value of a metric, or why it cannot be learned; empty if it can be."""
+    if value < 0 and metric.kind in _POSITIVE:
+        return (f"{metric.name} is {value:g}, which no run measures; correct it, or say which rows succeeded, as in "
+                f"`ok` \"{quoted(metric.name)} > 0\"")
+    return "" if metric.takes(value) else refusal(metric, value)
+
+
+def unit_wanted(metric: Metric) -> str:
+    """The unit of a metric: the known one, or that in its own name; empty if there is none."""
+    unit = unit_in(metric.name)
+    return metric.unit or (unit.name if unit else "")
 
 
 def refusal(metric: Metric, value: float) -> str:

@@ -64,7 +64,8 @@ class SpaceSpec(StrictModel):
     def _names(cls, axes: dict[str, AxisSpec]) -> dict[str, AxisSpec]:
         for name in axes:
             if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
-                raise ValueError(f"'{name}' cannot name an axis; use letters, digits and _")
+                raise ValueError(f"'{name}' cannot name an axis; use letters, digits and _. A column of another name "
+                                 "is given by `map` of a replay runner, or --map of import")
             if keyword.iskeyword(name) or name in FUNCTIONS:
                 raise ValueError(f"'{name}' cannot name an axis: it is a word of the expressions; use another name")
         return axes

@@ -80,7 +80,7 @@ def unit_in(header: str, key: str = "") -> Unit | None:
         thing = words[-3] if words[-2] == "per" else words[-2]
         if words[-2] == "per" or thing in _THINGS:
             what = f"{_THINGS[thing]}/time" if thing in _THINGS else "1/time"
-            return Unit(words[-1], what, 1 / _TIMES[words[-1]])
+            return Unit(f"{thing if thing in _THINGS else ''}/{words[-1]}", what, 1 / _TIMES[words[-1]])
     if len(words) >= 2 and words[-1] in _SUFFIXES:
         return Unit(words[-1], "time", _TIMES[words[-1]])
     return None

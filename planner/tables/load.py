@@ -6,54 +6,55 @@ Notation: R rows in use, N points, A axes.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from planner.space.expressions import parse, suggestion
-from planner.space.metrics import metric_named, refusal
-from planner.space.types import FloatArray, IntArray, Metric, StudyError, Value
+from planner.space.cells import Cells
+from planner.space.expressions import parse, quoted, suggestion
+from planner.space.metrics import impossible, metric_named
+from planner.space.types import FloatArray, IntArray, Kind, Metric, StudyError, Value
+from planner.tables.axis_cells import AxisCells, found, listed
+from planner.tables.named_columns import NamedColumns, far_from_the_rest
 from planner.tables.recorded import BoolArray, RecordedTable, is_undefined
 from planner.tables.settings import TableSettings
-from planner.tables.table_file import TableFile, one_line, read_table_file, to_numbers
+from planner.tables.success import status_lookalikes, successes
+from planner.tables.table_file import TableFile, read_table_file
 
 __all__ = ["RecordedTable", "TableSettings", "load_table", "read_measured"]
 
-_OK: Final = "ok"
-
-
 def load_table(settings: TableSettings, directory: Path, axes: Mapping[str, Sequence[Value] | None],
-               targets: Iterable[str | Metric], key: str = "runner.{}") -> RecordedTable:
+               targets: Iterable[str | Metric], key: str = "runner.{}", categories: Collection[str] = ()
+               ) -> RecordedTable:
     """The recorded grid in the table that `settings` name, checked.
 
     axes: the given values of each axis, None (or empty) for all in the table. targets: names, or metrics; values of a
-    metric must suit its transform. key: pattern for the name of a setting in error messages. Raises StudyError, one
-    line that names the key and the fix.
+    metric must suit its transform. key: pattern for the name of a setting in error messages. categories: axes whose
+    values keep their spelling. Raises StudyError, one line that names the key and the fix.
     """
     file = read_table_file(directory / settings.table, settings.table, key.format("table"))
-    given = tuple(targets)
-    described = {target.name: target for target in given if isinstance(target, Metric)}
-    names = tuple(target.name if isinstance(target, Metric) else target for target in given)
-    return _Loader(file, settings, key, described=described).load(axes, names)
+    return _Loader(file, settings, key, tuple(targets), frozenset(categories)).load(axes)
 
 
-def read_measured(path: Path, axes: Mapping[str, Sequence[Value] | None], targets: Iterable[str], *,
-                  status: str | None = None, where: str | None = None, allow_undefined: bool = True,
-                  key: str = "--truth") -> RecordedTable:
+def read_measured(path: Path, axes: Mapping[str, Sequence[Value] | None], targets: Iterable[str | Metric], *,
+                  status: str | None = None, where: str | None = None, ok: str | None = None,
+                  renames: Mapping[str, str] | None = None, allow_undefined: bool = True, key: str = "--truth"
+                  ) -> RecordedTable:
     """The truth in any measured table; every row costs 0 s.
 
-    status: as in a study; without it, a column called 'status' is used if there is one. allow_undefined: an ok row
-    may lack a target, which is then NaN there (tpot at one output token). Raises StudyError.
+    status: as in a study; without it and `ok`, a column called 'status' is used if there is one. ok, renames: as `ok`
+    and `map` of a study. allow_undefined: an ok row may lack a target, which is then NaN there (tpot at one output
+    token). Raises StudyError.
     """
     file = read_table_file(path, str(path), key)
-    if status is None and "status" in file.columns and "status" not in axes:
+    if status is None and ok is None and "status" in file.columns and "status" not in axes:
         status = "status"
-    settings = TableSettings(table=str(path), cost_s=0.0, status=status, where=where)
-    return _Loader(file, settings, key, allow_undefined).load(axes, tuple(targets))
+    settings = TableSettings(table=str(path), cost_s=0.0, status=status, where=where, ok=ok, map=dict(renames or {}))
+    return _Loader(file, settings, key, tuple(targets), allow_undefined=allow_undefined).load(axes)
 
 
 @dataclass(frozen=True)
@@ -63,135 +64,145 @@ class _Loader:
     file: TableFile
     settings: TableSettings
     key: str
+    asked: tuple[str | Metric, ...]
+    categories: frozenset[str] = frozenset()
     allow_undefined: bool = False
-    described: Mapping[str, Metric] = field(default_factory=dict)
 
-    def load(self, axes: Mapping[str, Sequence[Value] | None], targets: Sequence[str]) -> RecordedTable:
-        self._check_names(axes, targets)
-        rows = self._used_rows(axes)
+    @cached_property
+    def targets(self) -> Mapping[str, Metric]:
+        """The targets by name."""
+        found = [metric_named(target) if isinstance(target, str) else target for target in self.asked]
+        return {metric.name: metric for metric in found}
+
+    @cached_property
+    def names(self) -> NamedColumns:
+        """What the study's names mean in the file."""
+        return NamedColumns(self.file, self.settings.map, self._named("map"))
+
+    def load(self, axes: Mapping[str, Sequence[Value] | None]) -> RecordedTable:
+        self._check_names(axes)
+        rows = self._condition()
+        notes: list[str] = []
+        columns = {name: self.names.cells(name) for name in axes}
+        for name, given in axes.items():
+            if given:
+                there = self._axis(name, columns[name][rows], given, rows)
+                notes += there.notes
+                rows = rows[there.codes >= 0]
         values: dict[str, tuple[Value, ...]] = {}
         codes = np.empty((len(rows), len(axes)), dtype=np.int64)
         for i, (name, given) in enumerate(axes.items()):
-            values[name], codes[:, i] = self._axis(name, given, rows)
+            there = self._axis(name, columns[name][rows], given, rows)
+            values[name], codes[:, i] = there.values, there.codes
         if self.settings.trajectory and any(isinstance(v, str | bool) for v in values[self.settings.trajectory]):
             raise StudyError(f"{self._key('trajectory')}: '{self.settings.trajectory}' has values that are not "
                              "numbers; name an axis of numbers")
         point, first = _group(codes)
-        ok, status = self._statuses(rows)
-        metrics = self._metrics(rows, ok, targets, values, codes)
+        ok, status = self._successes(rows)
+        metrics = self._metrics(rows, ok, values, codes)
+        cost = self._costs(rows, ok)
+        notes += [*self._conversions(), *self._lookalikes(rows, axes), *self._odd(rows, metrics, cost)]
         return RecordedTable(self.file.name, self.file.sha256, values, codes[first], point, ok, status, metrics,
-                             self._costs(rows, ok), self._devices(rows), self._readings(rows, point))
+                             cost, self._devices(rows), self._readings(rows, point), tuple(notes))
 
     def _key(self, setting: str) -> str:
         return self.key.format(setting)
 
-    def _check_names(self, axes: Mapping[str, Any], targets: Sequence[str]) -> None:
+    def _named(self, option: str) -> str:
+        """What messages call a setting that is an option of `evaluate` too."""
+        return self._key(option) if "{}" in self.key else f"--{option}"
+
+    def _check_names(self, axes: Mapping[str, Any]) -> None:
         for setting, name in (("status", self.settings.status), ("repeat", self.settings.repeat)):
             if name is not None:
                 self.file.column(name, self._key(setting))
-                if name in axes or name in targets:
+                if name in axes or name in self.targets:
                     raise StudyError(f"{self._key(setting)}: '{name}' is an axis or a target; name another column")
+        for name in self.settings.map:
+            if name not in axes and name not in self.targets:
+                raise StudyError(f"{self._named('map')}: '{name}' is neither an axis nor a target"
+                                 f"{suggestion(name, [*axes, *self.targets])}")
         for name in axes:
-            self.file.column(name, f"space.axes.{name}")
-        for name in targets:
-            self.file.column(name, "targets")
+            self.names.check(name, f"space.axes.{name}")
+        for name in self.targets:
             if name in axes:
                 raise StudyError(f"targets: '{name}' is an axis; name a metric")
+            self.names.check(name, "targets")
         if self.settings.trajectory is not None and self.settings.trajectory not in axes:
             trajectory = self.settings.trajectory
             raise StudyError(f"{self._key('trajectory')}: '{trajectory}' is not an axis{suggestion(trajectory, axes)}")
 
-    def _used_rows(self, axes: Mapping[str, Sequence[Value] | None]) -> IntArray:
-        used = np.ones(len(self.file.lines), dtype=bool)
-        if self.settings.where is not None:
-            used &= self._condition(self.settings.where)
-        for name, given in axes.items():
-            if given:
-                matching = used & _matches(self.file.columns[name], given)
-                if not matching.any():
-                    column = self.file.columns[name][used].tolist()
-                    there = dict.fromkeys(one_line(str(cell)).removesuffix(".0") for cell in column)
-                    shown = ", ".join(list(there)[:8]) + (", …" if len(there) > 8 else "")
-                    raise StudyError(f"space.axes.{name}: no row of {self.file.name} has any of the given values; "
-                                     f"use some of: {shown}")
-                used = matching
-        return np.flatnonzero(used)
+    def _axis(self, name: str, cells: Cells, given: Sequence[Value] | None, rows: IntArray) -> AxisCells:
+        def where(row: int) -> str:
+            return self.file.where(int(rows[row]))
 
-    def _condition(self, text: str) -> BoolArray:
-        key = self._key("where")
-        column = np.asarray(parse(text, self.file.columns, key)(self.file.columns))
-        if column.dtype != bool:
+        is_category = name in self.categories
+        return listed(name, cells, given, is_category, where) if given else found(name, cells, is_category, where)
+
+    def _condition(self) -> IntArray:
+        """The rows that meet `where`, ascending."""
+        text, key, count = self.settings.where, self._key("where"), len(self.file.lines)
+        if text is None:
+            return np.arange(count)
+        value = parse(text, self.file.columns, key)(self.file.columns)
+        met = np.asarray(value.truth if isinstance(value, Cells) else value)
+        if met.dtype != bool:
             raise StudyError(f"{key}: '{text}' is not a condition; compare something, as in \"mode == 'direct'\"")
-        column = np.broadcast_to(column, len(self.file.lines))
-        if not column.any():
+        met = np.broadcast_to(met, count)
+        if not met.any():
             raise StudyError(f"{key}: '{text}' leaves no row of {self.file.name}; loosen it")
-        return column
+        return np.flatnonzero(met)
 
-    def _axis(self, name: str, given: Sequence[Value] | None, rows: IntArray) -> tuple[tuple[Value, ...], IntArray]:
-        """The distinct values among `rows`, and the code of each row, (R,)."""
-        column = self.file.columns[name][rows]
-        text = column.dtype.kind == "O"
-        bad = np.array([cell is None for cell in column]) if text else np.isnan(column.astype(float))
-        if bad.any():
-            where = self.file.where(int(rows[np.argmax(bad)]))
-            raise StudyError(f"space.axes.{name}: {where} has no value for '{name}'; correct the row or leave it out "
-                             "by `where`")
-        if text:
-            code = {value: i for i, value in enumerate(dict.fromkeys(column.tolist()))}
-            spelt = {str(value): value for value in given or ()}
-            values = tuple(spelt.get(value, value) for value in code)
-            return values, np.array([code[value] for value in column.tolist()], dtype=np.int64)
-        distinct, codes = np.unique(column, return_inverse=True)
-        # The whole column decides, so that the type of a value does not depend on the rows in use.
-        whole = column.dtype.kind == "f" and _whole(self.file.columns[name])
-        values = tuple(int(value) if whole and math.isfinite(value) else value for value in distinct.tolist())
-        return values, codes.astype(np.int64)
+    def _successes(self, rows: IntArray) -> tuple[BoolArray, tuple[str, ...]]:
+        columns = {name: cells[rows] for name, cells in self.file.columns.items()}
+        return successes(columns, self.settings.status, self.settings.ok,
+                         (self._key("status"), self._named("ok")), self.file.name)
 
-    def _statuses(self, rows: IntArray) -> tuple[BoolArray, tuple[str, ...]]:
-        name = self.settings.status
-        if name is None:
-            return np.ones(len(rows), dtype=bool), (_OK,) * len(rows)
-        said = ["" if cell is None else str(cell).strip() for cell in self.file.columns[name][rows].tolist()]
-        ok = np.array([word.lower() == _OK for word in said], dtype=bool)
-        if not ok.any():
-            there = ", ".join(repr(word) for word in list(dict.fromkeys(said))[:5])
-            raise StudyError(f"{self._key('status')}: no row of {self.file.name} is 'ok' in column '{name}' (it "
-                             f"says {there}); nothing can be learned from failures alone")
-        return ok, tuple(word or "no status" for word in said)
-
-    def _metrics(self, rows: IntArray, ok: BoolArray, targets: Sequence[str],
-                 axes: Mapping[str, tuple[Value, ...]], codes: IntArray) -> dict[str, FloatArray]:
-        apart = {*axes, self.settings.status, self.settings.repeat}
+    def _metrics(self, rows: IntArray, ok: BoolArray, axes: Mapping[str, tuple[Value, ...]], codes: IntArray
+                 ) -> dict[str, FloatArray]:
+        """The targets, and every other column of numbers, (R,) each."""
+        apart = {*axes, *map(self.names.source, (*axes, *self.targets)), self.settings.status, self.settings.repeat}
         metrics: dict[str, FloatArray] = {}
-        for name, column in self.file.columns.items():
-            if name in apart or (column.dtype.kind != "f" and name not in targets):
-                continue
-            values = to_numbers(column[rows])
-            undefined = ~np.isfinite(values)
-            bad = undefined & ok & (name in targets and not self.allow_undefined)
-            metric = self.described.get(name) or metric_named(name)
-            if bad.any() and not is_undefined(metric, bad, axes, codes):
-                where = self.file.where(int(rows[np.argmax(bad)]))
-                fix = "its status" if self.settings.status else "the failed rows in a `status` column"
-                raise StudyError(f"targets: {where} is ok but has no number in column '{name}'; correct the row or "
-                                 f"mark {fix}")
-            values = np.where(undefined | ~ok, np.nan, values)
-            if name in self.described:
-                self._check_values(metric, values, rows)
-            if name in targets or not np.isnan(values).all():
-                metrics[name] = values
+        for name in dict.fromkeys([*self.file.columns, *self.targets]):
+            if name in self.targets:
+                values = self.names.metric(self.targets[name])[rows]
+                undefined = self._check_target(self.targets[name], values, rows, ok, axes, codes)
+                metrics[name] = np.where(undefined | ~ok, np.nan, values)
+            elif name not in apart and (cells := self.file.columns[name][rows]).is_numeric:
+                values = np.where(np.isfinite(cells.numbers) & ok, cells.numbers, np.nan)
+                if not np.isnan(values).all():
+                    metrics[name] = values
         return metrics
 
-    def _check_values(self, metric: Metric, values: FloatArray, rows: IntArray) -> None:
-        for row, value in zip(rows.tolist(), values.tolist(), strict=True):
-            if not math.isnan(value) and not metric.takes(value):
-                raise StudyError(f"targets: {self.file.where(row)}: {refusal(metric, value)}")
+    def _check_target(self, metric: Metric, values: FloatArray, rows: IntArray, ok: BoolArray,
+                      axes: Mapping[str, tuple[Value, ...]], codes: IntArray) -> BoolArray:
+        """Where the metric is undefined, (R,). Raises StudyError for an ok row whose value cannot be."""
+        undefined = ~np.isfinite(values)
+        zero = (values == 0) & ok & (metric.kind is Kind.STEP)
+        if zero.any() and is_undefined(metric, zero, axes, codes):
+            undefined |= zero  # a tool's word for "undefined"
+        bad = undefined & ok
+        if self.allow_undefined and metric.name in self.file.columns:
+            bad &= ~self.file.columns[metric.name][rows].missing
+        column = self.names.source(metric.name)
+        if bad.any() and not is_undefined(metric, bad, axes, codes):
+            row = int(rows[np.argmax(bad)])
+            cell = self.file.columns[column].raw[row] if column in self.file.columns else None
+            what = "has no number" if cell is None else f"has {str(cell)[:40]!r}, which is no number,"
+            mark = "mark its status" if self.settings.status else "mark the failed rows in a `status` column"
+            raise StudyError(f"targets: {self.file.where(row)} is ok but {what} in column '{column}'; correct the row, "
+                             f"{mark}, or say which rows succeeded, as in {self._named('ok')} \"{quoted(column)} > 0\"")
+        if metric in self.asked:  # its transform is settled
+            for row, value in zip(rows[ok & ~undefined].tolist(), values[ok & ~undefined].tolist(), strict=True):
+                if problem := impossible(metric, value):
+                    raise StudyError(f"targets: {self.file.where(row)}: {problem}")
+        return undefined
 
     def _costs(self, rows: IntArray, ok: BoolArray) -> FloatArray:
-        cost = self._numbers("cost_s", rows)
+        cost = self._setting("cost_s", "s", rows)
         said = np.where(ok, "cost_s", "failed_cost_s")
         if self.settings.failed_cost_s is not None:
-            cost = np.where(ok, cost, self._numbers("failed_cost_s", rows))
+            cost = np.where(ok, cost, self._setting("failed_cost_s", "s", rows))
         bad = ~(np.isfinite(cost) & (cost >= 0))
         if bad.any():
             row = int(np.argmax(bad))
@@ -202,7 +213,7 @@ class _Loader:
         return cost
 
     def _devices(self, rows: IntArray) -> FloatArray:
-        devices = self._numbers("accelerators", rows)
+        devices = self._setting("accelerators", "", rows)
         bad = ~(np.isfinite(devices) & (devices > 0))
         if bad.any():
             where = self.file.where(int(rows[np.argmax(bad)]))
@@ -210,50 +221,55 @@ class _Loader:
                              "a column, a number or an expression that is above 0 in every row")
         return devices
 
-    def _numbers(self, setting: str, rows: IntArray) -> FloatArray:
-        """The setting (a column, a number or an expression) in each row, (R,); NaN for cells that are not numbers."""
+    def _setting(self, setting: str, unit: str, rows: IntArray) -> FloatArray:
+        """A price (a column, a number or an expression) in each row, (R,); NaN for cells that are not numbers."""
         amount = getattr(self.settings, setting)
         if not isinstance(amount, str):
             return np.full(len(rows), amount)
-        if amount in self.file.columns:
-            return to_numbers(self.file.columns[amount][rows])
-        expression = parse(amount, self.file.columns, self._key(setting))
-        value = np.asarray(expression({name: self.file.columns[name][rows] for name in expression.names}))
-        return np.broadcast_to(to_numbers(np.atleast_1d(value)), len(rows)).copy()
+        return self.names.amount(amount, unit, self._key(setting))[rows]
+
+    def _conversions(self) -> list[str]:
+        prices = {self._key(setting): amount for setting in ("cost_s", "failed_cost_s")
+                  if isinstance(amount := getattr(self.settings, setting), str)}
+        return self.names.conversions(self.targets.values(), prices)
+
+    def _lookalikes(self, rows: IntArray, axes: Collection[str]) -> list[str]:
+        if self.settings.status is not None or self.settings.ok is not None:
+            return []
+        texts = [*self.settings.map.values(), self.settings.where or "", str(self.settings.cost_s)]
+        used = {name for name in self.file.columns if any(name in text for text in texts)}
+        return status_lookalikes({name: cells[rows] for name, cells in self.file.columns.items()},
+                                 {*used, *axes, *self.targets})
+
+    def _odd(self, rows: IntArray, metrics: Mapping[str, FloatArray], cost: FloatArray) -> list[str]:
+        columns = {name: metrics[name] for name in self.targets} | {self._key("cost_s"): cost}
+        return [f"{name} is {column[row]:g} in {self.file.where(int(rows[row]))}, the others are about {usual:.3g}: a "
+                "word for \"failed\"? Leave it out by `where`, or say with `ok` which rows succeeded"
+                for name, column in columns.items() for row, usual in far_from_the_rest(column)]
 
     def _readings(self, rows: IntArray, point: IntArray) -> IntArray | None:
-        """The reading of each row, (R,): rows share one if they have the same `repeat`, and the same count of earlier
-        rows with that repeat at their point. None without a `repeat` column."""
+        """The reading of each row, (R,). None without a `repeat` column."""
         name = self.settings.repeat
         if name is None:
             return None
-        cells = self.file.columns[name][rows].tolist()
-        readings: dict[tuple[Any, int], int] = {}
-        seen: dict[tuple[int, Any], int] = {}
-        codes = np.empty(len(rows), dtype=np.int64)
-        for i, (where, cell) in enumerate(zip(point.tolist(), cells, strict=True)):
-            if cell is None or (isinstance(cell, float) and math.isnan(cell)):
-                raise StudyError(f"{self._key('repeat')}: {self.file.where(int(rows[i]))} names no repeat in column "
-                                 f"'{name}'; number the repeats of every row")
-            nth = seen[where, cell] = seen.get((where, cell), -1) + 1
-            codes[i] = readings.setdefault((cell, nth), len(readings))
-        return codes
+        cells = self.file.columns[name][rows]
+        if cells.blank.any():
+            where = self.file.where(int(rows[np.argmax(cells.blank)]))
+            raise StudyError(f"{self._key('repeat')}: {where} names no repeat in column '{name}'; number the repeats "
+                             "of every row")
+        return _numbered(cells, point)
 
 
-def _whole(column: FloatArray) -> bool:
-    """Whether all finite values are whole numbers."""
-    there = column[np.isfinite(column)]
-    return bool(np.all(there == np.floor(there)))
-
-
-def _matches(column: NDArray[Any], given: Sequence[Value]) -> BoolArray:
-    """Whether each cell is among the given values, (n,). Text is compared with the values as written."""
-    if column.dtype.kind == "O":
-        spelt = {str(value) for value in given}
-        return np.array([cell in spelt for cell in column.tolist()], dtype=bool)
-    boolean = column.dtype.kind == "b"
-    alike = [value for value in given if isinstance(value, bool) == boolean and not isinstance(value, str)]
-    return np.isin(column, np.array(alike, dtype=column.dtype))
+def _numbered(repeats: Cells, point: IntArray) -> IntArray:
+    """Rows share a reading if they have the same repeat, and the same count of earlier rows with that repeat at their
+    point."""
+    readings: dict[tuple[Any, int], int] = {}
+    seen: dict[tuple[int, Any], int] = {}
+    codes = np.empty(len(point), dtype=np.int64)
+    for i, (where, cell) in enumerate(zip(point.tolist(), repeats, strict=True)):
+        nth = seen[where, cell] = seen.get((where, cell), -1) + 1
+        codes[i] = readings.setdefault((cell, nth), len(readings))
+    return codes
 
 
 def _group(codes: IntArray) -> tuple[IntArray, IntArray]:

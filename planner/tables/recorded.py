@@ -31,6 +31,7 @@ class RecordedTable:
     unique rows in order of first appearance. point: (R,) the point of each row. ok: (R,). status: (R,) why a row
     failed. metrics: (R,) each, in the file's units, NaN where a row failed or has no value. cost_s: (R,) seconds.
     devices: (R,). reading: (R,) the repeat of each row, None if the study names no `repeat` column.
+    notes: what the user should know, one line each.
     """
 
     name: str
@@ -44,6 +45,7 @@ class RecordedTable:
     cost_s: FloatArray
     devices: FloatArray
     reading: IntArray | None = None
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.codes)

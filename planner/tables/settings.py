@@ -43,6 +43,10 @@ class TableSettings(BaseModel):
     """Seconds, charged for each run."""
     status: Text | None = None
     """Column with 'ok' for rows with metrics, and the reason for rows without."""
+    ok: Text | None = None
+    """Condition over columns that the rows with metrics meet, for tables that say success in other words."""
+    map: dict[str, Text] = Field(default_factory=dict)
+    """Axis or target → the column that has it, or an expression over columns."""
     where: Text | None = None
     """Condition over columns; only rows that meet it are used."""
     repeat: Text | None = None

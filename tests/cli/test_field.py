@@ -266,3 +266,142 @@ def test_18_seconds_become_milliseconds(case: Call, answer: Call, measured: Call
     said = answer("import", "import.yaml", "table.csv", "--map", "batch_size=Batch Size", "--map", "ttft_ms=TTFT [s]")
     assert any("TTFT [s]" in note and "1000" in note for note in said["notes"])
     assert measured("import.yaml")["ttft_ms"].tolist() == [20100, 25000, 31200]
+
+
+# ------------------------------------------------------------------------------------------------------------- replay
+
+
+def test_06_true_is_true_whatever_stands_in_other_rows(case: Call, answer: Call, sweepwise: Call) -> None:
+    there = case("06")
+    text = (there / "study.yaml").read_text()
+    refused(sweepwise("validate", "study.yaml"), "trials.csv line 6", "tokens_per_sec", "ok")
+    (there / "study.yaml").write_text(text.replace("cost_s: 600,", "cost_s: 600, ok: valid_sla,"))
+    said = answer("validate", "study.yaml")
+    assert said["grid_points"] == 4 and said["notes"] == []  # two rows differ only in async_scheduling
+    (there / "study.yaml").write_text(text.replace("cost_s: 600,", "cost_s: 600, status: valid_sla,"))
+    refused(sweepwise("validate", "study.yaml"), "runner.status", "'True', 'False'",
+            "runner.ok \"valid_sla == 'True'\"")
+    (there / "study.yaml").write_text(text.replace("cost_s: 600, where: \"type == 'optimize'\"",
+                                                   "cost_s: 600, ok: 'tokens_per_sec > 0'"))
+    said = answer("validate", "study.yaml")
+    assert said["grid_points"] == 4
+    (note,) = said["notes"]  # the axis that leaves the row out first
+    assert "attention_backend: 1 row is left out, blank (trials.csv line 2)" in note
+
+
+@pytest.mark.parametrize(("study", "points"), [
+    ("mixed.yaml", 9), ("none.yaml", 4), ("rate.yaml", 3), ("rate_all.yaml", 3)])
+def test_07_listed_values_do_not_vanish(case: Call, answer: Call, study: str, points: int) -> None:
+    case("07")
+    said = answer("validate", study)
+    assert said["grid_points"] == points and said["notes"] == []
+
+
+def test_07_a_listed_value_without_a_row_is_named(case: Call, answer: Call, sweepwise: Call) -> None:
+    there = case("07")
+    (there / "mixed.yaml").write_text((there / "mixed.yaml").read_text().replace("[auto, 8, 16]", "[auto, 8, 32]"))
+    said = answer("validate", "mixed.yaml")
+    assert said["grid_points"] == 6
+    assert said["notes"] == ["space.axes.max_num_seqs: no row has 32",
+                             "space.axes.max_num_seqs: 3 rows are left out, not listed: 16"]
+    for verb in (["plan"], ["run"], ["simulate", "--seeds", "1", "--at-cost", "0.9"]):
+        ran = sweepwise(verb[0], "mixed.yaml", *verb[1:])
+        assert ran.code == 0 and "note: space.axes.max_num_seqs: no row has 32" in ran.out, verb
+
+
+def test_10_replay_asks_too(case: Call, answer: Call, sweepwise: Call) -> None:
+    there = case("10")
+    replay = """
+        space: {axes: {kv: {scale: category, scope: engine}, ctx: {scale: log}}}
+        runner: {kind: replay, table: kv.csv, cost_s: wall_s, status: status%s}
+        targets: [kv_buffer_mib]
+        stop: {trials: 3}
+    """
+    (there / "replay.yaml").write_text(replay % "")
+    refused(sweepwise("validate", "replay.yaml"), "runner.status", "FAIL_oom", "FIT", "runner.ok")
+    (there / "replay.yaml").write_text(replay % ", ok: \"status == 'FIT'\"")
+    assert answer("validate", "replay.yaml")["grid_points"] == 4
+    assert answer("run", "replay.yaml")["runs"] == 3
+    refused(sweepwise("evaluate", "replay.yaml", "--truth", "trials.csv", "--allow-other-fingerprint"), "kv", "--map")
+    (there / "truth.csv").write_text((there / "kv.csv").read_text() + "q8_0,9152,FIT,431,5.0\n")
+    refused(sweepwise("evaluate", "replay.yaml", "--truth", "truth.csv", "--allow-other-fingerprint"), "FIT", "--ok")
+    ran = answer("evaluate", "replay.yaml", "--truth", "truth.csv", "--allow-other-fingerprint", "--ok",
+                 "status == 'FIT'")
+    assert ran["kind"] == "truth"
+
+
+def test_12_replay_names_the_cell(case: Call, sweepwise: Call, answer: Call) -> None:
+    there = case("12")
+    replay = """
+        space: {axes: {batch_size: {scale: log}}}
+        runner: {kind: replay, table: %s, cost_s: 1%s}
+        targets: [ttft_ms, output_throughput]
+        stop: {trials: 3}
+    """
+    (there / "r.yaml").write_text(replay % ("oom.csv", ""))
+    refused(sweepwise("validate", "r.yaml"), "oom.csv line 4", "'OOM'", "runner.ok")
+    (there / "r.yaml").write_text(replay % ("oom.csv", ", ok: \"ttft_ms != 'OOM'\""))
+    assert answer("validate", "r.yaml")["grid_points"] == 3
+    (there / "r.yaml").write_text(replay % ("thousands.csv", ""))
+    answer("run", "r.yaml")
+    sweepwise("export", "r.yaml", "-o", "m.csv")
+    assert pd.read_csv("m.csv").sort_values("batch_size")["output_throughput"].tolist() == [985.2, 1950.7, 3811.0]
+
+
+def test_13_replay_of_times_that_cannot_be(case: Call, sweepwise: Call, answer: Call) -> None:
+    there = case("13")
+    said = answer("validate", "sentinel.yaml")
+    assert any("time_ms is 1e+20 in sentinel.csv line 4" in note for note in said["notes"]), said["notes"]
+    text = "space: {axes: {request_rate: {scale: log}}}\nrunner: {kind: replay, table: minus.csv, cost_s: 1}\n" \
+           "targets: [tpot_ms, output_throughput]\nstop: {trials: 3}\n"
+    (there / "minus.yaml").write_text(text)
+    refused(sweepwise("validate", "minus.yaml"), "minus.csv line 3", "tpot_ms is -1", "ok")
+    (there / "minus.yaml").write_text(text.replace("cost_s: 1", "cost_s: 1, ok: tpot_ms > 0"))
+    assert answer("validate", "minus.yaml")["grid_points"] == 3
+
+
+def test_18_replay_maps_names_and_reads_units(case: Call, sweepwise: Call, answer: Call) -> None:
+    there = case("18")
+    refused(sweepwise("validate", "replay.yaml"), "'Batch Size' cannot name an axis", "map")
+    replay = """
+        space: {axes: {model: {scope: engine}, batch_size: {scale: log}}}
+        runner:
+          {kind: replay, table: table.csv, cost_s: "%s", map: {model: Model, batch_size: Batch Size,
+           ttft_ms: TTFT (ms), ttft_s: TTFT (ms), output_throughput: "Throughput (tok/s)"}}
+        targets: [ttft_ms, ttft_s, output_throughput]
+        stop: {trials: 3}
+    """
+    for cost in ("E2E Latency (ms) / 1000", "`E2E Latency (ms)` / 1000", "E2E Latency (ms)"):
+        (there / "replay.yaml").write_text(replay % cost)
+        said = answer("run", "replay.yaml", "--name", str(len(cost)))
+        assert said["cost_s"] == pytest.approx(4.6215)
+        notes = answer("validate", "replay.yaml")["notes"]
+        assert any("ttft_s" in note and "TTFT (ms)" in note for note in notes)
+        assert any("runner.cost_s" in note for note in notes) is ("1000" not in cost)
+    sweepwise("export", "replay.yaml", "-o", "m.csv", "--name", "16")
+    table = pd.read_csv("m.csv").sort_values("batch_size")
+    assert table["ttft_ms"].tolist() == [20.1, 25.0, 31.2]
+    assert table["ttft_s"].tolist() == pytest.approx([0.0201, 0.025, 0.0312])
+    (there / "replay.yaml").write_text(replay % "Throughput (tok/s)")
+    refused(sweepwise("validate", "replay.yaml"), "runner.cost_s", "tok/s")
+
+
+@pytest.mark.parametrize("point", [
+    "kv_cache=Weight = fp16, KV Cache = fp16,batch_size=1", 'kv_cache="Weight = fp16, KV Cache = fp16",batch_size=1',
+    "batch_size=1, kv_cache=Weight = fp16, KV Cache = fp16",
+    "batch_size=1.0,kv_cache='Weight = fp16, KV Cache = fp16'"])
+def test_19_names_with_commas_and_equals_signs(case: Call, answer: Call, point: str) -> None:
+    case("19")
+    answer("run", "study.yaml")
+    (said,) = answer("predict", "study.yaml", "--point", point)
+    assert (said["kv_cache"], said["batch_size"]) == ("Weight = fp16, KV Cache = fp16", 1)
+    assert said["latency_s"] == pytest.approx(1.01)
+
+
+@pytest.mark.parametrize(("point", "says"), [
+    ("KV Cache=fp16,batch_size=1", "unknown axis 'KV Cache'"), ("kv_cache=x,batch_size=1", "kv_cache=x is not on"),
+    ("kv_cache=Weight = fp16, KV Cache = fp16", "'batch_size' is missing"), ("", "unknown axis")])
+def test_19_what_is_no_point_is_named(case: Call, sweepwise: Call, answer: Call, point: str, says: str) -> None:
+    case("19")
+    answer("run", "study.yaml")
+    refused(sweepwise("predict", "study.yaml", "--point", point), "--point", says)
