@@ -24,11 +24,11 @@ from planner.space.types import (
     Proposal,
     Reading,
     RunnerContext,
-    Scale,
     Scope,
     Status,
     Value,
 )
+from planner.tables.axis_cells import kinds_of
 from planner.tables.load import load_table
 from planner.tables.recorded import RecordedTable
 from planner.tables.settings import TableSettings
@@ -67,8 +67,8 @@ class ReplayRunner:
     def recorded(cls, config: TableSettings, context: RunnerContext) -> RecordedTable:
         """The recorded grid that the settings name; an axis without values gets the table's. Raises StudyError."""
         axes = {axis.name: axis.values or None for axis in context.axes}
-        categories = {axis.name for axis in context.axes if axis.scale is Scale.CATEGORY}
-        return load_table(config, context.directory, axes, context.metrics or context.targets, categories=categories)
+        return load_table(config, context.directory, axes, context.metrics or context.targets,
+                          kinds=kinds_of(context.axes))
 
     @property
     def table(self) -> RecordedTable:

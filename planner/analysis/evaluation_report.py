@@ -20,6 +20,7 @@ from planner.evaluation.gains import Gains, gains
 from planner.ledger.observations import Observations
 from planner.space.types import BoolArray, FloatArray, IntArray, StudyError
 from planner.strategies.strategy import Posterior
+from planner.tables.axis_cells import kinds_of
 from planner.tables.load import read_measured
 from planner.tables.recorded import RecordedTable
 from planner.tables.recorded_grid import Sweep
@@ -173,7 +174,8 @@ def _recorded(study: StudySetup, file: TruthTable) -> RecordedTable:
     if own is not None and file == TruthTable(file.path) and _digest(file.path) == own.runner.table.sha256:
         return own.runner.table
     axes = {axis.name: axis.values for axis in study.grid.axes}
-    return read_measured(file.path, axes, study.metrics, ok=file.ok, where=file.where, renames=file.renames)
+    return read_measured(file.path, axes, study.metrics, ok=file.ok, where=file.where, renames=file.renames,
+                         kinds=kinds_of(study.grid.axes))
 
 
 def _digest(path: Path) -> str:

@@ -18,7 +18,7 @@ from planner.space.plugins import runner_class
 from planner.space.runner_hints import accelerators_of, estimated_seconds, metrics_of
 from planner.space.slo import parse_condition
 from planner.space.spec import StudySpec, check_storage, parse_spec, read_spec, validate_model
-from planner.space.types import Axis, FloatArray, Metric, Runner, RunnerContext, Scale, StudyError
+from planner.space.types import Axis, FloatArray, Metric, Runner, RunnerContext, StudyError
 from planner.tables.recorded_grid import GridSource, RecordedGrid, RecordedRunner
 
 if TYPE_CHECKING:
@@ -212,10 +212,7 @@ def _grid(spec: StudySpec, directory: Path, kind: type[Runner], settings: Any, s
     if not (isinstance(kind, type) and issubclass(kind, GridSource)):
         axes = [_axis(spec, name, directory) for name in spec.space.axes]
         return full_grid(axes, constraints), ()
-    given = tuple(
-        axis.resolve(name) if axis.values or axis.range else Axis(name, (), axis.scope, axis.scale or Scale.LINEAR)
-        for name, axis in spec.space.axes.items()
-    )
+    given = tuple(axis.unresolved(name) for name, axis in spec.space.axes.items())
     table = kind.recorded(settings, _context(spec, given, directory, seed))
     axes = [_axis(spec, name, directory, list(table.axis_values(name))) for name in spec.space.axes]
     return grid_of_rows(axes, table.points(), constraints), table.notes

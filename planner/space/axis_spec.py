@@ -60,6 +60,12 @@ class AxisSpec(StrictModel):
             raise ValueError(f"range holds more than {_MAX_AXIS} values; narrow it or list values")
         return self
 
+    def unresolved(self, name: str) -> Axis:
+        """The axis as far as the study file alone tells: without values where it gives none. Raises StudyError."""
+        if self.values or self.range:
+            return self.resolve(name)
+        return Axis(name, (), self.scope, self.scale or Scale.LINEAR, _roles(name, self.role))
+
     def resolve(self, name: str, table_values: list[Value] | None = None) -> Axis:
         """The axis, with `table_values` where the study file gives none. Raises StudyError."""
         key = f"space.axes.{name}"

@@ -15,12 +15,12 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from planner.space.types import Value
 
-__all__ = ["as_number", "as_truth", "is_blank", "match", "plain_value", "same"]
+__all__ = ["Matcher", "as_number", "as_truth", "is_blank", "is_none", "match", "plain_value", "same"]
 
 _NUMBER: Final = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?")
 _INFINITE: Final = re.compile(r"([+-]?)(inf|infinity)", re.IGNORECASE)
@@ -58,6 +58,11 @@ def is_blank(value: Value | None) -> bool:
     return value is None or (isinstance(value, str) and not value.strip())
 
 
+def is_none(value: Value | None) -> bool:
+    """Whether a text is None or null, in any case: a value of an axis, where a blank may be a gap."""
+    return isinstance(value, str) and value.strip().lower() in _NONE
+
+
 def same(own: Value, value: Value | None) -> bool:
     """Whether `value`, as a file or a user writes it, means `own`."""
     if isinstance(own, bool):
@@ -65,8 +70,8 @@ def same(own: Value, value: Value | None) -> bool:
     if isinstance(own, int | float):
         return as_number(value) == own
     word = own.strip()
-    if word.lower() in _NONE:
-        return is_blank(value) or (isinstance(value, str) and value.strip().lower() in _NONE)
+    if is_none(word):
+        return is_blank(value) or is_none(value)
     if is_blank(value):
         return not word
     if isinstance(value, str):
@@ -83,6 +88,34 @@ def match(values: Sequence[Value], value: Value | None) -> Value | None:
         if isinstance(own, str) and own.strip() == written and not is_blank(value):
             return own
     return next((own for own in values if same(own, value)), None)
+
+
+class Matcher:
+    """`match` for many cells: each is found without going through all values."""
+
+    def __init__(self, values: Iterable[Value]) -> None:
+        self._texts: dict[str, Value] = {}
+        self._numbers: dict[float, Value] = {}  # of values that are numbers
+        self._typed: dict[float, Value] = {}  # of these, and of text that writes a number
+        self._others: list[Value] = []  # what is meant by more than its spelling or its number
+        for own in values:
+            number = as_number(own)
+            if isinstance(own, str):
+                self._texts.setdefault(own.strip(), own)
+            elif math.isfinite(number):
+                self._numbers.setdefault(number, own)
+            if math.isfinite(number):
+                self._typed.setdefault(number, own)
+            elif not isinstance(own, str) or math.isinf(number) or as_truth(own) is not None or (
+                    is_none(own) or is_blank(own)):
+                self._others.append(own)
+
+    def __call__(self, value: Value | None) -> Value | None:
+        """The value that `value` means; None if it means none of them."""
+        if not is_blank(value) and (own := self._texts.get(str(value).strip())) is not None:
+            return own
+        own = (self._numbers if isinstance(value, str) else self._typed).get(as_number(value))
+        return next((other for other in self._others if same(other, value)), None) if own is None else own
 
 
 def plain_value(text: str) -> Value:

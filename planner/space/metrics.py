@@ -17,7 +17,7 @@ from planner.space.units import unit_in
 
 __all__ = ["KNOWN", "check_given", "described", "impossible", "metric_named", "refusal", "said", "unit_wanted"]
 
-_POSITIVE: Final = frozenset({Kind.FIRST, Kind.STEP, Kind.WHOLE, Kind.THROUGHPUT})
+_TIMES: Final = frozenset({Kind.FIRST, Kind.STEP, Kind.WHOLE})
 _STATISTIC: Final = re.compile(r"(mean|median|std|p[0-9]+(?:\.[0-9]+)?)_(\w+)")
 
 
@@ -69,9 +69,11 @@ def said(metric: Metric) -> str:
 
 def impossible(metric: Metric, value: float) -> str:
     """Message: why no run gives this value of a metric, or why it cannot be learned; empty if it can be."""
-    if value < 0 and metric.kind in _POSITIVE:
-        return (f"{metric.name} is {value:g}, which no run measures; correct it, or say which rows succeeded, as in "
-                f"`ok` \"{quoted(metric.name)} > 0\"")
+    no_time = value < 0 or (value == 0 and metric.transform is Transform.LOG)
+    if (metric.kind in _TIMES and no_time) or (metric.kind is Kind.THROUGHPUT and value < 0):
+        what = "time" if metric.kind in _TIMES else "rate"
+        return (f"{metric.name} is {value:g}, which no {what} is; correct the row, leave it out by `where`, or say "
+                f"which rows succeeded by `ok`, as in \"{quoted(metric.name)} > 0\"")
     return "" if metric.takes(value) else refusal(metric, value)
 
 

@@ -6,8 +6,8 @@ Notation: R rows in use, N points, A axes.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,46 +15,49 @@ from typing import Any
 import numpy as np
 
 from planner.space.cells import Cells
-from planner.space.expressions import parse, quoted, suggestion
-from planner.space.metrics import impossible, metric_named
-from planner.space.types import FloatArray, IntArray, Kind, Metric, StudyError, Value
-from planner.tables.axis_cells import AxisCells, found, listed
-from planner.tables.named_columns import NamedColumns, far_from_the_rest
-from planner.tables.recorded import BoolArray, RecordedTable, is_undefined
+from planner.space.expressions import parse, suggestion
+from planner.space.meaning import as_number
+from planner.space.metrics import metric_named, unit_wanted
+from planner.space.types import BoolArray, FloatArray, IntArray, Kind, Metric, StudyError, Transform, Value
+from planner.tables.axis_cells import AxisKind, AxisValues, found, listed, some_cells, without_rows
+from planner.tables.checks import MetricChecks, outliers
+from planner.tables.named_columns import NamedColumns
+from planner.tables.recorded import RecordedTable
 from planner.tables.settings import TableSettings
 from planner.tables.success import status_lookalikes, successes
 from planner.tables.table_file import TableFile, read_table_file
 
 __all__ = ["RecordedTable", "TableSettings", "load_table", "read_measured"]
 
+
 def load_table(settings: TableSettings, directory: Path, axes: Mapping[str, Sequence[Value] | None],
-               targets: Iterable[str | Metric], key: str = "runner.{}", categories: Collection[str] = ()
+               targets: Iterable[str | Metric], key: str = "runner.{}", kinds: Mapping[str, AxisKind] | None = None,
                ) -> RecordedTable:
     """The recorded grid in the table that `settings` name, checked.
 
     axes: the given values of each axis, None (or empty) for all in the table. targets: names, or metrics; values of a
-    metric must suit its transform. key: pattern for the name of a setting in error messages. categories: axes whose
-    values keep their spelling. Raises StudyError, one line that names the key and the fix.
+    metric must suit its transform. key: pattern for the name of a setting in error messages. kinds: what the study says
+    of axes. Raises StudyError, one line that names the key and the fix.
     """
     file = read_table_file(directory / settings.table, settings.table, key.format("table"))
-    return _Loader(file, settings, key, tuple(targets), frozenset(categories)).load(axes)
+    return _Loader(file, settings, key, tuple(targets), dict(kinds or {})).load(axes)
 
 
 def read_measured(path: Path, axes: Mapping[str, Sequence[Value] | None], targets: Iterable[str | Metric], *,
                   status: str | None = None, where: str | None = None, ok: str | None = None,
-                  renames: Mapping[str, str] | None = None, allow_undefined: bool = True, key: str = "--truth"
-                  ) -> RecordedTable:
+                  renames: Mapping[str, str] | None = None, allow_undefined: bool = True, key: str = "--truth",
+                  kinds: Mapping[str, AxisKind] | None = None) -> RecordedTable:
     """The truth in any measured table; every row costs 0 s.
 
-    status: as in a study; without it and `ok`, a column called 'status' is used if there is one. ok, renames: as `ok`
-    and `map` of a study. allow_undefined: an ok row may lack a target, which is then NaN there (tpot at one output
-    token). Raises StudyError.
+    status: as in a study; without it, a column called 'status' is used if there is one. ok, renames: as `ok` and `map`
+    of a study. allow_undefined: an ok row may lack a target, which is then NaN there (tpot at one output token).
+    Raises StudyError.
     """
     file = read_table_file(path, str(path), key)
-    if status is None and ok is None and "status" in file.columns and "status" not in axes:
+    if status is None and "status" in file.columns and "status" not in axes:
         status = "status"
     settings = TableSettings(table=str(path), cost_s=0.0, status=status, where=where, ok=ok, map=dict(renames or {}))
-    return _Loader(file, settings, key, tuple(targets), allow_undefined=allow_undefined).load(axes)
+    return _Loader(file, settings, key, tuple(targets), dict(kinds or {}), allow_undefined).load(axes)
 
 
 @dataclass(frozen=True)
@@ -65,63 +68,61 @@ class _Loader:
     settings: TableSettings
     key: str
     asked: tuple[str | Metric, ...]
-    categories: frozenset[str] = frozenset()
+    kinds: Mapping[str, AxisKind] = field(default_factory=dict)
     allow_undefined: bool = False
 
     @cached_property
     def targets(self) -> Mapping[str, Metric]:
         """The targets by name."""
-        found = [metric_named(target) if isinstance(target, str) else target for target in self.asked]
-        return {metric.name: metric for metric in found}
+        return {metric.name: metric for metric in map(_metric, self.asked)}
 
     @cached_property
     def names(self) -> NamedColumns:
         """What the study's names mean in the file."""
-        return NamedColumns(self.file, self.settings.map, self._named("map"))
+        units = {name: unit_wanted(self.targets.get(name) or metric_named(name)) for name in self.settings.map}
+        return NamedColumns(self.file, self.settings.map, self._option("map"), units)
 
     def load(self, axes: Mapping[str, Sequence[Value] | None]) -> RecordedTable:
         self._check_names(axes)
-        rows = self._condition()
-        notes: list[str] = []
-        columns = {name: self.names.cells(name) for name in axes}
-        for name, given in axes.items():
-            if given:
-                there = self._axis(name, columns[name][rows], given, rows)
-                notes += there.notes
-                rows = rows[there.codes >= 0]
-        values: dict[str, tuple[Value, ...]] = {}
-        codes = np.empty((len(rows), len(axes)), dtype=np.int64)
-        for i, (name, given) in enumerate(axes.items()):
-            there = self._axis(name, columns[name][rows], given, rows)
-            values[name], codes[:, i] = there.values, there.codes
+        rows, found_values, notes = self._axes(axes)
+        values = {name: axis.values for name, axis in found_values.items()}
+        codes = np.column_stack([axis.codes for axis in found_values.values()])
         if self.settings.trajectory and any(isinstance(v, str | bool) for v in values[self.settings.trajectory]):
             raise StudyError(f"{self._key('trajectory')}: '{self.settings.trajectory}' has values that are not "
                              "numbers; name an axis of numbers")
         point, first = _group(codes)
-        ok, status = self._successes(rows)
-        metrics = self._metrics(rows, ok, values, codes)
+        columns = {name: cells[rows] for name, cells in self.names.columns.items()}
+        ok, status = successes(columns, self.settings.status, self.settings.ok, file=self.file.name,
+                               status_key=self._key("status"), ok_key=self._option("ok"))
+        metrics, remarks = self._metrics(columns, self._checks(rows, ok, values, codes))
         cost = self._costs(rows, ok)
-        notes += [*self._conversions(), *self._lookalikes(rows, axes), *self._odd(rows, metrics, cost)]
+        prices = {} if np.ptp(cost) == 0 else {self._key("cost_s"): cost}
+        notes += [*self._conversions(), *self._lookalikes(columns, axes), *remarks,
+                  *outliers({name: metrics[name] for name in self.targets} | prices, self._place(rows))]
         return RecordedTable(self.file.name, self.file.sha256, values, codes[first], point, ok, status, metrics,
                              cost, self._devices(rows), self._readings(rows, point), tuple(notes))
 
     def _key(self, setting: str) -> str:
         return self.key.format(setting)
 
-    def _named(self, option: str) -> str:
+    @property
+    def _is_option(self) -> bool:
+        return "{}" not in self.key
+
+    def _option(self, name: str) -> str:
         """What messages call a setting that is an option of `evaluate` too."""
-        return self._key(option) if "{}" in self.key else f"--{option}"
+        return f"--{name}" if self._is_option else self._key(name)
+
+    def _place(self, rows: IntArray) -> Callable[[int], str]:
+        return lambda row: self.file.where(int(rows[row]))
 
     def _check_names(self, axes: Mapping[str, Any]) -> None:
         for setting, name in (("status", self.settings.status), ("repeat", self.settings.repeat)):
             if name is not None:
-                self.file.column(name, self._key(setting))
+                if name not in self.names.columns:
+                    self.file.column(name, self._key(setting))
                 if name in axes or name in self.targets:
                     raise StudyError(f"{self._key(setting)}: '{name}' is an axis or a target; name another column")
-        for name in self.settings.map:
-            if name not in axes and name not in self.targets:
-                raise StudyError(f"{self._named('map')}: '{name}' is neither an axis nor a target"
-                                 f"{suggestion(name, [*axes, *self.targets])}")
         for name in axes:
             self.names.check(name, f"space.axes.{name}")
         for name in self.targets:
@@ -132,20 +133,44 @@ class _Loader:
             trajectory = self.settings.trajectory
             raise StudyError(f"{self._key('trajectory')}: '{trajectory}' is not an axis{suggestion(trajectory, axes)}")
 
-    def _axis(self, name: str, cells: Cells, given: Sequence[Value] | None, rows: IntArray) -> AxisCells:
-        def where(row: int) -> str:
-            return self.file.where(int(rows[row]))
+    def _axes(self, axes: Mapping[str, Sequence[Value] | None]) -> tuple[IntArray, dict[str, AxisValues], list[str]]:
+        """The rows in use, the values of each axis there, and notes on what does not match."""
+        considered = self._condition()
+        place, rows = self._place(considered), considered
+        remarks: dict[str, list[str]] = {}
+        for name, given in axes.items():
+            if given:
+                axis = listed(self.names.columns[name][considered], given, self._kind(name), False, place)
+                left = rows[np.isin(rows, considered[axis.codes >= 0])]
+                if not left.size:
+                    there = dict.fromkeys(self.names.columns[name][rows])
+                    raise StudyError(f"space.axes.{name}: no row of {self.file.name} has any of the given values; "
+                                     f"use some of: {some_cells(there)}")
+                rows, remarks[name] = left, [axis.note]
+        found_values = {name: self._axis(name, given, rows) for name, given in axes.items()}
+        for name, lines in remarks.items():
+            lines.insert(0, without_rows(axes[name] or (), found_values[name].values))
+        return rows, found_values, [f"space.axes.{name}: {'; '.join(filter(None, lines))}"
+                                    for name, lines in remarks.items() if any(lines)]
 
-        is_category = name in self.categories
-        return listed(name, cells, given, is_category, where) if given else found(name, cells, is_category, where)
+    def _kind(self, name: str) -> AxisKind:
+        return self.kinds.get(name, AxisKind())
+
+    def _axis(self, name: str, given: Sequence[Value] | None, rows: IntArray) -> AxisValues:
+        column = self.names.columns[name]
+        # The whole column decides, so that the type of a number does not depend on the rows in use.
+        whole = _whole(column.numbers)
+        if given:
+            return listed(column[rows], given, self._kind(name), whole, self._place(rows))
+        return found(name, column[rows], self._kind(name), whole, self._place(rows))
 
     def _condition(self) -> IntArray:
         """The rows that meet `where`, ascending."""
-        text, key, count = self.settings.where, self._key("where"), len(self.file.lines)
+        text, key, count = self.settings.where, self._option("where"), len(self.file.lines)
         if text is None:
             return np.arange(count)
-        value = parse(text, self.file.columns, key)(self.file.columns)
-        met = np.asarray(value.truth if isinstance(value, Cells) else value)
+        value = parse(text, self.names.columns, key)(self.names.columns)
+        met = np.asarray(value.truth if isinstance(value, Cells) and value.is_truth else value)
         if met.dtype != bool:
             raise StudyError(f"{key}: '{text}' is not a condition; compare something, as in \"mode == 'direct'\"")
         met = np.broadcast_to(met, count)
@@ -153,50 +178,31 @@ class _Loader:
             raise StudyError(f"{key}: '{text}' leaves no row of {self.file.name}; loosen it")
         return np.flatnonzero(met)
 
-    def _successes(self, rows: IntArray) -> tuple[BoolArray, tuple[str, ...]]:
-        columns = {name: cells[rows] for name, cells in self.file.columns.items()}
-        return successes(columns, self.settings.status, self.settings.ok,
-                         (self._key("status"), self._named("ok")), self.file.name)
+    def _checks(self, rows: IntArray, ok: BoolArray, axes: Mapping[str, tuple[Value, ...]], codes: IntArray
+                ) -> MetricChecks:
+        before = self.settings.ok
+        both = "{}" if before is None else f"({before}) and {{}}" if " or " in before else f"{before} and {{}}"
+        mend = f'--ok "{both}"' if self._is_option else f'ok: "{both}"'
+        mark = "mark its status" if self.settings.status else "mark it in a `status` column"
+        return MetricChecks(ok, axes, codes, self.allow_undefined, self._place(rows),
+                            f"{mark}, or say which rows are ok: {mend}")
 
-    def _metrics(self, rows: IntArray, ok: BoolArray, axes: Mapping[str, tuple[Value, ...]], codes: IntArray
-                 ) -> dict[str, FloatArray]:
-        """The targets, and every other column of numbers, (R,) each."""
-        apart = {*axes, *map(self.names.source, (*axes, *self.targets)), self.settings.status, self.settings.repeat}
+    def _metrics(self, columns: Mapping[str, Cells], checks: MetricChecks) -> tuple[dict[str, FloatArray], list[str]]:
+        """The targets, and every other column with numbers, (R,) each; and notes."""
+        apart = {*checks.axes, *self.names.sources(), self.settings.status, self.settings.repeat} - {*self.targets}
         metrics: dict[str, FloatArray] = {}
-        for name in dict.fromkeys([*self.file.columns, *self.targets]):
+        notes = []
+        for name, cells in columns.items():
             if name in self.targets:
-                values = self.names.metric(self.targets[name])[rows]
-                undefined = self._check_target(self.targets[name], values, rows, ok, axes, codes)
-                metrics[name] = np.where(undefined | ~ok, np.nan, values)
-            elif name not in apart and (cells := self.file.columns[name][rows]).is_numeric:
-                values = np.where(np.isfinite(cells.numbers) & ok, cells.numbers, np.nan)
+                metrics[name], note = checks.target(self.targets[name], cells, self.names.source(name))
+            elif name in apart or np.isnan(cells.numbers).all():
+                continue
+            else:
+                values, note = checks.other(name, cells)
                 if not np.isnan(values).all():
                     metrics[name] = values
-        return metrics
-
-    def _check_target(self, metric: Metric, values: FloatArray, rows: IntArray, ok: BoolArray,
-                      axes: Mapping[str, tuple[Value, ...]], codes: IntArray) -> BoolArray:
-        """Where the metric is undefined, (R,). Raises StudyError for an ok row whose value cannot be."""
-        undefined = ~np.isfinite(values)
-        zero = (values == 0) & ok & (metric.kind is Kind.STEP)
-        if zero.any() and is_undefined(metric, zero, axes, codes):
-            undefined |= zero  # a tool's word for "undefined"
-        bad = undefined & ok
-        if self.allow_undefined and metric.name in self.file.columns:
-            bad &= ~self.file.columns[metric.name][rows].missing
-        column = self.names.source(metric.name)
-        if bad.any() and not is_undefined(metric, bad, axes, codes):
-            row = int(rows[np.argmax(bad)])
-            cell = self.file.columns[column].raw[row] if column in self.file.columns else None
-            what = "has no number" if cell is None else f"has {str(cell)[:40]!r}, which is no number,"
-            mark = "mark its status" if self.settings.status else "mark the failed rows in a `status` column"
-            raise StudyError(f"targets: {self.file.where(row)} is ok but {what} in column '{column}'; correct the row, "
-                             f"{mark}, or say which rows succeeded, as in {self._named('ok')} \"{quoted(column)} > 0\"")
-        if metric in self.asked:  # its transform is settled
-            for row, value in zip(rows[ok & ~undefined].tolist(), values[ok & ~undefined].tolist(), strict=True):
-                if problem := impossible(metric, value):
-                    raise StudyError(f"targets: {self.file.where(row)}: {problem}")
-        return undefined
+            notes += [note] if note else []
+        return metrics, notes
 
     def _costs(self, rows: IntArray, ok: BoolArray) -> FloatArray:
         cost = self._setting("cost_s", "s", rows)
@@ -231,21 +237,19 @@ class _Loader:
     def _conversions(self) -> list[str]:
         prices = {self._key(setting): amount for setting in ("cost_s", "failed_cost_s")
                   if isinstance(amount := getattr(self.settings, setting), str)}
-        return self.names.conversions(self.targets.values(), prices)
+        return self.names.conversions(prices)
 
-    def _lookalikes(self, rows: IntArray, axes: Collection[str]) -> list[str]:
+    def _lookalikes(self, columns: Mapping[str, Cells], axes: Collection[str]) -> list[str]:
+        """Notes on columns that look like a status that is not used."""
         if self.settings.status is not None or self.settings.ok is not None:
             return []
-        texts = [*self.settings.map.values(), self.settings.where or "", str(self.settings.cost_s)]
-        used = {name for name in self.file.columns if any(name in text for text in texts)}
-        return status_lookalikes({name: cells[rows] for name, cells in self.file.columns.items()},
-                                 {*used, *axes, *self.targets})
-
-    def _odd(self, rows: IntArray, metrics: Mapping[str, FloatArray], cost: FloatArray) -> list[str]:
-        columns = {name: metrics[name] for name in self.targets} | {self._key("cost_s"): cost}
-        return [f"{name} is {column[row]:g} in {self.file.where(int(rows[row]))}, the others are about {usual:.3g}: a "
-                "word for \"failed\"? Leave it out by `where`, or say with `ok` which rows succeeded"
-                for name, column in columns.items() for row, usual in far_from_the_rest(column)]
+        used = {*axes, *self.targets, *self.settings.map, self.settings.repeat or ""}
+        for setting in ("where", "cost_s", "failed_cost_s", "accelerators"):
+            text = getattr(self.settings, setting)
+            used |= self.names.names_in(text, self._key(setting)) if isinstance(text, str) else frozenset()
+        for text in self.settings.map.values():
+            used |= {text} if text in self.file.columns else parse(text, self.file.columns, "map").names
+        return [f"{self.file.name}: {note}" for note in status_lookalikes(columns, used, self._option("ok"))]
 
     def _readings(self, rows: IntArray, point: IntArray) -> IntArray | None:
         """The reading of each row, (R,). None without a `repeat` column."""
@@ -266,10 +270,25 @@ def _numbered(repeats: Cells, point: IntArray) -> IntArray:
     readings: dict[tuple[Any, int], int] = {}
     seen: dict[tuple[int, Any], int] = {}
     codes = np.empty(len(point), dtype=np.int64)
-    for i, (where, cell) in enumerate(zip(point.tolist(), repeats, strict=True)):
+    for i, (where, written) in enumerate(zip(point.tolist(), repeats, strict=True)):
+        number = as_number(written)
+        cell = written if math.isnan(number) else number  # 1 and 1.0 are one repeat
         nth = seen[where, cell] = seen.get((where, cell), -1) + 1
         codes[i] = readings.setdefault((cell, nth), len(readings))
     return codes
+
+
+def _metric(target: str | Metric) -> Metric:
+    """The metric. Of a mere name that is not known, any value is right."""
+    metric = metric_named(target) if isinstance(target, str) else target
+    is_unknown = isinstance(target, str) and metric.kind is Kind.OTHER
+    return replace(metric, transform=Transform.LINEAR) if is_unknown else metric
+
+
+def _whole(numbers: FloatArray) -> bool:
+    """Whether all finite values are whole numbers."""
+    there = numbers[np.isfinite(numbers)]
+    return bool(np.all(there == np.floor(there)))
 
 
 def _group(codes: IntArray) -> tuple[IntArray, IntArray]:
