@@ -155,8 +155,8 @@ class _Loader:
 
     def _successes(self, rows: IntArray) -> tuple[BoolArray, tuple[str, ...]]:
         columns = {name: cells[rows] for name, cells in self.file.columns.items()}
-        return successes(columns, self.settings.status, self.settings.ok,
-                         (self._key("status"), self._named("ok")), self.file.name)
+        return successes(columns, self.settings.status, self.settings.ok, file=self.file.name,
+                         status_key=self._key("status"), ok_key=self._named("ok"))
 
     def _metrics(self, rows: IntArray, ok: BoolArray, axes: Mapping[str, tuple[Value, ...]], codes: IntArray
                  ) -> dict[str, FloatArray]:
@@ -239,7 +239,7 @@ class _Loader:
         texts = [*self.settings.map.values(), self.settings.where or "", str(self.settings.cost_s)]
         used = {name for name in self.file.columns if any(name in text for text in texts)}
         return status_lookalikes({name: cells[rows] for name, cells in self.file.columns.items()},
-                                 {*used, *axes, *self.targets})
+                                 {*used, *axes, *self.targets}, self._named("ok"))
 
     def _odd(self, rows: IntArray, metrics: Mapping[str, FloatArray], cost: FloatArray) -> list[str]:
         columns = {name: metrics[name] for name in self.targets} | {self._key("cost_s"): cost}
