@@ -107,6 +107,7 @@ def export(
 def _export_next(
     subject: Study, folder: Path, most: int, names: dict[str, str], json_file: Path | None, quiet: bool,
 ) -> None:
+    from planner.views.files import write_pairs
 
     if folder.suffix or folder.is_file():
         raise StudyError(f"--output: {folder} is no folder; vllm-sweep writes a pair of files for each engine "

@@ -181,7 +181,8 @@ def _judged(rows: Sequence[Row], options: ImportOptions) -> Sequence[Row]:
     status = options.renames.get("status")
     if status is None and options.ok is None:
         return rows
-    ok, reasons = successes(columns_of(rows, names_in(rows)), status, options.ok, ("--map status", "--ok"), "the files")
+    ok, reasons = successes(columns_of(rows, names_in(rows)), status, options.ok, file="the files",
+                            status_key="--map status", ok_key="--ok")
     return [row if row.failure or good else replace(row, metrics={}, failure=reason)
             for row, good, reason in zip(rows, ok.tolist(), reasons, strict=True)]
 
@@ -190,7 +191,7 @@ def _lookalikes(rows: Sequence[Row], used: Collection[str], options: ImportOptio
     if options.ok is not None or "status" in options.renames:
         return []
     others = {name for row in rows for name in row.others}
-    return status_lookalikes(columns_of(rows, others), used)
+    return status_lookalikes(columns_of(rows, others), used, "--ok")
 
 
 def _fresh(rows: Sequence[Row], known: Collection[str]) -> list[Row]:

@@ -16,10 +16,10 @@ from typing import Final
 import numpy as np
 
 from planner.space.cells import Cells
-from planner.space.expressions import parse, suggestion
+from planner.space.expressions import parse, quoted, suggestion
 from planner.space.types import BoolArray, StudyError, Value
 
-__all__ = ["OK", "as_name", "status_lookalikes", "success_condition", "successes"]
+__all__ = ["OK", "status_lookalikes", "success_condition", "successes"]
 
 OK: Final = "ok"
 """The word of a status column that means success, and the status of a row that is ok."""
@@ -88,7 +88,7 @@ def _nothing_ok(name: str, column: Cells, file: str, status_key: str, ok_key: st
 
 def success_condition(name: str, column: Cells) -> str:
     """The condition by which rows most likely succeeded, to propose to the user: "state == 'COMPLETE'"."""
-    where = as_name(name)
+    where = quoted(name)
     bad = _BAD_NAMES.fullmatch(name) is not None
     if column.is_truth:
         return f"{where} == {'false' if bad else 'true'}"
@@ -126,11 +126,6 @@ def _looks_like_status(name: str, column: Cells) -> bool:
     if all(not word or _GOOD.fullmatch(word) or _BAD.fullmatch(word) for word in words):
         return failed or (good and "" in words)
     return bad or (good and (len(words) > 1 or failed))
-
-
-def as_name(column: str) -> str:
-    """The column as expressions name it: in backticks if it is no Python name."""
-    return column if column.isidentifier() else f"`{column}`"
 
 
 def _written(key: str, condition: str) -> str:

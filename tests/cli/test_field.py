@@ -280,7 +280,7 @@ def test_06_true_is_true_whatever_stands_in_other_rows(case: Call, answer: Call,
     assert said["grid_points"] == 4 and said["notes"] == []  # two rows differ only in async_scheduling
     (there / "study.yaml").write_text(text.replace("cost_s: 600,", "cost_s: 600, status: valid_sla,"))
     refused(sweepwise("validate", "study.yaml"), "runner.status", "'True', 'False'",
-            "runner.ok \"valid_sla == 'True'\"")
+            "ok: \"valid_sla == true\"")
     (there / "study.yaml").write_text(text.replace("cost_s: 600, where: \"type == 'optimize'\"",
                                                    "cost_s: 600, ok: 'tokens_per_sec > 0'"))
     said = answer("validate", "study.yaml")
@@ -318,7 +318,7 @@ def test_10_replay_asks_too(case: Call, answer: Call, sweepwise: Call) -> None:
         stop: {trials: 3}
     """
     (there / "replay.yaml").write_text(replay % "")
-    refused(sweepwise("validate", "replay.yaml"), "runner.status", "FAIL_oom", "FIT", "runner.ok")
+    refused(sweepwise("validate", "replay.yaml"), "runner.status", "FAIL_oom", "FIT", "ok: \"status == 'FIT'\"")
     (there / "replay.yaml").write_text(replay % ", ok: \"status == 'FIT'\"")
     assert answer("validate", "replay.yaml")["grid_points"] == 4
     assert answer("run", "replay.yaml")["runs"] == 3
