@@ -88,8 +88,8 @@ class MetricChecks:
         text = cell if isinstance(cell, str) else ""
         said = "" if cell is None else f" ({str(cell)[:40]!r})"
         condition = f"{quoted(name)} != {text!r}" if len(text) <= 40 and text.isprintable() else f"{quoted(name)} > 0"
-        return (f"targets: {self.where(row)} is ok but has no number in column '{column}'{said}; correct the row, leave "
-                f"it out by `where`, {self.mend.replace('{}', condition)}")
+        return (f"targets: {self.where(row)} is ok but has no number in column '{column}'{said}; correct the "
+                f"row, leave it out by `where`, {self.mend.replace('{}', condition)}")
 
 
 def outliers(columns: Mapping[str, FloatArray], where: Callable[[int], str]) -> list[str]:

@@ -176,7 +176,6 @@ def test_costs_may_be_bare_numbers(cost: Any, amount: float) -> None:
     ({"space.axes.input_len.values": 128}, "space.axes.input_len.values", "list"),
     ({"space.axes.input_len.values": "128"}, "space.axes.input_len.values", "list"),
     ({"space.axes.input_len.values": []}, "space.axes.input_len", "values is empty; list at least one"),
-    ({"space.axes.input_len.values": [None]}, "space.axes.input_len.values", "add `scale: category`"),
     ({"space.axes.input_len.values": [{}]}, "space.axes.input_len.values.0", "number"),
     ({"space.axes.input_len.values": [1, [2]]}, "space.axes.input_len.values.1", "number"),
     ({"space.axes.input_len.range": [1, 2]}, "space.axes.input_len", "either values or range, not both"),
