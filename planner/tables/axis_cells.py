@@ -50,10 +50,10 @@ def kinds_of(axes: Sequence[Axis]) -> dict[str, AxisKind]:
     return {axis.name: AxisKind(axis.scale is Scale.CATEGORY, Role.RATE in axis.roles) for axis in axes}
 
 
-def listed(cells: Cells, given: Sequence[Value], kind: AxisKind, whole: bool, where: Callable[[int], str]
+def listed(cells: Cells, given: Sequence[Value], kind: AxisKind, whole: bool, file: str, where: Callable[[int], str]
            ) -> AxisValues:
     """The rows' values among those that the study lists. cells: of the rows that may be used; whole: whether the
-    column has whole numbers only; where: the place of a row, for the note."""
+    column has whole numbers only; file, where: the table and the place of a row, for the note."""
     matcher = Matcher(given)
     meant: dict[tuple[type, Value | None], Value | None] = {}
     own: list[Value | None] = []
@@ -67,7 +67,7 @@ def listed(cells: Cells, given: Sequence[Value], kind: AxisKind, whole: bool, wh
         own.append(meant[key])
     out = np.array([value is None for value in own], dtype=bool)
     values, codes = _coded(own, whole)
-    parts = _left_out(cells, out, where)
+    parts = _left_out(cells, out, file, where)
     if kind.is_category or any(isinstance(value, str) for value in values):
         parts += _spellings(cells, own)
     return AxisValues(values, codes, "; ".join(parts))
@@ -149,15 +149,15 @@ def _typed(value: Value, whole: bool) -> Value:
     return int(value) if whole and math.isfinite(float(value)) else float(value)
 
 
-def _left_out(cells: Cells, out: BoolArray, where: Callable[[int], str]) -> list[str]:
+def _left_out(cells: Cells, out: BoolArray, file: str, where: Callable[[int], str]) -> list[str]:
     """What to say of rows without a listed value, by their number and their cells."""
     parts = []
     if (left := cells.blank & out).any():
-        first = where(int(np.argmax(left)))
-        parts.append(f"{_rows(left)} left out: blank ({first}{' and others' if left.sum() > 1 else ''})")
+        first = where(int(np.argmax(left))).removeprefix(f"{file} ")
+        parts.append(f"{_rows(left, file)} left out: blank ({first}{' and others' if left.sum() > 1 else ''})")
     if (left := ~cells.blank & out).any():
         said = dict.fromkeys(cell for cell, gone in zip(cells, left.tolist(), strict=True) if gone)
-        parts.append(f"{_rows(left)} left out: {some_cells(said)} {'is' if len(said) == 1 else 'are'} not listed")
+        parts.append(f"{_rows(left, file)} left out: {some_cells(said)} {'is' if len(said) == 1 else 'are'} not listed")
     return parts
 
 
@@ -180,6 +180,6 @@ def _some(texts: Sequence[str]) -> str:
     return ", ".join(texts[:_SHOWN]) + (", …" if len(texts) > _SHOWN else "")
 
 
-def _rows(these: BoolArray) -> str:
+def _rows(these: BoolArray, file: str) -> str:
     count = int(these.sum())
-    return f"{count:,} {'row is' if count == 1 else 'rows are'}"
+    return f"1 row of {file} is" if count == 1 else f"{count:,} rows of {file} are"

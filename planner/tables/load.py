@@ -140,7 +140,8 @@ class _Loader:
         remarks: dict[str, list[str]] = {}
         for name, given in axes.items():
             if given:
-                axis = listed(self.names.columns[name][considered], given, self._kind(name), False, place)
+                axis = listed(self.names.columns[name][considered], given, self._kind(name), False, self.file.name,
+                              place)
                 left = rows[np.isin(rows, considered[axis.codes >= 0])]
                 if not left.size:
                     there = dict.fromkeys(self.names.columns[name][rows])
@@ -161,7 +162,7 @@ class _Loader:
         # The whole column decides, so that the type of a number does not depend on the rows in use.
         whole = _whole(column.numbers)
         if given:
-            return listed(column[rows], given, self._kind(name), whole, self._place(rows))
+            return listed(column[rows], given, self._kind(name), whole, self.file.name, self._place(rows))
         return found(name, column[rows], self._kind(name), whole, self._place(rows))
 
     def _condition(self) -> IntArray:

@@ -285,8 +285,8 @@ def test_06_true_is_true_whatever_stands_in_other_rows(case: Call, answer: Call,
                                                    "cost_s: 600, ok: 'tokens_per_sec > 0'"))
     said = answer("validate", "study.yaml")
     assert said["grid_points"] == 4
-    (note,) = said["notes"]  # the axis that leaves the row out first
-    assert "attention_backend: 1 row is left out, blank (trials.csv line 2)" in note
+    assert said["notes"] == [f"space.axes.{axis}: 1 row of trials.csv is left out: blank (line 2)"
+                             for axis in ("attention_backend", "enforce_eager")]
 
 
 @pytest.mark.parametrize(("study", "points"), [
@@ -302,8 +302,8 @@ def test_07_a_listed_value_without_a_row_is_named(case: Call, answer: Call, swee
     (there / "mixed.yaml").write_text((there / "mixed.yaml").read_text().replace("[auto, 8, 16]", "[auto, 8, 32]"))
     said = answer("validate", "mixed.yaml")
     assert said["grid_points"] == 6
-    assert said["notes"] == ["space.axes.max_num_seqs: no row has 32",
-                             "space.axes.max_num_seqs: 3 rows are left out, not listed: 16"]
+    assert said["notes"] == [
+        "space.axes.max_num_seqs: no row has 32; 3 rows of mixed.csv are left out: 16 is not listed"]
     for verb in (["plan"], ["run"], ["simulate", "--seeds", "1", "--at-cost", "0.9"]):
         ran = sweepwise(verb[0], "mixed.yaml", *verb[1:])
         assert ran.code == 0 and "note: space.axes.max_num_seqs: no row has 32" in ran.out, verb
@@ -339,7 +339,7 @@ def test_12_replay_names_the_cell(case: Call, sweepwise: Call, answer: Call) -> 
         stop: {trials: 3}
     """
     (there / "r.yaml").write_text(replay % ("oom.csv", ""))
-    refused(sweepwise("validate", "r.yaml"), "oom.csv line 4", "'OOM'", "runner.ok")
+    refused(sweepwise("validate", "r.yaml"), "oom.csv line 4", "'OOM'", "ok: \"ttft_ms != 'OOM'\"")
     (there / "r.yaml").write_text(replay % ("oom.csv", ", ok: \"ttft_ms != 'OOM'\""))
     assert answer("validate", "r.yaml")["grid_points"] == 3
     (there / "r.yaml").write_text(replay % ("thousands.csv", ""))
