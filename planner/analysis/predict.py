@@ -126,8 +126,8 @@ def _written(text: str, names: Sequence[str]) -> dict[str, Value]:
 
 
 def _hidden(text: str) -> str:
-    """The text with everything in quotes replaced by as many dots."""
-    return re.sub(r"\"[^\"]*\"|'[^']*'", lambda quoted: "." * len(quoted[0]), text)
+    """The text with each value in quotes replaced by as many dots; an apostrophe within a value quotes nothing."""
+    return re.sub(r"(?<==)\s*(\"[^\"]*\"|'[^']*')(?=\s*(,|$))", lambda quoted: "." * len(quoted[0]), text)
 
 
 def _unquoted(text: str) -> str:

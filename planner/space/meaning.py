@@ -22,7 +22,7 @@ from planner.space.types import Value
 
 __all__ = ["Matcher", "as_number", "as_truth", "is_blank", "is_none", "match", "plain_value", "same"]
 
-_NUMBER: Final = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?")
+_NUMBER: Final = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _INFINITE: Final = re.compile(r"([+-]?)(inf|infinity)", re.IGNORECASE)
 _TRUTH: Final = {"true": True, "false": False}
 _NONE: Final = frozenset({"none", "null"})

@@ -185,7 +185,8 @@ class StudySpec(StrictModel):
         names = [_name_of(target) for target in targets]
         for name in names:
             if not re.fullmatch(r"[A-Za-z_]\w*", name):
-                raise ValueError(f"'{name}' cannot name a metric; use vLLM's names, such as ttft_ms")
+                raise ValueError(f"'{name}' cannot name a metric; use vLLM's names, such as ttft_ms. A column of "
+                                 "another name is given by `map` of a replay runner, or --map of import")
             if names.count(name) > 1:
                 raise ValueError(f"'{name}' stands twice; name each target once")
         return targets

@@ -39,7 +39,7 @@ _THINGS: Final = {
 _SHORT_RATES: Final = {"tps": ("tokens", "s"), "rps": ("requests", "s"), "qps": ("requests", "s"),
                        "rpm": ("requests", "min"), "tpm": ("tokens", "min")}
 _BRACKETS: Final = re.compile(r"[(\[{]\s*([^()\[\]{}]+?)\s*[)\]}]\s*$")
-_RATE: Final = re.compile(r"(?:(?P<thing>[a-zµμ]+)\s*)?(?:/|\s+per\s+|_per_|_)\s*(?P<time>[a-zµμ]+)")
+_RATE: Final = re.compile(r"(?:(?P<thing>[a-zµμ]+)\s*|1\s*(?=/))?(?:/|\s+per\s+|_per_|_)\s*(?P<time>[a-zµμ]+)")
 _STATISTIC: Final = re.compile(r"(?:mean|avg|average|median|max|std|stdev|p\s*\d+(?:\.\d+)?|%|count|n)", re.IGNORECASE)
 _SUFFIXES: Final = ("ns", "us", "µs", "ms", "s", "sec", "secs", "seconds", "msec", "usec", "milliseconds",
                     "microseconds", "minutes", "hours")

@@ -30,7 +30,7 @@ class TableSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True)
 
     table: str = Field(min_length=1)
-    """CSV or Parquet, relative to the study file."""
+    """CSV, Parquet, JSON Lines or a JSON list of records, relative to the study file."""
     cost_s: Amount
     """Seconds of the run of a row: a column, a number or an expression over columns."""
     accelerators: Amount = 1.0
