@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Annotated, Any, Final, Self
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 
 from planner.space.types import Axis, Role, Scale, Scope, StudyError, Value
 from planner.space.validation import Number, StrictModel, Whole
@@ -23,6 +23,8 @@ _WHOLE_ROLES: Final = {Role.INPUT_TOKENS, Role.OUTPUT_TOKENS, Role.BATCH, Role.C
 _MAX_AXIS: Final = 100_000
 _LARGEST: Final = 2**53  # above it, floating point cannot represent every whole number
 
+_ANY: Final = {"type": ["boolean", "integer", "number", "string", "null"]}
+
 
 def _plain(value: Any) -> Any:
     if value is None:
@@ -35,8 +37,8 @@ def _plain(value: Any) -> Any:
 class AxisSpec(StrictModel):
     """One swept parameter."""
 
-    values: list[Annotated[bool | int | float | str, BeforeValidator(_plain)]] | None = None
-    """The values to sweep. A replay study may leave them out and uses those of its table."""
+    values: list[Annotated[bool | int | float | str, BeforeValidator(_plain), WithJsonSchema(_ANY)]] | None = None
+    """The values to sweep; null is the text None. A replay study may leave them out and uses those of its table."""
     range: tuple[Whole, Whole] | None = None
     """First and last value; the axis has every integer between them."""
     scope: Scope = Scope.WORKLOAD

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from pathlib import Path
 from typing import Any
@@ -153,6 +154,11 @@ def test_fingerprint_is_the_contents_and_what_alters_them(tmp_path: Path) -> Non
     assert base != runner(tmp_path, TABLE + "4,4,1,1,ok\n").fingerprint()
     (tmp_path / "copy.csv").write_text(TABLE)
     assert base == runner(tmp_path, table="copy.csv").fingerprint()
+    # Keys that came later change nothing where they are not set.
+    assert set(json.loads(base["settings"])) == {
+        "cost_s", "accelerators", "failed_cost_s", "engine_start_s", "run_overhead_s", "status", "where", "repeat",
+        "trajectory", "repeats"}
+    assert json.loads(runner(tmp_path, ok="status == 'ok'").fingerprint()["settings"])["ok"] == "status == 'ok'"
     assert str(tmp_path) not in "".join(base.values()) and "grid" not in "".join(base.values())
 
 
