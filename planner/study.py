@@ -137,7 +137,7 @@ class Study:
         return import_files(self._setup, [Path(file) for file in files], options, form, dry_run)
 
     def import_table(self, table: str | Path, **options: Any) -> ImportResult:
-        """The runs that a CSV or Parquet table added to the record. options: as for `import_files`, without `form`."""
+        """The runs that a table added to the record. options: as for `import_files`, without `form`."""
         return self.import_files([table], form="table", **options)
 
     def discard(self, number: int, why: str = "taken back by hand") -> None:
@@ -233,13 +233,12 @@ class Study:
     ) -> EvaluationReport:
         """Scores of the predictions on a measured grid, a table.
 
-        any_fingerprint: accept a truth measured under another fingerprint, which raises StudyError otherwise. renames:
-        axis or target → column or expression. ok: a condition that successful rows meet. where: a condition of the rows
-        in use.
+        any_fingerprint: accept a truth of another fingerprint, which raises StudyError otherwise. renames, ok, where:
+        as for `import_files`.
         """
         from planner.analysis.evaluation_report import TruthTable, against_truth
 
-        table = TruthTable(Path(truth), dict(renames or {}), ok, where)
+        table = TruthTable(Path(truth), renames or {}, ok, where)
         return against_truth(self._setup, *self.posterior(), table, any_fingerprint)
 
     def recommend(
@@ -312,9 +311,8 @@ class Study:
     ) -> Report:
         """The content of a report; planner.views.page makes a page or Markdown of it.
 
-        truth: a measured grid to check against; a replayed study has its own. baselines: play other strategies too,
-        if the grid is a recorded one. curves: compute the study's history. arguments: of `sweepwise report`, to repeat
-        it.
+        truth: a measured grid to check against; a replayed study has its own. baselines: play other strategies too, if
+        the grid is a recorded one. curves: compute the study's history. arguments: those of `sweepwise report`.
         """
         from planner.analysis.provenance import provenance_of
         from planner.analysis.report import ReportOptions, report_of
@@ -326,8 +324,8 @@ class Study:
             self._setup, observations, ledger.fingerprint, trials[0].user_attrs.get("seed") if trials else None,
             self.path, [str(self.path)] if arguments is None else arguments)
         options = ReportOptions(None if truth is None else Path(truth), any_fingerprint, baselines, curves)
-        return report_of(self._setup, observations, posterior, provenance, ledger.study.user_attrs.get("stopped"),
-                         options)
+        stopped = ledger.study.user_attrs.get("stopped")
+        return report_of(self._setup, observations, posterior, provenance, stopped, options)
 
     def simulate(
         self, strategies: Sequence[str] = ("sweepwise",), *, seeds: int = 3,
@@ -351,11 +349,10 @@ class Study:
                                None if file is None else Path(file), observer))
 
     def next_points(self, count: int = 10, *, names: Mapping[str, str] | None = None) -> NextPoints:
-        """Up to `count` points to measure next, and the same as parameters of `vllm bench sweep serve`. Needs no
-        record.
+        """Up to `count` points to measure next, and the same as parameters of `vllm bench sweep serve`.
 
-        names: axis → vLLM's option, for axes named differently. Raises StudyError if nothing is left to measure, or
-        vLLM has no option for an axis.
+        names: axis → vLLM's option, for axes named differently. Needs no record. Raises StudyError if nothing is left
+        to measure, or vLLM has no option for an axis.
         """
         from planner.analysis.next_points import next_points
         from planner.ledger.observations import Observations

@@ -64,8 +64,8 @@ class SpaceSpec(StrictModel):
     def _names(cls, axes: dict[str, AxisSpec]) -> dict[str, AxisSpec]:
         for name in axes:
             if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
-                raise ValueError(f"'{name}' cannot name an axis; use letters, digits and _. A column of another name "
-                                 "is given by `map` of a replay runner, or --map of import")
+                raise ValueError(f"'{name}' cannot name an axis; use letters, digits and _, and name its column by "
+                                 "`map` (import: --map)")
             if keyword.iskeyword(name) or name in FUNCTIONS:
                 raise ValueError(f"'{name}' cannot name an axis: it is a word of the expressions; use another name")
         return axes
@@ -185,8 +185,8 @@ class StudySpec(StrictModel):
         names = [_name_of(target) for target in targets]
         for name in names:
             if not re.fullmatch(r"[A-Za-z_]\w*", name):
-                raise ValueError(f"'{name}' cannot name a metric; use vLLM's names, such as ttft_ms. A column of "
-                                 "another name is given by `map` of a replay runner, or --map of import")
+                raise ValueError(f"'{name}' cannot name a metric; use vLLM's names, such as ttft_ms, and name its "
+                                 "column by `map` (import: --map)")
             if names.count(name) > 1:
                 raise ValueError(f"'{name}' stands twice; name each target once")
         return targets

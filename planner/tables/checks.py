@@ -25,7 +25,7 @@ class MetricChecks:
     """Checks of the metrics in the rows in use.
 
     ok: (R,). axes: distinct values; codes: (R, A), those of the rows. may_lack: an ok row may have a blank for a
-    target, which is then undefined there. where: the place of a row. mend: how the user says that a row is not ok,
+    target, which is then undefined there. where: the place of a row. fix: how the user says that a row is not ok,
     with a `{}` for the condition.
     """
 
@@ -34,7 +34,7 @@ class MetricChecks:
     codes: IntArray
     may_lack: bool
     where: Callable[[int], str]
-    mend: str
+    fix: str
 
     def target(self, metric: Metric, cells: Cells, column: str) -> tuple[FloatArray, str]:
         """The values of a target, (R,), NaN where it is undefined or the row failed; and a note, or empty text.
@@ -89,7 +89,7 @@ class MetricChecks:
         said = "" if cell is None else f" ({str(cell)[:40]!r})"
         condition = f"{quoted(name)} != {text!r}" if len(text) <= 40 and text.isprintable() else f"{quoted(name)} > 0"
         return (f"targets: {self.where(row)} is ok but has no number in column '{column}'{said}; correct the "
-                f"row, leave it out by `where`, {self.mend.replace('{}', condition)}")
+                f"row, leave it out by `where`, {self.fix.replace('{}', condition)}")
 
 
 def outliers(columns: Mapping[str, FloatArray], where: Callable[[int], str]) -> list[str]:

@@ -16,11 +16,11 @@ import numpy as np
 
 from planner.space.cells import Cells
 from planner.space.expressions import parse, suggestion
-from planner.space.meaning import as_number
 from planner.space.metrics import metric_named, unit_wanted
 from planner.space.types import BoolArray, FloatArray, IntArray, Kind, Metric, StudyError, Transform, Value
 from planner.tables.axis_cells import AxisKind, AxisValues, found, listed, some_cells, without_rows
 from planner.tables.checks import MetricChecks, outliers
+from planner.tables.grouping import group, numbered
 from planner.tables.named_columns import NamedColumns
 from planner.tables.recorded import RecordedTable
 from planner.tables.settings import TableSettings
@@ -90,7 +90,7 @@ class _Loader:
         if self.settings.trajectory and any(isinstance(v, str | bool) for v in values[self.settings.trajectory]):
             raise StudyError(f"{self._key('trajectory')}: '{self.settings.trajectory}' has values that are not "
                              "numbers; name an axis of numbers")
-        point, first = _group(codes)
+        point, first = group(codes)
         columns = {name: cells[rows] for name, cells in self.names.columns.items()}
         ok, status = successes(columns, self.settings.status, self.settings.ok, file=self.file.name,
                                status_key=self._key("status"), ok_key=self._option("ok"))
@@ -183,10 +183,10 @@ class _Loader:
                 ) -> MetricChecks:
         before = self.settings.ok
         both = "{}" if before is None else f"({before}) and {{}}" if " or " in before else f"{before} and {{}}"
-        mend = f'--ok "{both}"' if self._is_option else f'ok: "{both}"'
+        fix = f'--ok "{both}"' if self._is_option else f'ok: "{both}"'
         mark = "mark its status" if self.settings.status else "mark it in a `status` column"
         return MetricChecks(ok, axes, codes, self.allow_undefined, self._place(rows),
-                            f"{mark}, or say which rows are ok: {mend}")
+                            f"{mark}, or say which rows are ok: {fix}")
 
     def _metrics(self, columns: Mapping[str, Cells], checks: MetricChecks) -> tuple[dict[str, FloatArray], list[str]]:
         """The targets, and every other column with numbers, (R,) each; and notes."""
@@ -262,21 +262,7 @@ class _Loader:
             where = self.file.where(int(rows[np.argmax(cells.blank)]))
             raise StudyError(f"{self._key('repeat')}: {where} names no repeat in column '{name}'; number the repeats "
                              "of every row")
-        return _numbered(cells, point)
-
-
-def _numbered(repeats: Cells, point: IntArray) -> IntArray:
-    """Rows share a reading if they have the same repeat, and the same count of earlier rows with that repeat at their
-    point."""
-    readings: dict[tuple[Any, int], int] = {}
-    seen: dict[tuple[int, Any], int] = {}
-    codes = np.empty(len(point), dtype=np.int64)
-    for i, (where, written) in enumerate(zip(point.tolist(), repeats, strict=True)):
-        number = as_number(written)
-        cell = written if math.isnan(number) else number  # 1 and 1.0 are one repeat
-        nth = seen[where, cell] = seen.get((where, cell), -1) + 1
-        codes[i] = readings.setdefault((cell, nth), len(readings))
-    return codes
+        return numbered(cells, point)
 
 
 def _metric(target: str | Metric) -> Metric:
@@ -290,15 +276,3 @@ def _whole(numbers: FloatArray) -> bool:
     """Whether all finite values are whole numbers."""
     there = numbers[np.isfinite(numbers)]
     return bool(np.all(there == np.floor(there)))
-
-
-def _group(codes: IntArray) -> tuple[IntArray, IntArray]:
-    """The group of each row, (R,), numbered in order of first appearance, and the first row of each group, (N,)."""
-    keys = np.zeros(len(codes), dtype=np.int64)
-    for column in codes.T:  # compressed at each step, so that no product of sizes can overflow
-        keys = np.unique(keys * (int(column.max()) + 1) + column, return_inverse=True)[1]
-    _, first, group = np.unique(keys, return_index=True, return_inverse=True)
-    order = np.argsort(first)
-    rank = np.empty_like(order)
-    rank[order] = np.arange(len(order))
-    return rank[group], first[order]

@@ -82,8 +82,8 @@ def _nothing_ok(name: str, column: Cells, file: str, status_key: str, ok_key: st
     said = f"{status_key}: no row of {file} is 'ok' in column '{name}' (it says {_said(column)})"
     if all(_BAD.fullmatch(_word(cell)) for cell in column):
         return f"{said}; nothing can be learned from failures alone"
-    mend = _written(ok_key, success_condition(name, column))
-    return f"{said}; say which rows succeeded, as in {mend}"
+    fix = _written(ok_key, success_condition(name, column))
+    return f"{said}; say which rows succeeded, as in {fix}"
 
 
 def success_condition(name: str, column: Cells) -> str:
