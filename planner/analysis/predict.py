@@ -91,15 +91,19 @@ def _find_point(written: str | Point, observations: Observations) -> int:
     for name in given:
         if name not in names:
             raise StudyError(f"--point: unknown axis '{name}'; use {', '.join(names)}")
+    for name, value in given.items():  # a part that belongs to no value names an axis that is none
+        part = re.search(r",\s*([^,=]+?)\s*=", value) if isinstance(value, str) else None
+        if part and match(observations.grid.axis(name).values, value) is None:
+            raise StudyError(f"--point: unknown axis '{part[1]}'; use {', '.join(names)}")
     point: dict[str, Value] = {}
     for axis in observations.grid.axes:
         if axis.name not in given and len(axis.values) > 1:
             raise StudyError(f"--point: '{axis.name}' is missing; name every axis, as in {axis.name}={axis.values[0]}")
-        value = match(axis.values, given[axis.name]) if axis.name in given else axis.values[0]
-        if value is None:
+        own = match(axis.values, given[axis.name]) if axis.name in given else axis.values[0]
+        if own is None:
             raise StudyError(f"--point: {axis.name}={given[axis.name]} is not on the axis; its values are "
                              f"{', '.join(map(str, axis.values[:8]))}{' …' if len(axis.values) > 8 else ''}")
-        point[axis.name] = value
+        point[axis.name] = own
     row = observations.grid.find(point)
     if row is None:
         text = written if isinstance(written, str) else ",".join(f"{name}={value}" for name, value in given.items())

@@ -55,7 +55,7 @@ def test_what_init_writes_is_valid(place: Path, sweepwise: Cli, template: str, p
     metrics = answer.pop("metrics")
     assert [metric["name"] for metric in metrics] == answer["targets"]
     assert all(metric["direction"] for metric in metrics)
-    assert answer == {"valid": True, "grid_points": points,
+    assert answer == {"valid": True, "grid_points": points, "notes": [],
                       "targets": yaml.safe_load((place / "mine.yaml").read_text())["targets"]}
 
 
@@ -211,7 +211,7 @@ def test_doctor_shows_what_is_installed(place: Path, sweepwise: Cli) -> None:
 STATE = {"grid_points", "runs", "failed", "cost_s", "experiments_gain", "time_gain", "resource_gain", "accuracy",
          "stopped"}
 VERBS: list[tuple[list[object], set[str]]] = [
-    (["validate"], {"valid", "grid_points", "targets", "metrics"}),
+    (["validate"], {"valid", "grid_points", "targets", "metrics", "notes"}),
     (["plan"], {"grid_points", "engine_configurations", "axes", "first_runs", "full_cost_s", "adaptive_cost_s",
                 "budget_s", "basis"}),
     (["run"], STATE),

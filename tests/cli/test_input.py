@@ -157,7 +157,7 @@ def test_wrong_studies(place: Path, refused: Cli, changes: dict[str, Any], key: 
      ["targets: ", "grid.csv line 16", "'latency_s'", "correct the row"]),
     (TABLE.replace("large-7b,64,4,7.0", "large-7b,64,4,nan"), ["targets: ", "grid.csv line 16", "correct the row"]),
     (TABLE.replace("large-7b,64,4,7.0", "large-7b,64,4,-7"), ["targets: ", "grid.csv line 16", "latency_s is -7",
-                                                              "transform: linear"]),
+                                                              "which no time is", "\"latency_s > 0\""]),
     (TABLE.replace("large-7b,64,4,7.0", "large-7b,64,7.0"),
      ["runner.table: ", "line 16", "3 cells", "correct the line"]),
     ("model,input_len,batch_size,latency_s\n", ["runner.table: ", "has no rows"]),
