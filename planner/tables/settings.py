@@ -32,7 +32,7 @@ class TableSettings(BaseModel):
     table: str = Field(min_length=1)
     """CSV, Parquet, JSON Lines or a JSON list of records, relative to the study file."""
     cost_s: Amount
-    """Seconds of the run of a row: a column, a number or an expression over columns."""
+    """Seconds of the run of a row: a column (converted by the unit in its header), a number or an expression."""
     accelerators: Amount = 1.0
     """Devices that the run occupied: a column, a number or an expression."""
     failed_cost_s: Amount | None = None
@@ -42,11 +42,11 @@ class TableSettings(BaseModel):
     run_overhead_s: float = Field(default=0.0, ge=0, allow_inf_nan=False)
     """Seconds, charged for each run."""
     status: Text | None = None
-    """Column with 'ok' for rows with metrics, and the reason for rows without."""
+    """Column with 'ok' for rows with metrics, and the reason for rows without. With `ok`, only the reason."""
     ok: Text | None = None
     """Condition over columns that the rows with metrics meet, for tables that say success in other words."""
     map: dict[str, Text] = Field(default_factory=dict)
-    """Axis or target → the column that has it, or an expression over columns."""
+    """Axis or metric → the column that has it, or an expression over columns. A unit in a header is converted."""
     where: Text | None = None
     """Condition over columns; only rows that meet it are used."""
     repeat: Text | None = None
