@@ -112,13 +112,14 @@ def row_of(record: Any, provenance: Provenance, known: Mapping[str, Value], path
     if record.get("run_number") == -1:
         return None
     named = named_parameters(record, path)
-    fields, others = split({**record, **named}, {*parameters_of(record), *attached, *named}, _metric_keys(record))
+    said = {**record, **named}
+    fields, others = split(said, {*parameters_of(record), *attached, *named}, _metric_keys(record))
     version = record.get("version")
     provenance = replace(provenance, identity=content_identity(record),
                          version=version if isinstance(version, str) and version != "N/A" else "")
     notes: list[str] = []
     row = Row(fields, {}, 0.0, provenance, others={**others, **_window(record)},
-              accelerators=accelerators(record, notes))
+              accelerators=accelerators(said, notes))
     if kind == "serve":
         return _serve(record, row, notes)
     return (_latency if kind == "latency" else _throughput)(record, row, {**known, **fields}, notes)
