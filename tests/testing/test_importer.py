@@ -22,8 +22,12 @@ STUDIES = Path(__file__).parents[2] / "studies"
 FILES = {
     "fmwork": ["fmwork.log", "fmwork_2024.log"],
     "vllm-bench": ["vllm_latency.json", "vllm_throughput.json", "vllm_serve.json", "vllm_serve_appended.json",
-                   "vllm_serve_detailed.json"],
-    "vllm-sweep": ["vllm_sweep", "vllm_sweep_failures"], "guidellm": ["guidellm.json", "guidellm_rate.json"],
+                   "vllm_serve_detailed.json", "vllm_serve_2024_01.json", "vllm_serve_2024_11.json",
+                   "vllm_serve_metadata.json", "vllm_serve_ramp_up.json", "vllm_serve_pooling.json", "vllm_rust.json",
+                   "vllm_rust_multi_turn.json"],
+    "vllm-sweep": ["vllm_sweep", "vllm_sweep_failures", "vllm_sweep_parameters", "vllm_sweep_workload",
+                   "vllm_serve_multi", "vllm_sweep_summary.csv"],
+    "guidellm": ["guidellm.json", "guidellm_rate.json"],
     "aiperf": ["aiperf.json", "aiperf_rate.json"],
 }
 
