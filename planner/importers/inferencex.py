@@ -73,16 +73,14 @@ class InferenceX:
         data, digest = read_bytes(path)
         value = parse_json(data, name)
         records = value if isinstance(value, list) else [value]
-        rows: list[Row] = []
-        agents = 0
-        for i, record in enumerate(records):
-            if _is_agents(record):
-                agents += 1
-                continue
-            rows.append(_row(record, Provenance(name, digest, "inferencex", f"result {i + 1}"), agents))
+        if not records:
+            raise StudyError(f"{name}: holds no result; name an agg_*.json of InferenceX")
+        agents = any(map(_is_agents, records))
+        rows = [_row(record, Provenance(name, digest, "inferencex", f"result {i + 1}"), agents)
+                for i, record in enumerate(records) if not _is_agents(record)]
         if not rows:
-            raise StudyError(f"{name}: holds {agents} results of agents (agentic-coding), whose conversations are no "
-                             "point of a grid, and no others; name another agg_*.json of InferenceX")
+            raise StudyError(f"{name}: holds only results of agents (agentic-coding), whose conversations are no point "
+                             "of a grid; name another agg_*.json of InferenceX")
         return rows
 
 
@@ -94,12 +92,12 @@ def _is_agents(record: Any) -> bool:
     return isinstance(record, dict) and record.keys() >= _AGENTS and not record.keys() >= _NEEDED
 
 
-def _row(record: Any, place: Provenance, agents: int) -> Row:
+def _row(record: Any, place: Provenance, agents: bool) -> Row:
     if not _is_result(record):
         raise StudyError(f"{place.where}: is not an aggregated result of InferenceX (hw, conc, model, tput_per_gpu); "
                          "leave it out")
     place = Provenance(place.file, place.sha256, place.format, place.row, identity=content_identity(record))
-    notes = [*_NOTES, *([f"{agents} results of agents (agentic-coding) before it are left out"] if agents else [])]
+    notes = [*_NOTES, *(["results of agents (agentic-coding) are left out"] if agents else [])]
     gpus = _gpus(record)
     fields = _fields(record)
     if "input_len" in fields or "output_len" in fields:

@@ -240,7 +240,7 @@ def _one_batch(record: Mapping[str, Any], place: Provenance) -> Row:
     metrics = {name: (value,) for name, value in found.items() if value is not None and math.isfinite(value)}
     counts = Counts(seconds, batch, None, tokens)
     return Row(fields, metrics, seconds, place, notes=tuple(notes), counts=counts,
-               others=plain_values(record, {*fields, "output_len"}))
+               others=plain_values(record, {*fields, "output_len", "output_throughput"}))
 
 
 def _offline(record: Mapping[str, Any], place: Provenance) -> Row:
