@@ -21,6 +21,7 @@ Settings of the server are in the lines of 0.5.5 and later (server_info). With e
 ranks share the GPUs of tensor parallelism. Failed requests are only in lines written with --output-details (`errors`).
 
 One batch. output_throughput is that of decoding alone in later versions, and is not read: it follows from the latency.
+With --profile each batch is run again under the profiler and written once more, without a mark: a note says so.
 """
 
 from __future__ import annotations
@@ -62,6 +63,8 @@ _READ: Final = frozenset({
     "request_throughput", "output_throughput", "total_throughput", "total_token_throughput", "request_goodput",
     "concurrency"})
 _NO_FAILURES: Final = "failed requests are in the file only if it is written with --output-details"
+_PROFILER: Final = ("a batch is there again: with --profile, later ones ran under the profiler, and are slow: leave "
+                    "them out")
 _NO_WARM_UP: Final = "warm-ups and server start are not in the file"
 
 
@@ -79,14 +82,23 @@ class Sglang:
         records = parse_json_stream(data, name)
         if not records:
             raise StudyError(f"{name}: holds no result; is it a file of SGLang's benchmark?")
-        return [_row(record, Provenance(name, digest, "sglang", f"result {i + 1}"))
+        rows = [_row(record, Provenance(name, digest, "sglang", f"result {i + 1}"))
                 for i, record in enumerate(records)]
+        again = _again(records)
+        return [replace(row, notes=(*row.notes, _PROFILER)) if i in again else row for i, row in enumerate(rows)]
 
 
 def _kind(record: Any) -> str:
     keys = record.keys() if isinstance(record, dict) else set()
     kinds = {"serving": _SERVING, "one batch": _ONE_BATCH, "offline": _OFFLINE}
     return next((kind for kind, needed in kinds.items() if needed <= keys), "")
+
+
+def _again(records: list[Any]) -> set[int]:
+    """Places of batches that the file has before."""
+    batches = [repr([record[key] for key in ("run_name", "batch_size", "input_len", "output_len")])
+               if _kind(record) == "one batch" else "" for record in records]
+    return {i for i, batch in enumerate(batches) if batch and batch in batches[:i]}
 
 
 def _row(record: Any, place: Provenance) -> Row:
@@ -195,11 +207,11 @@ def _latencies(record: Mapping[str, Any], counts: Counts, itl_per_chunk: bool, n
 def _rates(record: Mapping[str, Any], counts: Counts, notes: list[str]) -> dict[str, tuple[float, ...]]:
     """Rates as the line says them, or else as the same version computes them to print them."""
     inputs, outputs, seconds = counts.input_tokens, counts.output_tokens, counts.duration_s
-    total = record.get("total_throughput", record.get("total_token_throughput"))
-    said = {"request_throughput": (record.get("request_throughput"), counts.requests),
-            "output_throughput": (record.get("output_throughput"), outputs),
-            # Conversations of several turns count no input: their total is that of the output.
-            "total_token_throughput": (total, inputs + outputs) if inputs and outputs else (None, None)}
+    said: dict[str, tuple[Any, float | None]] = {
+        "request_throughput": (record.get("request_throughput"), counts.requests),
+        "output_throughput": (record.get("output_throughput"), outputs)}
+    if inputs and outputs:  # conversations of several turns count no input, and their total is that of the output
+        said["total_token_throughput"] = record.get("total_throughput"), inputs + outputs
     metrics: dict[str, tuple[float, ...]] = {}
     for name, (given, count) in said.items():
         value = usable(given, name, notes)

@@ -175,7 +175,9 @@ def test_a_figure_that_is_impossible_costs_itself_only(tmp_path: Path) -> None:
 def test_lines_with_a_model_and_a_number_of_prompts(tmp_path: Path) -> None:
     """As a fork writes them."""
     names = ("server_info", "dataset_name", "random_range_ratio")
-    row = changed(tmp_path, "sglang_0.4.6.jsonl", {"model_id": "m", "num_prompts": 8, "request_rate": "inf"}, names)
+    change = {"model_id": "m", "num_prompts": 8, "request_rate": "inf", "total_token_throughput": 1.0}
+    row = changed(tmp_path, "sglang_0.4.6.jsonl", change, names)
+    assert one(row, "total_token_throughput") == pytest.approx(8 * 40 / row.seconds)  # SGLang has another name for it
     assert row.fields["model"] == "m" and row.fields["input_len"] == 32 and row.fields["request_rate"] == "inf"
     lost = changed(tmp_path, "sglang_0.4.6.jsonl", {"num_prompts": 10})
     assert lost.failure == "2 of 10 requests failed"
@@ -192,6 +194,14 @@ def test_one_batch() -> None:
     assert one(new, "output_throughput") == 512.0 and "output_throughput" not in new.others
     assert early.fields == {"batch_size": 16, "input_len": 1024, "max_output_len": 128}
     assert one(early, "output_throughput") == pytest.approx(1000 / 3) and "tpot_ms" not in early.metrics
+
+
+def test_a_batch_that_is_there_again_may_have_run_under_the_profiler(tmp_path: Path) -> None:
+    record = lines("sglang_one_batch.jsonl")[0]
+    again, other = {**record, "latency": 3.5}, {**record, "batch_size": 4}
+    (tmp_path / "twice.jsonl").write_text("\n".join(json.dumps(line) for line in (record, other, again)))
+    assert [any("profiler" in note for note in row.notes) for row in read(tmp_path / "twice.jsonl")] == [
+        False, False, True]
 
 
 def test_offline() -> None:
