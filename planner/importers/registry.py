@@ -10,7 +10,10 @@ from planner.importers.aiperf import Aiperf
 from planner.importers.fmwork import Fmwork
 from planner.importers.guidellm import Guidellm
 from planner.importers.importer import Importer, Source
+from planner.importers.inference_perf import InferencePerf
+from planner.importers.inferencex import InferenceX
 from planner.importers.rows import Row
+from planner.importers.sglang import Sglang
 from planner.importers.table import Table
 from planner.importers.vllm_bench import VllmBench
 from planner.importers.vllm_sweep import VllmSweep
@@ -21,7 +24,8 @@ from planner.space.types import StudyError, Value
 __all__ = ["OURS", "check_format", "format_of", "formats", "importer", "read_rows"]
 
 OURS: Final[Mapping[str, Importer]] = {
-    "vllm-sweep": VllmSweep(), "aiperf": Aiperf(), "guidellm": Guidellm(), "vllm-bench": VllmBench(),
+    "vllm-sweep": VllmSweep(), "aiperf": Aiperf(), "guidellm": Guidellm(),
+    "inference-perf": InferencePerf(), "inferencex": InferenceX(), "sglang": Sglang(), "vllm-bench": VllmBench(),
     "fmwork": Fmwork(), "table": Table(),
 }
 """Our importers by format, in the order in which they are asked. Those of other packages come before the last."""

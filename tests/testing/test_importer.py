@@ -29,6 +29,12 @@ FILES = {
                    "vllm_serve_multi", "vllm_sweep_summary.csv"],
     "guidellm": ["guidellm.json", "guidellm_rate.json"],
     "aiperf": ["aiperf.json", "aiperf_rate.json"],
+    "sglang": ["sglang_0.2.15.jsonl", "sglang_0.4.6.jsonl", "sglang_0.5.23.jsonl", "sglang_details.jsonl",
+               "sglang_lengths.jsonl", "sglang_offline.jsonl", "sglang_one_batch.jsonl", "sglang_whole.jsonl"],
+    "inferencex": ["inferencex_2025_08.json", "inferencex_2025_11_disagg.json", "inferencex_2025_12_disagg.json",
+                   "inferencex_2026_08.json", "inferencex_collected.json"],
+    "inference-perf": ["inference_perf_0.1", "inference_perf_0.2", "inference_perf_0.4", "inference_perf_0.5",
+                       "inference_perf_0.7", "inference_perf_failed"],
 }
 
 
