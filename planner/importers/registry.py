@@ -10,6 +10,7 @@ from planner.importers.aiperf import Aiperf
 from planner.importers.fmwork import Fmwork
 from planner.importers.guidellm import Guidellm
 from planner.importers.importer import Importer, Source
+from planner.importers.llmperf import Llmperf
 from planner.importers.rows import Row
 from planner.importers.table import Table
 from planner.importers.vllm_bench import VllmBench
@@ -22,7 +23,7 @@ __all__ = ["OURS", "check_format", "format_of", "formats", "importer", "read_row
 
 OURS: Final[Mapping[str, Importer]] = {
     "vllm-sweep": VllmSweep(), "aiperf": Aiperf(), "guidellm": Guidellm(), "vllm-bench": VllmBench(),
-    "fmwork": Fmwork(), "table": Table(),
+    "llmperf": Llmperf(), "fmwork": Fmwork(), "table": Table(),
 }
 """Our importers by format, in the order in which they are asked. Those of other packages come before the last."""
 
