@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from planner.importers.aiperf import Aiperf
+from planner.importers.evalscope import Evalscope
 from planner.importers.fmwork import Fmwork
 from planner.importers.guidellm import Guidellm
 from planner.importers.importer import Importer, Source
@@ -23,7 +24,7 @@ __all__ = ["OURS", "check_format", "format_of", "formats", "importer", "read_row
 
 OURS: Final[Mapping[str, Importer]] = {
     "vllm-sweep": VllmSweep(), "aiperf": Aiperf(), "guidellm": Guidellm(), "vllm-bench": VllmBench(),
-    "llmperf": Llmperf(), "fmwork": Fmwork(), "table": Table(),
+    "llmperf": Llmperf(), "evalscope": Evalscope(), "fmwork": Fmwork(), "table": Table(),
 }
 """Our importers by format, in the order in which they are asked. Those of other packages come before the last."""
 
