@@ -27,8 +27,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
-from planner.importers.flatten import flattened, json_beside, settings_of
 from planner.importers.importer import Source
+from planner.importers.plain import flattened, json_beside, settings_of
 from planner.importers.rows import (
     Counts,
     Provenance,
@@ -37,6 +37,7 @@ from planner.importers.rows import (
     number,
     parse_json,
     read_bytes,
+    short,
     usable,
 )
 from planner.space.types import StudyError, Value
@@ -152,8 +153,8 @@ def _row(path: Path, name: str) -> Row:
     metrics = _metrics(run, notes)
     if not metrics:
         raise StudyError(f"{where}: has no usable latency or throughput; is the file whole?")
-    means = [usable(_first(summary, names), names[0], notes) for names in (_INPUT, _OUTPUT)]
-    counts = Counts(seconds, done, *(None if mean is None else done * mean for mean in means))
+    inputs, outputs = (usable(_first(summary, names), names[0], notes) for names in (_INPUT, _OUTPUT))
+    counts = Counts(seconds, done, done * inputs if inputs else None, done * outputs if outputs else None)
     return Row(fields, metrics, seconds or 0.0, provenance, others=others, notes=tuple(dict.fromkeys(notes)),
                counts=counts)
 
@@ -172,7 +173,7 @@ def _beside(path: Path, summary: Mapping[str, Any]) -> _Run:
 
 def _fields(run: _Run) -> dict[str, Value]:
     arguments = settings_of(flattened(run.arguments))
-    fields = {key: arguments[key] for key in _ALWAYS if key in arguments}
+    fields: dict[str, Value] = {key: arguments[key] for key in _ALWAYS if key in arguments}
     fields |= {key: arguments[key] for key, default in _UNLESS.items() if arguments.get(key, default) != default}
     fields |= {key: value for key, value in arguments.items() if key.startswith(f"{_EXTRA}_")}
     limit = _first(run.summary, _CONCURRENCY)
@@ -200,14 +201,15 @@ def _lengths(run: _Run, arguments: Mapping[str, Value]) -> dict[str, Value]:
         found["input_len"] = longest
     else:
         found |= {key: arguments[key] for key, none in _NO_LIMIT.items() if arguments.get(key) not in {None, *none}}
-    asked, least = run.arguments.get("max_tokens"), arguments.get("min_tokens")
-    if isinstance(asked, list):
-        asked = asked[0] if len(asked) == 2 and asked[0] == asked[1] else str(asked)[:60]
+    asked: Any = run.arguments.get("max_tokens")
+    least = arguments.get("min_tokens")
+    if isinstance(asked, list):  # a range
+        asked = asked[0] if len(asked) == 2 and asked[0] == asked[1] else short(asked)
     if _is_count(asked) and (least == asked or arguments.get(f"{_EXTRA}_ignore_eos") is True):
         found["output_len"] = asked
-    else:
-        limit = {"max_tokens": asked, "min_tokens": least}
-        found |= {key: value for key, value in limit.items() if isinstance(value, str) or _is_count(value)}
+        return found
+    limit: dict[str, Any] = {"max_tokens": asked, "min_tokens": least}
+    found |= {key: value for key, value in limit.items() if isinstance(value, str) or _is_count(value)}
     return found
 
 
@@ -225,7 +227,7 @@ def _same(run: _Run, names: Iterable[str], column: str) -> int | None:
 def _metrics(run: _Run, notes: list[str]) -> dict[str, tuple[float, ...]]:
     unread = _unread(run, notes)
     found: dict[str, tuple[float, ...]] = {}
-    # The last digit of a time in seconds. Those in milliseconds have two digits or four.
+    # The last digit of a rate and of seconds. Milliseconds have two digits or four.
     digit = 1e-3 if "Average QPS" in run.summary else 1e-4
     for ours, theirs in _MEANS.items():
         if not unread & set(ours.split("_")):
@@ -244,12 +246,12 @@ def _metrics(run: _Run, notes: list[str]) -> dict[str, tuple[float, ...]]:
 
 def _add(found: dict[str, tuple[float, ...]], ours: Iterable[str], data: Mapping[str, Any],
          theirs: Mapping[str, float], digit: float, notes: list[str]) -> None:
-    """Add the first value that is there. digit: that to which seconds are rounded."""
+    """Add the first value that is there. digit: that to which it is rounded, unless in ms."""
     for key, factor in theirs.items():
         if data.get(key) is not None:
             value = usable(data[key], key, notes)
-            if value is not None and key.endswith("(s)") and digit / 2 > _ROUGHEST * value:
-                notes.append(f"{key} is rounded to {digit:g} s, which is too rough for values here: left out")
+            if value is not None and not key.endswith("(ms)") and digit / 2 > _ROUGHEST * value:
+                notes.append(f"{key} is rounded to {digit:g}, which is too rough for its value: left out")
             elif value is not None and value < _LARGEST:
                 found.update(dict.fromkeys(ours, (factor * value,)))
             return

@@ -19,10 +19,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
-
-from planner.importers.flatten import flattened, json_beside, settings_of
 from planner.importers.importer import Source
+from planner.importers.plain import distribution, flattened, json_beside, settings_of
 from planner.importers.rows import (
     Counts,
     Provenance,
@@ -140,6 +138,10 @@ def _plain(value: Any) -> float:
         return math.nan
 
 
+def _counted(tokens: float) -> float | None:
+    return tokens if 0 < tokens < math.inf else None
+
+
 # ------------------------------------------------------------------------------------------------------------- summary
 
 
@@ -157,14 +159,13 @@ def _of_summary(summary: Mapping[str, Any], requests: Any, provenance: Provenanc
         return Row(fields, {}, seconds, provenance, failure=reason, notes=tuple(notes), others=others)
     metrics = _statistics(summary, done, notes)
     if _is_requests(requests) and _identity_of_requests(requests) == identity:
-        metrics |= _distribution("tpot", _tpots(requests))
+        metrics |= distribution("tpot", _tpots(requests))
     else:
         notes.append(f"no tpot: no *{_REQUESTS} of the same run is beside the summary")
     if not metrics:
         raise StudyError(f"{where}: has no usable ttft, latency or throughput; is the file whole?")
-    means = [_plain(summary.get(f"results_number_{kind}_tokens_mean")) for kind in ("input", "output")]
-    counts = Counts(seconds or None, done, *(done * mean if math.isfinite(mean) and mean > 0 else None
-                                             for mean in means))
+    inputs, outputs = (done * _plain(summary.get(f"results_number_{kind}_tokens_mean")) for kind in ("input", "output"))
+    counts = Counts(seconds or None, done, _counted(inputs), _counted(outputs))
     return Row(fields, metrics, seconds, provenance, notes=(*notes, _TOKENS), others=others, counts=counts)
 
 
@@ -218,34 +219,25 @@ def _of_requests(requests: list[Any], provenance: Provenance) -> Row:
     if len(good) < len(requests):
         reason = f"{len(requests) - len(good)} of {len(requests)} requests failed"
         return Row({}, {}, 0.0, provenance, failure=reason, notes=tuple(notes))
-    metrics = _distribution("tpot", _tpots(good))
+    metrics = distribution("tpot", _tpots(good))
     for theirs, ours in _DISTRIBUTIONS.items():
-        metrics |= _distribution(ours, [usable(request.get(theirs), theirs, notes) for request in good])
+        seconds = [usable(request.get(theirs), theirs, notes) for request in good]
+        metrics |= distribution(ours, [1000 * value for value in seconds if value is not None])
     if not metrics:
         raise StudyError(f"{where}: no request has a time; is the file whole?")
-    tokens = [sum(_plain(request.get(f"number_{kind}_tokens")) for request in good) for kind in ("input", "output")]
-    counts = Counts(None, len(good), *(total if math.isfinite(total) and total > 0 else None for total in tokens))
+    inputs, outputs = (sum(_plain(request.get(f"number_{kind}_tokens")) for request in good)
+                       for kind in ("input", "output"))
+    counts = Counts(None, len(good), _counted(inputs), _counted(outputs))
     return Row({}, metrics, 0.0, provenance, notes=tuple(dict.fromkeys([*notes, _TOKENS])), counts=counts)
 
 
-def _tpots(requests: list[Any]) -> list[float | None]:
-    """Seconds a token after the first, of each request that has at least two."""
-    found: list[float | None] = []
+def _tpots(requests: list[Any]) -> list[float]:
+    """Milliseconds a token after the first, of each request that has at least two."""
+    found: list[float] = []
     for request in requests:
         if request.get("error_code") is None:
             latency, first, tokens = (_plain(request.get(key)) for key in
                                       ("end_to_end_latency_s", "ttft_s", "number_output_tokens"))
             if first > 0 and latency > first and 1 < tokens < math.inf:
-                found.append((latency - first) / (tokens - 1))
+                found.append(1000 * (latency - first) / (tokens - 1))
     return found
-
-
-def _distribution(name: str, seconds: list[float | None]) -> dict[str, tuple[float, ...]]:
-    """vLLM's statistics, in milliseconds. Nothing if there is no value."""
-    values = np.array([1000 * value for value in seconds if value is not None])
-    if not values.size or not np.isfinite(values).all():
-        return {}
-    middle = (float(np.median(values)),)
-    return {f"{name}_ms": middle, f"median_{name}_ms": middle, f"p50_{name}_ms": middle,
-            f"mean_{name}_ms": (float(np.mean(values)),), f"std_{name}_ms": (float(np.std(values)),),
-            **{f"p{p}_{name}_ms": (float(np.percentile(values, p)),) for p in (90, 95, 99)}}

@@ -12,6 +12,7 @@ from planner.importers.fmwork import Fmwork
 from planner.importers.guidellm import Guidellm
 from planner.importers.importer import Importer, Source
 from planner.importers.llmperf import Llmperf
+from planner.importers.optimum_benchmark import OptimumBenchmark
 from planner.importers.rows import Row
 from planner.importers.table import Table
 from planner.importers.vllm_bench import VllmBench
@@ -24,7 +25,8 @@ __all__ = ["OURS", "check_format", "format_of", "formats", "importer", "read_row
 
 OURS: Final[Mapping[str, Importer]] = {
     "vllm-sweep": VllmSweep(), "aiperf": Aiperf(), "guidellm": Guidellm(), "vllm-bench": VllmBench(),
-    "llmperf": Llmperf(), "evalscope": Evalscope(), "fmwork": Fmwork(), "table": Table(),
+    "llmperf": Llmperf(), "evalscope": Evalscope(), "optimum-benchmark": OptimumBenchmark(),
+    "fmwork": Fmwork(), "table": Table(),
 }
 """Our importers by format, in the order in which they are asked. Those of other packages come before the last."""
 

@@ -1,16 +1,18 @@
-"""Plain values out of nested JSON, for `Row.fields` and `Row.others`."""
+"""What several importers share: plain values out of nested JSON, files beside a file, vLLM's statistics of values."""
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
+
 from planner.space.types import Value
 
-__all__ = ["flattened", "json_beside", "settings_of"]
+__all__ = ["distribution", "flattened", "json_beside", "settings_of"]
 
 _DEEPEST: Final = 6
 
@@ -44,3 +46,14 @@ def json_beside(path: Path) -> Any:
         return json.loads(path.read_bytes().decode("utf-8-sig"))
     except (OSError, ValueError, RecursionError):
         return None
+
+
+def distribution(name: str, values: Sequence[float]) -> dict[str, tuple[float, ...]]:
+    """vLLM's statistics of a metric's values in milliseconds. Nothing if there is none, or one is not finite."""
+    found = np.array(values, dtype=float)
+    if not found.size or not np.isfinite(found).all():
+        return {}
+    middle = (float(np.median(found)),)
+    return {f"{name}_ms": middle, f"median_{name}_ms": middle, f"p50_{name}_ms": middle,
+            f"mean_{name}_ms": (float(np.mean(found)),), f"std_{name}_ms": (float(np.std(found)),),
+            **{f"p{p}_{name}_ms": (float(np.percentile(found, p)),) for p in (90, 95, 99)}}
