@@ -39,7 +39,8 @@ def import_(
     storage: StorageOption = None, name: NameOption = None,
     form: Annotated[
         str, typer.Option(
-            "--format", metavar="FORMAT", help="auto, fmwork, vllm-bench, vllm-sweep, guidellm, aiperf or table.")]
+            "--format", metavar="FORMAT", help="auto, fmwork, vllm-bench, vllm-sweep, guidellm, aiperf, llmperf, "
+                                               "evalscope, optimum-benchmark or table.")]
     = "auto",
     renames: _Map = None,
     given: Annotated[

@@ -9,8 +9,8 @@ changed with 0.8.1, 0.14, 0.17.1, 1.4.1, 1.7 and 1.10: seconds until 1.6, millis
 value of a request, never interpolated. A value so small that rounding may change it by more than 2 % is left out. What
 EvalScope calls so is not always vLLM's:
 
-time per output token   until 0.17.0 the whole latency, or the test's duration, by the tokens: not read. Since then
-                        (latency - first token) / (tokens - 1) of a request: vLLM's tpot
+time per output token   until 0.17.0 the test's duration, the whole latency, or the time between chunks, by the tokens
+                        or chunks: not read. Since then (latency - first token) / (tokens - 1) of a request: vLLM's tpot
 inter-token latency     until 1.0 the last gap is that before a chunk without text: not read before 1.4.1, the first
                         version that can be told apart
 first token             without --stream it is the whole latency: not read
@@ -154,7 +154,8 @@ def _row(path: Path, name: str) -> Row:
     if not metrics:
         raise StudyError(f"{where}: has no usable latency or throughput; is the file whole?")
     inputs, outputs = (usable(_first(summary, names), names[0], notes) for names in (_INPUT, _OUTPUT))
-    counts = Counts(seconds, done, done * inputs if inputs else None, done * outputs if outputs else None)
+    tokens = [done * mean if mean and mean < _LARGEST / done else None for mean in (inputs, outputs)]
+    counts = Counts(seconds, done, tokens[0], tokens[1])
     return Row(fields, metrics, seconds or 0.0, provenance, others=others, notes=tuple(dict.fromkeys(notes)),
                counts=counts)
 

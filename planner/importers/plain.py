@@ -15,6 +15,7 @@ from planner.space.types import Value
 __all__ = ["distribution", "flattened", "json_beside", "settings_of"]
 
 _DEEPEST: Final = 6
+_LARGEST: Final = 1e100
 
 
 def flattened(data: Any, prefix: str = "", aside: Iterable[str] = ()) -> dict[str, Value]:
@@ -49,9 +50,9 @@ def json_beside(path: Path) -> Any:
 
 
 def distribution(name: str, values: Sequence[float]) -> dict[str, tuple[float, ...]]:
-    """vLLM's statistics of a metric's values in milliseconds. Nothing if there is none, or one is not finite."""
+    """vLLM's statistics of a metric's values in milliseconds. Nothing if there is none, or one makes no sense."""
     found = np.array(values, dtype=float)
-    if not found.size or not np.isfinite(found).all():
+    if not found.size or not (found < _LARGEST).all():
         return {}
     middle = (float(np.median(found)),)
     return {f"{name}_ms": middle, f"median_{name}_ms": middle, f"p50_{name}_ms": middle,

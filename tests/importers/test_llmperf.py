@@ -109,6 +109,8 @@ def test_requests_alone(tmp_path: Path) -> None:
     assert row.metrics["ttft_ms"] == pytest.approx((600.0,)) and row.metrics["e2el_ms"] == pytest.approx((1100.0,))
     assert row.fields == {} and row.seconds == 0.0 and "output_throughput" not in row.metrics
     assert row.counts is not None and (row.counts.input_tokens, row.counts.output_tokens) == (50, 12)
+    path.write_text(json.dumps([requests[0], requests[1] | {"ttft_s": 1e200}]))
+    assert "ttft_ms" not in read(path)[0].metrics and "e2el_ms" in read(path)[0].metrics
     path.write_text(json.dumps([requests[0], requests[1] | {"error_code": 500}]))
     assert read(path)[0].failure == "1 of 2 requests failed"
 
