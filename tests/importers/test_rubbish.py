@@ -114,8 +114,9 @@ def test_an_fmwork_log_with_one_wrong_word(tmp_path: Path, data: st.DataObject) 
         st.sampled_from(["latencies", "avg_latency", "duration", "completed", "request_throughput", "benchmarks",
                          "metadata", "guidellm_version", "metrics", "config", "request_latency", "input_config",
                          "elapsed_time", "requests_per_second", "Succeed requests", "Failed requests",
-                         "Average latency (s)", "num_concurrent_requests", "results_num_completed_requests", "results_ttft_s_quantiles_p50",
-                         "ttft_s", "end_to_end_latency_s", "inter_token_latency_s", "number_output_tokens", "report",
+                         "Average latency (s)", "num_concurrent_requests",
+                         "results_num_completed_requests", "results_ttft_s_quantiles_p50", "ttft_s",
+                         "end_to_end_latency_s", "inter_token_latency_s", "number_output_tokens", "report",
                          "latency", "memory", "throughput", "energy", "efficiency"]), inner, max_size=4), max_leaves=8,
     ).map(lambda value: json.dumps(value).encode()),
     st.just(b"[" * 100_000), st.just(b"FMWORK RES"), st.just(b"FMWORK SETUP \nFMWORK GEN 1 2"), st.just(b"")))
