@@ -40,8 +40,7 @@ def import_(
     storage: StorageOption = None, name: NameOption = None,
     form: Annotated[
         str, typer.Option(
-            "--format", metavar="FORMAT", help="auto, fmwork, vllm-bench, vllm-sweep, guidellm, aiperf, "
-            "inference-perf, inferencex, sglang or table.")]
+            "--format", metavar="FORMAT", help="auto, table, or a tool's; a wrong name lists them all.")]
     = "auto",
     renames: _Map = None,
     given: Annotated[

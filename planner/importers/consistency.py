@@ -1,8 +1,8 @@
 """A file checked against itself: rates against requests ÷ duration, lengths asked for against tokens counted, latencies
 against their parts, requests in flight against the concurrency limit.
 
-A contradiction of more than `NOTED` is a note. One of more than `REFUSED` means that the figure is not what its name
-says, and the row is refused.
+A contradiction of more than `NOTED` is a note. The row is refused where its figures would be false: a request had less
+than half the tokens of the point, or more than twice as many, or a rate is a hundred times another (a wrong unit).
 """
 
 from __future__ import annotations
@@ -26,7 +26,9 @@ NOTED_LENGTH: Final = 0.1
 TEMPLATE: Final = 64
 """Tokens that a chat template may add to a prompt: so many more are never refused."""
 REFUSED: Final = 0.5
-"""Relative difference (of the larger value) from which on the row is refused: one figure is twice the other."""
+"""Relative difference (of the larger length) from which on the row is refused: one is twice the other."""
+REFUSED_RATE: Final = 0.99
+"""The same for rates, which several tools count in their own way: one is a hundred times the other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +62,7 @@ def _rates(row: Row, counts: Counts) -> Iterator[Finding]:
             gap = _gap(said, computed)
             if gap > NOTED:
                 yield Finding(f"{name} is {said:.4g}, but {count:g} {what} in {counts.duration_s:.4g} s are "
-                              f"{computed:.4g}", gap >= REFUSED)
+                              f"{computed:.4g}", gap >= REFUSED_RATE)
 
 
 def _lengths(counts: Counts, point: Point, grid: Grid) -> Iterator[Finding]:
@@ -98,7 +100,7 @@ def _flight(row: Row, point: Point, grid: Grid) -> Iterator[Finding]:
         flying = rate[0] * latency[0] / 1000
         if flying > limit * (1 + NOTED_LENGTH):
             yield Finding(f"{name} is {limit:g}, but throughput × latency are {flying:.4g} requests at once",
-                          flying * (1 - REFUSED) >= limit)
+                          _gap(limit, flying) >= REFUSED_RATE)
 
 
 def _at(point: Point, grid: Grid, role: Role) -> tuple[float, str]:

@@ -7,11 +7,14 @@ from pathlib import Path
 from typing import Any, Final
 
 from planner.importers.aiperf import Aiperf
+from planner.importers.evalscope import Evalscope
 from planner.importers.fmwork import Fmwork
 from planner.importers.guidellm import Guidellm
 from planner.importers.importer import Importer, Source
 from planner.importers.inference_perf import InferencePerf
 from planner.importers.inferencex import InferenceX
+from planner.importers.llmperf import Llmperf
+from planner.importers.optimum_benchmark import OptimumBenchmark
 from planner.importers.rows import Row
 from planner.importers.sglang import Sglang
 from planner.importers.table import Table
@@ -26,6 +29,7 @@ __all__ = ["OURS", "check_format", "format_of", "formats", "importer", "read_row
 OURS: Final[Mapping[str, Importer]] = {
     "vllm-sweep": VllmSweep(), "aiperf": Aiperf(), "guidellm": Guidellm(),
     "inference-perf": InferencePerf(), "inferencex": InferenceX(), "sglang": Sglang(), "vllm-bench": VllmBench(),
+    "llmperf": Llmperf(), "evalscope": Evalscope(), "optimum-benchmark": OptimumBenchmark(),
     "fmwork": Fmwork(), "table": Table(),
 }
 """Our importers by format, in the order in which they are asked. Those of other packages come before the last."""

@@ -17,7 +17,11 @@ from planner.space.types import StudyError
 
 DATA = Path(__file__).parents[1] / "data/importers"
 REAL = {"vllm_latency.json": "vllm-bench", "vllm_throughput.json": "vllm-bench",
-        "vllm_serve_detailed.json": "vllm-bench", "aiperf.json": "aiperf", "guidellm_rate.json": "guidellm"}
+        "vllm_serve_detailed.json": "vllm-bench", "aiperf.json": "aiperf", "guidellm_rate.json": "guidellm",
+        "llmperf/vllm_2/01-ai-Yi-1-5-34B-Chat_550_150_summary.json": "llmperf",
+        "llmperf/vllm_2/01-ai-Yi-1-5-34B-Chat_550_150_individual_responses.json": "llmperf",
+        "evalscope/parallel_2_number_12/benchmark_summary.json": "evalscope",
+        "optimum_0_6_0/benchmark_report.json": "optimum-benchmark", "optimum_0_2_0/benchmark.json": "optimum-benchmark"}
 FEW = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture],
                derandomize=True)
 RUBBISH = st.one_of(
@@ -72,7 +76,7 @@ def test_one_wrong_value_in_a_real_file(name: str, tmp_path: Path, data: st.Data
         node[last] = data.draw(RUBBISH)
     else:
         del node[last]
-    path = tmp_path / name
+    path = tmp_path / Path(name).name
     path.write_text(json.dumps(changed))
     outcome(path, REAL[name])
     outcome(path, "auto")
@@ -83,7 +87,7 @@ def test_one_wrong_value_in_a_real_file(name: str, tmp_path: Path, data: st.Data
 @pytest.mark.parametrize("name", REAL)
 def test_a_file_that_was_cut_off_is_refused(name: str, tmp_path: Path, data: st.DataObject) -> None:
     whole = (DATA / name).read_bytes().rstrip()
-    path = tmp_path / name
+    path = tmp_path / Path(name).name
     path.write_bytes(whole[: data.draw(st.integers(1, len(whole) - 1))])
     assert "not whole JSON" in outcome(path, REAL[name])
     assert outcome(path, "auto")
@@ -109,7 +113,11 @@ def test_an_fmwork_log_with_one_wrong_word(tmp_path: Path, data: st.DataObject) 
     st.recursive(RUBBISH, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(
         st.sampled_from(["latencies", "avg_latency", "duration", "completed", "request_throughput", "benchmarks",
                          "metadata", "guidellm_version", "metrics", "config", "request_latency", "input_config",
-                         "elapsed_time", "requests_per_second"]), inner, max_size=4), max_leaves=8,
+                         "elapsed_time", "requests_per_second", "Succeed requests", "Failed requests",
+                         "Average latency (s)", "num_concurrent_requests",
+                         "results_num_completed_requests", "results_ttft_s_quantiles_p50", "ttft_s",
+                         "end_to_end_latency_s", "inter_token_latency_s", "number_output_tokens", "report",
+                         "latency", "memory", "throughput", "energy", "efficiency"]), inner, max_size=4), max_leaves=8,
     ).map(lambda value: json.dumps(value).encode()),
     st.just(b"[" * 100_000), st.just(b"FMWORK RES"), st.just(b"FMWORK SETUP \nFMWORK GEN 1 2"), st.just(b"")))
 @pytest.mark.parametrize("form", [form for form in ["auto", *OURS] if form != "vllm-sweep"])

@@ -35,7 +35,17 @@ FILES = {
                    "inferencex_2026_08.json", "inferencex_collected.json"],
     "inference-perf": ["inference_perf_0.1", "inference_perf_0.2", "inference_perf_0.4", "inference_perf_0.5",
                        "inference_perf_0.7", "inference_perf_failed"],
+    "llmperf": ["llmperf"],
+    "evalscope": ["evalscope", "evalscope_0_10_1", "evalscope_0_12_1", "evalscope_0_16_0", "evalscope_0_17_1",
+                  "evalscope_1_4_0", "evalscope_1_8_1", "evalscope_no_stream", "evalscope_rate"],
+    "optimum-benchmark": ["optimum_0_2_0", "optimum_0_3_0", "optimum_0_4_0", "optimum_0_5_0", "optimum_0_6_0"],
 }
+SINGLE = {"llmperf": ["llmperf/vllm_2/01-ai-Yi-1-5-34B-Chat_550_150_summary.json",
+                      "llmperf/vllm_2/01-ai-Yi-1-5-34B-Chat_550_150_individual_responses.json"],
+          "evalscope": ["evalscope/parallel_2_number_12/benchmark_summary.json",
+                        "evalscope_0_10_1/benchmark_summary.json"],
+          "optimum-benchmark": ["optimum_0_6_0/benchmark_report.json", "optimum_0_2_0/benchmark.json"]}
+"""Files in the folders."""
 
 
 def test_every_file_is_tried() -> None:
@@ -43,7 +53,8 @@ def test_every_file_is_tried() -> None:
     assert set(FILES) == set(OURS) - {"table"}
 
 
-@pytest.mark.parametrize(("form", "file"), [(form, file) for form, files in FILES.items() for file in files])
+@pytest.mark.parametrize(("form", "file"), [(form, file) for group in (FILES, SINGLE)
+                                            for form, files in group.items() for file in files])
 def test_every_importer_of_ours_keeps_the_contract(form: str, file: str) -> None:
     check_importer(OURS[form], [DATA / file], {"input_len": 32, "output_len": 8, "batch_size": 4})
 
