@@ -24,7 +24,7 @@ from planner.tables.grouping import group, numbered
 from planner.tables.named_columns import NamedColumns
 from planner.tables.recorded import RecordedTable
 from planner.tables.settings import TableSettings
-from planner.tables.success import status_lookalikes, successes
+from planner.tables.success import doubtful_failures, status_lookalikes, successes
 from planner.tables.table_file import TableFile, read_table_file
 
 __all__ = ["RecordedTable", "TableSettings", "load_table", "read_measured"]
@@ -97,6 +97,8 @@ class _Loader:
         metrics, remarks = self._metrics(columns, self._checks(rows, ok, values, codes))
         cost = self._costs(rows, ok)
         prices = {} if np.ptp(cost) == 0 else {self._key("cost_s"): cost}
+        if self.settings.ok is None:
+            notes += [f"{self.file.name}: {note}" for note in doubtful_failures(status, self._option("ok"))]
         notes += [*self._conversions(), *self._lookalikes(columns, axes), *remarks,
                   *outliers({name: metrics[name] for name in self.targets} | prices, self._place(rows))]
         return RecordedTable(self.file.name, self.file.sha256, values, codes[first], point, ok, status, metrics,

@@ -10,7 +10,8 @@ A table without any ok row is refused, for what stands there is most likely succ
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
 from typing import Final
 
 import numpy as np
@@ -19,7 +20,7 @@ from planner.space.cells import Cells
 from planner.space.expressions import parse, quoted, suggestion
 from planner.space.types import BoolArray, StudyError, Value
 
-__all__ = ["OK", "status_lookalikes", "success_condition", "successes"]
+__all__ = ["OK", "doubtful_failures", "status_lookalikes", "success_condition", "successes"]
 
 OK: Final = "ok"
 """The word of a status column that means success, and the status of a row that is ok."""
@@ -108,6 +109,13 @@ def status_lookalikes(columns: Mapping[str, Cells], used: Collection[str], ok_ke
     return [f"the column '{name}' says {_said(column)} and is not used: all rows count as successful; if some failed, "
             f"say which are ok, as in {_written(ok_key, success_condition(name, column))}"
             for name, column in columns.items() if name not in used and _looks_like_status(name, column)]
+
+
+def doubtful_failures(reasons: Iterable[str], ok_key: str = "runner.ok") -> list[str]:
+    """A note if rows count as failed whose status is a word for success, beside others that are 'ok'."""
+    words = Counter(reason for reason in reasons if reason.lower() != OK and _GOOD.fullmatch(reason))
+    return [f"rows that say {word!r} count as failed ({count:,}); if they succeeded, say which are ok by "
+            f"{'--ok' if ok_key.startswith('-') else '`ok`'}" for word, count in words.items()]
 
 
 def _looks_like_status(name: str, column: Cells) -> bool:

@@ -128,6 +128,11 @@ def test_a_column_that_looks_like_a_status(tmp_path: Path) -> None:
         assert load(tmp_path, text, ["a"], ["y"], **keys).notes == ()
 
 
+def test_a_word_for_success_beside_ok(tmp_path: Path) -> None:
+    note, = load(tmp_path, "a,y,s\n1,2,OK\n2,3,success\n3,,oom\n", ["a"], ["y"], status="s").notes
+    assert note == "t.csv: rows that say 'success' count as failed (1); if they succeeded, say which are ok by `ok`"
+
+
 def test_a_truth_that_lacks_a_target_is_noted(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("a,y\n1,2\n2,\n")
     table = read_measured(tmp_path / "t.csv", {"a": None}, ["y"])
