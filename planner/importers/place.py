@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from planner.importers.options import ImportOptions, amount, cell, values_of
@@ -24,15 +24,21 @@ _SYNONYMS: Final = {name: names for names in _ALIASES.values() for name in names
 
 
 class Places:
-    """Finds the points of rows. names: those of all rows."""
+    """Finds the points of rows. rows: all of them; names: all that they have.
 
-    def __init__(self, grid: Grid, options: ImportOptions, names: set[str]) -> None:
+    --set fills rows that do not say an axis. Rows that say something else keep it, if there are rows to fill; if there
+    are none, --set was meant to override, and is refused.
+    """
+
+    def __init__(self, grid: Grid, options: ImportOptions, names: set[str], rows: Sequence[Row]) -> None:
         self._grid, self._options, self._all = grid, options, names
         self._amounts = {axis.name: amount(text, names, "", f"--map {axis.name}") for axis in grid.axes
                          if (text := options.renames.get(axis.name)) is not None}
         self.covered = {other for axis in grid.axes for other in (axis.name, *_names(axis))}
         """Every name that may be the source of an axis."""
         self.covered |= {name for found in self._amounts.values() for name in found.names}
+        self._fills = {axis.name for axis in grid.axes if axis.name in options.given
+                       and any(self._said(axis, row) is None for row in rows)}
 
     def of(self, row: Row) -> tuple[dict[str, Value], str]:
         """The point of the row and an empty text, or an empty point and the problem."""
@@ -45,7 +51,7 @@ class Places:
                 return {}, f"no {axis.name}: it is not in the file, or not the same for all requests; add " \
                            f"--set {axis.name}=VALUE or --map {axis.name}=COLUMN"
             found = match(axis.values, value) if none is None else none
-            if given is not None and match(axis.values, given) != found:
+            if given is not None and axis.name not in self._fills and match(axis.values, given) != found:
                 return {}, f"{axis.name} said twice: {there} in the file and {given} by --set, which only fills what " \
                            f"a file does not say; choose rows with --where \"{axis.name} == {_quoted(given)}\""
             if found is None:

@@ -66,7 +66,7 @@ def runs_of(rows: Sequence[Row], study: StudyContext, options: ImportOptions) ->
     """
     check_options(rows, study.grid, options)
     names = names_in(rows)
-    places = Places(study.grid, options, names)
+    places = Places(study.grid, options, names, rows)
     metrics = Metrics.of(study.targets, options, names, [axis.name for axis in study.grid.axes])
     price = Price.of(options, names)
     rows = _judged(_filtered(rows, options), options)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from planner.importers.options import RESERVED, Amount, ImportOptions, amount, cell
 from planner.importers.rows import Row, short
 from planner.space.cells import MISSING
+from planner.space.meaning import as_number
 from planner.space.metrics import described, impossible, metric_named, unit_wanted
 from planner.space.types import Kind, Metric, StudyError
 
@@ -84,7 +85,8 @@ class Metrics:
             value = cell(row, column)
             if value is not None and column not in row.metrics and not (
                     isinstance(value, str) and value.strip().lower() in MISSING):
-                return f"{column} is {short(value)}, which is no number"
+                said = short(value) if math.isnan(as_number(value)) else str(value)
+                return f"{column} is {said}, which no run measures"
         return ""
 
 

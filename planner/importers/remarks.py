@@ -21,7 +21,7 @@ _SHOWN: Final = 8
 
 def left_alone(rows: Iterable[Row], used: Collection[str]) -> list[str]:
     """One line that names what is in the files and has no meaning for the study."""
-    names = dict.fromkeys(name for row in rows for name in row.others if name not in used)
+    names = dict.fromkeys(name for row in rows for name in row.others if name in row.unknown and name not in used)
     return [f"left alone: {listed(names)}"] if names else []
 
 

@@ -73,7 +73,8 @@ class Row:
     same run and point. start_s: seconds of the engine start before the run. accelerators: the number of devices if the
     file has it as one number; else None, and it follows from the parallel sizes in `fields`. failure: why there are no
     metrics. run: rows of a file with the same name are one run; with `across_files`, rows of all files. counts: what
-    the metrics can be checked against. notes: for the user; what was left out of the file, and why.
+    the metrics can be checked against. unknown: names in `others` that the format does not know; the user is told that
+    they are left alone. notes: for the user; what was left out of the file, and why.
     """
 
     fields: Mapping[str, Value]
@@ -89,6 +90,7 @@ class Row:
     notes: tuple[str, ...] = field(default=())
     others: Mapping[str, Value] = field(default_factory=dict)
     counts: Counts | None = None
+    unknown: frozenset[str] = frozenset()
 
 
 def read_bytes(path: Path) -> tuple[bytes, str]:

@@ -83,7 +83,7 @@ def _row(table: TableFile, i: int, content: str, notes: tuple[str, ...]) -> Row:
     duration, requests, inputs, outputs = (
         next((numbers[name] for name in names if name in numbers), None) for names in _COUNTS)
     return Row({}, {name: (number,) for name, number in numbers.items()}, 0.0, provenance, others=cells,
-               counts=Counts(duration, requests, inputs, outputs), notes=notes)
+               counts=Counts(duration, requests, inputs, outputs), notes=notes, unknown=frozenset(cells))
 
 
 def _exported(cells: Mapping[str, Value], numbers: Mapping[str, float], provenance: Provenance, names: Sequence[str]

@@ -49,7 +49,7 @@ from planner.importers.rows import (
     usable,
 )
 from planner.importers.vllm_names import named_parameters, parameters_of
-from planner.importers.vllm_settings import accelerators, plain, split, whole
+from planner.importers.vllm_settings import accelerators, plain, split, unknown, whole
 from planner.space.types import StudyError, Value
 
 __all__ = ["VllmBench", "row_of"]
@@ -119,7 +119,7 @@ def row_of(record: Any, provenance: Provenance, known: Mapping[str, Value], path
                          version=version if isinstance(version, str) and version != "N/A" else "")
     notes: list[str] = []
     row = Row(fields, {}, 0.0, provenance, others={**others, **_window(record)},
-              accelerators=accelerators(said, notes))
+              accelerators=accelerators(said, notes), unknown=unknown(others))
     if kind == "serve":
         return _serve(record, row, notes)
     return (_latency if kind == "latency" else _throughput)(record, row, {**known, **fields}, notes)

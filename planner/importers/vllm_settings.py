@@ -24,7 +24,7 @@ from planner.importers.rows import positive_count
 from planner.importers.vllm_arguments import ARGUMENTS, ASIDE
 from planner.space.types import StudyError, Value
 
-__all__ = ["accelerators", "plain", "split", "whole"]
+__all__ = ["accelerators", "plain", "split", "unknown", "whole"]
 
 _IDENTIFIER: Final = re.compile(
     r"((\w+_)?(date|time|datetime|timestamp|uuid|host|hostname|url|comment|notes?)"
@@ -45,6 +45,10 @@ _LENGTHS: Final = {
     "input_len": ("random_input_len", "sonnet_input_len"),
     "output_len": ("random_output_len", "sonnet_output_len", "sharegpt_output_len", "custom_output_len",
                    "hf_output_len", "prefix_repetition_output_len", "spec_bench_output_len", "speed_bench_output_len")}
+_FIGURES: Final = frozenset({
+    "total_input_tokens", "total_output_tokens", "total_num_tokens", "max_output_tokens_per_s", "max_concurrent_requests",
+    "rtfx", "errors", "avg_latency", "elapsed_time", "total_input", "total_output"})
+"""Figures that the benchmark writes and that are no metric of ours."""
 _LARGEST: Final = 2**53
 
 
@@ -69,6 +73,13 @@ def split(record: Mapping[str, Any], parameters: Collection[str], metrics: Colle
         fields.setdefault("model", model)
     _add_lengths(fields, others)
     return fields, others
+
+
+def unknown(others: Collection[str]) -> frozenset[str]:
+    """The names among `others` that no version of the benchmark writes."""
+    lengths = {name for names in _LENGTHS.values() for name in names} | {_PREFIX, *_REPETITION}
+    known = {*ASIDE, *_FIGURES, *_SAID_BY_SILENCE, *_OTHER_NAMES, *lengths, *(name.replace("-", "_") for name in _DEVICES)}
+    return frozenset(name for name in others if name.replace("-", "_") not in known)
 
 
 def plain(value: Any, parameter: bool = False) -> Value | None:

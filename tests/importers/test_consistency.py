@@ -39,7 +39,8 @@ def test_a_sound_file_has_nothing_to_say() -> None:
 @pytest.mark.parametrize(("name", "what"), [
     ("request_throughput", "40 requests in 100 s"), ("output_throughput", "5120 output tokens in 100 s"),
     ("total_token_throughput", "46080 tokens in 100 s")])
-@pytest.mark.parametrize(("times", "false"), [(0.75, False), (1.3, False), (0.5, False), (11, False), (0.005, True), (1000, True)])
+@pytest.mark.parametrize(("times", "false"), [
+    (0.75, False), (1.3, False), (0.5, False), (11, False), (0.005, True), (1000, True)])
 def test_a_rate_that_its_counts_contradict(name: str, what: str, times: float, false: bool) -> None:
     found = [(text, wrong) for text, wrong in said({name: times * SOUND[name]}, **COUNTED) if text.startswith(name)]
     assert len(found) == 1 and what in found[0][0] and found[0][1] is false
