@@ -46,8 +46,8 @@ _LENGTHS: Final = {
     "output_len": ("random_output_len", "sonnet_output_len", "sharegpt_output_len", "custom_output_len",
                    "hf_output_len", "prefix_repetition_output_len", "spec_bench_output_len", "speed_bench_output_len")}
 _FIGURES: Final = frozenset({
-    "total_input_tokens", "total_output_tokens", "total_num_tokens", "max_output_tokens_per_s", "max_concurrent_requests",
-    "rtfx", "errors", "avg_latency", "elapsed_time", "total_input", "total_output"})
+    "total_input_tokens", "total_output_tokens", "total_num_tokens", "max_output_tokens_per_s",
+    "max_concurrent_requests", "rtfx", "errors", "avg_latency", "elapsed_time", "total_input", "total_output"})
 """Figures that the benchmark writes and that are no metric of ours."""
 _LARGEST: Final = 2**53
 
@@ -78,7 +78,7 @@ def split(record: Mapping[str, Any], parameters: Collection[str], metrics: Colle
 def unknown(others: Collection[str]) -> frozenset[str]:
     """The names among `others` that no version of the benchmark writes."""
     lengths = {name for names in _LENGTHS.values() for name in names} | {_PREFIX, *_REPETITION}
-    known = {*ASIDE, *_FIGURES, *_SAID_BY_SILENCE, *_OTHER_NAMES, *lengths, *(name.replace("-", "_") for name in _DEVICES)}
+    known = {*ASIDE, *_FIGURES, *_SAID_BY_SILENCE, *_OTHER_NAMES, *_DEVICES, *lengths}
     return frozenset(name for name in others if name.replace("-", "_") not in known)
 
 
