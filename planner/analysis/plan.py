@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -17,10 +17,14 @@ from planner.space.types import FloatArray, StudyError
 
 __all__ = ["Plan", "plan_of"]
 
+_SERVED: Final = ("servers under load differ much, and few recorded grids are like this one: the study may need any "
+                  "share of the sweep; set stop.cost")
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Sizes, and costs in accelerator-seconds. basis: where the costs come from."""
+    """Sizes, and costs in accelerator-seconds. adaptive_cost_s: from and to. basis: where the costs come from. warning:
+    why the forecast of the adaptive cost is hardly one; else empty."""
 
     grid_points: int
     engine_configurations: int
@@ -30,6 +34,7 @@ class Plan:
     adaptive_cost_s: tuple[float, float]
     budget_s: float | None
     basis: str
+    warning: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """The form of `plan --json`."""
@@ -53,7 +58,8 @@ def plan_of(study: StudySetup, observations: Observations | None, run_s: float, 
     design = initial_design(grid, runner.trajectory_axis, 0, study.prices)
     limits = study.limits()
     budget = limits.ceiling(full)
-    adaptive = (full - starts) * np.array(settings.ADAPTIVE_SHARE) + starts
+    share = settings.SERVED_SHARE if grid.is_served else settings.ADAPTIVE_SHARE
+    adaptive = (full - starts) * np.array(share) + starts
     if budget is not None:
         adaptive = np.minimum(adaptive, budget)
     if limits.cost is None:
@@ -62,6 +68,7 @@ def plan_of(study: StudySetup, observations: Observations | None, run_s: float, 
     return Plan(
         len(grid), len(first), {axis.name: len(axis.values) for axis in grid.axes},
         len(design), full, (float(adaptive[0]), float(adaptive[1])), budget, basis,
+        _SERVED if grid.is_served else "",
     )
 
 

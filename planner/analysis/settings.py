@@ -46,6 +46,10 @@ ADAPTIVE_SHARE = (0.01, 0.05)
 """Share of a grid's cost that adaptive sampling is said to need before any run: recorded grids needed 1 to 5 % for an
 accuracy of 95 % (studies/compare/results.md; most are not in the repository)."""
 
+SERVED_SHARE = (0.05, 1.0)
+"""The same where an axis is a concurrency or a request rate. Of seven recorded server sweeps (studies/compare/
+results.md) some reached 90 % at 5 % of the cost, and none reached 95 % for every target before most was measured."""
+
 SATURATION_SHARE = 0.02
 """Relative gain for a doubling of the batch below which throughput counts as saturated. By judgement; not measured."""
 

@@ -13,12 +13,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.special import ndtri
 
 from planner.ledger.observations import Observations
 from planner.models import settings
-from planner.space.types import FloatArray, IntArray, Scale
+from planner.space.types import Z90, FloatArray, IntArray, Scale
 
-__all__ = ["Forecasts", "calibration", "calibration_count", "forecast_runs", "small_sample_inflation"]
+__all__ = ["Forecasts", "calibration", "calibration_count", "forecast_runs", "rank_calibration",
+           "small_sample_inflation"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,6 +44,22 @@ def calibration(forecasts: Forecasts) -> float:
     weight = settings.CALIBRATION_WEIGHT
     factor = float(np.sqrt((np.sum(squares) + weight) / (len(runs) + weight)))
     return float(factor * small_sample_inflation(len(runs)))
+
+
+def rank_calibration(forecasts: Forecasts) -> float:
+    """The same factor from the ranks of the errors, for errors that are not normal: Z90 σ times this holds 90 % of
+    them, by the quantile of |z| itself, as conformal prediction has it (Lei et al., J. Am. Statist. Assoc. 113, 2018).
+
+    Where few runs were forecast, quantiles of normal errors count as `RANK_WEIGHT` runs more.
+    """
+    runs, of_run, counts = np.unique(forecasts.runs, return_inverse=True, return_counts=True)
+    usual = np.abs(ndtri((np.arange(settings.RANK_NODES) + 0.5) / settings.RANK_NODES))
+    sizes = np.concatenate([np.abs(forecasts.z), usual])
+    weights = np.concatenate([1 / counts[of_run], np.full(len(usual), settings.RANK_WEIGHT / len(usual))])
+    order = np.argsort(sizes)
+    below = np.cumsum(weights[order]) - weights[order] / 2
+    quantile = float(np.interp(0.9, below / weights.sum(), sizes[order]))
+    return quantile / Z90 * float(small_sample_inflation(len(runs)))
 
 
 def calibration_count(observations: Observations, target: str, forecasts: Forecasts) -> FloatArray:

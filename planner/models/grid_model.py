@@ -23,10 +23,12 @@ from planner.models.calibration import (
     calibration,
     calibration_count,
     forecast_runs,
+    rank_calibration,
     small_sample_inflation,
 )
 from planner.models.ensemble import Ensemble
 from planner.models.latency_model import Covers, LatencyModel, batch_of
+from planner.models.past_forecasts import Combined, PastForecasts, joined
 from planner.models.quantities import Data, Quantity, Target, data_of, merged, targets_of
 from planner.models.regressor import Regressor
 from planner.models.transforms import back, expected_error, forward, reported_error
@@ -68,9 +70,25 @@ class GridModel:
         self._length_independent_features = grid.features_without(trajectory) if trajectory else grid.features
         self.regressors_: dict[str, Regressor] = {}
         self._latency_models: dict[str, LatencyModel] = {}
+        self._past = PastForecasts(self._learned_anew) if grid.is_served else None
 
     def fit(self, observations: Observations) -> GridModel:
         """Return self, fitted to at least one measured point."""
+        self._learn(observations)
+        self.forecasts_ = {target.name: self._forecasts(target) for target in self.targets_}
+        # On a served grid forecasts with the hyper-parameters of now are too good; see past_forecasts.py.
+        self.past_forecasts_ = {} if self._past is None else {
+            target.name: self._past.of(observations.metric(target.name), observations) for target in self.targets_}
+        for name, past in self.past_forecasts_.items():
+            self.forecasts_[name] = joined(self.forecasts_[name], past)
+        return self
+
+    def _learned_anew(self, observations: Observations) -> Combined:
+        model = GridModel(self.grid, self.trajectory, self._make)
+        model._learn(observations)
+        return model._combined
+
+    def _learn(self, observations: Observations) -> None:
         self.observations_, self.fitted_runs_ = observations, len(observations.runs)
         self.targets_ = merged(targets_of(observations, self.trajectory), observations, self._lines)
         self.data_ = {q.name: data_of(q, observations, self._lines) for q in self.quantities}
@@ -88,8 +106,6 @@ class GridModel:
                         for q in self.quantities}
         self._means, self._stds = self._predict_quantities()
         self._combined = {t.name: t.combine(self._means, self._stds, self._noises) for t in self.targets_}
-        self.forecasts_ = {target.name: self._forecasts(target) for target in self.targets_}
-        return self
 
     @property
     def quantities(self) -> list[Quantity]:
@@ -127,7 +143,10 @@ class GridModel:
         return Prediction(value, low, high, std)
 
     def calibration(self, target: str) -> float:
-        """Factor on σ that the forecasts of a target ask for."""
+        """Factor on σ that the forecasts of a target ask for: on a served grid by their ranks."""
+        past = self.past_forecasts_.get(target)
+        if past is not None and len(past.z) >= settings.LEAST_RUNS_TO_FORECAST:
+            return rank_calibration(past)
         return calibration(self.forecasts_[target])
 
     def calibration_count(self, target: str) -> FloatArray:

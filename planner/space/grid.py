@@ -96,6 +96,11 @@ class Grid:
         finite = numbers[np.isfinite(numbers)]
         return np.where(np.isfinite(numbers), numbers, 2 * finite.max() if len(finite) else 1.0)
 
+    @property
+    def is_served(self) -> bool:
+        """Whether an axis is a load on a server: a concurrency or a request rate."""
+        return any(role in axis.roles for axis in self.axes for role in (Role.CONCURRENCY, Role.RATE))
+
     @cached_property
     def single_token(self) -> BoolArray:
         """Whether the output is a single token, (N,): times between tokens are undefined there. All False without an

@@ -23,4 +23,6 @@ def plan_table(plan: Plan) -> Table:
     if plan.budget_s is not None:
         table.add_row("stop.cost", duration(plan.budget_s))
     table.add_row("basis", plan.basis)
+    if plan.warning:
+        table.add_row("note", plan.warning)
     return table

@@ -213,7 +213,7 @@ STATE = {"grid_points", "runs", "failed", "cost_s", "experiments_gain", "time_ga
 VERBS: list[tuple[list[object], set[str]]] = [
     (["validate"], {"valid", "grid_points", "targets", "metrics", "notes"}),
     (["plan"], {"grid_points", "engine_configurations", "axes", "first_runs", "full_cost_s", "adaptive_cost_s",
-                "budget_s", "basis"}),
+                "budget_s", "basis", "warning"}),
     (["run"], STATE),
     (["status"], STATE),
     (["export", "--output", "out.csv"], {"rows", "points"}),
@@ -290,3 +290,18 @@ def test_help_tells_every_verb_in_whole_sentences_in_the_order_of_use(
 def test_help_names_what_an_option_takes_in_words(sweepwise: Cli) -> None:
     for verb in ("recommend", "idealize", "compare", "report", "import", "export", "predict", "evaluate"):
         assert "list[" not in sweepwise(verb, "--help").out.split("Options:")[1], verb
+
+
+@pytest.mark.parametrize(("axis", "served"), [("max_concurrency", True), ("request_rate", True), ("batch_size", False)])
+def test_the_plan_of_a_served_grid_is_a_wide_range_and_says_why(
+    tmp_path: Path, sweepwise: Callable[..., Any], answer: Callable[..., Any], axis: str, served: bool
+) -> None:
+    study = tmp_path / "study.yaml"
+    study.write_text(f"space: {{axes: {{{axis}: {{values: [1, 2, 4, 8, 16, 32, 64, 128, 256], scale: log}}, "
+                     "input_len: {values: [128, 256, 512, 1024, 2048], scale: log}}}\n"
+                     "runner: {kind: command, command: [x]}\ntargets: [ttft_ms]\nstop: {accuracy: 0.95}\n")
+    planned = answer("plan", study)
+    low, high = planned["adaptive_cost_s"]
+    assert (high == pytest.approx(planned["full_cost_s"])) is served and low < high
+    ran = sweepwise("plan", study)
+    assert ("servers under load differ" in ran.out) is served is bool(planned["warning"])

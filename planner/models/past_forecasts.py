@@ -1,0 +1,83 @@
+"""Forecasts as they would have been made at the time: by models of the runs before, hyper-parameters included.
+
+The one-step-ahead forecasts of a regressor (gp.py) use hyper-parameters learned from all runs, those that are forecast
+among them. On static grids that does not show. On a served grid a few points are many times their neighbours, the
+hyper-parameters bend to explain those that were measured, and the forecasts look better than what is still to come. So
+there the model is fitted again to the runs up to each of some boundaries, and forecasts the runs up to the next one.
+
+Notation: N grid points; n readings; z error of a forecast over its σ.
+
+Source: Dawid, J. R. Statist. Soc. A 147 (1984), who calls such forecasts prequential.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TypeAlias
+
+import numpy as np
+
+from planner.ledger.observations import Observations
+from planner.models import settings
+from planner.models.calibration import Forecasts
+from planner.models.transforms import expected_error, forward, reported_error
+from planner.space.types import FloatArray, Metric, Transform
+
+__all__ = ["Combined", "PastForecasts", "boundaries", "joined"]
+
+Combined: TypeAlias = Mapping[str, tuple[FloatArray, FloatArray]]
+"""Mean and σ of each target at every grid point, (N,) each, on the scale of its transform."""
+
+
+class PastForecasts:
+    """Makes the forecasts. Models of earlier runs are kept, so that each boundary is fitted once.
+
+    learn : fits a new model to observations, and gives what it predicts.
+    """
+
+    def __init__(self, learn: Callable[[Observations], Combined]) -> None:
+        self._learn = learn
+        self._kept: dict[tuple[int, ...], Combined] = {}
+
+    def of(self, metric: Metric, observations: Observations) -> Forecasts:
+        """The forecasts of the readings of the later half of the runs that measured the metric, in order of rows."""
+        actual = observations.column(metric.name)
+        rows = np.flatnonzero(np.isfinite(actual))
+        runs = observations.run_of[rows]
+        distinct = np.unique(runs)
+        rows = rows[runs >= distinct[len(distinct) // 2]] if len(distinct) else rows
+        mean, std = np.full(len(rows), np.nan), np.full(len(rows), np.nan)
+        edges = boundaries(len(observations.runs))
+        for begin, end in zip(edges, [*edges[1:], len(observations.runs)], strict=True):
+            here = (observations.run_of[rows] >= begin) & (observations.run_of[rows] < end)
+            if here.any() and metric.name in (model := self._model(observations, begin)):
+                mean[here], std[here] = (array[rows[here]] for array in model[metric.name])
+        known = np.isfinite(mean) & np.isfinite(std)
+        rows, mean, std = rows[known], mean[known], std[known]
+        truth = forward(metric.transform, actual[rows])
+        # As in GridModel: where the scale is linear, an error is a share of what was measured.
+        middle = truth if metric.transform is Transform.LINEAR else mean
+        return Forecasts(reported_error(metric.transform, mean, truth), expected_error(metric.transform, middle, std),
+                         (mean - truth) / std, observations.run_of[rows])
+
+    def _model(self, observations: Observations, count: int) -> Combined:
+        key = tuple(run.number for run in observations.runs[:count])
+        if key not in self._kept:
+            before = observations.prefix(count)
+            self._kept[key] = self._learn(before) if before.measured.any() else {}
+        return self._kept[key]
+
+
+def boundaries(runs: int) -> list[int]:
+    """Numbers of runs at which the model is fitted again, below `runs`: each a quarter more than the one before."""
+    found, at = [], float(settings.FIRST_REFIT)
+    while at < runs:
+        found.append(int(at))
+        at = np.ceil(at * settings.REFIT_STEP)
+    return found
+
+
+def joined(one: Forecasts, other: Forecasts) -> Forecasts:
+    """Both sets of forecasts. A run that is in both still counts once: by the mean of its errors."""
+    return Forecasts(*(np.concatenate([getattr(one, name), getattr(other, name)])
+                       for name in ("ape", "expected", "z", "runs")))
