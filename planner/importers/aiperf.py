@@ -1,26 +1,38 @@
-"""AIPerf's profile_export_aiperf.json (aiperf 0.13): one benchmark, each metric with its unit.
+"""AIPerf's profile_export_aiperf.json (ai-dynamo/aiperf 0.1 … 0.13): one benchmark, each metric with its unit.
 
-AIPerf's inter_token_latency is (latency − ttft) / (tokens − 1) of a request, which vLLM calls tpot; its
-inter_chunk_latency is over the gaps between chunks, vLLM's itl.
+  0.1           metrics under "records", settings in input_config.loadgen (aiperf/exporters/json_exporter.py)
+  0.2 … 0.8     metrics at the top; the settings as before (aiperf/common/models/export_models.py, user_config.py)
+  0.9 … 0.11    settings in input_config.phases and .models, the phase that counts by its name (aiperf/config/phases.py)
+  0.12, 0.13    the same, and phases have a kind
+
+What is meant by each metric stands in nvidia_report.py. Rates are divided by benchmark_duration. Failed requests are in
+error_request_count, and in no metric: such a row is a failure, as is a benchmark that was cancelled. Lengths are those
+that the configuration asks for, or else those that all requests had. Its CSV has no settings and is not read.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
 from planner.importers.importer import Source, file_of
-from planner.importers.rows import (
-    Provenance,
-    Row,
-    content_identity,
-    number,
-    parse_json,
-    read_bytes,
-    scalar,
-    short,
+from planner.importers.nvidia_report import (
+    TO_MS,
+    counted,
+    is_csv,
+    length_asked,
+    lengths,
+    metrics_of,
+    others_of,
+    refuse_csv,
+    reports_in,
+    same_for_all,
+    single,
+    statistic,
 )
+from planner.importers.rows import Provenance, Row, content_identity, parse_json, read_bytes
 from planner.space.types import StudyError, Value
 
 __all__ = ["Aiperf"]
@@ -28,106 +40,145 @@ __all__ = ["Aiperf"]
 _FILE: Final = "profile_export_aiperf.json"
 _DISTRIBUTIONS: Final = {"request_latency": "e2el", "time_to_first_token": "ttft", "inter_token_latency": "tpot",
                          "inter_chunk_latency": "itl"}
-_RATES: Final = {"request_throughput": "request_throughput", "output_token_throughput": "output_throughput",
-                 "total_token_throughput": "total_token_throughput", "goodput": "request_goodput"}
-_STATISTICS: Final = {"avg": "mean", "p50": "median", "std": "std"}
-_PERCENTILES: Final = ("p50", "p90", "p95", "p99")
-_TO_MS: Final = {"ms": 1.0, "sec": 1000.0, "s": 1000.0, "us": 1e-3, "ns": 1e-6}
-_PER_SECOND: Final = frozenset({"requests/sec", "tokens/sec"})
+_CONFIG: Final = frozenset({"phases", "loadgen", "models"})
 
 
 class Aiperf:
-    """The report of one benchmark, or the folder that holds it."""
+    """The report of one benchmark, or the folder that holds it or several."""
 
     def recognises(self, source: Source) -> bool:
-        """Whether the source is such a report or folder."""
-        return source.holds(_FILE) or _is_report(source.json)
+        """Whether the source is such a report or folder, or AIPerf's CSV."""
+        if source.is_folder:
+            return bool(reports_in(source.path, _FILE))
+        return _is_report(source.json) or is_csv(source, with_std=True)
 
     def read(self, path: Path, name: str, known: Mapping[str, Value], renames: Mapping[str, str]) -> list[Row]:
-        """The one row of the report. Raises StudyError."""
-        path, name = file_of(path, name, "aiperf", _FILE)
-        data, digest = read_bytes(path)
-        report = parse_json(data, name)
-        if not _is_report(report):
-            raise StudyError(f"{name}: is not a {_FILE} of AIPerf; name that file")
-        provenance = Provenance(name, digest, "aiperf", "report", str(report.get("aiperf_version", "")),
-                                content_identity(report))
-        return [_row(report, provenance)]
+        """A row for each report. Raises StudyError."""
+        if path.is_dir() and (found := reports_in(path, _FILE)):
+            return [_read(file, f"{name}/{file.relative_to(path)}") for file in found]
+        return [_read(*file_of(path, name, "aiperf"))]
+
+
+def _read(path: Path, name: str) -> Row:
+    if is_csv(Source(path), with_std=True):
+        raise refuse_csv(path, name, "AIPerf")
+    data, digest = read_bytes(path)
+    report = parse_json(data, name)
+    if not _is_report(report):
+        raise StudyError(f"{name}: is not a {_FILE} of AIPerf; name that file")
+    place = Provenance(name, digest, "aiperf", "report", str(report.get("aiperf_version", "")),
+                       content_identity(report))
+    return _row(_flat(report), place)
 
 
 def _is_report(data: Any) -> bool:
-    return isinstance(data, dict) and "input_config" in data and isinstance(data.get("request_latency"), dict)
+    if not isinstance(data, dict) or not isinstance(config := data.get("input_config"), dict):
+        return False
+    endpoint = config.get("endpoint")
+    ours = "aiperf_version" in data or bool(config.keys() & _CONFIG) or (
+        isinstance(endpoint, dict) and "model_names" in endpoint)
+    return ours and "perf_analyzer" not in config and isinstance(_flat(data).get("request_latency"), dict)
 
 
-def _row(report: Mapping[str, Any], provenance: Provenance) -> Row:
-    where = provenance.where
-    fields, seconds = _fields(report, where), _value(report, "benchmark_duration", "avg", where, _TO_MS) or 0.0
-    notes = ("warm-ups and server start are not in the file",)
-    errors = _value(report, "error_request_count", "avg", where) or 0.0
-    if report.get("was_cancelled") or errors or _value(report, "request_error_rate", "avg", where):
-        reason = "the benchmark was cancelled" if report.get("was_cancelled") else (
-            f"{int(errors)} requests failed" if errors else "requests failed")
-        return Row(fields, {}, seconds / 1000, provenance, failure=reason, notes=notes)
-    return Row(fields, _metrics(report, where), seconds / 1000, provenance, notes=notes)
+def _flat(report: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The report with the metrics at the top, where 0.1 has them under "records"."""
+    records = report.get("records")
+    if not isinstance(records, dict):
+        return report
+    return {**records, **{key: value for key, value in report.items() if key != "records"}}
 
 
-def _fields(report: Mapping[str, Any], where: str) -> dict[str, Value]:
-    fields: dict[str, Value] = {}
-    for name, lengths in (("input_len", "input_sequence_length"), ("output_len", "output_sequence_length")):
-        low, high = (_value(report, lengths, end, where) for end in ("min", "max"))
-        if low is not None and low == high and (value := scalar(low)) is not None:
-            fields[name] = value
-    config = report.get("input_config")
-    phases = config.get("phases") if isinstance(config, dict) else None
-    for phase in phases if isinstance(phases, list) else []:
-        if isinstance(phase, dict) and phase.get("kind") == "profiling":
-            for theirs, ours in (("concurrency", "max_concurrency"), ("rate", "request_rate")):
-                if (value := scalar(phase.get(theirs))) is not None:
-                    fields[ours] = value
+def _row(report: Mapping[str, Any], place: Provenance) -> Row:
+    notes = ["warm-ups and server start are not in the file"]
+    fields = _fields(report)
+    others = others_of(report, fields)
+    seconds = _duration(report, notes)
+    if reason := _failure(report):
+        return Row(fields, {}, seconds or 0.0, place, failure=reason, notes=tuple(notes), others=others)
+    metrics = metrics_of(report, _DISTRIBUTIONS, notes)
+    if not metrics:
+        raise StudyError(f"{place.where}: has no usable latency or throughput; is the file whole?")
+    if report.get("is_complete") is False:
+        notes.append(f"AIPerf calls the results incomplete: {str(report.get('incomplete_reason') or 'no reason')[:80]}")
+    return Row(fields, metrics, seconds or 0.0, place, notes=tuple(notes), others=others,
+               counts=counted(report, seconds))
+
+
+def _failure(report: Mapping[str, Any]) -> str:
+    """Why the figures are not those of the whole load; "" if they are."""
+    if report.get("was_cancelled") is True:
+        return "the benchmark was cancelled"
+    errors = statistic(report, ("error_request_count",), "avg")
+    if errors:
+        return f"{int(errors)} requests failed"
+    return "requests failed" if statistic(report, ("request_error_rate",), "avg") else ""
+
+
+def _duration(report: Mapping[str, Any], notes: list[str]) -> float | None:
+    """Seconds of the measured phase."""
+    milliseconds = statistic(report, ("benchmark_duration",), "avg", TO_MS, notes)
+    if milliseconds is not None:
+        return milliseconds / 1000
+    try:
+        begin, end = (datetime.fromisoformat(report[key]) for key in ("start_time", "end_time"))
+        seconds = (end - begin).total_seconds()
+    except (KeyError, TypeError, ValueError):
+        seconds = 0.0
+    if seconds > 0:
+        return seconds
+    notes.append("the duration is not in the file; counted as 0")
+    return None
+
+
+# -------------------------------------------------------------------------------------------------------------- fields
+
+
+def _fields(report: Mapping[str, Any]) -> dict[str, Value]:
+    config = report["input_config"]
+    fields = lengths(report)
+    fields.update({name: value for name, asked in _asked(config) if (value := length_asked(asked)) is not None})
+    load = config.get("loadgen")
+    phases = [load] if isinstance(load, dict) else list(_profiling(config.get("phases")))
+    for ours, names in (("max_concurrency", ("concurrency",)), ("request_rate", ("rate", "request_rate"))):
+        value = same_for_all([next((phase[key] for key in names if key in phase), None) for phase in phases])
+        if value is not None:
+            fields[ours] = value
     if model := _model(config):
         fields["model"] = model
     return fields
 
 
-def _model(config: Any) -> str | None:
-    try:
-        items = config["models"]["items"]
-        return str(items[0]["name"]) if len(items) == 1 else None
-    except (KeyError, TypeError, IndexError):
-        return None
+def _profiling(phases: Any) -> Iterator[Mapping[str, Any]]:
+    """The phases that the figures are of."""
+    for phase in phases if isinstance(phases, list) else []:
+        if isinstance(phase, dict):
+            kind = phase.get("kind") or ("warmup" if phase.get("name") == "warmup" else "profiling")
+            if kind == "profiling" and phase.get("exclude_from_results") is not True:
+                yield phase
 
 
-def _metrics(report: Mapping[str, Any], where: str) -> dict[str, tuple[float, ...]]:
-    found: dict[str, tuple[float, ...]] = {}
-    for theirs, ours in _RATES.items():
-        rate = _value(report, theirs, "avg", where, dict.fromkeys(_PER_SECOND, 1.0))
-        if rate is not None:
-            found[ours] = (rate,)
-    for theirs, ours in _DISTRIBUTIONS.items():
-        for statistic, prefix in [*_STATISTICS.items(), *((p, p) for p in _PERCENTILES)]:
-            value = _value(report, theirs, statistic, where, _TO_MS)
-            if value is not None:
-                found[f"{prefix}_{ours}_ms"] = (value,)
-        if f"median_{ours}_ms" in found:
-            found[f"{ours}_ms"] = found[f"median_{ours}_ms"]
-    return found
+def _asked(config: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """The lengths of synthetic prompts that the configuration asks for."""
+    prompt = _inner(config, "input", "prompt")
+    if "file" not in _inner(config, "input"):
+        yield "input_len", prompt.get("input_tokens")
+        yield "output_len", prompt.get("output_tokens")
+    datasets = config.get("datasets")
+    if isinstance(datasets, list) and len(datasets) == 1 and _inner(datasets[0]).get("type") == "synthetic":
+        prompts = _inner(datasets[0], "prompts")
+        yield "input_len", prompts.get("isl")
+        yield "output_len", prompts.get("osl")
 
 
-def _value(
-    report: Mapping[str, Any], name: str, statistic: str, where: str, units: Mapping[str, float] | None = None
-) -> float | None:
-    """One statistic of a metric, converted by `units` (unit → factor); None if the report has no such metric."""
-    metric = report.get(name)
-    if metric is None:
-        return None
-    if not isinstance(metric, dict):
-        raise StudyError(f"{where}: {name} is {short(metric)}, not a metric; is the file whole?")
-    if metric.get(statistic) is None:
-        return None
-    factor = 1.0
-    if units is not None:
-        unit = metric.get("unit")
-        if not isinstance(unit, str) or unit not in units:
-            raise StudyError(f"{where}: {name} has the unit {short(unit)}; known are {', '.join(sorted(units))}")
-        factor = units[unit]
-    return factor * number(metric[statistic], where, f"{name}.{statistic}")
+def _model(config: Mapping[str, Any]) -> str | None:
+    if name := single(_inner(config, "endpoint").get("model_names")):
+        return name
+    items = _inner(config, "models").get("items")
+    return single([_inner(item).get("name") for item in items]) if isinstance(items, list) else None
+
+
+def _inner(data: Any, *keys: str) -> Mapping[str, Any]:
+    """The object under the keys; an empty one if there is none."""
+    for key in keys:
+        data = data.get(key) if isinstance(data, dict) else None
+    return data if isinstance(data, dict) else {}

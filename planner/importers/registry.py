@@ -9,6 +9,7 @@ from typing import Any, Final
 from planner.importers.aiperf import Aiperf
 from planner.importers.evalscope import Evalscope
 from planner.importers.fmwork import Fmwork
+from planner.importers.genai_perf import GenaiPerf
 from planner.importers.guidellm import Guidellm
 from planner.importers.importer import Importer, Source
 from planner.importers.inference_perf import InferencePerf
@@ -27,7 +28,7 @@ from planner.space.types import StudyError, Value
 __all__ = ["OURS", "check_format", "format_of", "formats", "importer", "read_rows"]
 
 OURS: Final[Mapping[str, Importer]] = {
-    "vllm-sweep": VllmSweep(), "aiperf": Aiperf(), "guidellm": Guidellm(),
+    "vllm-sweep": VllmSweep(), "aiperf": Aiperf(), "genai-perf": GenaiPerf(), "guidellm": Guidellm(),
     "inference-perf": InferencePerf(), "inferencex": InferenceX(), "sglang": Sglang(), "vllm-bench": VllmBench(),
     "llmperf": Llmperf(), "evalscope": Evalscope(), "optimum-benchmark": OptimumBenchmark(),
     "fmwork": Fmwork(), "table": Table(),

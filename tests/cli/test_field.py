@@ -246,6 +246,63 @@ def test_14_equal_rows_of_one_table_are_repeats(case: Call, answer: Call) -> Non
     assert answer("import", "study.yaml", "moved.csv")["known"] == 3
 
 
+def test_15_an_odd_cool_down_does_not_cost_the_metrics(case: Call, answer: Call, measured: Call) -> None:
+    case("15")
+    said = answer("import", "study.yaml", "benchmarks.json")
+    assert said["runs"] == 1 and any("cooldown_duration is -205.5" in note for note in said["notes"])
+    (row,) = measured("study.yaml").to_dict("records")
+    assert (row["max_concurrency"], row["ttft_ms"]) == (4, pytest.approx(171.5217, rel=1e-5))
+    assert row["tpot_ms"] == pytest.approx(24.17865, rel=1e-5)
+    assert row["seconds"] == pytest.approx(604.50592, rel=1e-6)  # 720 + 89.997 - 205.491: last request - first
+
+
+def test_16_requests_cut_off_are_in_the_rate_of_tokens_and_in_a_note(
+    case: Call, answer: Call, measured: Call
+) -> None:
+    case("16")
+    said = answer("import", "study.yaml", "incomplete.json", "--name", "cut")
+    assert any("4 requests were cut off" in note for note in said["notes"])
+    (row,) = measured("study.yaml", "--name", "cut").to_dict("records")
+    assert (row["output_throughput"], row["request_throughput"]) == (164.4, 0.1)
+    assert not any("but" in note for note in said["notes"])  # nothing contradicts itself
+
+
+def test_16_a_rate_that_the_file_contradicts_is_noted(case: Call, answer: Call) -> None:
+    case("16")
+    said = answer("import", "study.yaml", "mini.json")
+    notes = [note for note in said["notes"] if "request_throughput is 0.1204" in note]
+    assert len(notes) == 1 and "4 requests in 24.91 s are 0.1606" in notes[0]
+    assert not any("output_throughput is" in note for note in said["notes"])  # 165.6 and 164.4
+
+
+@pytest.mark.parametrize(("file", "concurrency"), [
+    ("aiperf_0.10.json", 16), ("aiperf_02.json", 10), ("genai_new.json", 10), ("genai_old.json", 1)])
+def test_17_the_concurrency_is_found(
+    case: Call, answer: Call, measured: Call, file: str, concurrency: int
+) -> None:
+    case("17")
+    assert answer("import", "study.yaml", file)["runs"] == 1
+    (row,) = measured("study.yaml").to_dict("records")
+    assert row["max_concurrency"] == concurrency
+    if file == "aiperf_0.10.json":
+        assert row["ttft_ms"] == pytest.approx(177.8, abs=0.05) and row["tpot_ms"] == pytest.approx(12.25, abs=0.005)
+        assert row["output_throughput"] == pytest.approx(1172.1, abs=0.05)
+    if file == "genai_old.json":  # nanoseconds as text; gaps between tokens are not tpot
+        assert row["ttft_ms"] == pytest.approx(20.901523) and pd.isna(row.get("tpot_ms"))
+
+
+def test_17_the_csv_is_sent_to_the_json(case: Call, sweepwise: Call) -> None:
+    there = case("17")
+    name = "profile_export_aiperf.csv"
+    refused(sweepwise("import", "study.yaml", name, "--set", "max_concurrency=16"), name, "CSV of AIPerf",
+            "profile_export_aiperf.json", "not in this folder")
+    shutil.copy(there / "aiperf_0.10.json", there / "profile_export_aiperf.json")
+    refused(sweepwise("import", "study.yaml", name), "import profile_export_aiperf.json beside it")
+    (there / "genai.csv").write_text("Metric,avg,min,max,p99,p95,p90,p75,p50,p25\nRequest Latency (ms),1,1,1,1,1,1,1,1,1\n"
+                                     "\nMetric,Value\nRequest Throughput (per sec),2.00\n")
+    refused(sweepwise("import", "study.yaml", "genai.csv"), "CSV of GenAI-Perf", "genai.json", "not in this folder")
+
+
 def test_18_units_in_headers(case: Call, answer: Call, sweepwise: Call, measured: Call) -> None:
     case("18")
     names = ["--map", "batch_size=Batch Size", "--map", "ttft_ms=TTFT (ms)",

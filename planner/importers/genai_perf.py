@@ -1,0 +1,121 @@
+"""GenAI-Perf's profile_export_genai_perf.json (triton-inference-server/perf_analyzer, genai-perf, May 2024 … 0.0.16).
+
+  to 25 June 2024    nanoseconds, num_output_token; inter_token_latency is over all gaps between chunks, each by the
+                     tokens of the chunk: vLLM's itl. No tpot (llm_metrics.py)
+  since then         milliseconds, output_sequence_length; inter_token_latency is that of a request: vLLM's tpot
+  to March 2025      input_config holds the options: concurrency, request_rate, model (export_data/json_exporter.py)
+  0.0.12 … 0.0.16    input_config.perf_analyzer.stimulus, .model_names (config/input/config_perf_analyzer.py)
+
+Failed requests are not in the file. The duration is requests by request_throughput, since December 2024. Its CSV has no
+settings and is not read.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from planner.importers.importer import Source, file_of
+from planner.importers.nvidia_report import (
+    counted,
+    is_csv,
+    length_asked,
+    lengths,
+    metrics_of,
+    others_of,
+    refuse_csv,
+    reports_in,
+    same_for_all,
+    single,
+    statistic,
+)
+from planner.importers.rows import Provenance, Row, content_identity, parse_json, read_bytes
+from planner.space.types import StudyError, Value
+
+__all__ = ["GenaiPerf"]
+
+_FILE: Final = "profile_export_genai_perf.json"
+_DISTRIBUTIONS: Final = {"request_latency": "e2el", "time_to_first_token": "ttft"}
+_CONFIG: Final = frozenset({"perf_analyzer", "model", "model_names", "synthetic_input_tokens_mean"})
+_OTHERS: Final = frozenset({"phases", "loadgen", "models"})
+_GAPS: Final = "GenAI-Perf before 25 June 2024 gives gaps between tokens, read as itl, and no tpot"
+_MISSING: Final = "failed requests, warm-ups and server start are not in the file"
+
+
+class GenaiPerf:
+    """The report of one benchmark, or the folder that holds it or several."""
+
+    def recognises(self, source: Source) -> bool:
+        """Whether the source is such a report or folder, or GenAI-Perf's CSV."""
+        if source.is_folder:
+            return bool(reports_in(source.path, _FILE))
+        return _is_report(source.json) or is_csv(source, with_std=False)
+
+    def read(self, path: Path, name: str, known: Mapping[str, Value], renames: Mapping[str, str]) -> list[Row]:
+        """A row for each report. Raises StudyError."""
+        if path.is_dir() and (found := reports_in(path, _FILE)):
+            return [_read(file, f"{name}/{file.relative_to(path)}") for file in found]
+        return [_read(*file_of(path, name, "genai-perf"))]
+
+
+def _read(path: Path, name: str) -> Row:
+    if is_csv(Source(path), with_std=False):
+        raise refuse_csv(path, name, "GenAI-Perf")
+    data, digest = read_bytes(path)
+    report = parse_json(data, name)
+    if not _is_report(report):
+        raise StudyError(f"{name}: is not a {_FILE} of GenAI-Perf; name that file")
+    return _row(report, Provenance(name, digest, "genai-perf", "report", identity=content_identity(report)))
+
+
+def _is_report(data: Any) -> bool:
+    if not isinstance(data, dict) or not isinstance(config := data.get("input_config"), dict):
+        return False
+    return (bool(config.keys() & _CONFIG) and not config.keys() & _OTHERS and "aiperf_version" not in data
+            and isinstance(data.get("request_latency"), dict))
+
+
+def _row(report: Mapping[str, Any], place: Provenance) -> Row:
+    notes = [_MISSING]
+    fields = _fields(report["input_config"], report)
+    gaps = "num_output_token" in report
+    if gaps:
+        notes.append(_GAPS)
+    metrics = metrics_of(report, {**_DISTRIBUTIONS, "inter_token_latency": "itl" if gaps else "tpot"}, notes)
+    if not metrics:
+        raise StudyError(f"{place.where}: has no usable latency or throughput; is the file whole?")
+    requests, rate = statistic(report, ("request_count",), "avg"), metrics.get("request_throughput", (0.0,))[0]
+    seconds = requests / rate if requests and rate else None
+    if seconds is None or not math.isfinite(seconds):
+        notes.append("the duration is not in the file; counted as 0")
+        seconds = None
+    return Row(fields, metrics, seconds or 0.0, place, notes=tuple(notes), others=others_of(report, fields),
+               counts=counted(report, seconds))
+
+
+def _fields(config: Mapping[str, Any], report: Mapping[str, Any]) -> dict[str, Value]:
+    fields = lengths(report)
+    fields.update({name: value for name, asked in _asked(config) if (value := length_asked(asked)) is not None})
+    analyzer = config.get("perf_analyzer")
+    stimulus = analyzer.get("stimulus") if isinstance(analyzer, dict) else None
+    load = stimulus if isinstance(stimulus, dict) else config
+    for theirs, ours in (("concurrency", "max_concurrency"), ("request_rate", "request_rate")):
+        if (value := same_for_all([load.get(theirs)])) is not None:
+            fields[ours] = value
+    if model := single(config.get("model_names")) or single(config.get("model")):
+        fields["model"] = model
+    return fields
+
+
+def _asked(config: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """The lengths of synthetic prompts that the options ask for."""
+    given = config.get("input")
+    if isinstance(given, dict):
+        if not given.get("file"):
+            yield "input_len", given.get("synthetic_tokens")
+            yield "output_len", given.get("output_tokens")
+    elif config.get("prompt_source", "synthetic") == "synthetic" and not config.get("input_dataset"):
+        for ours, theirs in (("input_len", "synthetic_input_tokens"), ("output_len", "output_tokens")):
+            yield ours, {key: config.get(f"{theirs}_{key}") for key in ("mean", "stddev")}
