@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from planner.importers.registry import OURS
 from planner.space.spec import parse_spec
 from planner.views.metrics import metric_lines
 
@@ -144,3 +145,8 @@ def test_strategies_and_options_exist() -> None:
 def test_the_api_is_shown_with_what_it_prints() -> None:
     blocks = re.findall(r"```python\n(.*?)```\n\n```text\n", README, flags=re.DOTALL)
     assert any("planner.open_study" in block and ".run(" in block and ".recommend(" in block for block in blocks)
+
+
+def test_the_table_of_import_lists_every_format() -> None:
+    listed = re.findall(r"^\| `([a-z-]+)` \| ", README.partition("| `--format` |")[2], flags=re.MULTILINE)
+    assert sorted(listed[:len(OURS)]) == sorted(OURS)

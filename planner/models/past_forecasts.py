@@ -13,6 +13,7 @@ Source: Dawid, J. R. Statist. Soc. A 147 (1984), who calls such forecasts preque
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from itertools import pairwise
 from typing import TypeAlias
 
 import numpy as np
@@ -48,7 +49,7 @@ class PastForecasts:
         rows = rows[runs >= distinct[len(distinct) // 2]] if len(distinct) else rows
         mean, std = np.full(len(rows), np.nan), np.full(len(rows), np.nan)
         edges = boundaries(len(observations.runs))
-        for begin, end in zip(edges, [*edges[1:], len(observations.runs)], strict=True):
+        for begin, end in pairwise([*edges, len(observations.runs)]):
             here = (observations.run_of[rows] >= begin) & (observations.run_of[rows] < end)
             if here.any() and metric.name in (model := self._model(observations, begin)):
                 mean[here], std[here] = (array[rows[here]] for array in model[metric.name])

@@ -99,6 +99,14 @@ def test_readings_of_one_run_count_once() -> None:
     assert one == pytest.approx(other, rel=0.02)
 
 
+@pytest.mark.parametrize("runs", [1, 2, 3, 6, 7])
+def test_few_runs_have_no_past(runs: int) -> None:
+    truth = np.exp(np.linspace(0, 2, 200))
+    model = GridModel(grid(), None).fit(measured(grid(), truth, np.arange(0, 200, 29)[:runs]))
+    assert len(model.past_forecasts_["ms"].z) == max(0, runs - 6)
+    assert np.isfinite(model.predict().high["ms"]).all()
+
+
 def test_joined_forecasts_count_each_run_once() -> None:
     some = Forecasts(np.array([0.1]), np.array([0.1]), np.array([1.0]), np.array([4]))
     both = joined(some, Forecasts(np.array([0.3]), np.array([0.1]), np.array([2.0]), np.array([4])))
