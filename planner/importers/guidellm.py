@@ -101,7 +101,7 @@ def _row(benchmark: Any, place: Provenance) -> Row:
     cut_off = usable(totals.get("incomplete"), "incomplete", notes) or 0.0
     found = _rates(metrics, bool(cut_off), notes) | _latencies(metrics, notes)
     if "config" not in benchmark:
-        _without_prompts_twice(found, metrics, notes)
+        _without_prompts_twice(found, metrics, "total" if cut_off else "successful", notes)
     if not found:
         raise StudyError(f"{where}: has no usable latency or throughput; is the file whole?")
     if cut_off:
@@ -201,10 +201,13 @@ def _latencies(metrics: Mapping[str, Any], notes: list[str]) -> dict[str, tuple[
     return found
 
 
-def _without_prompts_twice(found: dict[str, tuple[float, ...]], metrics: Mapping[str, Any], notes: list[str]) -> None:
+def _without_prompts_twice(
+    found: dict[str, tuple[float, ...]], metrics: Mapping[str, Any], group: str, notes: list[str]
+) -> None:
     """Leaves out the rate of all tokens if it is not to that of output tokens as the tokens are."""
     said, output = (found.get(name, (0.0,))[0] for name in ("total_token_throughput", "output_throughput"))
-    prompt, answer = (_figure(metrics, f"{kind}_token_count", "total_sum") for kind in ("prompt", "output"))
+    prompt, answer = (_figure(metrics, f"{kind}_token_count", "total_sum", group=group)
+                      for kind in ("prompt", "output"))
     if not said or not output or not prompt or not answer:
         return
     expected = output * (prompt + answer) / answer

@@ -298,8 +298,7 @@ def test_17_the_csv_is_sent_to_the_json(case: Call, sweepwise: Call) -> None:
             "profile_export_aiperf.json", "not in this folder")
     shutil.copy(there / "aiperf_0.10.json", there / "profile_export_aiperf.json")
     refused(sweepwise("import", "study.yaml", name), "import profile_export_aiperf.json beside it")
-    (there / "genai.csv").write_text("Metric,avg,min,max,p99,p95,p90,p75,p50,p25\n"
-                                     "Request Latency (ms),1,1,1,1,1,1,1,1,1\n"
+    (there / "genai.csv").write_text("Metric,avg,min,max,p99,p95,p90,p75,p50,p25\nRequest Latency (ms),1,1,1,1\n"
                                      "\nMetric,Value\nRequest Throughput (per sec),2.00\n")
     refused(sweepwise("import", "study.yaml", "genai.csv"), "CSV of GenAI-Perf", "genai.json", "not in this folder")
 

@@ -18,6 +18,7 @@ from planner.space.types import StudyError
 DATA = Path(__file__).parents[1] / "data/importers"
 REAL = {"vllm_latency.json": "vllm-bench", "vllm_throughput.json": "vllm-bench",
         "vllm_serve_detailed.json": "vllm-bench", "aiperf.json": "aiperf", "guidellm_rate.json": "guidellm",
+        "guidellm_0_2.json": "guidellm", "aiperf_0_1.json": "aiperf", "genai_perf_2024_05.json": "genai-perf",
         "llmperf/vllm_2/01-ai-Yi-1-5-34B-Chat_550_150_summary.json": "llmperf",
         "llmperf/vllm_2/01-ai-Yi-1-5-34B-Chat_550_150_individual_responses.json": "llmperf",
         "evalscope/parallel_2_number_12/benchmark_summary.json": "evalscope",
