@@ -33,8 +33,9 @@ REFUSED_RATE: Final = 0.99
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """A contradiction as one line. false: whether the row's figures cannot be used."""
+    """A contradiction as one line. kind: what is contradicted. false: whether the row's figures cannot be used."""
 
+    kind: str
     text: str
     false: bool = False
 
@@ -45,7 +46,7 @@ def contradictions(row: Row, point: Point, grid: Grid) -> list[Finding]:
     found = [*_rates(row, counts), *_lengths(counts, point, grid), *_parts(row, point, grid),
              *_flight(row, point, grid)]
     if counts.cut_off:
-        found.append(Finding(f"{counts.cut_off:g} requests were cut off at the end"))
+        found.append(Finding("cut off", f"{counts.cut_off:g} requests were cut off at the end"))
     return found
 
 
@@ -61,7 +62,7 @@ def _rates(row: Row, counts: Counts) -> Iterator[Finding]:
             said, computed = row.metrics[name][0], count / counts.duration_s
             gap = _gap(said, computed)
             if gap > NOTED:
-                yield Finding(f"{name} is {said:.4g}, but {count:g} {what} in {counts.duration_s:.4g} s are "
+                yield Finding(name, f"{name} is {said:.4g}, but {count:g} {what} in {counts.duration_s:.4g} s are "
                               f"{computed:.4g}", gap >= REFUSED_RATE)
 
 
@@ -75,7 +76,7 @@ def _lengths(counts: Counts, point: Point, grid: Grid) -> Iterator[Finding]:
             gap = _gap(asked, counted)
             if gap > NOTED_LENGTH:
                 template = role is Role.INPUT_TOKENS and 0 < counted - asked <= TEMPLATE
-                yield Finding(f"{name} is {asked:g}, but a request had {counted:.4g} tokens on average",
+                yield Finding(name, f"{name} is {asked:g}, but a request had {counted:.4g} tokens on average",
                               gap >= REFUSED and not template)
 
 
@@ -88,7 +89,7 @@ def _parts(row: Row, point: Point, grid: Grid) -> Iterator[Finding]:
     (first,), (step,), (whole,) = parts
     gap = _gap(whole, first + step * (outputs - 1))
     if gap >= REFUSED:
-        yield Finding(f"mean_e2el_ms is {whole:.4g}, but mean_ttft_ms + mean_tpot_ms × {outputs - 1:g} is "
+        yield Finding("parts", f"mean_e2el_ms is {whole:.4g}, but mean_ttft_ms + mean_tpot_ms × {outputs - 1:g} is "
                       f"{first + step * (outputs - 1):.4g}")
 
 
@@ -99,8 +100,8 @@ def _flight(row: Row, point: Point, grid: Grid) -> Iterator[Finding]:
     if math.isfinite(limit) and len(rate) == len(latency) == 1:
         flying = rate[0] * latency[0] / 1000
         if flying > limit * (1 + NOTED_LENGTH):
-            yield Finding(f"{name} is {limit:g}, but throughput × latency are {flying:.4g} requests at once",
-                          _gap(limit, flying) >= REFUSED_RATE)
+            yield Finding("in flight", f"{name} is {limit:g}, but throughput × latency are {flying:.4g} requests at "
+                          "once", _gap(limit, flying) >= REFUSED_RATE)
 
 
 def _at(point: Point, grid: Grid, role: Role) -> tuple[float, str]:

@@ -99,6 +99,7 @@ class _Desk:
         self._homeless: list[str] = []
         self._unusable: list[str] = []
         self._notes: list[str] = []
+        self._contradictions: dict[str, list[str]] = {}
 
     def take(self, row: Row) -> None:
         """Place the row, or note why it has no place."""
@@ -138,8 +139,10 @@ class _Desk:
         left = [f"left out: {text}" for text in self._unusable[:3]]
         if len(self._unusable) > len(left):
             left.append(f"left out: {len(self._unusable) - len(left)} more rows like these")
+        doubts = [texts[0] + (f" (so in {len(texts) - 1} more rows)" if len(texts) > 1 else "")
+                  for texts in self._contradictions.values()]
         hint = ["if such rows are failed runs, say so: --ok \"CONDITION\""] if left else []
-        return [*self._notes, *left, *hint]
+        return [*self._notes, *doubts, *left, *hint]
 
     def _missing(self, row: Row) -> str:
         targets = [target.name for target in self._study.targets]
@@ -154,7 +157,8 @@ class _Desk:
         found = contradictions(row, point, self._study.grid)
         if false := next((each for each in found if each.false), None):
             return f"contradicts itself: {false.text}; correct the file, or leave the row out by --where"
-        self._notes += [f"{row.provenance.where}: {each.text}" for each in found]
+        for each in found:
+            self._contradictions.setdefault(each.kind, []).append(f"{row.provenance.where}: {each.text}")
         return ""
 
 

@@ -18,9 +18,10 @@ def show_import(out: Console, study: str, found: ImportResult) -> None:
     files = len(found.files)
     say(f"{files} {'file' if files == 1 else 'files'}, {found.rows:,} rows ({', '.join(found.formats)})")
     if found.known:
-        say(f"{found.known:,} rows are in the study already, or stand twice in the files: left out")
+        say(f"{found.known:,} {'row is' if found.known == 1 else 'rows are'} in the study already, or twice in the "
+            "files: left out")
     for reason, count in found.skipped.items():
-        say(f"{count:,} rows left out: {reason}")
+        say(f"{count:,} {'row' if count == 1 else 'rows'} left out: {reason}")
     if not found.runs:
         say(f"{study}: nothing new, nothing added")
         return
@@ -29,4 +30,5 @@ def show_import(out: Console, study: str, found: ImportResult) -> None:
     say(f"{study}: {found.runs:,} runs {verb}{failed}, {found.points:,} points measured, "
         f"{found.cost_s:.1f} accelerator-seconds, which count towards stop.cost")
     for note in found.notes:
-        say(f"note: {note}{'; counted as 0' if 'not in the' in note or 'cost of a row' in note else ''}")
+        unpriced = ("not in the" in note or "cost of a row" in note) and "counted as 0" not in note
+        say(f"note: {note}{'; counted as 0' if unpriced else ''}")
