@@ -206,7 +206,7 @@ def test_fmworks_names_find_the_axes(tmp_path: Path, answer: Call, sweepwise: Ca
     assert at == pytest.approx({1: 0.027379, 128: 0.917445}, rel=1e-4)
 
 
-@pytest.mark.parametrize("ending", ["csv", "parquet"])
+@pytest.mark.parametrize("ending", ["csv", "parquet", "jsonl"])
 @pytest.mark.parametrize("trajectory", [None, "output_len"])
 def test_an_export_comes_back_as_it_was(
     recorded: Call, sweepwise: Call, answer: Call, tmp_path: Path, ending: str, trajectory: str | None
