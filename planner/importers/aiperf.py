@@ -1,13 +1,16 @@
 """AIPerf's profile_export_aiperf.json (ai-dynamo/aiperf 0.1 … 0.13): one benchmark, each metric with its unit.
 
-  0.1           metrics under "records", settings in input_config.loadgen (aiperf/exporters/json_exporter.py)
+  0.1           metrics under "records", the first token's as "ttft", the output tokens' sum as benchmark_token_count;
+                settings in input_config.loadgen (aiperf/exporters/json_exporter.py, metrics/types/ttft_metric.py)
   0.2 … 0.8     metrics at the top; the settings as before (aiperf/common/models/export_models.py, user_config.py)
   0.9 … 0.11    settings in input_config.phases and .models, the phase that counts by its name (aiperf/config/phases.py)
   0.12, 0.13    the same, and phases have a kind
 
 What is meant by each metric stands in nvidia_report.py. Rates are divided by benchmark_duration. Failed requests are in
-error_request_count, and in no metric: such a row is a failure, as is a benchmark that was cancelled. Lengths are those
-that the configuration asks for, or else those that all requests had. Its CSV has no settings and is not read.
+error_request_count, and in no metric: such a row is a failure, as is a benchmark that was cancelled, or that is not
+complete: AIPerf says that such figures "must not be compared" (exporter_manager.py). Since 0.13 inter_token_latency is
+divided by the tokens after the first chunk, where the server counts them. Lengths are those that the configuration asks
+for, or else those that all requests had. Its CSV has no settings and is not read.
 """
 
 from __future__ import annotations
@@ -34,12 +37,14 @@ from planner.importers.nvidia_report import (
 )
 from planner.importers.rows import Provenance, Row, content_identity, parse_json, read_bytes
 from planner.space.types import StudyError, Value
+from planner.tables.table_file import one_line
 
 __all__ = ["Aiperf"]
 
 _FILE: Final = "profile_export_aiperf.json"
 _DISTRIBUTIONS: Final = {"request_latency": "e2el", "time_to_first_token": "ttft", "inter_token_latency": "tpot",
                          "inter_chunk_latency": "itl"}
+_BEFORE: Final = {"ttft": "time_to_first_token", "ttst": "time_to_second_token", "benchmark_token_count": "total_osl"}
 _CONFIG: Final = frozenset({"phases", "loadgen", "models"})
 
 
@@ -81,11 +86,12 @@ def _is_report(data: Any) -> bool:
 
 
 def _flat(report: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The report with the metrics at the top, where 0.1 has them under "records"."""
+    """The report with the metrics at the top and by their later names, where 0.1 has them under "records"."""
     records = report.get("records")
     if not isinstance(records, dict):
         return report
-    return {**records, **{key: value for key, value in report.items() if key != "records"}}
+    named = {_BEFORE.get(str(key), str(key)): value for key, value in records.items()}
+    return {**named, **{key: value for key, value in report.items() if key != "records"}}
 
 
 def _row(report: Mapping[str, Any], place: Provenance) -> Row:
@@ -98,8 +104,6 @@ def _row(report: Mapping[str, Any], place: Provenance) -> Row:
     metrics = metrics_of(report, _DISTRIBUTIONS, notes)
     if not metrics:
         raise StudyError(f"{place.where}: has no usable latency or throughput; is the file whole?")
-    if report.get("is_complete") is False:
-        notes.append(f"AIPerf calls the results incomplete: {str(report.get('incomplete_reason') or 'no reason')[:80]}")
     return Row(fields, metrics, seconds or 0.0, place, notes=tuple(notes), others=others,
                counts=counted(report, seconds))
 
@@ -108,6 +112,8 @@ def _failure(report: Mapping[str, Any]) -> str:
     """Why the figures are not those of the whole load; "" if they are."""
     if report.get("was_cancelled") is True:
         return "the benchmark was cancelled"
+    if report.get("is_complete") is False:
+        return f"AIPerf calls the results incomplete: {one_line(str(report.get('incomplete_reason')))[:100]}"
     errors = statistic(report, ("error_request_count",), "avg")
     if errors:
         return f"{int(errors)} requests failed"

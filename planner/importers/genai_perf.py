@@ -1,10 +1,15 @@
 """GenAI-Perf's profile_export_genai_perf.json (triton-inference-server/perf_analyzer, genai-perf, May 2024 … 0.0.16).
 
-  to 25 June 2024    nanoseconds, num_output_token; inter_token_latency is over all gaps between chunks, each by the
-                     tokens of the chunk: vLLM's itl. No tpot (llm_metrics.py)
-  since then         milliseconds, output_sequence_length; inter_token_latency is that of a request: vLLM's tpot
-  to March 2025      input_config holds the options: concurrency, request_rate, model (export_data/json_exporter.py)
-  0.0.12 … 0.0.16    input_config.perf_analyzer.stimulus, .model_names (config/input/config_perf_analyzer.py)
+  to 24.06           nanoseconds, num_output_token. inter_token_latency is that of a request in the release 24.06, and
+                     over gaps between chunks in development until 6 June 2024; the file does not say which, so it
+                     is left out (llm_metrics.py)
+  since 24.07        milliseconds, output_sequence_length; inter_token_latency is that of a request: vLLM's tpot
+  to 0.0.12          input_config holds the options: concurrency, request_rate, model (export_data/json_exporter.py)
+  0.0.13 … 0.0.16    input_config.perf_analyzer.stimulus, .model_names (config/input/config_perf_analyzer.py)
+
+Without streaming the file has a time to first token all the same, equal to the latency: it is left out
+(profile_data_parser/llm_profile_data_parser.py; GenAI-Perf's own tables leave it out too). All units but milliseconds
+are "requests/sec" in 0.0.6 … 0.0.8.
 
 Failed requests are not in the file. The duration is requests by request_throughput, since December 2024. Its CSV has no
 settings and is not read.
@@ -37,10 +42,12 @@ from planner.space.types import StudyError, Value
 __all__ = ["GenaiPerf"]
 
 _FILE: Final = "profile_export_genai_perf.json"
-_DISTRIBUTIONS: Final = {"request_latency": "e2el", "time_to_first_token": "ttft"}
+_DISTRIBUTIONS: Final = {"request_latency": "e2el", "time_to_first_token": "ttft", "inter_token_latency": "tpot"}
 _CONFIG: Final = frozenset({"perf_analyzer", "model", "model_names", "synthetic_input_tokens_mean"})
 _OTHERS: Final = frozenset({"phases", "loadgen", "models"})
-_GAPS: Final = "GenAI-Perf before 25 June 2024 gives gaps between tokens, read as itl, and no tpot"
+_GAPS: Final = ("inter_token_latency of GenAI-Perf up to 24.06 is over gaps or over requests, and the file does not "
+                "say which: left out")
+_WHOLE: Final = "nothing was streamed: time_to_first_token is the request latency, and left out"
 _MISSING: Final = "failed requests, warm-ups and server start are not in the file"
 
 
@@ -80,10 +87,14 @@ def _is_report(data: Any) -> bool:
 def _row(report: Mapping[str, Any], place: Provenance) -> Row:
     notes = [_MISSING]
     fields = _fields(report["input_config"], report)
-    gaps = "num_output_token" in report
-    if gaps:
+    distributions = dict(_DISTRIBUTIONS)
+    if "num_output_token" in report and "inter_token_latency" in report:
         notes.append(_GAPS)
-    metrics = metrics_of(report, {**_DISTRIBUTIONS, "inter_token_latency": "itl" if gaps else "tpot"}, notes)
+        del distributions["inter_token_latency"]
+    metrics = metrics_of(report, distributions, notes)
+    if _one_response(report):
+        notes.append(_WHOLE)
+        metrics = {name: values for name, values in metrics.items() if not name.endswith("ttft_ms")}
     if not metrics:
         raise StudyError(f"{place.where}: has no usable latency or throughput; is the file whole?")
     requests, rate = statistic(report, ("request_count",), "avg"), metrics.get("request_throughput", (0.0,))[0]
@@ -93,6 +104,13 @@ def _row(report: Mapping[str, Any], place: Provenance) -> Row:
         seconds = None
     return Row(fields, metrics, seconds or 0.0, place, notes=tuple(notes), others=others_of(report, fields),
                counts=counted(report, seconds))
+
+
+def _one_response(report: Mapping[str, Any]) -> bool:
+    """Whether every answer of several tokens came at once: its first token is then its last."""
+    first, last = (statistic(report, (name,), "avg") for name in ("time_to_first_token", "request_latency"))
+    tokens = statistic(report, ("output_sequence_length", "num_output_token"), "max")
+    return first is not None and first == last and tokens != 1
 
 
 def _fields(config: Mapping[str, Any], report: Mapping[str, Any]) -> dict[str, Value]:

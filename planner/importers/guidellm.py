@@ -12,7 +12,7 @@ always the value of a request, never interpolated.
 Figures are those of successful requests. Where requests were cut off at the end, token rates are those of `total`: the
 server made these tokens too. 0.2 counts each prompt twice in tokens_per_second, which is then left out.
 cooldown_duration is last request − end of the measured window: below 0 the window went on when no request was left, and
-is taken without that time.
+is taken without that time. Lengths are those asked for (guidellm_files.py), or else those that all requests had.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
+from planner.importers.guidellm_files import asked_lengths, other_output, refuse_output
 from planner.importers.importer import Source, file_of
 from planner.importers.plain import flattened
 from planner.importers.rows import (
@@ -59,19 +60,22 @@ class Guidellm:
     """A report of one or several benchmarks, or the folder that holds it."""
 
     def recognises(self, source: Source) -> bool:
-        """Whether the source is such a report or folder."""
-        return source.holds(_FILE) or _is_report(source.json)
+        """Whether the source is such a report or folder, or GuideLLM's CSV, YAML or HTML."""
+        return source.holds(_FILE) or bool(other_output(source)) or _is_report(source.json)
 
     def read(self, path: Path, name: str, known: Mapping[str, Value], renames: Mapping[str, str]) -> list[Row]:
         """A row for each benchmark of the report. Raises StudyError."""
         path, name = file_of(path, name, "guidellm", _FILE)
+        if what := other_output(Source(path)):
+            raise refuse_output(path, name, what)
         data, digest = read_bytes(path)
         report = parse_json(data, name)
         if not _is_report(report) or not report["benchmarks"]:
             raise StudyError(f"{name}: is not a GuideLLM report with benchmarks; write it with --output kind=json")
         metadata = report.get("metadata")
         version = str(metadata["guidellm_version"]) if isinstance(metadata, dict) else ""
-        return [_row(benchmark, Provenance(name, digest, "guidellm", f"benchmark {i + 1}", version))
+        return [_row(benchmark, Provenance(name, digest, "guidellm", f"benchmark {i + 1}", version),
+                     asked_lengths(report, benchmark))
                 for i, benchmark in enumerate(report["benchmarks"])]
 
 
@@ -85,13 +89,13 @@ def _is_report(data: Any) -> bool:
     return isinstance(first, dict) and first.get("type_") == "generative_benchmark" and "metrics" in first
 
 
-def _row(benchmark: Any, place: Provenance) -> Row:
+def _row(benchmark: Any, place: Provenance, asked: Mapping[str, Value]) -> Row:
     where, notes = place.where, [_COST]
     metrics, config = section(benchmark, "metrics", where), _config(benchmark, where)
     totals = section(metrics if "request_totals" in metrics else benchmark, "request_totals", where)
     identity = content_identity([config.get("id_"), totals, metrics.get("request_latency")])
     place = replace(place, identity=identity)
-    fields = _fields(metrics, config)
+    fields = {**_fields(metrics, config), **asked}
     others = flattened({"strategy": config["strategy"], "request_totals": totals})
     seconds, window = _times(benchmark, notes)
     errored, successful = (int(number(totals.get(key), where, key)) for key in ("errored", "successful"))

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from planner.importers.registry import format_of, read_rows
+from planner.importers.importer import Source
+from planner.importers.registry import OURS, format_of, read_rows
 from planner.importers.rows import Row
 from planner.space.types import StudyError
 
@@ -61,6 +62,14 @@ def test_aiperf_phases_that_differ_have_no_concurrency(tmp_path: Path) -> None:
     assert "max_concurrency" not in row.fields and row.fields["model"] == "tiny"
 
 
+def test_aiperf_results_that_are_not_complete_are_a_failure(tmp_path: Path) -> None:
+    """AIPerf 0.13: "computed over a subset of the run and must not be compared against complete runs"."""
+    reason = "Record aggregation stalled at 3 of 6 records for 60s"
+    row = changed(tmp_path / "a.json", "aiperf.json", is_complete=False, incomplete_reason=reason)
+    assert reason in row.failure and not row.metrics and row.seconds > 0
+    assert changed(tmp_path / "b.json", "aiperf.json", is_complete=True).metrics
+
+
 def test_a_folder_of_aiperf_results(tmp_path: Path) -> None:
     for concurrency in (2, 4):
         folder = tmp_path / "artifacts" / f"tiny-openai-completions-concurrency{concurrency}"
@@ -106,12 +115,36 @@ def test_genai_perf_by_each_request(name: str, load: dict[str, float]) -> None:
 
 
 def test_genai_perf_of_may_2024() -> None:
-    """Nanoseconds as text; its inter_token_latency is over gaps: 3.86 ms, where latency and tokens say 3.63 ms."""
+    """Nanoseconds as text. Its inter_token_latency is 3.86 ms over gaps, where latency and tokens of requests say
+    3.63 ms; the release 24.06 gives that of requests under the same name, and the file does not say which it is."""
     (row,) = rows("genai_perf_2024_05.json")
     assert row.fields == {"model": "gpt2_vllm", "max_concurrency": 1, "input_len": 550}
     assert row.metrics["e2el_ms"] == pytest.approx([81.988918]) and row.metrics["ttft_ms"] == pytest.approx([20.901523])
-    assert row.metrics["mean_itl_ms"] == pytest.approx([3.86010111]) and "tpot_ms" not in row.metrics
+    assert not [name for name in row.metrics if "itl" in name or "tpot" in name]
+    assert any("over gaps or over requests" in note for note in row.notes)
+    assert row.others["inter_token_latency_p50"] == "3988754.5"  # for --map
     assert row.metrics["request_throughput"] == pytest.approx([12.222026]) and row.seconds == 0
+
+
+@pytest.mark.parametrize("name", ["genai_perf_2024_11.json", "genai_perf_0_0_16.json"])
+def test_genai_perf_without_streaming_has_no_first_token(tmp_path: Path, name: str) -> None:
+    """The one response is first and last: llm_profile_data_parser.py makes its time the time to first token."""
+    report = json.loads((DATA / name).read_text())
+    whole = {"time_to_first_token": report["request_latency"]}
+    row = changed(tmp_path / "a.json", name, **whole)
+    assert not [metric for metric in row.metrics if "ttft" in metric] and row.metrics["mean_e2el_ms"] == (545,)
+    assert any("nothing was streamed" in note for note in row.notes)
+    one = dict.fromkeys(("avg", "p50", "min", "max"), 1) | {"unit": "tokens"}
+    row = changed(tmp_path / "b.json", name, output_sequence_length=one, **whole)
+    assert row.metrics["mean_ttft_ms"] == (545,)  # a single token is the first and the last
+
+
+@pytest.mark.parametrize("wrong", ["requests/sec", "tokens/sec"])
+def test_genai_perf_names_the_wrong_unit_for_rates(tmp_path: Path, wrong: str) -> None:
+    """0.0.6 … 0.0.8 write "requests/sec" for tokens, too (`key == "request_throughput" or "request_goodput"`)."""
+    rate = {"unit": wrong, "avg": 78.4}
+    row = changed(tmp_path / "a.json", "genai_perf_2024_11.json", output_token_throughput=rate)
+    assert row.metrics["output_throughput"] == (78.4,)
 
 
 # ------------------------------------------------------------------------------------------------------------ GuideLLM
@@ -160,3 +193,75 @@ def test_guidellm_durations_that_make_no_sense_are_noted(tmp_path: Path, odd: An
     row = changed(tmp_path / "a.json", "guidellm_rate.json", benchmarks=report["benchmarks"])
     assert row.metrics == real.metrics and any("warmup_duration" in note for note in row.notes)
     assert 0 <= row.seconds <= real.seconds
+
+
+SYNTHETIC = {"prompt_tokens": 128, "output_tokens": 16}
+OTHERS = {"kind": "synthetic_text", "prompt_tokens_stdev": None, "turns": 1, "branches": [], "prefix_buckets": None}
+
+
+def asking(path: Path, version: str, data: Any) -> Row:
+    """The report of a version, as if its data had been these."""
+    if version == "0_2":
+        report = json.loads((DATA / "guidellm_0_2.json").read_text())
+        report["benchmarks"][0]["request_loader"]["data"] = data
+        return changed(path, "guidellm_0_2.json", benchmarks=report["benchmarks"])
+    if version == "0_4":
+        return changed(path, "guidellm_0_4.json", args={"target": "http://x", "data": [data]})
+    report = json.loads((DATA / "guidellm_rate.json").read_text())
+    report["config"]["spec"]["data"] = [data]
+    return changed(path, "guidellm_rate.json", config=report["config"])
+
+
+@pytest.mark.parametrize(("version", "data"), [
+    ("0_2", "prompt_tokens=128,output_tokens=16"), ("0_2", json.dumps(SYNTHETIC | {"samples": 50})),
+    ("0_4", json.dumps(SYNTHETIC)), ("0_4", repr(SYNTHETIC)), ("0_8", SYNTHETIC | OTHERS)])
+def test_guidellm_lengths_are_those_asked_for(tmp_path: Path, version: str, data: Any) -> None:
+    """The prompts of the samples have 32 tokens and the answers 8: what was counted stays in the counts."""
+    row = asking(tmp_path / "a.json", version, data)
+    assert (row.fields["input_len"], row.fields["output_len"]) == (128, 16)
+    assert row.counts and row.counts.requests and row.counts.input_tokens == 32 * row.counts.requests
+
+
+@pytest.mark.parametrize(("version", "data"), [
+    ("0_2", "prompts.jsonl"), ("0_2", "run=1.json"),
+    ("0_2", "prompt_tokens=128,prompt_tokens_stdev=9,output_tokens=16"),
+    ("0_4", json.dumps(SYNTHETIC | {"prefix_tokens": 64})), ("0_4", "{"), ("0_4", None), ("0_4", "{1: __import__}"),
+    ("0_8", SYNTHETIC | OTHERS | {"turns": 3}), ("0_8", {"kind": "json_file", "path": "p", "prompt_tokens": 128}),
+    ("0_8", SYNTHETIC | OTHERS | {"prompt_tokens": 0.5, "output_tokens": True})])
+def test_guidellm_lengths_that_differ_or_are_not_asked_for_are_those_counted(
+    tmp_path: Path, version: str, data: Any
+) -> None:
+    row = asking(tmp_path / "a.json", version, data)
+    assert (row.fields["input_len"], row.fields["output_len"]) == (32, 8)
+
+
+# How they begin in benchmark/output.py of 0.2.0, benchmark/outputs/csv.py of 0.4.0, and
+# benchmark/outputs/html_report/template.html of 0.8.1; the pages of 0.3 … 0.7 have the title GuideLLM.
+OUTPUTS = {
+    "old.csv": "Type,Run Id,Id,Name,Start Time,End Time,Duration,Successful Requests\n"
+               "generative_benchmark,a,b,c,d,e,1,3\n",
+    "new.csv": "Run Info,Run Info,Benchmark,Timings\n"
+               "Run ID,Run Index,Type,Duration\n,,,Sec\na,0,generative_benchmark,1\n",
+    "page.html": "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n  <title>GuideLLM Benchmark Report</title>\n",
+    "report.yaml": "args:\n  backend: openai_http\nbenchmarks:\n- config: {}\n  type_: generative_benchmark\n",
+}
+
+
+@pytest.mark.parametrize("name", OUTPUTS)
+def test_other_outputs_of_guidellm_are_sent_to_the_json(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text(OUTPUTS[name])
+    assert format_of(tmp_path / name) == "guidellm"
+    with pytest.raises(StudyError, match=r"of GuideLLM; import the JSON report: .*kind=json") as refused:
+        read_rows(tmp_path / name, "auto", {}, {})
+    assert str(refused.value).startswith(str(tmp_path / name))
+    (tmp_path / "benchmarks.json").write_text((DATA / "guidellm.json").read_text())
+    with pytest.raises(StudyError, match=r"import benchmarks\.json beside it"):
+        read_rows(tmp_path / name, "auto", {}, {})
+
+
+@pytest.mark.parametrize(("name", "text"), [
+    ("a.csv", "Type,Run Id,value\nx,1,2\n"), ("b.csv", "Run Info,x\n1,2\n"), ("c.yaml", "benchmarks:\n- x\n"),
+    ("d.html", "<title>Our guide</title> GuideLLM"), ("e.yaml", "type_: generative_benchmark\n")])
+def test_files_that_only_look_like_guidellms(tmp_path: Path, name: str, text: str) -> None:
+    (tmp_path / name).write_text(text)
+    assert not OURS["guidellm"].recognises(Source(tmp_path / name))
