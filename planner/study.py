@@ -131,7 +131,7 @@ class Study:
         in the study, which raise StudyError otherwise.
         """
         from planner.campaign.importing import import_files
-        from planner.importers.placement import ImportOptions
+        from planner.importers.placing.runs import ImportOptions
 
         options = ImportOptions(dict(renames or {}), dict(given or {}), where, skip_unknown, ok, tuple(ignore))
         return import_files(self._setup, [Path(file) for file in files], options, form, dry_run)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from planner.campaign.setup import StudySetup
-from planner.importers.placement import Imported, ImportOptions, StudyContext, runs_of
+from planner.importers.placing.runs import Imported, ImportOptions, StudyContext, runs_of
 from planner.importers.registry import check_format, read_rows
 from planner.ledger.ledger import Ledger
 from planner.space.meaning import plain_value

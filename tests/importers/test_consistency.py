@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from planner.importers.consistency import contradictions
+from planner.importers.placing.consistency import contradictions
 from planner.importers.rows import Counts, Provenance, Row
 from planner.space.grid import Grid, full_grid
 from planner.space.types import Axis, Role

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from planner.importers.options import ImportOptions, amount, cell, values_of
+from planner.importers.placing.options import ImportOptions, amount, cell, values_of
 from planner.importers.rows import Row
 from planner.space.grid import Grid
 from planner.space.meaning import match

@@ -9,7 +9,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from planner.importers.options import RESERVED, Amount, ImportOptions, amount, cell
+from planner.importers.placing.options import RESERVED, Amount, ImportOptions, amount, cell
 from planner.importers.rows import Row, short
 from planner.space.cells import MISSING
 from planner.space.meaning import as_number

@@ -8,7 +8,7 @@ from typing import Final
 
 import numpy as np
 
-from planner.importers.grouping import Placed
+from planner.importers.placing.grouping import Placed
 from planner.importers.rows import Row
 from planner.space.meaning import as_number
 from planner.space.types import Metric

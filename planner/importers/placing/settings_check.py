@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from planner.importers.options import ImportOptions
+from planner.importers.placing.options import ImportOptions
 from planner.importers.rows import Row
 from planner.space.expressions import quoted
 from planner.space.meaning import same

@@ -14,14 +14,14 @@ from typing import Any
 
 import numpy as np
 
-from planner.importers.consistency import contradictions
-from planner.importers.grouping import Imported, Placed, gather
-from planner.importers.options import ImportOptions, check_options, columns_of, names_in
-from planner.importers.place import Places
-from planner.importers.readings import Metrics, Price
-from planner.importers.remarks import absent, different_at_one_point, left_alone, listed, odd_sizes
+from planner.importers.placing.consistency import contradictions
+from planner.importers.placing.grouping import Imported, Placed, gather
+from planner.importers.placing.options import ImportOptions, check_options, columns_of, names_in
+from planner.importers.placing.place import Places
+from planner.importers.placing.readings import Metrics, Price
+from planner.importers.placing.remarks import absent, different_at_one_point, left_alone, listed, odd_sizes
+from planner.importers.placing.settings_check import check_settings, settings_of
 from planner.importers.rows import Row
-from planner.importers.settings_check import check_settings, settings_of
 from planner.space.expressions import parse
 from planner.space.grid import Grid
 from planner.space.types import Metric, Point, StudyError, Value

@@ -1,0 +1,1 @@
+"""Rows of any format → runs of a study: points found, metrics read, files checked against themselves."""
