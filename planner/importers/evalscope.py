@@ -28,7 +28,6 @@ from pathlib import Path
 from typing import Any, Final
 
 from planner.importers.importer import Source
-from planner.importers.plain import flattened, json_beside, settings_of
 from planner.importers.rows import (
     Counts,
     Provenance,
@@ -40,6 +39,7 @@ from planner.importers.rows import (
     short,
     usable,
 )
+from planner.importers.values import flattened, json_beside, settings_of
 from planner.space.types import StudyError, Value
 
 __all__ = ["Evalscope"]

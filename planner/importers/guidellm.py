@@ -25,7 +25,6 @@ from typing import Any, Final
 
 from planner.importers.guidellm_files import asked_lengths, other_output, refuse_output
 from planner.importers.importer import Source, file_of
-from planner.importers.plain import flattened
 from planner.importers.rows import (
     Counts,
     Provenance,
@@ -39,7 +38,7 @@ from planner.importers.rows import (
     short,
     usable,
 )
-from planner.importers.values import usable_from_zero
+from planner.importers.values import flattened, usable_from_zero
 from planner.space.types import StudyError, Value
 
 __all__ = ["Guidellm"]

@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any, Final
 
 from planner.importers.importer import Source
-from planner.importers.plain import distribution, flattened, json_beside, settings_of
 from planner.importers.rows import (
     Counts,
     Provenance,
@@ -31,6 +30,7 @@ from planner.importers.rows import (
     read_bytes,
     usable,
 )
+from planner.importers.values import distribution, flattened, json_beside, settings_of
 from planner.space.types import StudyError, Value
 
 __all__ = ["Llmperf"]

@@ -13,9 +13,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from planner.importers.importer import Source
-from planner.importers.plain import flattened
 from planner.importers.rows import Counts, short, usable
-from planner.importers.values import plain, usable_from_zero
+from planner.importers.values import flattened, plain, usable_from_zero
 from planner.space.types import StudyError, Value
 
 __all__ = ["TO_MS", "counted", "is_csv", "length_asked", "lengths", "metrics_of", "others_of", "refuse_csv",

@@ -30,8 +30,8 @@ import numpy as np
 
 from planner.importers.importer import Source
 from planner.importers.optimum_settings import CONFIGS, devices, other_values, part, settings, size_of
-from planner.importers.plain import distribution, json_beside
 from planner.importers.rows import Provenance, Row, content_identity, numbers, parse_json, read_bytes, short
+from planner.importers.values import distribution, json_beside
 from planner.space.types import StudyError, Value
 
 __all__ = ["OptimumBenchmark"]

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from planner.importers.plain import flattened, settings_of
+from planner.importers.values import flattened, settings_of
 from planner.space.types import Value
 
 __all__ = ["CONFIGS", "devices", "other_values", "part", "settings", "size_of"]
