@@ -71,6 +71,7 @@ class GridModel:
         self.regressors_: dict[str, Regressor] = {}
         self._latency_models: dict[str, LatencyModel] = {}
         self._past = PastForecasts(self._learned_anew) if grid.is_served else None
+        self.past_forecasts_: dict[str, Forecasts] = {}
 
     def fit(self, observations: Observations) -> GridModel:
         """Return self, fitted to at least one measured point."""
