@@ -47,8 +47,9 @@ ADAPTIVE_SHARE = (0.01, 0.05)
 accuracy of 95 % (studies/compare/results.md; most are not in the repository)."""
 
 SERVED_SHARE = (0.05, 1.0)
-"""The same where an axis is a concurrency or a request rate. Of seven recorded server sweeps (studies/compare/
-results.md) some reached 90 % at 5 % of the cost, and none reached 95 % for every target before most was measured."""
+"""The same where an axis is a concurrency or a request rate. On six of seven recorded server sweeps the easiest target
+reached 90 % at 6 to 27 % of the cost. Every target reached it on one sweep only, at 17 to 37 %, and 95 % on none within
+a third of the cost (results.md describes the sweeps)."""
 
 SATURATION_SHARE = 0.02
 """Relative gain for a doubling of the batch below which throughput counts as saturated. By judgement; not measured."""
