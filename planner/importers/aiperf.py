@@ -20,7 +20,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
-from planner.importers.importer import Source, file_of
+from planner.importers.importer import Source
 from planner.importers.nvidia_report import (
     TO_MS,
     counted,
@@ -29,6 +29,7 @@ from planner.importers.nvidia_report import (
     lengths,
     metrics_of,
     others_of,
+    read_each,
     refuse_csv,
     reports_in,
     same_for_all,
@@ -59,9 +60,7 @@ class Aiperf:
 
     def read(self, path: Path, name: str, known: Mapping[str, Value], renames: Mapping[str, str]) -> list[Row]:
         """A row for each report. Raises StudyError."""
-        if path.is_dir() and (found := reports_in(path, _FILE)):
-            return [_read(file, f"{name}/{file.relative_to(path)}") for file in found]
-        return [_read(*file_of(path, name, "aiperf"))]
+        return read_each(path, name, _FILE, "aiperf", _read)
 
 
 def _read(path: Path, name: str) -> Row:

@@ -22,7 +22,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from planner.importers.importer import Source, file_of
+from planner.importers.importer import Source
 from planner.importers.nvidia_report import (
     counted,
     is_csv,
@@ -30,6 +30,7 @@ from planner.importers.nvidia_report import (
     lengths,
     metrics_of,
     others_of,
+    read_each,
     refuse_csv,
     reports_in,
     same_for_all,
@@ -62,9 +63,7 @@ class GenaiPerf:
 
     def read(self, path: Path, name: str, known: Mapping[str, Value], renames: Mapping[str, str]) -> list[Row]:
         """A row for each report. Raises StudyError."""
-        if path.is_dir() and (found := reports_in(path, _FILE)):
-            return [_read(file, f"{name}/{file.relative_to(path)}") for file in found]
-        return [_read(*file_of(path, name, "genai-perf"))]
+        return read_each(path, name, _FILE, "genai-perf", _read)
 
 
 def _read(path: Path, name: str) -> Row:

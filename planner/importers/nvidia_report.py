@@ -7,18 +7,18 @@ over the gaps between chunks, vLLM's itl. Percentiles are NumPy's, and so are vL
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
-from planner.importers.importer import Source
-from planner.importers.rows import Counts, short, usable
+from planner.importers.importer import Source, file_of
+from planner.importers.rows import Counts, Row, short, usable
 from planner.importers.values import flattened, plain, usable_from_zero
 from planner.space.types import StudyError, Value
 
-__all__ = ["TO_MS", "counted", "is_csv", "length_asked", "lengths", "metrics_of", "others_of", "refuse_csv",
-           "reports_in", "same_for_all", "single", "statistic"]
+__all__ = ["TO_MS", "counted", "is_csv", "length_asked", "lengths", "metrics_of", "others_of", "read_each",
+           "refuse_csv", "reports_in", "same_for_all", "single", "statistic"]
 
 TO_MS: Final[Mapping[str, float]] = {"ms": 1.0, "sec": 1000.0, "s": 1000.0, "us": 1e-3, "ns": 1e-6}
 _PER_SECOND: Final = {"request/sec": 1.0, "requests/sec": 1.0, "tokens/sec": 1.0}
@@ -47,6 +47,14 @@ def reports_in(folder: Path, name: str) -> list[Path]:
         if found:
             return found
     return []
+
+
+def read_each(path: Path, name: str, report: str, form: str, read: Callable[[Path, str], Row]) -> list[Row]:
+    """The row of a file, or of each report in a folder. name: what the user calls it. report: the tool's file name.
+    Raises StudyError."""
+    if path.is_dir() and (found := reports_in(path, report)):
+        return [read(file, f"{name}/{file.relative_to(path)}") for file in found]
+    return [read(*file_of(path, name, form))]
 
 
 # ----------------------------------------------------------------------------------------------------------------- CSV

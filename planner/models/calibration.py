@@ -17,10 +17,11 @@ from scipy.special import ndtri
 
 from planner.ledger.observations import Observations
 from planner.models import settings
-from planner.space.types import Z90, FloatArray, IntArray, Scale
+from planner.models.transforms import expected_error, forward, reported_error
+from planner.space.types import Z90, FloatArray, IntArray, Scale, Transform
 
-__all__ = ["Forecasts", "calibration", "calibration_count", "forecast_runs", "rank_calibration",
-           "small_sample_inflation"]
+__all__ = ["Forecasts", "calibration", "calibration_count", "forecast_runs", "forecasts_of",
+           "rank_calibration", "small_sample_inflation"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,6 +35,18 @@ class Forecasts:
     expected: FloatArray
     z: FloatArray
     runs: IntArray
+
+
+def forecasts_of(transform: Transform, mean: FloatArray, std: FloatArray, actual: FloatArray, runs: IntArray
+                 ) -> Forecasts:
+    """The forecasts with this mean and σ, on the scale of the transform, of readings `actual`; arrays (n,). Readings
+    without a forecast (NaN) are left out."""
+    known = np.isfinite(mean) & np.isfinite(std)
+    mean, std, truth = mean[known], std[known], forward(transform, actual[known])
+    # Where the scale is linear, an error is a share of what was measured; elsewhere of what was predicted.
+    middle = truth if transform is Transform.LINEAR else mean
+    return Forecasts(reported_error(transform, mean, truth), expected_error(transform, middle, std),
+                     (mean - truth) / std, runs[known])
 
 
 def calibration(forecasts: Forecasts) -> float:

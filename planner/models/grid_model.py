@@ -23,6 +23,7 @@ from planner.models.calibration import (
     calibration,
     calibration_count,
     forecast_runs,
+    forecasts_of,
     rank_calibration,
     small_sample_inflation,
 )
@@ -31,7 +32,7 @@ from planner.models.latency_model import Covers, LatencyModel, batch_of
 from planner.models.past_forecasts import Combined, PastForecasts, joined
 from planner.models.quantities import Data, Quantity, Target, data_of, merged, targets_of
 from planner.models.regressor import Regressor
-from planner.models.transforms import back, expected_error, forward, reported_error
+from planner.models.transforms import back, expected_error
 from planner.space.grid import Grid
 from planner.space.types import Z90, BoolArray, Features, FloatArray, IntArray, Kind, Role, Transform
 
@@ -206,13 +207,7 @@ class GridModel:
             mean, std = self._one_step_ahead(quantity)
             means[quantity.name], stds[quantity.name] = mean[rows], std[rows]
         mean, std = target.combine(means, stds, self._noises, rows)
-        known = np.isfinite(mean) & np.isfinite(std)
-        rows, mean, std = rows[known], mean[known], std[known]
-        truth = forward(target.transform, actual[rows])
-        # Where the scale is linear, an error is a share of what was measured; elsewhere of what was predicted.
-        middle = truth if target.transform is Transform.LINEAR else mean
-        return Forecasts(reported_error(target.transform, mean, truth), expected_error(target.transform, middle, std),
-                         (mean - truth) / std, self.observations_.run_of[rows])
+        return forecasts_of(target.transform, mean, std, actual[rows], self.observations_.run_of[rows])
 
     def _one_step_ahead(self, quantity: Quantity) -> tuple[FloatArray, FloatArray]:
         """Mean and σ, each (N,), where a reading of a later run covers the point, from earlier runs; else NaN."""

@@ -20,9 +20,8 @@ import numpy as np
 
 from planner.ledger.observations import Observations
 from planner.models import settings
-from planner.models.calibration import Forecasts
-from planner.models.transforms import expected_error, forward, reported_error
-from planner.space.types import FloatArray, Metric, Transform
+from planner.models.calibration import Forecasts, forecasts_of
+from planner.space.types import FloatArray, Metric
 
 __all__ = ["Combined", "PastForecasts", "boundaries", "joined"]
 
@@ -53,13 +52,7 @@ class PastForecasts:
             here = (observations.run_of[rows] >= begin) & (observations.run_of[rows] < end)
             if here.any() and metric.name in (model := self._model(observations, begin)):
                 mean[here], std[here] = (array[rows[here]] for array in model[metric.name])
-        known = np.isfinite(mean) & np.isfinite(std)
-        rows, mean, std = rows[known], mean[known], std[known]
-        truth = forward(metric.transform, actual[rows])
-        # As in GridModel: where the scale is linear, an error is a share of what was measured.
-        middle = truth if metric.transform is Transform.LINEAR else mean
-        return Forecasts(reported_error(metric.transform, mean, truth), expected_error(metric.transform, middle, std),
-                         (mean - truth) / std, observations.run_of[rows])
+        return forecasts_of(metric.transform, mean, std, actual[rows], observations.run_of[rows])
 
     def _model(self, observations: Observations, count: int) -> Combined:
         key = tuple(run.number for run in observations.runs[:count])
