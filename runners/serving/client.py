@@ -8,11 +8,15 @@ from typing import Protocol
 from planner.space.types import Value
 from runners.serving.records import Records
 
-__all__ = ["Client", "ClientError", "ClientRun", "Load", "Target"]
+__all__ = ["Client", "ClientError", "ClientRun", "LateError", "Load", "Target"]
 
 
 class ClientError(Exception):
     """The client did not run, or what it wrote cannot be read. The text is the reason, one line."""
+
+
+class LateError(ClientError):
+    """The requests of the load did not end in time; the client has cancelled them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +34,9 @@ class Load:
 
     requests: how many. max_concurrency: most in flight; None: no limit. request_rate: per second, infinite in a closed
     loop. burstiness: of the arrivals, 1 is a Poisson process. input_len, output_len: tokens of a request; with
-    `range_ratio` r they are uniform in ± r of these. traffic: file of requests that replaces lengths and arrivals
-    (traffic.py writes it), or a ShareGPT file. seed: two runs with different seeds send different prompts.
+    `range_ratio` r they are uniform in ± r of these. seed: two runs with different seeds send different prompts.
+    dataset: random | sharegpt | trace; the latter two are read from the file `traffic`, a trace with lengths and arrivals
+    of its own and the client's `options` to read it.
     """
 
     requests: int
@@ -44,6 +49,7 @@ class Load:
     seed: int
     dataset: str = "random"
     traffic: str = ""
+    options: tuple[str, ...] = ()
 
     @property
     def is_closed(self) -> bool:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import base64
 import io
 import zlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Self
 
@@ -44,20 +43,14 @@ class Records:
 
     def __getitem__(self, rows: BoolArray | IntArray) -> Records:
         kept = np.arange(len(self))[rows]
-        arrays = (getattr(self, name)[kept] for name in (*_TIMES, *_COUNTS))
-        return Records(*arrays, tuple(self.errors[row] for row in kept))
+        return Records(self.due[kept], self.sent[kept], self.first[kept], self.end[kept], self.input_tokens[kept],
+                       self.output_tokens[kept], tuple(self.errors[row] for row in kept))
 
     @property
     def good(self) -> BoolArray:
         """Whether each request gave tokens and no error, (n,). An answer without a token is a failed request, whatever
         its HTTP status."""
         return np.array([not error for error in self.errors], dtype=bool) & (self.output_tokens > 0)
-
-    @classmethod
-    def joined(cls, parts: Sequence[Self]) -> Records:
-        """The records of several client runs on one clock, in order."""
-        arrays = (np.concatenate([getattr(part, name) for part in parts]) for name in (*_TIMES, *_COUNTS))
-        return Records(*arrays, tuple(error for part in parts for error in part.errors))
 
     def pack(self) -> str:
         """The records as text, some 20 bytes a request: times to 0.1 ms, errors as no more than "failed"."""
@@ -71,9 +64,9 @@ class Records:
         return base64.b85encode(zlib.compress(stream.getvalue(), 9)).decode()
 
     @classmethod
-    def unpack(cls, text: str) -> Records:
+    def unpack(cls, text: str) -> Self:
         """The records that `pack` wrote; times start at 0. Raises ValueError for any other text."""
         table = np.load(io.BytesIO(zlib.decompress(base64.b85decode(text))), allow_pickle=False).cumsum(axis=1)
-        times = [np.where(row < 0, np.nan, row / 1e4) for row in table[:4].astype(np.float64)]
+        due, sent, first, end = (np.where(row < 0, np.nan, row / 1e4) for row in table[:4].astype(np.float64))
         errors = tuple("failed" if failed else "" for failed in table[6])
-        return cls(*times, table[4], table[5], errors)
+        return cls(due, sent, first, end, table[4], table[5], errors)

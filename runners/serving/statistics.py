@@ -1,0 +1,142 @@
+"""Metrics of a window under vLLM's names, and how sure they are.
+
+Percentiles whose sample is too small are absent. Intervals come from batch means or from runs: requests of one run
+share the server's state, and as independent readings they would make intervals two to three times too narrow.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
+
+import numpy as np
+from scipy.stats import binom, t
+
+from planner.space.types import FloatArray
+from runners.serving import settings
+from runners.serving.records import Records
+from runners.serving.steady_state import Window
+
+__all__ = ["half_width", "least_requests", "metric_names", "metrics_of"]
+
+_PERCENTILES: Final = (50, 90, 95, 99)
+_DISTRIBUTIONS: Final = ("ttft", "tpot", "itl", "e2el", "sent_ttft", "sent_e2el", "client_queue_time")
+_RATES: Final = ("request_throughput", "output_throughput", "total_token_throughput")
+_ABOUT: Final = ("in_flight", "saturation_index", "littles_law", "window_requests", "window_s", "failed_requests")
+
+
+@functools.cache
+def least_requests(percentile: float) -> int:
+    """Requests of which at least two lie beyond the percentile with 99 % probability: 662 for p99, 64 for p90."""
+    beyond = 1 - percentile / 100
+    n = 2
+    while binom.cdf(1, n, beyond) > 1 - settings.PERCENTILE_CONFIDENCE:
+        n += 1
+    return n
+
+
+def metric_names() -> frozenset[str]:
+    """The name of every metric that a run of a server may give."""
+    names = {f"{statistic}_{name}_ms" for name in _DISTRIBUTIONS
+             for statistic in ("mean", "median", "std", *(f"p{q}" for q in _PERCENTILES))}
+    return frozenset({*names, *(f"{name}_ms" for name in _DISTRIBUTIONS), *_RATES, *_ABOUT})
+
+
+def metrics_of(
+    records: Records, window: Window, gaps: Sequence[Sequence[float]] = (), latencies: bool = True
+) -> dict[str, float]:
+    """The metrics of a window: milliseconds, requests and tokens per second.
+
+    gaps: seconds between the tokens of each request, for itl; () where unknown. latencies: whether the times of
+    requests are given; of a backlog they are not. ttft, e2el count from when a request was due, sent_ttft, sent_e2el
+    from when it was sent; the latter are given where the client held requests back.
+    """
+    members = records[window.members & records.good]
+    found = _rates(records[records.good], window)
+    found |= {
+        "in_flight": window.in_flight, "saturation_index": window.saturation_index, "littles_law": window.littles_law,
+        "window_requests": float(len(members)), "window_s": window.seconds,
+        "failed_requests": float(np.sum(~records.good))}
+    if latencies and len(members):
+        for name, seconds in _times(members).items():
+            found |= _distribution(name, seconds)
+        rows = np.flatnonzero(window.members & records.good)
+        between = np.concatenate([np.asarray(gaps[row]) for row in rows]) if len(gaps) == len(records) else np.array([])
+        if len(between):
+            found |= _distribution("itl", between, len(members))
+    return found
+
+
+def half_width(records: Records, window: Window, statistic: Callable[[Records], float]) -> float:
+    """Half of the 90 % interval of a statistic of the window's requests, relative to its mean, from batch means;
+    infinite with fewer than two requests a batch."""
+    members = records[window.members & records.good]
+    if len(members) < 2 * settings.BATCHES:
+        return float("inf")
+    values = [statistic(members[part]) for part in np.array_split(np.arange(len(members)), settings.BATCHES)]
+    return relative_half_width(values)
+
+
+def relative_half_width(values: Sequence[float]) -> float:
+    """Half of the 90 % interval of the mean of batches or runs, relative to it; infinite for fewer than two."""
+    if len(values) < 2 or not np.isfinite(values).all():
+        return float("inf")
+    spread, mean = float(np.std(values, ddof=1)), float(np.mean(values))
+    if spread == 0:
+        return 0.0
+    width = float(t.ppf(0.95, len(values) - 1)) * spread / np.sqrt(len(values))
+    return float(width / abs(mean)) if mean else float("inf")
+
+
+def statistic_named(metric: str) -> Callable[[Records], float] | None:
+    """What to take of a batch of requests for a metric's interval: its median time; None for a metric that is no time
+    of requests. A percentile's batches would be too small: the interval of the median stands for it."""
+    name = metric.removesuffix("_ms").split("_")[-1]
+    if not metric.endswith("_ms") or name not in {"ttft", "tpot", "e2el"}:
+        return None
+    return lambda batch: float(np.median(times)) if len(times := _times(batch).get(name, np.array([]))) else np.nan
+
+
+def _times(members: Records) -> Mapping[str, FloatArray]:
+    """Seconds of each request by what they time; what is undefined or adds nothing is absent."""
+    times = {"ttft": members.first - members.due, "e2el": members.end - members.due}
+    several = members.output_tokens > 1
+    if several.any():
+        times["tpot"] = (members.end - members.first)[several] / (members.output_tokens[several] - 1)
+    waited = members.sent - members.due
+    if waited.mean() > settings.HELD_BACK * times["ttft"].mean():
+        times |= {"sent_ttft": members.first - members.sent, "sent_e2el": members.end - members.sent,
+                  "client_queue_time": waited}
+    return times
+
+
+def _distribution(name: str, seconds: FloatArray, sample: int | None = None) -> dict[str, float]:
+    """vLLM's numbers of a distribution, in ms; percentiles where the sample (of requests) is large enough."""
+    ms = seconds * 1e3
+    median = float(np.median(ms))
+    found = {f"{name}_ms": median, f"mean_{name}_ms": float(ms.mean()), f"median_{name}_ms": median,
+             f"std_{name}_ms": float(ms.std())}
+    n = len(ms) if sample is None else sample
+    return found | {f"p{q}_{name}_ms": float(np.percentile(ms, q)) for q in _PERCENTILES if n >= least_requests(q)}
+
+
+def _rates(good: Records, window: Window) -> dict[str, float]:
+    """Requests and tokens per second, by fractions of requests in the window."""
+    start, end = window.start, window.end
+    served = _share(good.sent, good.end, start, end)
+    first = ((good.first > start) & (good.first <= end)).astype(np.float64)
+    tokens = first + (good.output_tokens - 1) * _share(good.first, good.end, start, end)
+    prompts = good.input_tokens * _share(good.sent, good.first, start, end)
+    output = float(tokens.sum()) / window.seconds
+    return {"request_throughput": float(served.sum()) / window.seconds, "output_throughput": output,
+            "total_token_throughput": output + float(prompts.sum()) / window.seconds}
+
+
+def _share(begin: FloatArray, until: FloatArray, start: float, end: float) -> FloatArray:
+    """Share of each span [begin, until] that lies in [start, end], (n,); of an empty span: whether it does."""
+    length = until - begin
+    overlap = np.clip(np.minimum(until, end) - np.maximum(begin, start), 0, None)
+    inside = ((until > start) & (until <= end)).astype(np.float64)
+    share: FloatArray = np.where(length > 0, overlap / np.where(length > 0, length, 1.0), inside)
+    return share

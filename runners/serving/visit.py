@@ -1,0 +1,194 @@
+"""One point on a server that is up: how many requests to send, what their windows give, and when it is enough."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+import numpy as np
+
+from planner.space.types import Status
+from runners.serving.client import Client, ClientRun, LateError, Load, Target
+from runners.serving.records import Records
+from runners.serving.statistics import half_width, metrics_of, relative_half_width, statistic_named
+from runners.serving.steady_state import Window, window_of
+
+__all__ = ["Outcome", "Rules", "Visit"]
+
+_LEAST_REQUESTS: Final = 20
+_SHORTEST: Final = 4.0  # unloaded requests that fit into an open loop's window, one after the other
+_MORE: Final = 1.25  # arrivals of an open loop over those of its window
+_CONFIDENT_RUNS: Final = 3
+_SEEDS: Final = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """When a point has been measured; see study.ServeSettings for the meaning of each."""
+
+    duration_s: float
+    max_duration_s: float
+    tolerance: float | None
+    repeats: int
+    failed_share: float
+    timeout_s: float
+    targets: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a visit gave: a status with its reason, the metrics of each repeat, seconds, and the last run's records."""
+
+    status: Status
+    reason: str = ""
+    repeats: tuple[Mapping[str, float], ...] = ()
+    warmup_s: float = 0.0
+    measure_s: float = 0.0
+    records: str = ""
+
+
+class _NotSteady(Exception):
+    """A run gave no steady state that can be read. The text is the reason."""
+
+
+@dataclass
+class Visit:
+    """Measures one load. Build it, call `measure` once.
+
+    before: called before each run of the client, such as to empty the prefix cache. prepare: the load as the client
+    takes it, such as a trace cut to length. clock: seconds.
+    """
+
+    client: Client
+    target: Target
+    load: Load
+    rules: Rules
+    before: Callable[[], None] = lambda: None
+    prepare: Callable[[Load], Load] = lambda load: load
+    clock: Callable[[], float] = time.perf_counter
+    _runs: int = 0
+    _windows: list[tuple[Records, Window]] = field(default_factory=list)
+
+    def measure(self) -> Outcome:
+        """Warm up, then send the load until it is known well enough. Raises ClientError."""
+        began = self.clock()
+        warm = began
+        found: list[Mapping[str, float]] = []
+        packed = ""
+        try:
+            rate, seconds = self._pilot()
+            warm = self.clock()
+            duration = max(self.rules.duration_s, 0.0 if self.load.is_closed else _SHORTEST * seconds)
+            while True:
+                run = self._send(self._requests(rate, duration), self.rules.timeout_s)
+                packed = run.records.pack() if run.records is not None else packed
+                found.append(self._metrics(run))
+                if found[-1].get("saturated"):
+                    reason = "saturated: more requests arrive than the server serves; its times are those of a backlog"
+                    return self._outcome(Status.SATURATED, reason, found[-1:], began, warm, packed)
+                spent = self.clock() - warm
+                if self._is_enough(found, spent):
+                    return self._outcome(Status.OK, "", found, began, warm, packed)
+        except LateError as late:
+            if self.load.is_closed:
+                return self._outcome(Status.FAILED, str(late), (), began, warm, packed)
+            reason = f"saturated: {late}, which came in {self._arrivals_s():.3g} s"
+            return self._outcome(Status.SATURATED, reason, (), began, warm, packed)
+        except _NotSteady as reason:
+            return self._outcome(Status.FAILED, str(reason), (), began, warm, packed)
+
+    def _outcome(self, status: Status, reason: str, found: Sequence[Mapping[str, float]], began: float, warm: float,
+                 packed: str) -> Outcome:
+        return Outcome(status, reason, tuple(found), warm - began, self.clock() - warm, packed)
+
+    def _pilot(self) -> tuple[float, float]:
+        """Requests per second and seconds of a request, roughly: from one request for each place of a closed loop, or
+        one alone. It also brings the server to work."""
+        places = self.load.max_concurrency if self.load.is_closed else 1
+        alone = replace(self.load, request_rate=math.inf, max_concurrency=places)
+        run = self._send(places or 1, self.rules.timeout_s, alone)
+        if run.records is None:
+            seconds = float(run.metrics.get("mean_e2el_ms", 0.0)) / 1e3
+        else:
+            good = run.records[run.records.good]
+            self._check_failures(run.records)
+            seconds = float((good.end - good.sent).mean())
+        seconds = max(seconds, 1e-3)
+        return (places or 1) / seconds if self.load.is_closed else self.load.request_rate, seconds
+
+    def _requests(self, rate: float, duration: float) -> int:
+        """How many requests give a window of `duration` seconds."""
+        wanted = max(_LEAST_REQUESTS, math.ceil(rate * duration))
+        if self.load.is_closed:  # the burst before the window, and those that end after it
+            return wanted + 2 * (self.load.max_concurrency or 1)
+        return math.ceil(_MORE * wanted)
+
+    def _arrivals_s(self) -> float:
+        return self._sent / self.load.request_rate
+
+    def _send(self, requests: int, timeout_s: float, load: Load | None = None) -> ClientRun:
+        self.before()
+        self._sent = requests
+        self._runs += 1
+        wanted = replace(load or self.load, requests=requests, seed=self.load.seed * _SEEDS + self._runs)
+        return self.client.run(self.target, self.prepare(wanted), timeout_s)
+
+    def _metrics(self, run: ClientRun) -> Mapping[str, float]:
+        """The metrics of one run; `saturated` 1 where only its rates mean something. Raises _NotSteady."""
+        if run.records is None:
+            return {name: float(value) for name, value in run.metrics.items() if isinstance(value, int | float)}
+        self._check_failures(run.records)
+        self._check_readings(run.records)
+        window = window_of(run.records, self.load.max_concurrency if self.load.is_closed else None)
+        if window is None:
+            raise _NotSteady(f"{len(run.records)} requests have no steady part; give it more by runner.duration_s")
+        if window.saturated:
+            return {**metrics_of(run.records, window, latencies=False), "saturated": 1.0}
+        if not (window.members & run.records.good).any():
+            raise _NotSteady(f"no request of {len(run.records)} began and ended in the {window.seconds:.2g} s of the "
+                             "steady part; give it more by runner.duration_s")
+        if not window.is_consistent:
+            raise _NotSteady(f"no steady state: {window.in_flight:.3g} requests in flight are {window.littles_law:.2f} "
+                             "times what rate and latency make (Little's law)")
+        self._windows.append((run.records, window))
+        return metrics_of(run.records, window, run.detail)
+
+    def _check_failures(self, records: Records) -> None:
+        bad = [error or "an answer without tokens" for error, good in zip(records.errors, records.good, strict=True)
+               if not good]
+        if len(bad) > self.rules.failed_share * len(records) or len(bad) == len(records):
+            (most, _), = Counter(bad).most_common(1)
+            raise _NotSteady(f"{len(bad)} of {len(records)} requests failed, most of them: {most}")
+
+    def _check_readings(self, records: Records) -> None:
+        good = records[records.good]
+        wrong = ~((good.first > good.sent) & (good.end >= good.first) & (good.sent >= good.due - 1e-3))
+        if wrong.any():
+            raise _NotSteady(f"{int(wrong.sum())} requests have impossible times, such as a first token "
+                             "before the request was sent")
+        if self.load.dataset != "random" or self.load.range_ratio:
+            return
+        tokens = float(np.median(good.output_tokens))
+        if tokens != self.load.output_len:
+            raise _NotSteady(f"requests gave {tokens:g} output tokens instead of {self.load.output_len}; the server "
+                             "stops early (does it know ignore_eos?)")
+
+    def _is_enough(self, found: Sequence[Mapping[str, float]], spent_s: float) -> bool:
+        if len(found) < self.rules.repeats:
+            return False
+        if self.rules.tolerance is None or spent_s * (1 + 1 / len(found)) > self.rules.max_duration_s:
+            return True
+        widths = [self._half_width(name, found) for name in self.rules.targets]
+        return max(widths, default=0.0) <= self.rules.tolerance
+
+    def _half_width(self, metric: str, found: Sequence[Mapping[str, float]]) -> float:
+        """Half of the 90 % interval of a metric, relative: from three runs or more, else from batches within them."""
+        values = [repeat[metric] for repeat in found if metric in repeat]
+        statistic = statistic_named(metric)
+        if len(values) >= _CONFIDENT_RUNS or statistic is None or not self._windows:
+            return relative_half_width(values)
+        return min(half_width(records, window, statistic) for records, window in self._windows)
