@@ -7,7 +7,6 @@ import difflib
 import functools
 import importlib.util
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from planner.space.types import Value
@@ -35,8 +35,8 @@ class Load:
     requests: how many. max_concurrency: most in flight; None: no limit. request_rate: per second, infinite in a closed
     loop. burstiness: of the arrivals, 1 is a Poisson process. input_len, output_len: tokens of a request; with
     `range_ratio` r they are uniform in ± r of these. seed: two runs with different seeds send different prompts.
-    dataset: random | sharegpt | trace; the latter two are read from the file `traffic`, a trace with lengths and arrivals
-    of its own and the client's `options` to read it.
+    dataset: random (uniform lengths), lognormal, sharegpt, or trace. The latter two are read from the file `traffic`; a
+    trace has lengths and arrivals of its own. options: of the client, to read a file that datasets.py has written.
     """
 
     requests: int
@@ -51,10 +51,14 @@ class Load:
     traffic: str = ""
     options: tuple[str, ...] = ()
 
+    def with_seed(self, seed: int) -> Load:
+        """The same load with other prompts."""
+        return replace(self, seed=seed)
+
     @property
     def is_closed(self) -> bool:
         """Whether a request is sent when another ends: a limit on what is in flight, and no rate."""
-        return self.request_rate == float("inf") and self.dataset != "trace"
+        return self.request_rate == float("inf")
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,8 +28,8 @@ def with_word_tokenizer(directory: Path, into: Path) -> Path:
     config = json.loads((directory / "config.json").read_text(encoding="utf-8"))
     size = config.get("vocab_size")
     if not isinstance(size, int) or size < 3:
-        raise StudyError(f"runner.model: {directory.name}/config.json has no vocab_size; add a tokenizer or name one by "
-                         "runner.tokenizer")
+        raise StudyError(f"runner.model: {directory.name}/config.json has no vocab_size; add a tokenizer, or name one "
+                         "by runner.tokenizer")
     into.mkdir(parents=True, exist_ok=True)
     for file in directory.iterdir():
         if file.is_file():
@@ -51,8 +51,11 @@ def _id(config: dict[str, Any], key: str, default: int) -> int:
 def _tokenizer(vocabulary: dict[str, int], special: dict[str, int]) -> dict[str, Any]:
     """The content of a tokenizer.json, in the format of Hugging Face's tokenizers."""
     added = [{"id": number, "content": word, "single_word": False, "lstrip": False, "rstrip": False,
-              "normalized": False, "special": True} for word, number in sorted(special.items(), key=lambda pair: pair[1])]
+              "normalized": False, "special": True} for word, number in _by_number(special)]
     return {"version": "1.0", "truncation": None, "padding": None, "added_tokens": added, "normalizer": None,
             "pre_tokenizer": {"type": "WhitespaceSplit"}, "post_processor": None, "decoder": None,
-            "model": {"type": "WordLevel", "vocab": dict(sorted(vocabulary.items(), key=lambda pair: pair[1])),
-                      "unk_token": "<unk>"}}
+            "model": {"type": "WordLevel", "vocab": dict(_by_number(vocabulary)), "unk_token": "<unk>"}}
+
+
+def _by_number(words: dict[str, int]) -> list[tuple[str, int]]:
+    return sorted(words.items(), key=lambda pair: pair[1])

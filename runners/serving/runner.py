@@ -29,11 +29,11 @@ from planner.space.types import (
 from runners import environment
 from runners.serving.client import Client, ClientError, Target
 from runners.serving.clients import make_client
+from runners.serving.datasets import prepared
 from runners.serving.model_files import has_tokenizer, with_word_tokenizer
 from runners.serving.server import Server, ServerError, command_line, describe, reset_prefix_cache
 from runners.serving.statistics import metric_names
 from runners.serving.study import ServeSettings, ServeStudy
-from runners.serving.traffic_of import prepared
 from runners.serving.visit import Outcome, Rules, Visit
 from runners.vllm_offline import engine_environment, matters, require_engine
 
@@ -196,7 +196,8 @@ class VllmServeRunner:
                   float(self._study.value(proposal.point, "output_scale")))
         seeded = load.with_seed(self._context.seed * 7919 + proposal.seed)
         return Visit(self._client, target, seeded, rules, before=partial(reset_prefix_cache, target.base_url),
-                     prepare=partial(prepared, folder=self._own_folder(), scales=scales))
+                     prepare=partial(prepared, folder=self._own_folder(), scales=scales,
+                                     longest=self._study.longest_allowed))
 
     def _explained(self, outcome: Outcome) -> Outcome:
         """The outcome, and for a server that died under it, why; the next run then starts another."""

@@ -50,7 +50,7 @@ class Server:
     def __enter__(self) -> Self:
         host, port = "127.0.0.1", _free_port()
         self.base_url = f"http://{host}:{port}"
-        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
+        self._log = tempfile.TemporaryFile()
         try:
             self._group = ProcessGroup([*self._command, "--host", host, "--port", str(port)], self._environment,
                                        stdout=self._log, stderr=self._log, owns_memory=True)
@@ -125,12 +125,12 @@ def ask(url: str, timeout_s: float = _ANSWER_S, data: bytes | None = None) -> by
     """The body of a good answer; None for any other, or none."""
     if not url.startswith(("http://", "https://")):
         return None
-    request = urllib.request.Request(url, data=data, method="GET" if data is None else "POST")  # noqa: S310
+    request = urllib.request.Request(url, data=data, method="GET" if data is None else "POST")
     key = os.environ.get("OPENAI_API_KEY")
     if key:
         request.add_header("Authorization", f"Bearer {key}")
     with contextlib.suppress(OSError, ValueError, urllib.error.URLError), \
-            urllib.request.urlopen(request, timeout=timeout_s) as answer:  # noqa: S310
+            urllib.request.urlopen(request, timeout=timeout_s) as answer:
         body: bytes = answer.read()
         return body
     return None
@@ -142,7 +142,7 @@ def reset_prefix_cache(base_url: str) -> bool:
 
 
 def describe(base_url: str) -> dict[str, str]:
-    """Name and version of the engine behind an address, and its models; as far as it tells. Empty if nothing answers."""
+    """Name and version of the engine behind an address, and its models, as far as it tells; empty if nothing does."""
     models = _json(ask(f"{base_url}/v1/models"))
     served = [str(model.get("id")) for model in (models or {}).get("data", []) if isinstance(model, dict)]
     if models is None:

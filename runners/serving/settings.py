@@ -23,6 +23,10 @@ become 4 by chance: with Poisson arrivals and no queue, the variance of that num
 LITTLES_LAW: Final = 0.1
 """Difference between N and X·R that is not due to the window's edges and is still no contradiction."""
 
+EDGES: Final = 1.5
+"""How many times the requests in flight may be counted wrongly at the window's edges: at both, but seldom all. Where
+requests of equal length come in waves, whole waves fall just inside or just outside."""
+
 PERCENTILE_CONFIDENCE: Final = 0.99
 """Probability with which a sample must hold two values beyond a percentile for it to be given: 662 requests for p99,
 64 for p90. With fewer, the largest value of all stands for the percentile."""

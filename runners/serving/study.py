@@ -20,7 +20,8 @@ from planner.space.runner_hints import Columns
 from planner.space.types import Axis, FloatArray, Point, Role, RunnerContext, Scope, StudyError, Value
 from runners import environment
 from runners.serving.client import Load
-from runners.serving.traffic import is_sharegpt
+from runners.serving.datasets import read
+from runners.serving.traffic_files import is_sharegpt
 from runners.vllm_models import Models, argument_of
 from runners.vllm_settings import check_counts, engine_argument_names
 
@@ -34,6 +35,7 @@ _WHOLE: Final = ("input_len", "output_len", "max_concurrency")
 _OWN: Final = (*_LOAD, "client", "base_url", "tokenizer", "duration_s", "max_duration_s", "tolerance", "repeats",
                "failed_share", "timeout_s", "start_timeout_s", "accelerators", "kv_cache_gib", "omp_threads_bind")
 _NO_MATTER: Final = ("timeout_s", "start_timeout_s", "max_duration_s", "tolerance", "base_url")
+_DRAWN: Final = {"random", "lognormal"}
 _KV_CACHE_GIB: Final = 4.0
 _KV_CACHE_SHARE: Final = 0.125  # of a CPU's memory, where that is less
 _MEMORY: Final = ("kv_cache_memory_bytes", "gpu_memory_utilization", "num_gpu_blocks_override")
@@ -69,12 +71,13 @@ class ServeSettings(BaseModel):
     accelerators: PositiveFloat | None = None
     """Devices of a server; by default the product of its parallel sizes."""
     dataset: str = "random"
-    """`random`, or a file of real traffic, relative to the study file: a trace (CSV or JSON Lines with timestamps and
-    token counts) or conversations in ShareGPT's form."""
+    """`random` (uniform lengths) or `lognormal`; or a file of real traffic, relative to the study file: a trace (CSV or
+    JSON Lines with timestamps and token counts) or conversations in ShareGPT's form."""
     input_len: PositiveInt = 128
     output_len: PositiveInt = 128
     range_ratio: float = Field(default=0.0, ge=0, lt=1)
-    """Random lengths are uniform within ± this share."""
+    """Spread of lengths that are drawn: uniform within ± this share; for `lognormal` the standard deviation over the
+    mean."""
     max_concurrency: PositiveInt | None = None
     """Most requests in flight. With a finite rate, the client holds back what is above it."""
     request_rate: float = Field(default=math.inf, gt=0)
@@ -132,10 +135,14 @@ class ServeStudy:
         """The load of the point; how many requests, and which prompts, is settled for each run."""
         values = {name: self.value(point, name) for name in _LOAD if not name.endswith("_scale")}
         dataset = str(values.pop("dataset"))
-        if dataset == "random":
-            return Load(requests=1, seed=0, **values)
+        if dataset in _DRAWN:
+            return Load(requests=1, seed=0, dataset=dataset, **values)
         path = self.dataset_path(dataset)
-        return Load(requests=1, seed=0, dataset="sharegpt" if is_sharegpt(path) else "trace", traffic=str(path), **values)
+        if is_sharegpt(path):
+            return Load(requests=1, seed=0, dataset="sharegpt", traffic=str(path), **values)
+        if values["request_rate"] == math.inf:
+            values["request_rate"] = read(path).rate
+        return Load(requests=1, seed=0, dataset="trace", traffic=str(path), **values)
 
     def is_closed(self, point: Point) -> bool:
         """Whether the point is a closed loop."""
@@ -155,7 +162,7 @@ class ServeStudy:
 
     def longest_request(self) -> int:
         """Input and output tokens together of the longest request that the axes allow; 0 for real traffic."""
-        if any(value != "random" for value in self._values("dataset")):
+        if any(value not in _DRAWN for value in self._values("dataset")):
             return 0
         return sum(int(max(self._values(name)) * (1 + max(self._values("range_ratio")))) for name in _WHOLE[:2])
 
@@ -183,6 +190,12 @@ class ServeStudy:
         if self.settings.base_url is not None:
             return facts
         return facts | self.models.facts(str(settings.get("revision") or "main"), self.settings.load_format != "dummy")
+
+    @property
+    def longest_allowed(self) -> int | None:
+        """Tokens of the longest request that the server takes, where the study says so."""
+        given = (self.settings.model_extra or {}).get("max_model_len")
+        return int(given) if isinstance(given, int) else None
 
     def dataset_path(self, dataset: str) -> Path:
         """The file of real traffic."""
@@ -221,11 +234,11 @@ class ServeStudy:
 
     def _check_load(self) -> None:
         infinite = any(value == math.inf for value in self._values("request_rate"))
-        if infinite and self._values("max_concurrency") == (None,) and set(self._values("dataset")) == {"random"}:
+        if infinite and self._values("max_concurrency") == (None,) and set(self._values("dataset")) <= _DRAWN:
             raise StudyError("space.axes: without a limit or a rate all requests are sent at once, which is no steady "
                              "load; add an axis max_concurrency (closed loop) or request_rate (open loop)")
         for dataset in self._values("dataset"):
-            if dataset != "random" and not self.dataset_path(str(dataset)).is_file():
+            if dataset not in _DRAWN and not self.dataset_path(str(dataset)).is_file():
                 raise StudyError(f"runner.dataset: no file {dataset}; it is relative to the study file")
 
 

@@ -21,9 +21,12 @@ __all__ = ["Outcome", "Rules", "Visit"]
 
 _LEAST_REQUESTS: Final = 20
 _SHORTEST: Final = 4.0  # unloaded requests that fit into an open loop's window, one after the other
+_WAVES: Final = 4  # requests of equal length come in waves: a window has some of them
 _MORE: Final = 1.25  # arrivals of an open loop over those of its window
+_LONGER: Final = 3.0
 _CONFIDENT_RUNS: Final = 3
 _SEEDS: Final = 1_000
+_BACKLOG: Final = "saturated: more requests arrive than the server serves, and its times are those of a backlog"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +54,12 @@ class Outcome:
     records: str = ""
 
 
-class _NotSteady(Exception):
+class _NotSteadyError(Exception):
     """A run gave no steady state that can be read. The text is the reason."""
+
+
+class _TooShortError(_NotSteadyError):
+    """A longer run may show a steady state."""
 
 
 @dataclass
@@ -67,7 +74,7 @@ class Visit:
     target: Target
     load: Load
     rules: Rules
-    before: Callable[[], None] = lambda: None
+    before: Callable[[], object] = lambda: None
     prepare: Callable[[Load], Load] = lambda load: load
     clock: Callable[[], float] = time.perf_counter
     _runs: int = 0
@@ -86,10 +93,17 @@ class Visit:
             while True:
                 run = self._send(self._requests(rate, duration), self.rules.timeout_s)
                 packed = run.records.pack() if run.records is not None else packed
-                found.append(self._metrics(run))
-                if found[-1].get("saturated"):
-                    reason = "saturated: more requests arrive than the server serves; its times are those of a backlog"
-                    return self._outcome(Status.SATURATED, reason, found[-1:], began, warm, packed)
+                try:
+                    metrics, saturated = self._metrics(run)
+                except _TooShortError:
+                    spent = self.clock() - warm
+                    if spent * (1 + _LONGER) > self.rules.max_duration_s:
+                        raise
+                    duration *= _LONGER
+                    continue
+                if saturated:
+                    return self._outcome(Status.SATURATED, _BACKLOG, (metrics,), began, warm, packed)
+                found.append(metrics)
                 spent = self.clock() - warm
                 if self._is_enough(found, spent):
                     return self._outcome(Status.OK, "", found, began, warm, packed)
@@ -98,7 +112,7 @@ class Visit:
                 return self._outcome(Status.FAILED, str(late), (), began, warm, packed)
             reason = f"saturated: {late}, which came in {self._arrivals_s():.3g} s"
             return self._outcome(Status.SATURATED, reason, (), began, warm, packed)
-        except _NotSteady as reason:
+        except _NotSteadyError as reason:
             return self._outcome(Status.FAILED, str(reason), (), began, warm, packed)
 
     def _outcome(self, status: Status, reason: str, found: Sequence[Mapping[str, float]], began: float, warm: float,
@@ -123,8 +137,9 @@ class Visit:
     def _requests(self, rate: float, duration: float) -> int:
         """How many requests give a window of `duration` seconds."""
         wanted = max(_LEAST_REQUESTS, math.ceil(rate * duration))
-        if self.load.is_closed:  # the burst before the window, and those that end after it
-            return wanted + 2 * (self.load.max_concurrency or 1)
+        if self.load.is_closed:  # the burst before the window, some waves, and the wave that ends after it
+            places = self.load.max_concurrency or 1
+            return max(wanted, _WAVES * places) + 2 * places
         return math.ceil(_MORE * wanted)
 
     def _arrivals_s(self) -> float:
@@ -137,45 +152,45 @@ class Visit:
         wanted = replace(load or self.load, requests=requests, seed=self.load.seed * _SEEDS + self._runs)
         return self.client.run(self.target, self.prepare(wanted), timeout_s)
 
-    def _metrics(self, run: ClientRun) -> Mapping[str, float]:
-        """The metrics of one run; `saturated` 1 where only its rates mean something. Raises _NotSteady."""
+    def _metrics(self, run: ClientRun) -> tuple[Mapping[str, float], bool]:
+        """The metrics of one run, and whether it was saturated: then only rates. Raises _NotSteadyError."""
         if run.records is None:
-            return {name: float(value) for name, value in run.metrics.items() if isinstance(value, int | float)}
+            return {name: float(value) for name, value in run.metrics.items() if isinstance(value, int | float)}, False
         self._check_failures(run.records)
         self._check_readings(run.records)
         window = window_of(run.records, self.load.max_concurrency if self.load.is_closed else None)
         if window is None:
-            raise _NotSteady(f"{len(run.records)} requests have no steady part; give it more by runner.duration_s")
+            raise _TooShortError(f"{len(run.records)} requests have no steady part; give it more by runner.duration_s")
         if window.saturated:
-            return {**metrics_of(run.records, window, latencies=False), "saturated": 1.0}
+            return metrics_of(run.records, window, latencies=False), True
         if not (window.members & run.records.good).any():
-            raise _NotSteady(f"no request of {len(run.records)} began and ended in the {window.seconds:.2g} s of the "
-                             "steady part; give it more by runner.duration_s")
+            raise _TooShortError(f"no request of {len(run.records)} began and ended in the {window.seconds:.2g} s of "
+                                 "the steady part; give it more by runner.duration_s")
         if not window.is_consistent:
-            raise _NotSteady(f"no steady state: {window.in_flight:.3g} requests in flight are {window.littles_law:.2f} "
-                             "times what rate and latency make (Little's law)")
+            raise _TooShortError(f"no steady state: {window.in_flight:.3g} requests in flight are "
+                                 f"{window.littles_law:.2f} times what rate and latency make (Little's law)")
         self._windows.append((run.records, window))
-        return metrics_of(run.records, window, run.detail)
+        return metrics_of(run.records, window, run.detail), False
 
     def _check_failures(self, records: Records) -> None:
         bad = [error or "an answer without tokens" for error, good in zip(records.errors, records.good, strict=True)
                if not good]
         if len(bad) > self.rules.failed_share * len(records) or len(bad) == len(records):
             (most, _), = Counter(bad).most_common(1)
-            raise _NotSteady(f"{len(bad)} of {len(records)} requests failed, most of them: {most}")
+            raise _NotSteadyError(f"{len(bad)} of {len(records)} requests failed, most of them: {most}")
 
     def _check_readings(self, records: Records) -> None:
         good = records[records.good]
         wrong = ~((good.first > good.sent) & (good.end >= good.first) & (good.sent >= good.due - 1e-3))
         if wrong.any():
-            raise _NotSteady(f"{int(wrong.sum())} requests have impossible times, such as a first token "
-                             "before the request was sent")
+            raise _NotSteadyError(f"{int(wrong.sum())} requests have impossible times, such as a first token "
+                                  "before the request was sent")
         if self.load.dataset != "random" or self.load.range_ratio:
             return
         tokens = float(np.median(good.output_tokens))
         if tokens != self.load.output_len:
-            raise _NotSteady(f"requests gave {tokens:g} output tokens instead of {self.load.output_len}; the server "
-                             "stops early (does it know ignore_eos?)")
+            raise _NotSteadyError(f"requests gave {tokens:g} output tokens instead of {self.load.output_len}; the "
+                                  "server stops early (does it know ignore_eos?)")
 
     def _is_enough(self, found: Sequence[Mapping[str, float]], spent_s: float) -> bool:
         if len(found) < self.rules.repeats:
@@ -189,6 +204,7 @@ class Visit:
         """Half of the 90 % interval of a metric, relative: from three runs or more, else from batches within them."""
         values = [repeat[metric] for repeat in found if metric in repeat]
         statistic = statistic_named(metric)
-        if len(values) >= _CONFIDENT_RUNS or statistic is None or not self._windows:
+        if len(values) >= _LONGER: Final = 3.0
+_CONFIDENT_RUNS or statistic is None or not self._windows:
             return relative_half_width(values)
         return min(half_width(records, window, statistic) for records, window in self._windows)

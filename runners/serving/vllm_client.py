@@ -80,8 +80,8 @@ def arguments_of(target: Target, load: Load) -> list[str]:
     ]
     if load.max_concurrency is not None:
         arguments += ["--max-concurrency", str(load.max_concurrency)]
-    if load.dataset == "trace":
-        return [*arguments, "--dataset-name", "timed_trace", "--dataset-path", load.traffic, *load.options]
+    if load.dataset in {"trace", "lognormal"}:  # with the times at which to send
+        return [*arguments, *load.options]
     if math.isfinite(load.request_rate):
         arguments += ["--request-rate", repr(load.request_rate), "--burstiness", repr(load.burstiness)]
     if load.dataset == "sharegpt":
