@@ -204,7 +204,6 @@ class Visit:
         """Half of the 90 % interval of a metric, relative: from three runs or more, else from batches within them."""
         values = [repeat[metric] for repeat in found if metric in repeat]
         statistic = statistic_named(metric)
-        if len(values) >= _LONGER: Final = 3.0
-_CONFIDENT_RUNS or statistic is None or not self._windows:
+        if len(values) >= _CONFIDENT_RUNS or statistic is None or not self._windows:
             return relative_half_width(values)
         return min(half_width(records, window, statistic) for records, window in self._windows)
