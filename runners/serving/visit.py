@@ -23,6 +23,7 @@ _LEAST_REQUESTS: Final = 20
 _SHORTEST: Final = 4.0  # unloaded requests that fit into an open loop's window, one after the other
 _WAVES: Final = 4  # requests of equal length come in waves: a window has some of them
 _MORE: Final = 1.25  # arrivals of an open loop over those of its window
+_LATE_CLIENT: Final = 0.1
 _LONGER: Final = 3.0
 _CONFIDENT_RUNS: Final = 3
 _SEEDS: Final = 1_000
@@ -185,12 +186,23 @@ class Visit:
         if wrong.any():
             raise _NotSteadyError(f"{int(wrong.sum())} requests have impossible times, such as a first token "
                                   "before the request was sent")
+        self._check_rate(good)
         if self.load.dataset != "random" or self.load.range_ratio:
             return
         tokens = float(np.median(good.output_tokens))
         if tokens != self.load.output_len:
             raise _NotSteadyError(f"requests gave {tokens:g} output tokens instead of {self.load.output_len}; the "
                                   "server stops early (does it know ignore_eos?)")
+
+    def _check_rate(self, good: Records) -> None:
+        """An open loop must send what it was asked to: a client that is late measures a lighter load."""
+        span = float(good.due.max() - good.due.min())
+        if self.load.is_closed or len(good) < _LEAST_REQUESTS or span <= 0:
+            return
+        sent = (len(good) - 1) / span
+        if sent < (1 - _LATE_CLIENT) * self.load.request_rate:
+            raise _NotSteadyError(f"the client sent {sent:.3g} requests per second instead of "
+                                  f"{self.load.request_rate:g}: it cannot keep up; lower the rate, or give it more cores")
 
     def _is_enough(self, found: Sequence[Mapping[str, float]], spent_s: float) -> bool:
         if len(found) < self.rules.repeats:
