@@ -202,7 +202,8 @@ class Visit:
         sent = (len(good) - 1) / span
         if sent < (1 - _LATE_CLIENT) * self.load.request_rate:
             raise _NotSteadyError(f"the client sent {sent:.3g} requests per second instead of "
-                                  f"{self.load.request_rate:g}: it cannot keep up; lower the rate, or give it more cores")
+                                  f"{self.load.request_rate:g}: it cannot keep up; lower the rate, or give it "
+                                  "more cores")
 
     def _is_enough(self, found: Sequence[Mapping[str, float]], spent_s: float) -> bool:
         if len(found) < self.rules.repeats:
