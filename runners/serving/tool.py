@@ -78,10 +78,10 @@ class Tool:
                 raise ClientError(f"{self.name} cannot be started: {error}") from error
             try:
                 status = _wait(group.process, deadline)
+                if status is None:
+                    raise LateError(f"{self.name} did not end within {timeout_s:g} s{_last_words(log)}")
             finally:
                 group.end(GRACE_S)
-            if status is None:
-                raise LateError(f"{self.name} did not end within {timeout_s:g} s{_last_words(log)}")
             return f"{self.name}: {_reason(status, log)}" if status else ""
 
 
@@ -128,7 +128,7 @@ def _reason(status: int, log: IO[bytes]) -> str:
         said = " ".join(line.strip(" │") for line in boxes[-1].splitlines())
         said = (said.partition("Reason:")[2] or said).partition("•")[0]
         return " ".join(said.split())[:_REASON_CHARACTERS]
-    text = re.sub(r":\n\s*-\s+", ": ", text)  # click: "Error: Invalid value for '--x':", and then why
+    text = re.sub(r":\s*\n\s*-\s+", ": ", text)  # click: "Error: Invalid value for '--x':", and then why
     return explain(None, status, text).replace("engine process", "it")
 
 
@@ -184,13 +184,15 @@ class Request:
     error: str
 
 
-def records_of(tool: str, requests: Sequence[Request], load: Load, reason: str) -> tuple[Records, list[int]]:
+def records_of(
+    tool: str, requests: Sequence[Request], load: Load, reason: str, lost: int = 0
+) -> tuple[Records, list[int]]:
     """The records, in the order in which they were due, and the place of each in `requests`.
 
     reason: why the tool failed, "" if it did not: it may fail because all requests failed, and still tell of each.
-    Raises ClientError if it does not tell of as many as were asked for.
+    lost: how many requests it may be silent about. Raises ClientError if it does not tell of as many as were asked for.
     """
-    if len(requests) < load.requests:
+    if len(requests) < max(1, load.requests - lost):
         raise ClientError(reason or f"{tool} tells of {len(requests)} requests, and {load.requests} were asked for")
     order = sorted(range(len(requests)), key=lambda place: requests[place].due)
     ordered = [requests[place] for place in order]
