@@ -32,7 +32,7 @@ PERCENTILE_CONFIDENCE: Final = 0.99
 64 for p90. With fewer, the largest value of all stands for the percentile."""
 
 BATCHES: Final = 10
-"""Batches of consecutive requests for an interval from batch means; Law, Simulation Modeling and Analysis, advises 10
+"""Batches of consecutive requests for an interval from batch means; the textbook "Simulation Modeling and Analysis" advises 10
 to 20, each longer than the correlation."""
 
 HELD_BACK: Final = 0.01

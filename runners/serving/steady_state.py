@@ -18,7 +18,7 @@ Requests count if they were due in the window, and if they and all that were due
 request counts must not depend on how long it took. Rates count fractions: a request that is half in the window is half
 a request. So requests of equal length, which come in waves, are counted as they are served.
 
-Sources: Little, "A proof for the queuing formula L = λW", 1961; Law, Simulation Modeling and Analysis, chapter 9.
+Sources: Little, "A proof for the queuing formula L = λW", 1961; "Simulation Modeling and Analysis", chapter 9.
 """
 
 from __future__ import annotations
