@@ -54,7 +54,7 @@ class Records:
 
     def pack(self) -> str:
         """The records as text, some 20 bytes a request: times to 0.1 ms, errors as no more than "failed"."""
-        start = float(np.nanmin(self.due)) if len(self) else 0.0
+        start = min((float(np.nanmin(times)) for times in (self.due, self.sent) if np.isfinite(times).any()), default=0.0)
         columns = {name: np.where(np.isfinite(column := getattr(self, name)), np.round((column - start) * 1e4), -1)
                    .astype(np.int64) for name in _TIMES}
         columns |= {name: getattr(self, name) for name in _COUNTS}

@@ -20,7 +20,7 @@ from runners.serving.records import Records
 Draw = Callable[[np.random.Generator, int], FloatArray]
 
 
-def play(  # noqa: PLR0914 - a queue has many times
+def play(
     prompt_s: FloatArray, answer_s: FloatArray, slots: int, arrivals: FloatArray | None = None,
     limit: int | None = None, prompts_at_once: int | None = None, tokens: int = 2,
 ) -> Records:
