@@ -166,4 +166,5 @@ def _littles_law(good: Records, start: float, end: float, mean: float) -> tuple[
     if not both.any():
         return np.nan, np.inf
     rate, seconds = count / (end - start), float((good.end - good.sent)[both].mean())
-    return mean / (rate * seconds), settings.LITTLES_LAW + settings.EDGES * (mean + 1) / count
+    tolerance = settings.LITTLES_LAW + settings.EDGES * (mean + 1) / count
+    return mean / (rate * seconds), min(tolerance, settings.LOOSEST)

@@ -219,9 +219,9 @@ class Visit:
             return
         other = good.output_tokens != self.load.output_len
         if other.sum() > self.rules.failed_share * len(good):
-            raise _NotSteadyError(
-                f"{int(other.sum())} of {len(good)} requests gave {float(np.median(good.output_tokens[other])):g} output "
-                f"tokens instead of {self.load.output_len}; the server stops early (does it know ignore_eos?)")
+            tokens = float(np.median(good.output_tokens[other]))
+            raise _NotSteadyError(f"{int(other.sum())} of {len(good)} requests gave {tokens:g} output tokens and not "
+                                  f"{self.load.output_len}; the server stops early (does it know ignore_eos?)")
 
     def _check_rate(self, good: Records) -> None:
         """An open loop must send what it was asked to: a client that is late measures a lighter load."""
@@ -231,7 +231,8 @@ class Visit:
         sent = (len(good) - 1) / span
         if sent < (1 - _LATE_CLIENT) * self.load.request_rate:
             raise _NotSteadyError(f"the client sent {sent:.3g} requests per second instead of "
-                                  f"{self.load.request_rate:g}: it cannot keep up; lower the rate, or give it more cores")
+                                  f"{self.load.request_rate:g}: it cannot keep up; lower the rate, or give it more "
+                                  "cores")
 
     def _is_enough(self, found: Sequence[Mapping[str, float]], spent_s: float) -> bool:
         if len(found) < self.rules.repeats:
