@@ -130,19 +130,19 @@ class Visit:
         return Outcome(status, reason, tuple(found), warm - began, self.clock() - warm, packed)
 
     def _pilot(self) -> tuple[float, float]:
-        """Requests per second and seconds of a request, roughly: from one request for each place of a closed loop, or
-        one alone. It also brings the server to work."""
-        places = self.load.max_concurrency if self.load.is_closed else 1
+        """Requests per second and seconds of a request, roughly: from two requests for each place of a closed loop, or
+        two alone. The first ones bring the server to work, and their prompts come all at once; the second ones tell."""
+        places = (self.load.max_concurrency or 1) if self.load.is_closed else 1
         alone = replace(self.load, request_rate=math.inf, max_concurrency=places)
-        run = self._send(places or 1, self.rules.timeout_s, alone)
+        run = self._send(2 * places, self.rules.timeout_s, alone)
         if run.records is None:
             seconds = float(run.metrics.get("mean_e2el_ms", 0.0)) / 1e3
         else:
-            good = run.records[run.records.good]
             self._check_failures(run.records, share=1.0)  # of a few requests, one is a large share
-            seconds = float((good.end - good.sent).mean())
+            good = run.records[run.records.good]
+            seconds = float((good.end - good.sent)[-places:].mean())
         seconds = max(seconds, 1e-3)
-        return (places or 1) / seconds if self.load.is_closed else self.load.request_rate, seconds
+        return places / seconds if self.load.is_closed else self.load.request_rate, seconds
 
     def _duration(self, rate: float, seconds: float) -> float:
         """Seconds that a window should last: as asked; of an open loop so long that it can show saturation, and so long
@@ -151,7 +151,7 @@ class Visit:
         samples = [_MORE * least_requests(q) / rate for q in map(percentile_of, self.rules.targets) if q]
         durations = [self.rules.duration_s, *(needed for needed in samples if needed <= most)]
         if not self.load.is_closed:
-            durations.append(_SHORTEST * seconds)
+            durations.append(min(_SHORTEST * seconds, most))
             if rate * seconds > _NEVER_FULL:
                 durations.append(min(settings.SATURATION_REQUESTS / rate, most))
         return max(durations)
