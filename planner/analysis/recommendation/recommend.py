@@ -13,10 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from planner.analysis import settings
-from planner.analysis.metric_posterior import MetricPosterior, metric_posterior
 from planner.analysis.pareto import Figure, nondominated
 from planner.analysis.recommendation.saturation import Saturation, batch_axis, largest, saturation
 from planner.campaign.verify import Verification
+from planner.evaluation.metric_posterior import MetricPosterior, metric_posterior
 from planner.ledger.observations import Observations
 from planner.models.latency_model import batch_of
 from planner.models.transforms import back
@@ -162,7 +162,7 @@ def recommend(
     """The answer. posterior: of every metric of the question, which are targets of `observations`. accelerators: of a
     run of each point, (N,). price: of an accelerator-hour."""
     grid = observations.grid
-    known = {metric: metric_posterior(metric, posterior, observations) for metric in observations.targets}
+    known = {metric: metric_posterior(metric, posterior.prediction, observations) for metric in observations.targets}
     probabilities = tuple(known[condition.metric].probability(condition) for condition in question.conditions)
     score = _score(question, known[question.objective], accelerators)
     score[np.any([np.isnan(known[metric].mean) for metric in question.metrics], axis=0)] = np.nan
