@@ -344,7 +344,7 @@ class Study:
 
         options = SimulationOptions(tuple(dict.fromkeys(strategies)), seeds, tuple(at_cost), stop_accuracy, jobs,
                                     self._setup.seed)
-        replay = Replay(self._setup.recorded(), self.metrics)
+        replay = Replay(self._setup.recorded(), self.metrics, self._setup.boundary)
         return Simulation(play(self.name, self._setup.text, replay, options,
                                None if file is None else Path(file), observer))
 

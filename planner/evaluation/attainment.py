@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -29,7 +30,7 @@ from planner.ledger.observations import Observations
 from planner.models.grid_model import Prediction
 from planner.models.quantities import Quantity, data_of
 from planner.space.load import ascending_lines, load_axis
-from planner.space.slo import Boundary, Tier
+from planner.space.slo import Boundary, Condition, Tier
 from planner.space.types import BoolArray, FloatArray, IntArray, Status
 
 __all__ = ["Attainment", "attainment_of", "falling"]
@@ -40,14 +41,22 @@ class Attainment:
     """P(met) of each tier of `boundary` at each point.
 
     probability: P, (T, N). settled: measured as well as it can be for the tier, (T, N). repeatable: measured, not
-    settled, and a further run there would narrow the reading, (T, N). metrics: each metric by name.
+    settled, and a further run there would narrow the reading, (T, N). runs: successful ones at each point, (N,).
+    metrics: each metric by name.
     """
 
     boundary: Boundary
     probability: FloatArray
     settled: BoolArray
     repeatable: BoolArray
+    runs: IntArray
     metrics: Mapping[str, MetricPosterior]
+
+    @cached_property
+    def margins(self) -> Mapping[Condition, FloatArray]:
+        """m of each condition at each point, (N,)."""
+        return {condition: self.metrics[condition.metric].margin(condition)
+                for tier in self.boundary.tiers for condition in tier.conditions}
 
     @property
     def undecided(self) -> BoolArray:
@@ -85,7 +94,7 @@ def attainment_of(
     measured = np.array([np.all([metrics[name].measured for name in tier.metrics], axis=0) for tier in boundary.tiers])
     again = np.array([np.any([noisy[name] for name in tier.metrics], axis=0) for tier in boundary.tiers])
     repeatable = measured & again & (runs < settings.MOST_RUNS_A_POINT)
-    return Attainment(boundary, probability, (measured & ~repeatable) | observations.failed, repeatable, metrics)
+    return Attainment(boundary, probability, (measured & ~repeatable) | observations.failed, repeatable, runs, metrics)
 
 
 def falling(probability: FloatArray) -> FloatArray:
