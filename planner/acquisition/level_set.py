@@ -63,7 +63,7 @@ class LevelSetChooser:
             return []
         engines = model.grid.engine[rows]
         selection = BatchSelection(
-            [_misclassification(model, attainment, observations, rows, references)],
+            [_misclassification(model, observations, rows, references)],
             # A run that fails settles the point where it fails.
             np.ones(len(rows)), cost.price(rows), cost.start_seconds()[rows] * cost.devices[rows], engines,
             observations.current_engine)
@@ -155,7 +155,7 @@ def misclassified(distance: FloatArray, removed: FloatArray) -> FloatArray:
     table = _table()
     rows, columns = table.shape[0] - 1, table.shape[1] - 1
     x = np.clip(distance / settings.FARTHEST, 0, 1) * rows
-    y = np.clip(removed, 0, 1) * columns
+    y = np.sqrt(1 - np.clip(removed, 0, 1)) * columns
     i, j = np.minimum(x.astype(int), rows - 1), np.minimum(y.astype(int), columns - 1)
     u, w = x - i, y - j
     found: FloatArray = ((1 - u) * ((1 - w) * table[i, j] + w * table[i, j + 1])
@@ -165,19 +165,20 @@ def misclassified(distance: FloatArray, removed: FloatArray) -> FloatArray:
 
 @cache
 def _table() -> FloatArray:
-    """M on a grid of a (rows, 0 to FARTHEST) and R (columns, 0 to 1), by the midpoint rule over ξ."""
+    """M on a grid of a (rows, 0 to FARTHEST) and √(1 − R), in which it is smooth (columns, 0 to 1), by the midpoint rule
+    over ξ."""
     a = np.linspace(0, settings.FARTHEST, settings.TABLE_ROWS)[:, None, None]
-    share = np.linspace(0, 1, settings.TABLE_COLUMNS)[None, :, None]
+    left = np.linspace(0, 1, settings.TABLE_COLUMNS)[None, :, None]
     quantiles = (np.arange(settings.TABLE_NODES) + 0.5) / settings.TABLE_NODES
-    moved = np.abs(a + np.sqrt(share) * ndtri(quantiles)[None, None, :])
-    table: FloatArray = ndtr(-moved / np.sqrt(np.maximum(1 - share, TINY))).mean(axis=2)
+    moved = np.abs(a + np.sqrt(1 - left**2) * ndtri(quantiles)[None, None, :])
+    table: FloatArray = ndtr(-moved / np.maximum(left, TINY)).mean(axis=2)
     return table
 
 
 def _candidates(attainment: Attainment, observations: Observations, rng: np.random.Generator) -> IntArray:
     """Rows that may be run next, ascending: undecided ones first, where there are too many."""
-    undecided = attainment.undecided.any(axis=0)
-    again = (attainment.undecided & attainment.repeatable).any(axis=0)
+    undecided: BoolArray = np.any(attainment.undecided, axis=0)
+    again: BoolArray = np.any(attainment.undecided & attainment.repeatable, axis=0)
     pending = np.isin(np.arange(len(undecided)), list(observations.pending))
     first = np.flatnonzero(undecided & (~observations.known | again) & ~pending)
     others = np.flatnonzero(~undecided & ~observations.known & ~pending)
@@ -202,7 +203,7 @@ def _references(attainment: Attainment, rng: np.random.Generator) -> _References
 
 
 def _misclassification(
-    model: GridModel, attainment: Attainment, observations: Observations, rows: IntArray, references: _References
+    model: GridModel, observations: Observations, rows: IntArray, references: _References
 ) -> _Misclassification:
     """The field before anything is chosen, the runs under way counted as measured."""
     targets = {target.name: target for target in model.targets_}
@@ -222,7 +223,7 @@ def _misclassification(
         variance += share * (np.maximum(np.diagonal(own), 0.0) + regressor.noise_**2)
     same = rows[:, None] == references.rows[None, :]
     # Of k readings of equal noise, one more removes 1 / (k + 1) of their mean's variance.
-    part = np.where(observations.known[rows], 1 / (attainment.runs[rows] + 1), 1.0)
+    part = np.where(observations.known[rows], 1 / (observations.run_counts[rows] + 1), 1.0)
     return _Misclassification(covariances, variance, references.distance, np.zeros(len(references.rows)),
                               same * part[:, None])
 

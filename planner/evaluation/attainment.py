@@ -5,7 +5,8 @@ Notation
 N, T        grid points; tiers
 line        the points that differ by the load alone (planner.space.load)
 P           probability that a point can run and meets every condition of a tier, (T, N)
-m, σ        distance of a metric inside its bound, and its standard deviation, on the scale of the metric's transform
+m, σ        distance of a metric inside its bound, and its standard deviation, on the scale of the metric's transform;
+            of a prediction σ is the model's own, widened (settings.BOUNDARY_WIDENING)
 
 A point is *decided* for a tier if P is at least the confidence or at most 1 − confidence. What is measured and still in
 between lies on the boundary within its noise. It is measured again where readings have a known noise, up to a limit,
@@ -31,7 +32,7 @@ from planner.models.grid_model import Prediction
 from planner.models.quantities import Quantity, data_of
 from planner.space.load import ascending_lines, load_axis
 from planner.space.slo import Boundary, Condition, Tier
-from planner.space.types import BoolArray, FloatArray, IntArray, Status
+from planner.space.types import BoolArray, FloatArray
 
 __all__ = ["Attainment", "attainment_of", "falling"]
 
@@ -41,15 +42,13 @@ class Attainment:
     """P(met) of each tier of `boundary` at each point.
 
     probability: P, (T, N). settled: measured as well as it can be for the tier, (T, N). repeatable: measured, not
-    settled, and a further run there would narrow the reading, (T, N). runs: successful ones at each point, (N,).
-    metrics: each metric by name.
+    settled, and a further run there would narrow the reading, (T, N). metrics: each metric by name.
     """
 
     boundary: Boundary
     probability: FloatArray
     settled: BoolArray
     repeatable: BoolArray
-    runs: IntArray
     metrics: Mapping[str, MetricPosterior]
 
     @cached_property
@@ -82,7 +81,7 @@ def attainment_of(
 ) -> Attainment:
     """The attainment by predictions and measurements. feasibility: probability that each point can run, (N,). The
     metrics of all tiers are targets of `observations`."""
-    metrics = {name: metric_posterior(name, prediction, observations) for name in boundary.metrics}
+    metrics = {name: metric_posterior(name, prediction, observations, calibrated=False) for name in boundary.metrics}
     probability = np.array([_met(tier, metrics) for tier in boundary.tiers]) * feasibility
     axis = load_axis(observations.grid)
     for rows in ascending_lines(observations.grid, axis) if axis is not None else []:
@@ -90,11 +89,10 @@ def attainment_of(
             if all(_falls(metrics[c.metric].margin(c)[rows]) for c in tier.conditions):
                 probability[t, rows] = falling(probability[t, rows])
     noisy = {name: _noisy(name, observations) for name in boundary.metrics}
-    runs = _runs(observations)
     measured = np.array([np.all([metrics[name].measured for name in tier.metrics], axis=0) for tier in boundary.tiers])
     again = np.array([np.any([noisy[name] for name in tier.metrics], axis=0) for tier in boundary.tiers])
-    repeatable = measured & again & (runs < settings.MOST_RUNS_A_POINT)
-    return Attainment(boundary, probability, (measured & ~repeatable) | observations.failed, repeatable, runs, metrics)
+    repeatable = measured & again & (observations.run_counts < settings.MOST_RUNS_A_POINT)
+    return Attainment(boundary, probability, (measured & ~repeatable) | observations.failed, repeatable, metrics)
 
 
 def falling(probability: FloatArray) -> FloatArray:
@@ -129,8 +127,3 @@ def _noisy(metric: str, observations: Observations) -> BoolArray:
     noisy[data.rows] = data.noise > 0
     return noisy
 
-
-def _runs(observations: Observations) -> IntArray:
-    """Successful runs that each point was executed by, (N,)."""
-    rows = [observations.grid.find(run.point) for run in observations.runs if run.measurement.status is Status.OK]
-    return np.bincount([row for row in rows if row is not None], minlength=len(observations.grid))

@@ -73,19 +73,27 @@ class MetricPosterior:
         return np.where(np.isfinite(self.mean), probability, 0.0)
 
 
-def metric_posterior(metric: str, prediction: Prediction, observations: Observations) -> MetricPosterior:
+def metric_posterior(
+    metric: str, prediction: Prediction, observations: Observations, calibrated: bool = True
+) -> MetricPosterior:
     """The posterior of a modelled metric, from measurements and predictions.
 
     A reading with repeats has a known noise, and is shrunk towards the model's value accordingly: the best of many
     noisy readings is too good. Its σ is then the reading's own, since the model has used this reading already. Without
     repeats, noise cannot be separated from roughness: the reading is used as it is, with the model's σ.
+
+    calibrated: σ is that of the 90 % interval, which is made to hold far from anything measured too; otherwise the
+    model's own.
     """
     column = observations.column(metric)
     measured = np.isfinite(column)
     about = observations.metric(metric)
     transform = about.transform
     mean = forward(transform, prediction.value[metric]).copy()
-    std = (forward(transform, prediction.high[metric]) - forward(transform, prediction.low[metric])) / (2 * Z90)
+    if calibrated:
+        std = (forward(transform, prediction.high[metric]) - forward(transform, prediction.low[metric])) / (2 * Z90)
+    else:
+        std = prediction.std[metric].copy()
     data = data_of(Quantity(metric, about.kind, transform, False), observations, None)
     _take_readings(mean, std, data.rows, data.values, data.noise)
     value = np.where(measured, column, back(transform, mean))

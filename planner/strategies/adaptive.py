@@ -41,8 +41,8 @@ class AdaptiveStrategy:
         first = initial_design(
             context.grid, context.trajectory, context.seed, context.prices) if initial is None else initial
         self._queue = [int(row) for row in first]
-        # The run that had measured each row of the queue when it was planned, -1 for none: a row may be run again.
-        self._run_before: dict[int, int] = {}
+        # Rows of the queue that were measured when it was planned, and by how many runs: they are to be run again.
+        self._again: dict[int, int] = {}
         self._is_initial = True
         # The number of runs that had ended when the present batch was planned, and the size of that batch.
         self._planned_at, self._size = 0, len(self._queue)
@@ -90,7 +90,7 @@ class AdaptiveStrategy:
             # No run has succeeded yet: any point will do.
             rng = np.random.default_rng([self.context.seed, len(observations.runs)])
             self._queue = [int(rng.choice(observations.open_rows))] if len(observations.open_rows) else []
-        self._run_before = {row: int(observations.run_of[row]) for row in self._queue}
+        self._again = {row: int(observations.run_counts[row]) for row in self._queue if observations.known[row]}
         return self._queue
 
     def _chosen(self, observations: Observations, size: int) -> list[int]:
@@ -130,8 +130,9 @@ class AdaptiveStrategy:
         return rows
 
     def _open(self, observations: Observations) -> list[int]:
-        return [row for row in self._queue if observations.run_of[row] == self._run_before.get(row, -1)
-                and row not in observations.pending]
+        known, counts = observations.known, observations.run_counts
+        return [row for row in self._queue if row not in observations.pending
+                and (counts[row] == self._again[row] if row in self._again else not known[row])]
 
     def _weighs_starts(self, observations: Observations) -> bool:
         return (self._is_initial and bool(observations.engine_starts()) and bool(observations.measured.any())
