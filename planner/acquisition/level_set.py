@@ -165,8 +165,8 @@ def misclassified(distance: FloatArray, removed: FloatArray) -> FloatArray:
 
 @cache
 def _table() -> FloatArray:
-    """M on a grid of a (rows, 0 to FARTHEST) and √(1 − R), in which it is smooth (columns, 0 to 1), by the midpoint rule
-    over ξ."""
+    """M on a grid of a (rows, 0 to FARTHEST) and √(1 − R), in which it is smooth (columns, 0 to 1); by the midpoint
+    rule over ξ."""
     a = np.linspace(0, settings.FARTHEST, settings.TABLE_ROWS)[:, None, None]
     left = np.linspace(0, 1, settings.TABLE_COLUMNS)[None, :, None]
     quantiles = (np.arange(settings.TABLE_NODES) + 0.5) / settings.TABLE_NODES

@@ -6,10 +6,11 @@ The study replays a recorded grid, and its file asks for a boundary. Each strate
 stop, the searches until every line is bracketed by neighbours; `random` to the last of --at-runs. At each number of
 runs, and at the end (`end`), the boundary of each line and tier is compared with that of the recorded values.
 
-*error*: mean |log2(found / true)| of the load, in doublings; a boundary outside the grid is one step beyond it. *within a step*:
-share of lines whose boundary is at most one grid step away. *wrong*: share of all loads of all lines that are said to
-meet a tier and do not, or the other way round. *open*: share of loads still undecided. *inside*: share of lines whose
-true boundary is inside the stated 90 % interval. Strategies marked `+ model` are read by our model, with the same runs.
+*error*: mean |log2(found / true)| of the load, in doublings; a boundary outside the grid is one step beyond it. *within
+a step*: share of lines whose boundary is at most one grid step away. *wrong*: share of all loads of all lines that are
+said to meet a tier and do not, or the other way round. *open*: share of loads still undecided. *inside*: share of lines
+whose true boundary is inside the stated 90 % interval. Strategies marked `+ model` are read by our model, with the same
+runs.
 """
 
 from __future__ import annotations
@@ -36,19 +37,19 @@ from planner.ledger.observations import Observations
 from planner.simulation.simulate import Memory, Replay, stage
 from planner.space.load import ascending_lines, load_axis
 from planner.space.slo import Boundary
-from planner.space.types import FloatArray
+from planner.space.types import BoolArray, FloatArray
 from planner.strategies.adaptive import AdaptiveStrategy
 from planner.strategies.line_search import LineSearch
 from planner.strategies.registry import make_strategy
-from planner.strategies.strategy import Strategy, StrategyContext, with_attainment
+from planner.strategies.strategy import Strategy, with_attainment
 
 BINS = (0.0, 0.05, 0.2, 0.4, 0.6, 0.8, 0.95, 1.0)
 
 
 @dataclass(frozen=True)
 class State:
-    """One strategy with one seed after some runs. runs: "end" is the strategy's own end. inside: NaN for searches, which
-    state no interval. said, held: sums of P(met) and of what was met in each of BINS, with their counts."""
+    """One strategy with one seed after some runs. at: a number of runs, or "end", the strategy's own. inside: NaN for
+    searches, which state no interval. said, held: sums of P(met) and of what was met in each of BINS, and counts."""
 
     strategy: str
     seed: int
@@ -83,8 +84,8 @@ class Truth:
         self.place = np.array([[self._place(margin[rows]) for rows in self.lines] for margin in nearest])
 
     def _place(self, margin: FloatArray) -> float:
-        inside = np.where(np.nan_to_num(margin, nan=-1.0) >= 0, 1.0, -1.0)
-        loads = 2.0 ** np.arange(len(margin))
+        inside: FloatArray = np.where(np.nan_to_num(margin, nan=-1.0) >= 0, 1.0, -1.0)
+        loads: FloatArray = np.exp2(np.arange(len(margin), dtype=np.float64))
         load, position = crossing(loads, inside, margin)
         return place_of(load, position, loads)
 
@@ -104,21 +105,22 @@ def place_of(load: float | None, position: str, loads: FloatArray) -> float:
 
 
 def scored(
-    truth: Truth, place: FloatArray, met: FloatArray, found: Boundaries | None
+    truth: Truth, place: FloatArray, met: BoolArray, found: Boundaries | None
 ) -> dict[str, float | list[float] | list[int]]:
     """place: (T, lines). met: (T, N), what is said of each load. found: with probabilities and intervals, if any."""
     error = np.array([[np.abs(truth.load(i, place[t, i]) - truth.load(i, truth.place[t, i]))
                        for i in range(len(truth.lines))] for t in range(len(place))])
     answer: dict[str, float | list[float] | list[int]] = {
         "error": float(error.mean()), "within": float((np.abs(place - truth.place) <= 1).mean()),
-        "wrong": float((met.astype(bool) != truth.met).mean()), "open": math.nan, "inside": math.nan,
+        "wrong": float((met != truth.met).mean()), "open": math.nan, "inside": math.nan,
         "said": [], "held": [], "count": []}
     if found is None:
         return answer
     attainment = found.attainment
     inside = [is_inside(highest, truth, t, i) for i, line in enumerate(found.lines)
               for t, highest in enumerate(line.highest)]
-    measured = np.array([np.all([attainment.metrics[m].measured for m in tier.metrics], axis=0) for tier in found.tiers])
+    measured = np.array([np.all([attainment.metrics[m].measured for m in tier.metrics], axis=0)
+                         for tier in found.tiers])
     p, held = attainment.probability[~measured], truth.met[~measured]
     bins = np.clip(np.digitize(p, BINS) - 1, 0, len(BINS) - 2)
     answer |= {"open": attainment.open_count / attainment.total, "inside": float(np.mean(inside)),
@@ -251,8 +253,9 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     parser.add_argument("--figure", type=Path)
     given = parser.parse_args()
+    seeds = range(given.first_seed, given.first_seed + given.seeds)
     tasks = (delayed(play)(given.study, name, seed, [int(n) for n in given.at_runs.split(",")])
-             for name in given.strategies.split(",") for seed in range(given.first_seed, given.first_seed + given.seeds))
+             for name in given.strategies.split(",") for seed in seeds)
     states = [state for part in Parallel(n_jobs=given.jobs)(tasks) for state in part]
     if given.json:
         given.json.write_text(json.dumps([asdict(state) for state in states], indent=1) + "\n", encoding="utf-8")

@@ -31,7 +31,8 @@ def test_anything_else_is_refused(text: str) -> None:
     assert "write it like" in str(refused.value) or "give one" in str(refused.value)
 
 
-@given(st.lists(METRICS.filter(lambda name: name != "and"), min_size=1, max_size=4), st.sampled_from([" and ", " AND "]))
+@given(st.lists(METRICS.filter(lambda name: name.lower() != "and"), min_size=1, max_size=4),
+       st.sampled_from([" and ", " AND "]))
 def test_a_tier_is_its_conditions(metrics: list[str], word: str) -> None:
     tier = parse_tier(word.join(f"{metric} <= 5" for metric in metrics), "stop.boundary")
     assert tier == Tier(tuple(dict.fromkeys(Condition(metric, 5.0, True) for metric in metrics)))
@@ -39,7 +40,8 @@ def test_a_tier_is_its_conditions(metrics: list[str], word: str) -> None:
     assert tier.metrics == tuple(dict.fromkeys(metrics))
 
 
-@pytest.mark.parametrize("text", ["", "a <= 5 and", "a <= 5 or b <= 4", "and a <= 5", "a <= 5 and and b <= 3", "a <= 5, b <= 3"])
+@pytest.mark.parametrize("text", ["", "a <= 5 and", "a <= 5 or b <= 4", "and a <= 5", "a <= 5 and and b <= 3",
+                                  "a <= 5, b <= 3"])
 def test_any_other_tier_is_refused(text: str) -> None:
     with pytest.raises(StudyError, match=r"^stop.boundary: cannot read"):
         parse_tier(text, "stop.boundary")
