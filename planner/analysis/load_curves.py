@@ -15,6 +15,7 @@ from planner.analysis.predict import answers
 from planner.analysis.rates import Band
 from planner.ledger.observations import Observations
 from planner.space.grid import Grid
+from planner.space.load import ascending_lines
 from planner.space.slo import Condition
 from planner.space.types import Axis, BoolArray, FloatArray, IntArray, Kind, Role, Scale, Value
 from planner.strategies.strategy import Posterior
@@ -77,14 +78,12 @@ def _loads(grid: Grid) -> list[Axis]:
 
 def _panel(observations: Observations, posterior: Posterior, axis: Axis, served: FloatArray | None) -> LoadPanel:
     grid = observations.grid
-    loads, lines = grid.numbers(axis.name), grid.lines(axis.name)
+    loads = grid.numbers(axis.name)
     runs = ~observations.failed & (observations.measured | (posterior.feasibility >= settings.LIKELY))
     curves = []
-    for line in range(int(lines.max()) + 1):
-        rows = np.flatnonzero((lines == line) & np.isfinite(loads))
+    for rows in ascending_lines(grid, axis, np.isfinite(loads)):
         if len(rows) < settings.LEAST_LOADS:
             continue
-        rows = rows[np.argsort(loads[rows])]
         saturates = _saturates(rows, loads, served, runs, observations)
         curves.append(LoadCurve(_name(grid, axis, int(rows[0])), rows, saturates))
     curves.sort(key=lambda curve: -int(observations.measured[curve.rows].sum()))

@@ -8,9 +8,10 @@ from typing import Final
 
 from planner.analysis.report import Accuracy, Report
 from planner.space.text import about_percent, duration, percent, point_text
+from planner.views.boundary import boundary_rows, undecided_text
 from planner.views.terminal import never_run
 
-__all__ = ["Large", "Table", "headline", "paragraphs", "tables"]
+__all__ = ["Large", "Table", "boundary_tables", "headline", "paragraphs", "tables"]
 
 _MOST_REASONS: Final = 12
 
@@ -59,6 +60,7 @@ def paragraphs(report: Report) -> dict[str, str]:
         "failing": f"{report.expected_failures:,} points that no run has tried are expected to fail "
                    "(probability above one half).",
         "curve": _curve(report),
+        "boundary": _boundary(report),
         "kind": "true" if any(one.kind == "true" for one in report.accuracies) else "estimated",
     }
 
@@ -76,10 +78,31 @@ def tables(report: Report) -> dict[str, Table]:
     }
 
 
+def _boundary(report: Report) -> str:
+    found = report.boundaries
+    if found is None:
+        return ""
+    attainment = found.attainment
+    return (f"The highest {found.axis.name} that meets {'each of these' if len(found.tiers) > 1 else found.tiers[0]}, "
+            "for each engine configuration and workload. In brackets: it is met with 95 % up to the first load, with "
+            "5 % at most from the second on. "
+            f"{undecided_text(attainment.open_count, attainment.total, attainment.boundary.confidence).capitalize()}.")
+
+
+def boundary_tables(report: Report) -> list[tuple[str, Table]]:
+    """Title and table of the highest loads; none where no boundary is known."""
+    if report.boundaries is None:
+        return []
+    return [(title, Table(head, rows)) for title, head, rows in boundary_rows(
+        report.boundaries, report.observations.grid)]
+
+
 def _asked(report: Report) -> str:
     stop = report.study.spec.stop
     cost = stop.cost_limit
     limits = [f"{percent(stop.accuracy)} accuracy"] if stop.accuracy is not None else []
+    if report.study.boundary is not None:
+        limits.append(f"the boundary of {'; '.join(map(str, report.study.boundary.tiers))} is found")
     if cost is not None and cost.kind == "share":
         limits.append(f"{cost.amount * 100:g} % of the sweep's cost")
     elif cost is not None:
