@@ -29,10 +29,8 @@ from runners.serving.steady_state import Window, window_of
 
 __all__ = ["Outcome", "Rules", "Visit"]
 
-_LEAST_REQUESTS: Final = 20
 _SHORTEST: Final = 4.0  # unloaded requests that fit into an open loop's window, one after the other
 _WAVES: Final = 4  # requests of equal length come in waves: a window has some of them
-_MORE: Final = 1.25  # arrivals of an open loop over those of its window
 _NEVER_FULL: Final = 0.5  # load at which even a server that takes one request at a time keeps up
 _LATE_CLIENT: Final = 0.1
 _LONGER: Final = 3.0
@@ -153,7 +151,7 @@ class Visit:
         """Seconds that a window should last: as asked; of an open loop so long that it can show saturation, and so long
         that the sample suffices for the percentiles that are targets, if `max_duration_s` allows."""
         most = self.rules.max_duration_s
-        samples = [_MORE * least_requests(q) / rate for q in map(percentile_of, self.rules.targets) if q]
+        samples = [settings.MORE_ARRIVALS * least_requests(q) / rate for q in map(percentile_of, self.rules.targets) if q]
         durations = [self.rules.duration_s, *(needed for needed in samples if needed <= most)]
         if not self.load.is_closed:
             durations.append(min(_SHORTEST * seconds, most))
@@ -163,11 +161,11 @@ class Visit:
 
     def _requests(self, rate: float, duration: float) -> int:
         """How many requests give a window of `duration` seconds. Raises _NotSteadyError where they come too slowly."""
-        wanted = max(_LEAST_REQUESTS, math.ceil(rate * duration))
+        wanted = max(settings.LEAST_REQUESTS, math.ceil(rate * duration))
         if self.load.is_closed:  # the burst before the window, some waves, and the wave that ends after it
             places = self.load.max_concurrency or 1
             return max(wanted, _WAVES * places) + 2 * places
-        requests = math.ceil(_MORE * wanted)
+        requests = math.ceil(settings.MORE_ARRIVALS * wanted)
         if requests / rate >= self.rules.timeout_s:
             raise _NotSteadyError(f"{requests} requests at {rate:g} per second come in {requests / rate:.3g} s; give "
                                   "them more by runner.timeout_s, or raise the rate")
@@ -235,7 +233,7 @@ class Visit:
     def _check_rate(self, good: Records) -> None:
         """An open loop must send what it was asked to: a client that is late measures a lighter load."""
         span = float(good.due.max() - good.due.min())
-        if self.load.is_closed or len(good) < _LEAST_REQUESTS or span <= 0:
+        if self.load.is_closed or len(good) < settings.LEAST_REQUESTS or span <= 0:
             return
         sent = (len(good) - 1) / span
         if sent < (1 - _LATE_CLIENT) * self.load.request_rate:
