@@ -151,7 +151,8 @@ class Visit:
         """Seconds that a window should last: as asked; of an open loop so long that it can show saturation, and so long
         that the sample suffices for the percentiles that are targets, if `max_duration_s` allows."""
         most = self.rules.max_duration_s
-        samples = [settings.MORE_ARRIVALS * least_requests(q) / rate for q in map(percentile_of, self.rules.targets) if q]
+        percentiles = [q for q in map(percentile_of, self.rules.targets) if q]
+        samples = [settings.MORE_ARRIVALS * least_requests(q) / rate for q in percentiles]
         durations = [self.rules.duration_s, *(needed for needed in samples if needed <= most)]
         if not self.load.is_closed:
             durations.append(min(_SHORTEST * seconds, most))
