@@ -54,7 +54,8 @@ class Records:
 
     def pack(self) -> str:
         """The records as text, some 20 bytes a request: times to 0.1 ms, errors as no more than "failed"."""
-        start = float(np.nanmin(self.due)) if len(self) else 0.0
+        begins = np.concatenate([self.due, self.sent])
+        start = float(begins[np.isfinite(begins)].min()) if len(self) else 0.0
         columns = {name: np.where(np.isfinite(column := getattr(self, name)), np.round((column - start) * 1e4), -1)
                    .astype(np.int64) for name in _TIMES}
         columns |= {name: getattr(self, name) for name in _COUNTS}
@@ -66,7 +67,11 @@ class Records:
     @classmethod
     def unpack(cls, text: str) -> Self:
         """The records that `pack` wrote; times start at 0. Raises ValueError for any other text."""
-        table = np.load(io.BytesIO(zlib.decompress(base64.b85decode(text))), allow_pickle=False).cumsum(axis=1)
+        try:
+            stream = io.BytesIO(zlib.decompress(base64.b85decode(text)))
+        except zlib.error as error:
+            raise ValueError(f"these are no packed records: {error}") from error
+        table = np.load(stream, allow_pickle=False).cumsum(axis=1)
         due, sent, first, end = (np.where(row < 0, np.nan, row / 1e4) for row in table[:4].astype(np.float64))
         errors = tuple("failed" if failed else "" for failed in table[6])
         return cls(due, sent, first, end, table[4], table[5], errors)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import tempfile
 import time
@@ -77,6 +78,10 @@ class VllmServeRunner:
     def metrics(self) -> frozenset[str] | None:
         """Every metric that a run may give; None for clients with statistics of their own."""
         return metric_names() if self._settings.client == "vllm" else None
+
+    def estimate_cost(self, columns: Columns) -> FloatArray:
+        """Seconds of a run at each point, (N,): the steady part asked for and its start-up."""
+        return self._study.seconds(columns)
 
     def fingerprint(self) -> Mapping[str, str]:
         """Facts about engine, client, device, machine, settings and models; of a server that is up, what it says of
@@ -195,7 +200,8 @@ class VllmServeRunner:
         scales = (float(self._study.value(proposal.point, "input_scale")),
                   float(self._study.value(proposal.point, "output_scale")))
         seeded = load.with_seed(self._context.seed * 7919 + proposal.seed)
-        return Visit(self._client, target, seeded, rules, before=partial(reset_prefix_cache, target.base_url),
+        return Visit(self._client, target, seeded, rules, accelerators=math.ceil(self.accelerators(proposal.point)),
+                     before=partial(reset_prefix_cache, target.base_url),
                      prepare=partial(prepared, folder=self._own_folder(), scales=scales,
                                      longest=self._study.longest_allowed))
 

@@ -14,15 +14,18 @@ import numpy as np
 from scipy.stats import binom, t
 
 from planner.space.types import FloatArray
+from runners.power import Power
 from runners.serving import settings
 from runners.serving.records import Records
 from runners.serving.steady_state import Window
 
-__all__ = ["half_width", "least_requests", "metric_names", "metrics_of"]
+__all__ = ["half_width", "least_requests", "metric_names", "metrics_of", "percentile_of", "power_metrics",
+           "relative_half_width", "statistic_named"]
 
 _PERCENTILES: Final = (50, 90, 95, 99)
 _DISTRIBUTIONS: Final = ("ttft", "tpot", "itl", "e2el", "sent_ttft", "sent_e2el", "client_queue_time")
 _RATES: Final = ("request_throughput", "output_throughput", "total_token_throughput")
+_POWER: Final = ("mean_power_w", "peak_power_w", "energy_per_output_token_j")
 _ABOUT: Final = ("in_flight", "saturation_index", "littles_law", "window_requests", "window_s", "failed_requests")
 
 
@@ -36,11 +39,17 @@ def least_requests(percentile: float) -> int:
     return n
 
 
+def percentile_of(metric: str) -> int | None:
+    """The percentile that a metric is, of those that need a sample of some size; None for any other."""
+    head, _, _ = metric.partition("_")
+    return next((q for q in _PERCENTILES if head == f"p{q}"), None)
+
+
 def metric_names() -> frozenset[str]:
     """The name of every metric that a run of a server may give."""
     names = {f"{statistic}_{name}_ms" for name in _DISTRIBUTIONS
              for statistic in ("mean", "median", "std", *(f"p{q}" for q in _PERCENTILES))}
-    return frozenset({*names, *(f"{name}_ms" for name in _DISTRIBUTIONS), *_RATES, *_ABOUT})
+    return frozenset({*names, *(f"{name}_ms" for name in _DISTRIBUTIONS), *_RATES, *_ABOUT, *_POWER})
 
 
 def metrics_of(
@@ -68,6 +77,17 @@ def metrics_of(
     return found
 
 
+def power_metrics(power: Power | None, records: Records | None = None) -> dict[str, float]:
+    """Watts during a run of the client, and joules for each output token that it made; what is unknown is absent."""
+    if power is None:
+        return {}
+    found = {"mean_power_w": power.mean_w}
+    if power.peak_w is not None:
+        found["peak_power_w"] = power.peak_w
+    tokens = 0 if records is None else int(records.output_tokens.sum())
+    return found | ({"energy_per_output_token_j": power.energy_j / tokens} if tokens else {})
+
+
 def half_width(records: Records, window: Window, statistic: Callable[[Records], float]) -> float:
     """Half of the 90 % interval of a statistic of the window's requests, relative to its mean, from batch means;
     infinite with fewer than two requests a batch."""
@@ -90,12 +110,13 @@ def relative_half_width(values: Sequence[float]) -> float:
 
 
 def statistic_named(metric: str) -> Callable[[Records], float] | None:
-    """What to take of a batch of requests for a metric's interval: its median time; None for a metric that is no time
-    of requests. A percentile's batches would be too small: the interval of the median stands for it."""
-    name = metric.removesuffix("_ms").split("_")[-1]
-    if not metric.endswith("_ms") or name not in {"ttft", "tpot", "e2el"}:
+    """What to take of a batch of requests for a metric's interval: its mean or median time. None for a metric whose
+    interval needs several runs: one that is no time of requests, and a percentile, for which batches are too small."""
+    kind, _, name = metric.removesuffix("_ms").rpartition("_")
+    if not metric.endswith("_ms") or name not in {"ttft", "tpot", "e2el"} or kind not in {"", "median", "p50", "mean"}:
         return None
-    return lambda batch: float(np.median(times)) if len(times := _times(batch).get(name, np.array([]))) else np.nan
+    middle = np.mean if kind == "mean" else np.median
+    return lambda batch: float(middle(times)) if len(times := _times(batch).get(name, np.array([]))) else np.nan
 
 
 def _times(members: Records) -> Mapping[str, FloatArray]:
@@ -122,12 +143,13 @@ def _distribution(name: str, seconds: FloatArray, sample: int | None = None) -> 
 
 
 def _rates(good: Records, window: Window) -> dict[str, float]:
-    """Requests and tokens per second, by fractions of requests in the window."""
+    """Requests and tokens per second, by fractions of requests in the window; of a backlog, by what is served: requests
+    that wait longer and longer would count for too much."""
     start, end = window.start, window.end
-    served = _share(good.sent, good.end, start, end)
+    served = _share(good.first if window.saturated else good.sent, good.end, start, end)
     first = ((good.first > start) & (good.first <= end)).astype(np.float64)
     tokens = first + (good.output_tokens - 1) * _share(good.first, good.end, start, end)
-    prompts = good.input_tokens * _share(good.sent, good.first, start, end)
+    prompts = good.input_tokens * _share(good.first if window.saturated else good.sent, good.first, start, end)
     output = float(tokens.sum()) / window.seconds
     return {"request_throughput": float(served.sum()) / window.seconds, "output_throughput": output,
             "total_token_throughput": output + float(prompts.sum()) / window.seconds}

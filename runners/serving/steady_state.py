@@ -14,15 +14,22 @@ starts empty: the window opens when the whole start-up has ended, but not later 
 server that falls behind never gets there). There is no drain between start-up and window. The window closes when the
 last request has been sent; what ends later ran on a server that emptied.
 
-Requests count if they were due in the window, and if they and all that were due before them ended in it: whether a
-request counts must not depend on how long it took. Rates count fractions: a request that is half in the window is half
-a request. So requests of equal length, which come in waves, are counted as they are served.
+Requests count if they were due in the window, but for the last N of the run: these ended on a server that emptied.
+Which ones count must not depend on how long they took, or long ones would be missing: so the last ones go by their
+number, and a request of the window counts even if it ends after it.
 
-Sources: Little, "A proof for the queuing formula L = λW", 1961; Law, Simulation Modeling and Analysis, chapter 9.
+Rates count fractions: a request that is half in the window is half a request. So requests of equal length, which come
+in waves, are counted as they are served. A backlog is counted by what is served: waiting is no part of a request then.
+
+An open loop is saturated where each second of arrivals adds to the time that a request takes: at a load of ρ > 1 times
+the capacity it adds ρ - 1 seconds, below it none. This needs some 100 requests (settings.SATURATION_GROWTH).
+
+Sources: Little, "A proof for the queuing formula L = λW", 1961; "Simulation Modeling and Analysis", chapter 9.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,8 +47,8 @@ class Window:
 
     members: whether each request counts, (n,). in_flight: mean of N(t). saturation_index: requests that are due and not
     ended in the last fifth of the arrivals, over their mean: near 1 in a steady state, near 2 where the server falls
-    behind all the time. saturated: an open loop whose queue grew like that, by more than chance: times are those of a
-    backlog. littles_law: N / (X·R), and how far from 1 it may be.
+    behind all the time. saturated: an open loop whose requests take longer all the time, by more than chance: times are
+    those of a backlog. littles_law: N / (X·R), and how far from 1 it may be.
     """
 
     start: float
@@ -79,9 +86,9 @@ def window_of(records: Records, concurrency: int | None) -> Window | None:
     if start is None or end <= start:
         return None
     mean = _mean_in_flight(good, start, end)
-    index, grows = _queue(good)
     ratio, tolerance = _littles_law(good, start, end, mean)
-    return Window(start, end, _members(records, start, end), mean, index, concurrency is None and grows, ratio,
+    saturated = concurrency is None and _falls_behind(good)
+    return Window(start, end, _members(records, start, end, mean), mean, _saturation_index(good), saturated, ratio,
                   tolerance)
 
 
@@ -92,19 +99,24 @@ def in_flight(records: Records, at: FloatArray) -> FloatArray:
     return count
 
 
-def _queue(good: Records) -> tuple[float, bool]:
-    """The saturation index over all arrivals, and whether the queue grew by more than chance from their second fifth to
-    their last."""
+def _saturation_index(good: Records) -> float:
+    """Requests that are due and not ended: their number in the last fifth of the arrivals, over its mean."""
     first, last = float(good.due.min()), float(good.due.max())
-    fifth = (last - first) / 5
-    if fifth <= 0:
-        return 1.0, False
     waiting = Records(good.due, good.due, good.first, good.end, good.input_tokens, good.output_tokens, good.errors)
-    late, early = (_mean_in_flight(waiting, moment, moment + fifth) for moment in (last - fifth, first + fifth))
     mean = _mean_in_flight(waiting, first, last)
-    index = late / mean if mean > 0 else 1.0
-    chance = settings.SATURATION_DEVIATIONS * np.sqrt(2 * max(early, 1.0))
-    return index, bool(index > settings.SATURATION_INDEX and late - early > chance)
+    return _mean_in_flight(waiting, last - (last - first) / 5, last) / mean if mean > 0 else 1.0
+
+
+def _falls_behind(good: Records) -> bool:
+    """Whether requests take longer and longer: the slope of their time over when they were due, by least squares."""
+    due, seconds = good.due - good.due.mean(), good.end - good.due
+    spread = float((due**2).sum())
+    if len(good) < 4 or spread == 0:
+        return False
+    slope = float((due * seconds).sum()) / spread
+    rest = seconds - seconds.mean() - slope * due
+    error = float(np.sqrt((rest**2).sum() / (len(good) - 2) / spread))
+    return slope > settings.SATURATION_GROWTH and slope > settings.SATURATION_DEVIATIONS * error
 
 
 def _start_up(good: Records) -> Records:
@@ -132,10 +144,10 @@ def _last_full(good: Records, concurrency: int, end: float) -> float:
     return float(full[-1]) if len(full) else -np.inf
 
 
-def _members(records: Records, start: float, end: float) -> BoolArray:
-    ended_late = ~(records.end <= end) & records.good
-    cut = float(records.due[ended_late].min()) if ended_late.any() else np.inf
-    members: BoolArray = (records.due >= start) & (records.due < cut) & (records.due <= end)
+def _members(records: Records, start: float, end: float, mean: float) -> BoolArray:
+    """Whether each request counts, (n,); mean: of N(t)."""
+    order = np.argsort(np.argsort(records.due, kind="stable"), kind="stable")
+    members: BoolArray = (records.due >= start) & (records.due <= end) & (order < len(records) - math.ceil(mean))
     return members
 
 
@@ -154,4 +166,5 @@ def _littles_law(good: Records, start: float, end: float, mean: float) -> tuple[
     if not both.any():
         return np.nan, np.inf
     rate, seconds = count / (end - start), float((good.end - good.sent)[both].mean())
-    return mean / (rate * seconds), settings.LITTLES_LAW + settings.EDGES * (mean + 1) / count
+    tolerance = settings.LITTLES_LAW + settings.EDGES * (mean + 1) / count
+    return mean / (rate * seconds), min(tolerance, settings.LOOSEST)
