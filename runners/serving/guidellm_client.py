@@ -56,7 +56,7 @@ class GuideLLMClient:
     """
 
     def __init__(self) -> None:
-        self._tool = Tool.found("guidellm", _LEAST)
+        self._tool = Tool.found("guidellm", _LEAST, "): started |")
 
     def run(self, target: Target, load: Load, timeout_s: float) -> ClientRun:
         """Send the load and wait for its end. Raises ClientError, StudyError for a file that cannot be read."""

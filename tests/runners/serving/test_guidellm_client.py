@@ -217,7 +217,7 @@ def test_a_failure_is_told(fake: Callable[..., FakeTool]) -> None:
     fake(body="raise ValueError('Cannot compile: No measurement start or end times available.')")
     with pytest.raises(ClientError, match=r"guidellm: ValueError: Cannot compile.*is the tokenizer one of text"):
         GuideLLMClient().run(TARGET, CLOSED, 30)
-    fake(body="time.sleep(60)")
+    fake(body="print('Benchmark 1 (concurrent@2): started | 0 s', flush=True); time.sleep(60)")
     with pytest.raises(LateError, match="guidellm did not end within 1 s"):
         GuideLLMClient().run(TARGET, CLOSED, 1)
 
