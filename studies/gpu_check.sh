@@ -46,7 +46,7 @@ END
     sweepwise status "$1.yaml" --runs || true
     sweepwise export "$1.yaml" -o "$out/$1.csv" || true
     sweepwise report "$1.yaml" -o "$out/$1.html" --no-baselines --quiet || true
-    cp ./*.db "$out"
+    cp ./*.db "$out" || true
 }
 
 # columns NAME: median of each metric of the study's table that is of time or power; fails if there is no row.
