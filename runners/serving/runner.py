@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import tempfile
 import time
@@ -195,7 +196,8 @@ class VllmServeRunner:
         scales = (float(self._study.value(proposal.point, "input_scale")),
                   float(self._study.value(proposal.point, "output_scale")))
         seeded = load.with_seed(self._context.seed * 7919 + proposal.seed)
-        return Visit(self._client, target, seeded, rules, before=partial(reset_prefix_cache, target.base_url),
+        return Visit(self._client, target, seeded, rules, accelerators=math.ceil(self.accelerators(proposal.point)),
+                     before=partial(reset_prefix_cache, target.base_url),
                      prepare=partial(prepared, folder=self._own_folder(), scales=scales,
                                      longest=self._study.longest_allowed))
 

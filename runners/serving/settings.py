@@ -43,8 +43,8 @@ PERCENTILE_CONFIDENCE: Final = 0.99
 64 for p90. With fewer, the largest value of all stands for the percentile."""
 
 BATCHES: Final = 10
-"""Batches of consecutive requests for an interval from batch means; Law, Simulation Modeling and Analysis, advises 10
-to 20, each longer than the correlation."""
+"""Batches of consecutive requests for an interval from batch means; the textbook "Simulation Modeling and
+Analysis" advises 10 to 20, each longer than the correlation."""
 
 HELD_BACK: Final = 0.01
 """Share of the time to first token by which a client must hold requests back for their times to be given from both

@@ -14,16 +14,18 @@ import numpy as np
 from scipy.stats import binom, t
 
 from planner.space.types import FloatArray
+from runners.power import Power
 from runners.serving import settings
 from runners.serving.records import Records
 from runners.serving.steady_state import Window
 
-__all__ = ["half_width", "least_requests", "metric_names", "metrics_of", "percentile_of", "relative_half_width",
-           "statistic_named"]
+__all__ = ["half_width", "least_requests", "metric_names", "metrics_of", "percentile_of", "power_metrics",
+           "relative_half_width", "statistic_named"]
 
 _PERCENTILES: Final = (50, 90, 95, 99)
 _DISTRIBUTIONS: Final = ("ttft", "tpot", "itl", "e2el", "sent_ttft", "sent_e2el", "client_queue_time")
 _RATES: Final = ("request_throughput", "output_throughput", "total_token_throughput")
+_POWER: Final = ("mean_power_w", "peak_power_w", "energy_per_output_token_j")
 _ABOUT: Final = ("in_flight", "saturation_index", "littles_law", "window_requests", "window_s", "failed_requests")
 
 
@@ -47,7 +49,7 @@ def metric_names() -> frozenset[str]:
     """The name of every metric that a run of a server may give."""
     names = {f"{statistic}_{name}_ms" for name in _DISTRIBUTIONS
              for statistic in ("mean", "median", "std", *(f"p{q}" for q in _PERCENTILES))}
-    return frozenset({*names, *(f"{name}_ms" for name in _DISTRIBUTIONS), *_RATES, *_ABOUT})
+    return frozenset({*names, *(f"{name}_ms" for name in _DISTRIBUTIONS), *_RATES, *_ABOUT, *_POWER})
 
 
 def metrics_of(
@@ -73,6 +75,17 @@ def metrics_of(
         if len(between):
             found |= _distribution("itl", between, len(members))
     return found
+
+
+def power_metrics(power: Power | None, records: Records | None = None) -> dict[str, float]:
+    """Watts during a run of the client, and joules for each output token that it made; what is unknown is absent."""
+    if power is None:
+        return {}
+    found = {"mean_power_w": power.mean_w}
+    if power.peak_w is not None:
+        found["peak_power_w"] = power.peak_w
+    tokens = 0 if records is None else int(records.output_tokens.sum())
+    return found | ({"energy_per_output_token_j": power.energy_j / tokens} if tokens else {})
 
 
 def half_width(records: Records, window: Window, statistic: Callable[[Records], float]) -> float:

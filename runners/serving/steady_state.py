@@ -24,7 +24,7 @@ in waves, are counted as they are served. A backlog is counted by what is served
 An open loop is saturated where each second of arrivals adds to the time that a request takes: at a load of ρ > 1 times
 the capacity it adds ρ - 1 seconds, below it none. This needs some 100 requests (settings.SATURATION_GROWTH).
 
-Sources: Little, "A proof for the queuing formula L = λW", 1961; Law, Simulation Modeling and Analysis, chapter 9.
+Sources: Little, "A proof for the queuing formula L = λW", 1961; "Simulation Modeling and Analysis", chapter 9.
 """
 
 from __future__ import annotations

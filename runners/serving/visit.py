@@ -12,6 +12,7 @@ from typing import Final
 import numpy as np
 
 from planner.space.types import Status
+from runners.power import Power, PowerMeter
 from runners.serving import settings
 from runners.serving.client import Client, ClientRun, LateError, Load, Target
 from runners.serving.records import Records
@@ -20,6 +21,7 @@ from runners.serving.statistics import (
     least_requests,
     metrics_of,
     percentile_of,
+    power_metrics,
     relative_half_width,
     statistic_named,
 )
@@ -77,7 +79,7 @@ class Visit:
     """Measures one load. Build it, call `measure` once.
 
     before: called before each run of the client, such as to empty the prefix cache. prepare: the load as the client
-    takes it, such as a trace cut to length. clock: seconds.
+    takes it, such as a trace cut to length. accelerators: devices whose power is read. clock: seconds.
     """
 
     client: Client
@@ -86,8 +88,11 @@ class Visit:
     rules: Rules
     before: Callable[[], object] = lambda: None
     prepare: Callable[[Load], Load] = lambda load: load
+    accelerators: int = 1
     clock: Callable[[], float] = time.perf_counter
     _runs: int = 0
+    _sent: int = 0
+    _power: Power | None = None
     _windows: list[tuple[Records, Window]] = field(default_factory=list)
 
     def measure(self) -> Outcome:
@@ -108,7 +113,9 @@ class Visit:
                 except _TooShortError:
                     spent = self.clock() - warm
                     if spent * (1 + _LONGER) > self.rules.max_duration_s:
-                        raise
+                        if len(found) < self.rules.repeats:
+                            raise
+                        return self._outcome(Status.OK, "", found, began, warm, packed)
                     duration *= _LONGER
                     continue
                 if saturated:
@@ -176,12 +183,16 @@ class Visit:
         self._sent = requests
         self._runs += 1
         wanted = replace(load or self.load, requests=requests, seed=self.load.seed * _SEEDS + self._runs)
-        return self.client.run(self.target, self.prepare(wanted), timeout_s)
+        with PowerMeter(self.accelerators) as meter:
+            run = self.client.run(self.target, self.prepare(wanted), timeout_s)
+        self._power = meter.reading()
+        return run
 
     def _metrics(self, run: ClientRun) -> tuple[Mapping[str, float], bool]:
         """The metrics of one run, and whether it was saturated: then only rates. Raises _NotSteadyError."""
         if run.records is None:
-            return {name: float(value) for name, value in run.metrics.items() if isinstance(value, int | float)}, False
+            told = {name: float(value) for name, value in run.metrics.items() if isinstance(value, int | float)}
+            return told | power_metrics(self._power), False
         self._check_failures(run.records, self.rules.failed_share)
         self._check_readings(run.records)
         window = window_of(run.records, self.load.max_concurrency if self.load.is_closed else None)
@@ -199,7 +210,7 @@ class Visit:
             raise _TooShortError(f"no steady state: {window.in_flight:.3g} requests in flight are "
                                  f"{window.littles_law:.2f} times what rate and latency make (Little's law)")
         self._windows.append((run.records, window))
-        return metrics_of(run.records, window, run.detail), False
+        return metrics_of(run.records, window, run.detail) | power_metrics(self._power, run.records), False
 
     def _check_failures(self, records: Records, share: float) -> None:
         bad = [error or "an answer without tokens" for error, good in zip(records.errors, records.good, strict=True)
