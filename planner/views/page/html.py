@@ -33,7 +33,8 @@ def page(report: Report) -> str:
         loader=PackageLoader("planner.views.page"), autoescape=True, trim_blocks=True, lstrip_blocks=True)
     return environment.get_template("report.html").render(
         report=report, headline=headline(report), say=paragraphs(report), tables=tables(report),
-        boundary=boundary_tables(report), plotly=get_plotlyjs(), data=_script_safe(payload(report)), failed=bool(report.observations.failed.any()),
+        boundary=boundary_tables(report), plotly=get_plotlyjs(), data=_script_safe(payload(report)),
+        failed=bool(report.observations.failed.any()),
     )
 
 
