@@ -13,6 +13,7 @@ from planner.analysis.baselines import Curve, curve_of, play
 from planner.analysis.boundary import Boundaries, boundary_of
 from planner.analysis.checkpoints import Checkpoint, checkpoints, worst_estimates
 from planner.analysis.evaluation_report import EvaluationReport, TruthTable, against_truth, truth_values
+from planner.analysis.load_curves import LoadCurves, load_curves
 from planner.analysis.provenance import Provenance
 from planner.analysis.rates import Rates, rates_of, sources
 from planner.analysis.spending import FailureReason, Spending, cost_after, failure_reasons, spending_of
@@ -77,6 +78,12 @@ class Report:
     def surfaces(self) -> Mapping[str, Surface]:
         """Each target over the grid."""
         return {target: surface_of(target, self.observations, self.posterior) for target in self.study.targets}
+
+    @cached_property
+    def load_curves(self) -> LoadCurves | None:
+        """Latency over load; None where the study has no load."""
+        slo = [parse_condition(text, "slo") for text in self.study.spec.slo]
+        return load_curves(self.observations, self.posterior, slo)
 
     @cached_property
     def boundaries(self) -> Boundaries | None:

@@ -45,6 +45,9 @@ SATURATION_SHARE = 0.02
 LEAST_BATCHES = 3
 """Batch sizes of a line from which saturation is judged. By judgement; not measured."""
 
+LEAST_LOADS = 3
+"""Loads of a line from which it is drawn as a curve, and its saturation judged. By judgement; not measured."""
+
 BASELINE_SEEDS = 2
 """Seeds that a baseline of a report is played with. By judgement; not measured."""
 

@@ -51,7 +51,8 @@ class BoundaryStatus:
 class Status:
     """The status of a study.
 
-    runs: those that came to an end, failed ones included. cost_s: accelerator-seconds, all overheads included.
+    runs: those that came to an end, failed ones included. saturated: points at which a server was offered more than it
+    serves. cost_s: accelerator-seconds, all overheads included.
     complete: every grid point was measured or failed, so nothing is predicted. plain: the plain sweep, and gains over
     it; None if nothing was measured. accuracy: estimated, by target; None if unknown.
     stopped: why the last campaign ended; None if none did, or one is under way. boundary: what is known of it; None if
@@ -62,6 +63,7 @@ class Status:
     grid_points: int
     runs: int
     failed: int
+    saturated: int
     cost_s: float
     points_measured: int
     complete: bool
@@ -76,7 +78,8 @@ class Status:
         """The form of `status --json`."""
         found = self.gains
         return {
-            "grid_points": self.grid_points, "runs": self.runs, "failed": self.failed, "cost_s": self.cost_s,
+            "grid_points": self.grid_points, "runs": self.runs, "failed": self.failed,
+            "saturated": self.saturated, "cost_s": self.cost_s,
             "points_measured": self.points_measured,
             "experiments_gain": found.experiments if found else None,
             "time_gain": found.time.value if found else None,
@@ -96,7 +99,8 @@ class Status:
 def status_of(name: str, observations: Observations, posterior: Posterior | None, stopped: str | None) -> Status:
     """The status of the study called `name`. posterior: of `observations`, None if nothing is measured."""
     return Status(
-        name, len(observations.grid), observations.finished, observations.failures, observations.spent,
+        name, len(observations.grid), observations.finished, observations.failures,
+        int(observations.saturated.sum()), observations.spent,
         int(observations.measured.sum()), bool(observations.known.all()), posterior.plain if posterior else None,
         gains(observations, posterior.plain, posterior.longest) if posterior else None,
         posterior.accuracy if posterior else dict.fromkeys(observations.targets), never_run(observations), stopped,

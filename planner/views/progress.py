@@ -75,6 +75,8 @@ class Progress(Observer):
         self._point, self._observations = None, observations
         if run.measurement.status is Status.FAILED:
             self.note(f"run {run.number} failed: {run.measurement.reason[:160]}")
+        elif run.measurement.status is Status.SATURATED:
+            self.note(f"run {run.number}: {point_text(run.point)} is saturated: no latency, its rates are kept")
         elif self._live is None and not self._quiet:
             self._console.print(self._line(run, observations), soft_wrap=True)
 
@@ -108,7 +110,9 @@ class Progress(Observer):
                      subtitle_align="left")
 
     def _figures(self, observations: Observations) -> Text:
-        failed = f" ({observations.failures} failed)" if observations.failures else ""
+        counts = [(observations.failures, "failed"), (int(observations.saturated.sum()), "saturated")]
+        named = ", ".join(f"{count} {what}" for count, what in counts if count)
+        failed = f" ({named})" if named else ""
         share = observations.measured.sum() / self._grid_points
         return Text(
             f"{observations.finished} runs{failed} · {observations.measured.sum()} of "

@@ -39,7 +39,8 @@ _REASONS: Final = {
 
 def show_status(out: Console, status: Status) -> None:
     """Print the status, for `status` and at the end of `run`."""
-    failed = f", {status.failed} failed" if status.failed else ""
+    failed = "".join(f", {count} {what}" for count, what in ((status.failed, "failed"), (status.saturated, "saturated"))
+                     if count)
     out.print(f"{status.name}: {status.runs} runs{failed}, {status.points_measured:,} of {status.grid_points:,} "
               f"grid points measured", soft_wrap=True)
     if status.stopped:

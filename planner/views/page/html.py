@@ -13,6 +13,7 @@ import numpy as np
 from planner.analysis.report import Report
 from planner.views.figures.attainment import attainment
 from planner.views.figures.history import history
+from planner.views.figures.load import load
 from planner.views.figures.savings import savings
 from planner.views.figures.style import labelled, rounded, scale_of
 from planner.views.figures.tradeoff import tradeoff
@@ -60,6 +61,7 @@ def figures_of(report: Report) -> dict[str, go.Figure | None]:
     """The figures that Python draws, by name; None if there is nothing to draw."""
     study = report.study
     return {
+        "load": None if report.load_curves is None else load(report.load_curves),
         "attainment": attainment(report.boundaries, report.observations.grid) if report.boundaries else None,
         "tradeoff": None if isinstance(report.rates, str) else tradeoff(report.observations, report.rates),
         "course": history(report.checkpoints, report.costs, study.targets, study.spec.stop.accuracy)

@@ -54,6 +54,9 @@ def paragraphs(report: Report) -> dict[str, str]:
     return {
         "summary": _summary(report),
         "tradeoff": f"Left out: {rates}." if isinstance(rates, str) else f"{rates.how}.",
+        "load": "Each line is an engine configuration with a workload: predicted, with its 90 % band. Dots are "
+                "measured; a cross is a load that the server could not keep up with. The dashed line is the SLO's "
+                "bound. A click in the legend shows or hides a line.",
         "failing": f"{report.expected_failures:,} points that no run has tried are expected to fail "
                    "(probability above one half).",
         "curve": _curve(report),
@@ -66,6 +69,7 @@ def tables(report: Report) -> dict[str, Table]:
     """Name → table; tables may have no rows."""
     return {
         "accuracy": _accuracy_table(report), "gains": _gains_table(report), "failures": _failure_table(report),
+        "saturation": _saturation_table(report),
         "spending": Table(("spent on", "accelerator time", "share"), [
             (name, duration(seconds), percent(seconds / report.spending.total))
             for name, seconds in report.spending.parts]),
@@ -195,6 +199,21 @@ def _gains_table(report: Report) -> Table:
             ends = f"estimated, 90 % interval {gain.low:.1f} to {gain.high:.1f}" if gain.low != gain.high else label
             rows.append((name, f"{gain.value:.1f}×", ends))
     return Table(("meta-metric", "gain", "how it is known"), rows)
+
+
+def _saturation_table(report: Report) -> Table:
+    """The lines that saturate within the grid: from which load on more of it gives no more throughput."""
+    found = report.load_curves
+    rows = []
+    for panel in found.panels if found else ():
+        for curve in panel.curves:
+            if curve.saturates is not None:
+                seen = found is not None and found.saturated[curve.saturates]
+                rows.append((curve.name, f"{panel.axis.name} {panel.loads[curve.saturates]:g}",
+                             "a run fell behind" if seen else "throughput levels off"))
+    more = [(f"{len(rows) - _MOST_REASONS} more", "", "")] if len(rows) > _MOST_REASONS else []
+    head = ("engine configuration and workload", "saturates from", "how it is known")
+    return Table(head, rows[:_MOST_REASONS] + more)
 
 
 def _failure_table(report: Report) -> Table:
