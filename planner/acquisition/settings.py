@@ -24,9 +24,9 @@ CANDIDATES, REFERENCES = 600, 400
 """Points that may be chosen, and points whose variance counts, drawn at random each time: memory and time. 80 to 3,000
 candidates, or other references, made no difference on MI300X, which is not in the repository (results.md)."""
 
-FARTHEST = 6.0
-"""Distance from a bound, in standard deviations, beyond which a wrong answer counts as this improbable: 1e-9.
-Numerical."""
+STRADDLE = 1.96
+"""Deviations within which a point may lie on either side of its bound. By definition of the straddle heuristic, a 95 %
+interval."""
 
-TABLE_ROWS, TABLE_COLUMNS, TABLE_NODES = 121, 65, 400
-"""Size of the table of expected wrong answers, and the nodes of its integrals. Numerical: exact to 0.001."""
+LEAST_AMBIGUITY = 1e-6
+"""Utility that an undecided point has at least. Numerical."""

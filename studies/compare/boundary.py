@@ -9,8 +9,8 @@ runs, and at the end (`end`), the boundary of each line and tier is compared wit
 *error*: mean |log2(found / true)| of the load, in doublings; a boundary outside the grid is one step beyond it. *within
 a step*: share of lines whose boundary is at most one grid step away. *wrong*: share of all loads of all lines that are
 said to meet a tier and do not, or the other way round. *open*: share of loads still undecided. *inside*: share of lines
-whose true boundary is inside the stated 90 % interval. Strategies marked `+ model` are read by our model, with the same
-runs.
+whose true boundary is inside the stated 90 % interval. With --with-model the runs of the searches are read by our
+model too, as `+ model`.
 """
 
 from __future__ import annotations
@@ -161,7 +161,7 @@ def by_search(search: LineSearch, observations: Observations, truth: Truth
     return scored(truth, place, met, None)
 
 
-def play(path: Path, name: str, seed: int, at_runs: Sequence[int]) -> list[State]:
+def play(path: Path, name: str, seed: int, at_runs: Sequence[int], with_model: bool = False) -> list[State]:
     """One strategy with one seed, scored after each number of runs and at its end."""
     study = open_setup(path)
     boundary = study.boundary
@@ -177,7 +177,8 @@ def play(path: Path, name: str, seed: int, at_runs: Sequence[int]) -> list[State
     states = []
     for at, runs in [*((str(n), n) for n in at_runs if n < len(costs)), ("end", len(costs))]:
         now = observations.prefix(runs)
-        found = [(f"{name} + model" if searching else name, by_model(AdaptiveStrategy(context), now, boundary, truth))]
+        found = [(f"{name} + model" if searching else name, by_model(AdaptiveStrategy(context), now, boundary, truth))
+                 ] if with_model or not searching else []
         fresh = make_strategy(name, context)
         if isinstance(fresh, LineSearch):
             found.append((name, by_search(fresh, now, truth)))
@@ -250,11 +251,12 @@ def main() -> None:
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--at-runs", default="40,60,80,120,160")
     parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--with-model", action="store_true")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--figure", type=Path)
     given = parser.parse_args()
     seeds = range(given.first_seed, given.first_seed + given.seeds)
-    tasks = (delayed(play)(given.study, name, seed, [int(n) for n in given.at_runs.split(",")])
+    tasks = (delayed(play)(given.study, name, seed, [int(n) for n in given.at_runs.split(",")], given.with_model)
              for name in given.strategies.split(",") for seed in seeds)
     states = [state for part in Parallel(n_jobs=given.jobs)(tasks) for state in part]
     if given.json:

@@ -36,7 +36,7 @@ def attainment(found: Boundaries, grid: Grid) -> go.Figure:
     size = np.concatenate([line.loads for line in found.lines])
     figure.update_layout(layout(
         title={"text": "Attainment", "x": 0.01}, height=480, margin={"l": 72, "r": 24, "t": 84, "b": 56},
-        updatemenus=[{"buttons": buttons, "active": list(views).index(first), "x": 1.0, "xanchor": "right", "y": 1.0,
+        updatemenus=[{"buttons": buttons, "active": list(views).index(first), "x": 1.0, "xanchor": "right", "y": -0.16,
                       "yanchor": "top", "visible": len(buttons) > 1}]))
     figure.update_xaxes(title_text=found.axis.name, gridcolor=FAINT, **(log_axis(size) if (size > 0).all() else {}))
     figure.update_yaxes(title_text="probability that it is met", range=[-0.03, 1.03], tickformat=".0%",

@@ -365,11 +365,13 @@ def main() -> None:
     """Serve until killed; die as a crashed engine does."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--port", type=int, default=0)
+    parser.add_argument("--host", choices=["127.0.0.1"])
     for field in dataclasses.fields(Behaviour):
         kind = int if field.name in {"slots", "dies_after", "tokens", "seed"} else type(field.default)
         parser.add_argument("--" + field.name.replace("_", "-"), type=kind, default=field.default)
     given = vars(parser.parse_args())
     port = given.pop("port")
+    given.pop("host")
 
     def dies() -> None:
         print("RuntimeError: CUDA error: an illegal memory access was encountered", file=sys.stderr, flush=True)
