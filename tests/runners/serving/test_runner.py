@@ -348,7 +348,7 @@ def test_both_loops_are_one_study(
         text["space"] = {
             "axes": {"request_rate": {"values": [2, 4, math.inf], "scale": "log"},
                      "max_concurrency": {"values": [2, 4, 64], "scale": "log"}},
-            "constraints": ["request_rate > 1e6 and max_concurrency < 64 or request_rate < 9 and max_concurrency == 64"]}
+            "constraints": ["request_rate > 9 and max_concurrency < 64 or request_rate < 9 and max_concurrency == 64"]}
         path.write_text(yaml.safe_dump(text))
         answer("run", path, "--strategy", "full")
         status = answer("run", path, "--strategy", "full")
@@ -359,7 +359,6 @@ def test_both_loops_are_one_study(
     closed = [load for load in client.loads if load.is_closed and load.requests > 10]
     assert sorted(load.max_concurrency or 0 for load in closed) == [2, 4]
     predicted = answer("predict", path)
-    print(predicted)
     json.dumps(predicted, allow_nan=False)
 
 
