@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -15,7 +15,7 @@ from planner.space.types import Value
 from planner.strategies.strategy import Posterior
 from planner.tables.recorded_grid import Sweep
 
-__all__ = ["NeverRun", "Status", "never_run", "status_of"]
+__all__ = ["BoundaryStatus", "NeverRun", "Status", "never_run", "status_of"]
 
 _UNKNOWN: Final = {"estimated": None, "low": None, "high": None, "ceiling": None}
 
@@ -29,6 +29,24 @@ class NeverRun:
     total: int
 
 
+@dataclass(frozen=True, slots=True)
+class BoundaryStatus:
+    """undecided: pairs of a load and a tier, of all `of`, that are not known with `confidence` to be met or missed."""
+
+    tiers: tuple[str, ...]
+    undecided: int
+    of: int
+    confidence: float
+
+    @classmethod
+    def of_posterior(cls, posterior: Posterior | None) -> BoundaryStatus | None:
+        """That of a posterior; None where it has no attainment."""
+        found = posterior.attainment if posterior else None
+        if found is None:
+            return None
+        return cls(tuple(map(str, found.boundary.tiers)), found.open_count, found.total, found.boundary.confidence)
+
+
 @dataclass(frozen=True, eq=False)
 class Status:
     """The status of a study.
@@ -37,7 +55,8 @@ class Status:
     serves. cost_s: accelerator-seconds, all overheads included.
     complete: every grid point was measured or failed, so nothing is predicted. plain: the plain sweep, and gains over
     it; None if nothing was measured. accuracy: estimated, by target; None if unknown.
-    stopped: why the last campaign ended; None if none did, or one is under way.
+    stopped: why the last campaign ended; None if none did, or one is under way. boundary: what is known of it; None if
+    the study asks for none, or nothing was measured.
     """
 
     name: str
@@ -53,6 +72,7 @@ class Status:
     accuracy: Mapping[str, Estimate | None]
     never_run: tuple[NeverRun, ...]
     stopped: str | None
+    boundary: BoundaryStatus | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The form of `status --json`."""
@@ -72,6 +92,7 @@ class Status:
             },
             "never_run": {missing.axis: list(missing.values) for missing in self.never_run},
             "stopped": self.stopped,
+            **({} if self.boundary is None else {"boundary": asdict(self.boundary)}),
         }
 
 
@@ -82,7 +103,8 @@ def status_of(name: str, observations: Observations, posterior: Posterior | None
         int(observations.saturated.sum()), observations.spent,
         int(observations.measured.sum()), bool(observations.known.all()), posterior.plain if posterior else None,
         gains(observations, posterior.plain, posterior.longest) if posterior else None,
-        posterior.accuracy if posterior else dict.fromkeys(observations.targets), never_run(observations), stopped)
+        posterior.accuracy if posterior else dict.fromkeys(observations.targets), never_run(observations), stopped,
+        BoundaryStatus.of_posterior(posterior))
 
 
 def never_run(observations: Observations) -> tuple[NeverRun, ...]:

@@ -51,7 +51,7 @@ class Observations:
 
     pending: rows that are being measured now, by runs whose values are not known yet; the record's owner sets it.
     A reading whose point is not in the grid (the axis was narrowed since) is in `runs` but in no column. The same holds
-    for a target's value for which its transform is undefined.
+    for a target's value for which its transform is undefined. run_counts: finished runs that executed each point, (N,).
 
     A saturated point counts as failed (it has no latencies), and as `saturated`; its rates are in their columns.
 
@@ -68,6 +68,7 @@ class Observations:
         self.failed = np.zeros(len(grid), dtype=bool)
         self.saturated = np.zeros(len(grid), dtype=bool)
         self.run_of: IntArray = np.full(len(grid), -1, dtype=np.int64)
+        self.run_counts: IntArray = np.zeros(len(grid), dtype=np.int64)
         self.seconds: FloatArray = np.full(len(grid), np.nan)
         self._repeats: dict[str, dict[int, tuple[float, ...]]] = {}
         self._columns: dict[str, FloatArray] = {}
@@ -86,6 +87,8 @@ class Observations:
         self.runs.append(run)
         self._additions += 1
         row = self.grid.find(run.point)
+        if row is not None and run.measurement.status is not Status.INTERRUPTED:
+            self.run_counts[row] += 1
         if row is not None and not elsewhere:
             goes_on = run.measurement.status in (Status.OK, Status.SATURATED)
             self.current_engine = int(self.grid.engine[row]) if goes_on else None

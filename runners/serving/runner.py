@@ -79,6 +79,10 @@ class VllmServeRunner:
         """Every metric that a run may give; None for clients with statistics of their own."""
         return metric_names() if self._settings.client == "vllm" else None
 
+    def estimate_cost(self, columns: Columns) -> FloatArray:
+        """Seconds of a run at each point, (N,): the steady part asked for and its start-up."""
+        return self._study.seconds(columns)
+
     def fingerprint(self) -> Mapping[str, str]:
         """Facts about engine, client, device, machine, settings and models; of a server that is up, what it says of
         itself. Raises RunnerError if there is no engine, or no answer."""

@@ -50,3 +50,9 @@ Analysis" advises 10 to 20, each longer than the correlation."""
 HELD_BACK: Final = 0.01
 """Share of the time to first token by which a client must hold requests back for their times to be given from both
 moments. An event loop is late by some 0.1 ms anyway."""
+
+LEAST_REQUESTS: Final = 20
+"""Requests of a run's steady part: two for each batch of an interval."""
+
+MORE_ARRIVALS: Final = 1.25
+"""Arrivals of an open loop over those of its steady part: the start-up is about a fifth of them. By judgement."""

@@ -19,6 +19,7 @@ from planner.space.devices import PARALLEL_SIZES
 from planner.space.runner_hints import Columns
 from planner.space.types import Axis, FloatArray, Point, Role, RunnerContext, Scope, StudyError, Value
 from runners import environment
+from runners.serving import settings
 from runners.serving.client import Load
 from runners.serving.datasets import read
 from runners.serving.traffic_files import is_sharegpt
@@ -111,12 +112,12 @@ class ServeStudy:
     Starts nothing and imports no engine. Raises StudyError.
     """
 
-    def __init__(self, settings: ServeSettings, context: RunnerContext) -> None:
-        self.settings = settings
+    def __init__(self, config: ServeSettings, context: RunnerContext) -> None:
+        self.settings = config
         self.directory = context.directory
         self.engine_axes = tuple(axis for axis in context.axes if axis.scope == Scope.ENGINE)
         self.load_axes = _load_axes(context.axes)
-        self.models = Models(context.directory, settings.model, self.engine_axes)
+        self.models = Models(context.directory, config.model, self.engine_axes)
         self._check_keys(context.axes)
         self._check_server()
         self._check_load()
@@ -160,6 +161,15 @@ class ServeStudy:
             product = product * size
         return product
 
+    def seconds(self, columns: Columns) -> FloatArray:
+        """Seconds of a run at each point, (N,): of the steady part that is asked for, and of what goes before it."""
+        points = len(next(iter(columns.values())))
+        axis = self.load_axes.get("request_rate")
+        rate = np.asarray(columns[axis.name], dtype=float) if axis else np.full(points, self.settings.request_rate)
+        steady = np.maximum(self.settings.duration_s, settings.LEAST_REQUESTS / rate)
+        seconds: FloatArray = settings.MORE_ARRIVALS * steady * self.settings.repeats
+        return seconds
+
     def longest_request(self) -> int:
         """Input and output tokens together of the longest request that the axes allow; 0 for real traffic."""
         if any(value not in _DRAWN for value in self._values("dataset")):
@@ -185,11 +195,11 @@ class ServeStudy:
 
     def facts(self) -> dict[str, str]:
         """The part of the fingerprint that the study file determines."""
-        settings = self.settings.model_dump(mode="json", exclude={*_NO_MATTER, "model"})
-        facts = {"settings": json.dumps(settings, sort_keys=True, default=str)}
+        given = self.settings.model_dump(mode="json", exclude={*_NO_MATTER, "model"})
+        facts = {"settings": json.dumps(given, sort_keys=True, default=str)}
         if self.settings.base_url is not None:
             return facts
-        return facts | self.models.facts(str(settings.get("revision") or "main"), self.settings.load_format != "dummy")
+        return facts | self.models.facts(str(given.get("revision") or "main"), self.settings.load_format != "dummy")
 
     @property
     def longest_allowed(self) -> int | None:

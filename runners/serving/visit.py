@@ -29,10 +29,8 @@ from runners.serving.steady_state import Window, window_of
 
 __all__ = ["Outcome", "Rules", "Visit"]
 
-_LEAST_REQUESTS: Final = 20
 _SHORTEST: Final = 4.0  # unloaded requests that fit into an open loop's window, one after the other
 _WAVES: Final = 4  # requests of equal length come in waves: a window has some of them
-_MORE: Final = 1.25  # arrivals of an open loop over those of its window
 _SLOWED: Final = 1.25  # time of a request over that of one alone from which a load may be too much
 _LATE_CLIENT: Final = 0.1
 _LONGER: Final = 3.0
@@ -164,7 +162,8 @@ class Visit:
         """Seconds that a window should last: as asked, and so long that the sample is large enough for the percentiles
         that are targets, if `max_duration_s` allows."""
         most = self.rules.max_duration_s
-        samples = [_MORE * least_requests(q) / rate for q in map(percentile_of, self.rules.targets) if q]
+        percentiles = [q for q in map(percentile_of, self.rules.targets) if q]
+        samples = [settings.MORE_ARRIVALS * least_requests(q) / rate for q in percentiles]
         durations = [self.rules.duration_s, *(needed for needed in samples if needed <= most)]
         if not self.load.is_closed:
             durations.append(min(_SHORTEST * seconds, most))
@@ -186,11 +185,11 @@ class Visit:
 
     def _requests(self, rate: float, duration: float) -> int:
         """How many requests give a window of `duration` seconds. Raises _NotSteadyError where they come too slowly."""
-        wanted = max(_LEAST_REQUESTS, math.ceil(rate * duration))
+        wanted = max(settings.LEAST_REQUESTS, math.ceil(rate * duration))
         if self.load.is_closed:  # the burst before the window, some waves, and the wave that ends after it
             places = self.load.max_concurrency or 1
             return max(wanted, _WAVES * places) + 2 * places
-        requests = math.ceil(_MORE * wanted)
+        requests = math.ceil(settings.MORE_ARRIVALS * wanted)
         if requests / rate >= self.rules.timeout_s:
             raise _NotSteadyError(f"{requests} requests at {rate:g} per second come in {requests / rate:.3g} s; give "
                                   "them more by runner.timeout_s, or raise the rate")
@@ -211,7 +210,11 @@ class Visit:
         _NotSteadyError."""
         if run.records is None:
             told = {name: float(value) for name, value in run.metrics.items() if isinstance(value, int | float)}
+<<<<<<< HEAD
+            return told | power_metrics(self._power), False
+=======
             return told | power_metrics(self._power), None
+>>>>>>> servetest
         self._check_failures(run.records, self.rules.failed_share)
         self._check_readings(run.records)
         window = window_of(run.records, self.load.max_concurrency if self.load.is_closed else None)
@@ -255,13 +258,18 @@ class Visit:
     def _check_rate(self, good: Records) -> None:
         """An open loop must send what it was asked to: a client that is late measures a lighter load."""
         span = float(good.due.max() - good.due.min())
-        if self.load.is_closed or len(good) < _LEAST_REQUESTS or span <= 0:
+        if self.load.is_closed or len(good) < settings.LEAST_REQUESTS or span <= 0:
             return
         sent = (len(good) - 1) / span
         if sent < (1 - _LATE_CLIENT) * self.load.request_rate:
             raise _NotSteadyError(f"the client sent {sent:.3g} requests per second instead of "
+<<<<<<< HEAD
+                                  f"{self.load.request_rate:g}: it cannot keep up; lower the rate, or give it "
+                                  "more cores")
+=======
                                   f"{self.load.request_rate:g}: it cannot keep up; lower the rate, or give it more "
                                   "cores")
+>>>>>>> servetest
 
     def _is_enough(self, found: Sequence[Mapping[str, float]], spent_s: float) -> bool:
         if len(found) < self.rules.repeats:
