@@ -132,7 +132,7 @@ class Visit:
                     return Status.OK, "", found
                 raise
             enough = settings.SATURATION_REQUESTS / rate
-            if _MORE * enough < left and self._is_open_question(metrics, window, seconds):
+            if settings.MORE_ARRIVALS * enough < left and self._is_open_question(metrics, window, seconds):
                 duration = enough
                 continue
             if window is not None and window.saturated:
@@ -210,11 +210,7 @@ class Visit:
         _NotSteadyError."""
         if run.records is None:
             told = {name: float(value) for name, value in run.metrics.items() if isinstance(value, int | float)}
-<<<<<<< HEAD
-            return told | power_metrics(self._power), False
-=======
             return told | power_metrics(self._power), None
->>>>>>> servetest
         self._check_failures(run.records, self.rules.failed_share)
         self._check_readings(run.records)
         window = window_of(run.records, self.load.max_concurrency if self.load.is_closed else None)
@@ -263,13 +259,8 @@ class Visit:
         sent = (len(good) - 1) / span
         if sent < (1 - _LATE_CLIENT) * self.load.request_rate:
             raise _NotSteadyError(f"the client sent {sent:.3g} requests per second instead of "
-<<<<<<< HEAD
-                                  f"{self.load.request_rate:g}: it cannot keep up; lower the rate, or give it "
-                                  "more cores")
-=======
                                   f"{self.load.request_rate:g}: it cannot keep up; lower the rate, or give it more "
                                   "cores")
->>>>>>> servetest
 
     def _is_enough(self, found: Sequence[Mapping[str, float]], spent_s: float) -> bool:
         if len(found) < self.rules.repeats:
