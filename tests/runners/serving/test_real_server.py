@@ -32,13 +32,13 @@ AXES = (
     Axis("input_len", (16, 64), roles=(Role.INPUT_TOKENS,)),
     Axis("output_len", (16, 32, 512), roles=(Role.OUTPUT_TOKENS,)),
     Axis("max_concurrency", (1, 4), roles=(Role.CONCURRENCY,)),
-    Axis("request_rate", (2.0, 60.0, math.inf), roles=(Role.RATE,)),
+    Axis("request_rate", (4.0, 60.0, math.inf), roles=(Role.RATE,)),
 )
 CONTEXT = RunnerContext(AXES, ("ttft_ms",), STUDIES)
 
 
 def build(**settings: Any) -> VllmServeRunner:
-    given = {"duration_s": 3.0, "max_duration_s": 30.0, "timeout_s": 60.0} | settings
+    given = {"duration_s": 2.0, "max_duration_s": 30.0, "timeout_s": 60.0} | settings
     if "base_url" not in settings:
         given |= {"model": "models/llama-tiny", "load_format": "dummy", "dtype": "bfloat16", "max_model_len": 1024,
                   "max_num_seqs": SLOTS, "kv_cache_gib": 1}
@@ -76,7 +76,7 @@ def test_a_closed_loop(runner: VllmServeRunner) -> None:
     measured = run(runner, at(SLOTS))
     found = metrics(measured)
     assert measured.cost.start_s > 2
-    assert measured.cost.measure_s > found["window_s"] >= 2
+    assert measured.cost.measure_s > found["window_s"] > 1
     assert found["in_flight"] == pytest.approx(SLOTS, rel=0.1)
     assert found["output_throughput"] == pytest.approx(32 * found["request_throughput"], rel=0.1)
     assert found["request_throughput"] == pytest.approx(SLOTS / found["mean_e2el_ms"] * 1e3, rel=0.15)
@@ -91,12 +91,12 @@ def test_a_closed_loop(runner: VllmServeRunner) -> None:
 
 
 def test_an_open_loop_on_the_same_server(runner: VllmServeRunner) -> None:
-    measured = run(runner, at(SLOTS, rate=2.0, output=16))
+    measured = run(runner, at(SLOTS, rate=4.0, output=16))
     found = metrics(measured)
     assert measured.cost.start_s == 0
-    assert found["request_throughput"] == pytest.approx(2.0, rel=0.35)
+    assert found["request_throughput"] == pytest.approx(4.0, rel=0.35)
     records = Records.unpack(measured.records)
-    assert len(records) / (records.due[-1] - records.due[0]) == pytest.approx(2.0, rel=0.2)
+    assert len(records) / (records.due[-1] - records.due[0]) == pytest.approx(4.0, rel=0.2)
 
 
 def test_above_its_capacity_it_is_saturated(runner: VllmServeRunner) -> None:
@@ -106,12 +106,13 @@ def test_above_its_capacity_it_is_saturated(runner: VllmServeRunner) -> None:
     (reading,) = measured.readings
     assert not [name for name in reading.metrics if name.endswith("_ms")]
     assert 0 < reading.metrics["request_throughput"][0] < 60
-    assert run(runner, at(1)).cost.start_s == 0, "the server goes on"
+    assert runner._server is not None and runner._server.alive
 
 
 def test_the_contract_on_a_server_that_is_up(runner: VllmServeRunner) -> None:
     """With `base_url`, nothing is started and nothing ended."""
-    run(runner, at(1))
+    if runner._target is None:
+        run(runner, at(1, output=16))
     target = runner._target
     assert target is not None
     settings = {"base_url": target.base_url, "tokenizer": target.tokenizer, "duration_s": 1.0}
