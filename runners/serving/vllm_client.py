@@ -38,8 +38,7 @@ class VllmClient:
         if self._process is None or not self._process.alive:
             self.close()
             command = [sys.executable, "-P", "-c", _START, str(Path(__file__).resolve().parents[2])]
-            variables = {**os.environ, "VLLM_NO_USAGE_STATS": "1", "VLLM_LOGGING_LEVEL": "WARNING",
-                         "CUDA_VISIBLE_DEVICES": ""}  # a client needs no device, and must not take memory on one
+            variables = {**os.environ, "VLLM_NO_USAGE_STATS": "1", "VLLM_LOGGING_LEVEL": "WARNING"}
             self._process = EngineProcess(variables, command)
 
     def run(self, target: Target, load: Load, timeout_s: float) -> ClientRun:
