@@ -86,7 +86,8 @@ def build(client: Watched, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> I
         Callable[..., VllmServeRunner]]:
     """Runners whose server is fake_server.py; 666 sequences at once are more than it can start with."""
     def command(arguments: Mapping[str, Any]) -> list[str]:
-        fake = [sys.executable, "-S", str(Path(fake_server.__file__)), "--model", arguments["served_model_name"]]
+        fake = [sys.executable, "-S", str(Path(fake_server.__file__)), "--model", arguments["served_model_name"],
+                "--sick-after", "0"]
         return CRASH if arguments.get("max_num_seqs") == 666 else fake
 
     folder = tmp_path / "tiny"
@@ -224,6 +225,26 @@ def test_a_server_that_is_killed_in_mid_run_fails_the_run_and_the_next_starts_an
     assert after.cost.start_s > 0
 
 
+def test_a_front_end_whose_engine_is_dead_is_replaced(build: Callable[..., VllmServeRunner], client: Watched) -> None:
+    """Its process lives, all its answers are errors, and it says itself that it is not well."""
+    def sick(target: Target) -> None:
+        server_module.ask(f"{target.base_url}/v1/completions", data=b'{"prompt": "a"}')
+        raise ClientError("EngineDeadError")
+
+    runner = build()
+    run(runner)
+    before = pid(runner)
+    client.during = sick
+    failed = run(runner)
+    assert (failed.status, failed.reason) == (
+        Status.FAILED, "the server answers no longer: EngineDeadError")
+    assert not process_table.members(before)
+    client.during = lambda _: None
+    client.targets.clear()
+    assert run(runner).status is Status.OK
+    assert pid(runner) != before
+
+
 def test_a_client_that_breaks_fails_the_run_and_the_server_stays(
     build: Callable[..., VllmServeRunner], client: Watched
 ) -> None:
@@ -359,7 +380,6 @@ def test_both_loops_are_one_study(
     closed = [load for load in client.loads if load.is_closed and load.requests > 10]
     assert sorted(load.max_concurrency or 0 for load in closed) == [2, 4]
     predicted = answer("predict", path)
-    print(predicted)
     json.dumps(predicted, allow_nan=False)
 
 
