@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from planner.analysis.boundary import Boundaries, HighestLoad, boundary_of, crossing
 from planner.evaluation.attainment import Attainment, attainment_of, falling
+from planner.evaluation.settings import BOUNDARY_WIDENING
 from planner.ledger.observations import Observations, Run
 from planner.models.grid_model import Prediction
 from planner.space.grid import Grid, full_grid
@@ -43,10 +44,11 @@ def a_grid(engines: int = 1, loads: tuple[int, ...] = LOADS) -> Grid:
 
 
 def posterior_with(values: Mapping[str, FloatArray], std: float, feasibility: FloatArray | None = None) -> Posterior:
+    """Log-normal predictions whose σ, widened as it is for a boundary, is `std`."""
     half = np.exp(Z90 * std)
     n = len(next(iter(values.values())))
     prediction = Prediction(dict(values), {k: v / half for k, v in values.items()},
-                            {k: v * half for k, v in values.items()}, {k: np.full(n, std) for k in values})
+                            {k: v * half for k, v in values.items()}, {k: np.full(n, std / BOUNDARY_WIDENING) for k in values})
     nothing = Sweep((np.nan,) * 3, (np.nan,) * 3)
     return Posterior(prediction, {}, np.ones(n) if feasibility is None else feasibility, nothing)
 
@@ -124,7 +126,7 @@ def test_a_measured_value_decides_and_pulls_its_neighbours() -> None:
     measured(observations, 3, ttft_ms=(4900.0, 5000.0, 5100.0))
     attainment = attainment_of(Boundary((parse_tier("ttft_ms <= 500", ""),), 0.95),
                                posterior_with({"ttft_ms": values}, 1.2).prediction, np.ones(8), observations)
-    pointwise = attainment.metrics["ttft_ms"].probability(parse_condition("ttft_ms <= 500", ""), 1.0)
+    pointwise = attainment.metrics["ttft_ms"].probability(parse_condition("ttft_ms <= 500", ""), BOUNDARY_WIDENING)
     assert (pointwise[4:] > 0.04).all()
     assert (attainment.probability[0, 4:] < 0.04).all()
     assert np.array_equal(attainment.probability[0, :3], pointwise[:3])
@@ -248,3 +250,14 @@ def test_the_boundary_is_tier_by_tier() -> None:
     tier = Tier((parse_tier("ttft_ms <= 5", "").conditions[0],))
     assert str(parse_tier("ttft_ms <= 5 AND tpot_ms<3", "")) == "ttft_ms <= 5 and tpot_ms <= 3"
     assert tier.metrics == ("ttft_ms",)
+
+
+def test_predictions_without_deviations_decide_nothing() -> None:
+    grid = a_grid()
+    observations = Observations(grid, ("ttft_ms",))
+    measured(observations, 3, ttft_ms=(900.0,))
+    unknown = {"ttft_ms": np.full(len(grid), np.nan)}
+    prediction = Prediction({"ttft_ms": straight(grid)}, unknown, unknown, unknown)
+    boundary = Boundary((parse_tier("ttft_ms <= 1000", ""),), 0.95)
+    found = attainment_of(boundary, prediction, np.ones(len(grid)), observations)
+    assert found.undecided[0].tolist() == [row != 3 for row in range(len(grid))]
