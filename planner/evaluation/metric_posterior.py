@@ -93,7 +93,8 @@ def metric_posterior(
     if calibrated:
         std = (forward(transform, prediction.high[metric]) - forward(transform, prediction.low[metric])) / (2 * Z90)
     else:
-        std = prediction.std[metric].copy()
+        # A prediction without a deviation decides nothing.
+        std = np.where(np.isfinite(prediction.std[metric]), prediction.std[metric], np.inf)
     data = data_of(Quantity(metric, about.kind, transform, False), observations, None)
     _take_readings(mean, std, data.rows, data.values, data.noise)
     value = np.where(measured, column, back(transform, mean))
