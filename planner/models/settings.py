@@ -132,6 +132,26 @@ SAME_TERM = 1e-6
 LEAST_PARAMETERS = 1e-6
 """Least parameter count, in billions, so that no term is 0. Numerical."""
 
+# ----------------------------------------------------------------------------------------------------- server model
+
+SERVER_LEAST_IMPROVEMENT = 0.01
+"""What another shape of the load must take off the root mean square relative error to be preferred to the plainest."""
+
+FACTOR_WEIGHT = 2.0
+"""The prior that a category is as fast as the others counts as so many runs."""
+
+FACTOR_ROUNDS = 5
+"""Rounds in which weights and factors are fitted in turn."""
+
+LEAST_IDLE = 0.02
+"""An engine is idle at least so much of the time, as far as latencies go."""
+
+INPUT_TOKEN_COSTS = (0.02, 0.1, 0.5)
+"""What an input token may cost of an output token in an engine's work."""
+
+MOST_UTILISATIONS = tuple(1.5**k / 4 for k in range(14))
+"""Utilisations that the heaviest load of the grid may mean: 0.25 to 49."""
+
 # ------------------------------------------------------------------------------------------------ feasibility, cost
 
 FEASIBILITY_C = 10.0
