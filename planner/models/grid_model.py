@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 import numpy as np
@@ -59,15 +60,15 @@ class Prediction:
 class GridModel:
     """A regressor for each quantity, combined into targets. `fit` may be called again and starts warm.
 
-    make : builds a regressor for the features of the grid.
+    make : builds a regressor for the features of the grid; our own where None.
     """
 
     def __init__(
-        self, grid: Grid, trajectory: str | None, make: Callable[[Features], Regressor] = Ensemble
+        self, grid: Grid, trajectory: str | None, make: Callable[[Features], Regressor] | None = None
     ) -> None:
         self.grid = grid
         self.trajectory = trajectory
-        self._make = make
+        self._make = make or partial(Ensemble, heavy_tails=grid.is_served)
         self._lines = grid.lines(trajectory) if trajectory else None
         self._length_independent_features = grid.features_without(trajectory) if trajectory else grid.features
         self.regressors_: dict[str, Regressor] = {}

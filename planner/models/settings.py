@@ -168,6 +168,15 @@ SURE = 0.05
 """A point's feasibility is taken for certain within this much of 0 or 1 in the cost of the plain sweep: one side of a
 90 % interval, by definition."""
 
+# ------------------------------------------------------------------------------------------------------ heavy tails
+
+OUTLIER = 2.5
+"""A reading of a server is an outlier where the others predict it with an error of so many σ. Ten-fold cross-validation
+and random subsets of four recorded served grids chose it (results.md): 2 is as good, 4 leaves half of the gain."""
+
+OUTLIER_ROUNDS = 2
+"""Rounds of finding outliers: without the worst, others show. Four rounds are no better (results.md)."""
+
 # ------------------------------------------------------------------------------------------ grid model, calibration
 
 LEAST_RUNS_TO_FORECAST = 3
