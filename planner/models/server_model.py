@@ -83,8 +83,10 @@ class ServerModel:
         factors = np.ones(len(self._shapes[0]))
         for codes in self._codes:
             ratio = common * factors[rows] / latency
-            sums, squares = (np.bincount(codes[rows], power, codes.max() + 1) for power in (ratio, ratio**2))
-            factors *= ((sums + settings.FACTOR_WEIGHT) / (squares + settings.FACTOR_WEIGHT))[codes]
+            runs, sums, squares = (np.bincount(codes[rows], power, codes.max() + 1)
+                                   for power in (np.ones(len(rows)), ratio, ratio**2))
+            best = np.where(squares > 0, sums / np.where(squares > 0, squares, 1), 1)
+            factors *= (best ** (runs / (runs + settings.FACTOR_WEIGHT)))[codes]
         return factors
 
 
@@ -121,7 +123,7 @@ def _open(grid: Grid, covers: Covers, terms: list[FloatArray], rho: FloatArray) 
     """What a request rate adds at this utilisation."""
     if covers == "output":
         return [np.maximum(1, rho) / grid.size_column(Role.RATE)]
-    crowded = 1 / np.maximum(1 - rho, settings.LEAST_IDLE)
+    crowded = 1 / np.maximum(1 - rho, settings.LEAST_IDLE[covers])
     return [crowded * term for term in terms]
 
 
