@@ -243,19 +243,20 @@ class Study:
 
     def recommend(
         self, *, maximize: str | None = None, minimize: str | None = None, slo: Sequence[str] | None = None,
-        confidence: float = 0.9, per_accelerator: bool = False, verify: bool = False, observer: Observer | None = None,
+        tiers: Sequence[str] = (), confidence: float = 0.9, per_accelerator: bool = False, verify: bool = False,
+        observer: Observer | None = None,
     ) -> Recommendation:
         """The best configurations that meet every condition with the requested probability.
 
         maximize or minimize: the objective; the study's first throughput by default. slo: conditions such as
-        'p99_ttft_ms <= 500'; the study file's by default. confidence: least probability of meeting all of them.
-        per_accelerator: the objective for each accelerator. verify: measure the winner and the runner-up, as part of
-        the study, and answer again; observer receives these runs.
+        'p99_ttft_ms <= 500'; the study file's by default. confidence: least probability of meeting all. tiers: as a
+        study's boundary, which they replace; their highest loads are found. per_accelerator: the objective for each
+        accelerator. verify: measure the winner and the runner-up for the study, and ask again; observer receives this.
         """
         from planner.analysis.recommendation.question import question_of
         from planner.campaign.verify import verify as measured
 
-        question = question_of(self.metrics, maximize, minimize, slo, self._setup.spec.slo, confidence, per_accelerator)
+        question = question_of(self._setup, maximize, minimize, slo, confidence, per_accelerator, tiers)
         observations, posterior = self.posterior(self._metrics(question))
         answer = self._answer(question, posterior, observations)
         if not verify:
@@ -344,9 +345,8 @@ class Study:
 
         options = SimulationOptions(tuple(dict.fromkeys(strategies)), seeds, tuple(at_cost), stop_accuracy, jobs,
                                     self._setup.seed)
-        replay = Replay(self._setup.recorded(), self.metrics)
-        return Simulation(play(self.name, self._setup.text, replay, options,
-                               None if file is None else Path(file), observer))
+        replay = Replay(self._setup.recorded(), self.metrics, self._setup.boundary)
+        return Simulation(play(self.name, self._setup.text, replay, options, Path(file) if file else None, observer))
 
     def next_points(self, count: int = 10, *, names: Mapping[str, str] | None = None) -> NextPoints:
         """Up to `count` points to measure next, and the same as parameters of `vllm bench sweep serve`.
@@ -412,7 +412,7 @@ class Study:
         """The metrics to model beside the targets: those of the question, and measured ones that an answer shows."""
         from planner.analysis.recommendation.recommend import extra_metrics
 
-        return (*question.metrics, *extra_metrics(self.observations().metrics))
+        return (*question.modelled, *extra_metrics(self.observations().metrics))
 
     def _answer(self, question: Question, posterior: Posterior, observations: Observations) -> Recommendation:
         from planner.analysis.recommendation.recommend import recommend

@@ -112,7 +112,8 @@ class ReplayRunner:
         failed = rows[~table.ok[rows]]
         if failed.size:
             reason = table.status[failed[0]]
-            return Measurement(Status.FAILED, cost, reason=reason, environment=self._environment)
+            status = Status.SATURATED if reason == Status.SATURATED.value else Status.FAILED
+            return Measurement(status, cost, reason=reason, environment=self._environment)
         readings = []
         for covered in proposal.covers:
             number = table.find(covered)

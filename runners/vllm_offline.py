@@ -35,7 +35,7 @@ from runners.vllm_metrics import metric_names
 from runners.vllm_process import EngineError, EngineProcess
 from runners.vllm_settings import VllmSettings, VllmStudy
 
-__all__ = ["VllmRunner", "engine_environment"]
+__all__ = ["VllmRunner", "engine_environment", "matters", "require_engine"]
 
 
 class VllmRunner:
@@ -81,9 +81,9 @@ class VllmRunner:
 
     def fingerprint(self) -> Mapping[str, str]:
         """Facts about engine, device, machine, settings and models. Raises RunnerError if vLLM is not installed."""
-        _require_engine()
+        require_engine()
         facts = {**environment.machine_facts(), **self._study.facts()}
-        variables = {name: value for name, value in sorted(os.environ.items()) if _matters(name)}
+        variables = {name: value for name, value in sorted(os.environ.items()) if matters(name)}
         facts["variables"] = json.dumps(variables)
         if environment.cpu_engine():
             facts["preload"] = " ".join(path.name for path in environment.preload_libraries())
@@ -129,7 +129,7 @@ class VllmRunner:
         values = self._study.engine_values(point)
         if self._engine is not None and self._engine.alive and values == self._engine_values:
             return self._engine, 0.0
-        _require_engine()
+        require_engine()
         began = time.perf_counter()
         self.close()
         arguments = self._study.engine_arguments(values)
@@ -209,12 +209,12 @@ def _share_cores(ranks: int) -> str | None:
     return "|".join(",".join(map(str, cores[i * share:(i + 1) * share])) for i in range(ranks))
 
 
-def _matters(variable: str) -> bool:
+def matters(variable: str) -> bool:
     """Whether one of the user's environment variables may change what vLLM measures. Secrets never do."""
     return variable.startswith("VLLM_") and not any(
         word in variable for word in ("KEY", "TOKEN", "LOGGING", "USAGE", "CACHE_ROOT", "TRACE"))
 
 
-def _require_engine() -> None:
+def require_engine() -> None:
     if environment.engine_version() is None:
         raise RunnerError("vLLM is not installed; run `make quickstart` (CPU) or `pip install 'sweepwise[vllm]'`")

@@ -7,7 +7,6 @@ import difflib
 import functools
 import importlib.util
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,8 +20,9 @@ from planner.space.runner_hints import Columns
 from planner.space.types import Axis, FloatArray, Point, Role, RunnerContext, Scope, StudyError, Value
 from runners import environment
 from runners.vllm_estimate import batch_seconds
+from runners.vllm_models import Models, argument_of
 
-__all__ = ["VllmSettings", "VllmStudy", "Workload", "engine_argument_names"]
+__all__ = ["VllmSettings", "VllmStudy", "Workload", "check_argument", "check_counts", "engine_argument_names"]
 
 _SIZES = {Role.INPUT_TOKENS: "input_len", Role.OUTPUT_TOKENS: "output_len", Role.BATCH: "batch_size"}
 _FIXED = {
@@ -100,27 +100,17 @@ class VllmStudy:
 
     def __init__(self, settings: VllmSettings, context: RunnerContext) -> None:
         self.settings = settings
-        self.directory = context.directory
         self.engine_axes = tuple(axis for axis in context.axes if axis.scope == Scope.ENGINE)
         self.size_axes = _size_axes(context.axes)
         self._longest = {role: self._largest(role) for role in _SIZES}
         self._check_keys(context.axes)
-        for value in self.models():
-            self._model_path(value)
-
-    def models(self) -> tuple[str, ...]:
-        """The models that the study measures."""
-        for axis in self.engine_axes:
-            if _argument(axis) == "model":
-                return tuple(str(value) for value in axis.values)
-        if self.settings.model is None:
-            raise StudyError("runner.model: missing; name a model directory or a hub model, or sweep it as "
-                             "space.axes.model")
-        return (self.settings.model,)
+        self.models = Models(context.directory, settings.model, self.engine_axes)
+        for name in self.models.names():
+            self.models.path(name)
 
     def engine_values(self, point: Point) -> dict[str, Value]:
         """The engine arguments that the point sets. Points with equal ones share an engine."""
-        return {_argument(axis): point[axis.name] for axis in self.engine_axes}
+        return {argument_of(axis): point[axis.name] for axis in self.engine_axes}
 
     def workload(self, point: Point) -> Workload:
         """The static batch of the point."""
@@ -153,7 +143,7 @@ class VllmStudy:
     def _argument_at(self, columns: Columns, name: str, default: float) -> FloatArray:
         """A numeric engine argument at each point, (N,): of its axis, else of the settings, else the default."""
         for axis in self.engine_axes:
-            if _argument(axis) == name:
+            if argument_of(axis) == name:
                 return np.asarray(columns[axis.name], dtype=np.float64)
         return np.full(_points(columns), float(getattr(self.settings, name) or default))
 
@@ -182,7 +172,7 @@ class VllmStudy:
             # vLLM binds threads only if its ranks are processes.
             arguments["distributed_executor_backend"] = "mp"
         arguments |= given
-        arguments["model"] = self.model_argument(str(arguments["model"]))
+        arguments["model"] = self.models.argument(str(arguments["model"]))
         return arguments
 
     def omp_threads_bind(self, values: Mapping[str, Value]) -> str | None:
@@ -190,33 +180,11 @@ class VllmStudy:
         bind = values.get("omp_threads_bind", self.settings.omp_threads_bind)
         return None if bind is None else str(bind)
 
-    def model_argument(self, value: str) -> str:
-        """The full path of a model directory; a hub name unchanged."""
-        path = self._model_path(value)
-        return value if path is None else str(path)
-
     def facts(self) -> dict[str, str]:
         """The part of the fingerprint that the study file determines: settings and models."""
         settings = self.settings.model_dump(mode="json", exclude={*_NO_MATTER, "model"})
         facts = {"settings": json.dumps(settings, sort_keys=True, default=str)}
-        revision = settings.get("revision") or "main"
-        loaded = self.settings.load_format != "dummy"
-        for value in self.models():
-            path = self._model_path(value)
-            facts[f"model:{value}"] = (
-                f"{value}@{revision}" if path is None else environment.model_digest(path, weights=loaded))
-        return facts
-
-    def _model_path(self, value: str) -> Path | None:
-        """The model's directory; None for a hub name. Raises StudyError."""
-        for path in (self.directory / value, Path(value)):
-            if (path.is_absolute() or path == self.directory / value) and path.is_dir():
-                if not (path / "config.json").is_file():
-                    raise StudyError(f"runner.model: the directory {value} has no config.json")
-                return path.resolve()
-        if value.startswith((".", os.sep, "~")) or value.count("/") > 1:
-            raise StudyError(f"runner.model: no directory {value}; write it relative to the study file")
-        return None
+        return facts | self.models.facts(settings.get("revision") or "main", self.settings.load_format != "dummy")
 
     def _largest(self, role: Role) -> int:
         axis = self.size_axes.get(role)
@@ -225,29 +193,24 @@ class VllmStudy:
     def _check_keys(self, axes: tuple[Axis, ...]) -> None:
         extra = self.settings.model_extra or {}
         for name, (value, why) in _FIXED.items():
-            if extra.get(name, value) != value or any(_argument(axis) == name for axis in self.engine_axes):
+            if extra.get(name, value) != value or any(argument_of(axis) == name for axis in self.engine_axes):
                 raise StudyError(f"runner.{name}: is always {str(value).lower()} here, because {why}; remove it")
-        swept = {_argument(axis): axis.name for axis in self.engine_axes}
+        swept = {argument_of(axis): axis.name for axis in self.engine_axes}
         swept |= {_SIZES[role]: axis.name for role, axis in self.size_axes.items()}
         for key in sorted(self.settings.model_fields_set | set(extra)):
             if key in swept:
                 raise StudyError(f"runner.{key}: is swept by space.axes.{swept[key]}; remove one of the two")
         for key in extra:
-            _check_argument(f"runner.{key}", key)
+            check_argument(f"runner.{key}", key)
         for axis in axes:
             if axis.scope == Scope.ENGINE:
-                _check_argument(f"space.axes.{axis.name}", _argument(axis))
-                if _argument(axis) in PARALLEL_SIZES:
-                    _check_counts(axis)
+                check_argument(f"space.axes.{axis.name}", argument_of(axis))
+                if argument_of(axis) in PARALLEL_SIZES:
+                    check_counts(axis)
 
 
 def _points(columns: Columns) -> int:
     return len(next(iter(columns.values())))
-
-
-def _argument(axis: Axis) -> str:
-    """The engine argument that an engine axis sets: `model` if that is its role, else the axis's name."""
-    return "model" if Role.MODEL in axis.roles else axis.name
 
 
 def _size_axes(axes: tuple[Axis, ...]) -> dict[Role, Axis]:
@@ -264,17 +227,17 @@ def _size_axes(axes: tuple[Axis, ...]) -> dict[Role, Axis]:
                 raise StudyError(f"space.axes.{axis.name}: has the same role {role} as space.axes.{found[role].name}; "
                                  "change one of the two")
             found[role] = axis
-        _check_counts(axis)
+        check_counts(axis)
     return found
 
 
-def _check_counts(axis: Axis) -> None:
+def check_counts(axis: Axis) -> None:
     for value in axis.values:
         if isinstance(value, bool | str) or value != int(value) or value < 1:
             raise StudyError(f"space.axes.{axis.name}: {value!r} is not a whole number of at least 1")
 
 
-def _check_argument(place: str, name: str) -> None:
+def check_argument(place: str, name: str) -> None:
     known = engine_argument_names()
     if not known or name in known or name in _PROCESS_KEYS:
         return

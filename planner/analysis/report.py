@@ -4,24 +4,28 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from planner.analysis.baselines import Curve, curve_of, play
+from planner.analysis.boundary import Boundaries, boundary_of
 from planner.analysis.checkpoints import Checkpoint, checkpoints, worst_estimates
 from planner.analysis.evaluation_report import EvaluationReport, TruthTable, against_truth, truth_values
+from planner.analysis.load_curves import LoadCurves, load_curves
 from planner.analysis.provenance import Provenance
 from planner.analysis.rates import Rates, rates_of, sources
 from planner.analysis.spending import FailureReason, Spending, cost_after, failure_reasons, spending_of
-from planner.analysis.status import NeverRun, never_run
+from planner.analysis.status import BoundaryStatus, NeverRun, never_run
 from planner.analysis.surface import Start, Surface, start_of, surface_of
 from planner.campaign.setup import StudySetup
 from planner.evaluation.estimate import Estimate
 from planner.evaluation.gains import Gains, gains
 from planner.ledger.observations import Observations
 from planner.simulation.simulate import Replay
+from planner.space.load import load_axis
+from planner.space.slo import Tier, parse_condition
 from planner.space.types import FloatArray
 from planner.strategies.strategy import Posterior
 
@@ -74,6 +78,24 @@ class Report:
     def surfaces(self) -> Mapping[str, Surface]:
         """Each target over the grid."""
         return {target: surface_of(target, self.observations, self.posterior) for target in self.study.targets}
+
+    @cached_property
+    def load_curves(self) -> LoadCurves | None:
+        """Latency over load; None where the study has no load."""
+        slo = [parse_condition(text, "slo") for text in self.study.spec.slo]
+        return load_curves(self.observations, self.posterior, slo)
+
+    @cached_property
+    def boundaries(self) -> Boundaries | None:
+        """The highest loads that meet the study's boundary, else all of its `slo` together; None where it has neither,
+        no axis is a load, or a metric is no target."""
+        spec = self.study.spec
+        slo = tuple(parse_condition(text, f"slo[{i}]") for i, text in enumerate(spec.slo))
+        tiers = self.study.boundary.tiers if self.study.boundary else (Tier(slo),) if slo else ()
+        metrics = {metric for tier in tiers for metric in tier.metrics}
+        if not tiers or load_axis(self.observations.grid) is None or not metrics <= set(self.study.targets):
+            return None
+        return boundary_of(tiers, self.posterior, self.observations, spec.stop.confidence)
 
     @property
     def shown(self) -> str:
@@ -164,6 +186,7 @@ class Report:
             "accuracy": {one.target: {key: getattr(one, key) for key in
                                       ("kind", "value", "estimated", "low", "high", "ceiling")}
                          for one in self.accuracies},
+            **({} if (found := BoundaryStatus.of_posterior(self.posterior)) is None else {"boundary": asdict(found)}),
             "worst_target": worst.target if worst else None, "stopped": self.stopped, "notes": list(self.notes),
         }
 

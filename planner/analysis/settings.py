@@ -10,18 +10,6 @@ HOPELESS = 1e-2
 """Largest probability of meeting the conditions below which a recommendation says that no point meets them. By
 judgement; not measured."""
 
-TAIL_FREEDOM = 4
-"""Degrees of freedom of Student's t for large errors, which are likelier than a normal distribution has them: of
-winners predicted on the quickstart grid (studies/data) to hold with 0.97 or 0.99 and more, 0.96 did; with these tails,
-0.98 and 0.99 (6 seeds, 6 to 80 runs)."""
-
-UNMEASURED_WIDENING = 1.25
-"""Factor on σ of points not measured, in probabilities: the winner of thousands of predictions looks better than it
-is. Predicted winners said to hold with 0.9 and more did so in 0.61 to 0.89 of cases on the noisy quickstart grid
-(studies/compare/recommend.py); so widened, in 0.86 to 1; of studies of some 40 single readings still in 0.78. 1.5 cost
-more. Chosen on that grid; of five others one was below 0.9, before as after: one in seven of its early predicted
-winners could not run or was slow."""
-
 BOOTSTRAPS = 2000
 """Resamples behind the interval of an audited accuracy: enough for two digits of its ends. By judgement; not
 measured."""
@@ -57,6 +45,9 @@ SATURATION_SHARE = 0.02
 LEAST_BATCHES = 3
 """Batch sizes of a line from which saturation is judged. By judgement; not measured."""
 
+LEAST_LOADS = 3
+"""Loads of a line from which it is drawn as a curve, and its saturation judged. By judgement; not measured."""
+
 BASELINE_SEEDS = 2
 """Seeds that a baseline of a report is played with. By judgement; not measured."""
 
@@ -81,3 +72,7 @@ By judgement; not measured."""
 
 LOOK_BACK = 5
 """Checkpoints from whose errors the time left is extrapolated. By judgement; not measured."""
+
+DECIDED = 0.95
+"""Probability from which a load counts as one that meets a tier, and 1 − this as one that does not: the two sides of a
+90 % interval, by definition."""

@@ -54,7 +54,7 @@ def spending_of(observations: Observations) -> Spending:
         cost = run.measurement.cost
         starts += cost.start_s * cost.accelerators
         planning += run.planner_s * cost.accelerators
-        if run.measurement.status is Status.OK:
+        if run.measurement.status in (Status.OK, Status.SATURATED):
             warmup += cost.warmup_s * cost.accelerators
             measuring += cost.measure_s * cost.accelerators
         else:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -15,7 +15,7 @@ from planner.space.types import Value
 from planner.strategies.strategy import Posterior
 from planner.tables.recorded_grid import Sweep
 
-__all__ = ["NeverRun", "Status", "never_run", "status_of"]
+__all__ = ["BoundaryStatus", "NeverRun", "Status", "never_run", "status_of"]
 
 _UNKNOWN: Final = {"estimated": None, "low": None, "high": None, "ceiling": None}
 
@@ -29,20 +29,41 @@ class NeverRun:
     total: int
 
 
+@dataclass(frozen=True, slots=True)
+class BoundaryStatus:
+    """undecided: pairs of a load and a tier, of all `of`, that are not known with `confidence` to be met or missed."""
+
+    tiers: tuple[str, ...]
+    undecided: int
+    of: int
+    confidence: float
+
+    @classmethod
+    def of_posterior(cls, posterior: Posterior | None) -> BoundaryStatus | None:
+        """That of a posterior; None where it has no attainment."""
+        found = posterior.attainment if posterior else None
+        if found is None:
+            return None
+        return cls(tuple(map(str, found.boundary.tiers)), found.open_count, found.total, found.boundary.confidence)
+
+
 @dataclass(frozen=True, eq=False)
 class Status:
     """The status of a study.
 
-    runs: those that came to an end, failed ones included. cost_s: accelerator-seconds, all overheads included.
+    runs: those that came to an end, failed ones included. saturated: points at which a server was offered more than it
+    serves. cost_s: accelerator-seconds, all overheads included.
     complete: every grid point was measured or failed, so nothing is predicted. plain: the plain sweep, and gains over
     it; None if nothing was measured. accuracy: estimated, by target; None if unknown.
-    stopped: why the last campaign ended; None if none did, or one is under way.
+    stopped: why the last campaign ended; None if none did, or one is under way. boundary: what is known of it; None if
+    the study asks for none, or nothing was measured.
     """
 
     name: str
     grid_points: int
     runs: int
     failed: int
+    saturated: int
     cost_s: float
     points_measured: int
     complete: bool
@@ -51,12 +72,14 @@ class Status:
     accuracy: Mapping[str, Estimate | None]
     never_run: tuple[NeverRun, ...]
     stopped: str | None
+    boundary: BoundaryStatus | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The form of `status --json`."""
         found = self.gains
         return {
-            "grid_points": self.grid_points, "runs": self.runs, "failed": self.failed, "cost_s": self.cost_s,
+            "grid_points": self.grid_points, "runs": self.runs, "failed": self.failed,
+            "saturated": self.saturated, "cost_s": self.cost_s,
             "points_measured": self.points_measured,
             "experiments_gain": found.experiments if found else None,
             "time_gain": found.time.value if found else None,
@@ -69,16 +92,19 @@ class Status:
             },
             "never_run": {missing.axis: list(missing.values) for missing in self.never_run},
             "stopped": self.stopped,
+            **({} if self.boundary is None else {"boundary": asdict(self.boundary)}),
         }
 
 
 def status_of(name: str, observations: Observations, posterior: Posterior | None, stopped: str | None) -> Status:
     """The status of the study called `name`. posterior: of `observations`, None if nothing is measured."""
     return Status(
-        name, len(observations.grid), observations.finished, observations.failures, observations.spent,
+        name, len(observations.grid), observations.finished, observations.failures,
+        int(observations.saturated.sum()), observations.spent,
         int(observations.measured.sum()), bool(observations.known.all()), posterior.plain if posterior else None,
         gains(observations, posterior.plain, posterior.longest) if posterior else None,
-        posterior.accuracy if posterior else dict.fromkeys(observations.targets), never_run(observations), stopped)
+        posterior.accuracy if posterior else dict.fromkeys(observations.targets), never_run(observations), stopped,
+        BoundaryStatus.of_posterior(posterior))
 
 
 def never_run(observations: Observations) -> tuple[NeverRun, ...]:

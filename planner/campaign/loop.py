@@ -14,10 +14,10 @@ from threadpoolctl import threadpool_limits
 
 from planner.campaign.observers import Observer
 from planner.campaign.readings import check_gives_targets, learnable
-from planner.campaign.stopping import AccuracyRule, Limits
+from planner.campaign.stopping import AccuracyRule, Limits, is_located
 from planner.ledger.observations import Observations, Run
 from planner.space.types import Cost, Measurement, Point, Proposal, Status
-from planner.strategies.strategy import Posterior, Strategy, cover
+from planner.strategies.strategy import Posterior, Strategy, cover, with_attainment
 
 __all__ = ["Loop", "Measurer", "Observer", "Recorder"]
 
@@ -80,8 +80,8 @@ class Loop:
     posterior: Posterior | None = None
 
     def run(self) -> str:
-        """The reason for the end, after running to it: "accuracy", "noise", "cost", "trials", "grid", "failures" or
-        "interrupted". Raises StudyError if runs do not give a target, RunnerError as the runner does."""
+        """The reason for the end, after running to it: "accuracy", "noise", "boundary", "cost", "trials", "grid",
+        "failures" or "interrupted". Raises StudyError if runs do not give a target, RunnerError as the runner does."""
         # The planner's matrices are small: a second BLAS thread slows them, and takes a core from the benchmark.
         with threadpool_limits(limits=1):
             self.observer.begun(self.observations)
@@ -116,12 +116,15 @@ class Loop:
         return most is not None and runs >= most and not self.observations.measured.any()
 
     def _wants_posterior(self) -> bool:
-        return self.limits.accuracy is not None or self.limits.share is not None
+        limits = self.limits
+        return limits.accuracy is not None or limits.share is not None or limits.boundary is not None
 
     def _checkpoint(self, rule: AccuracyRule | None) -> str | None:
-        self.posterior = self.strategy.posterior(self.observations)
+        found = self.strategy.posterior(self.observations)
+        self.posterior = with_attainment(found, self.limits.boundary, self.observations)
         self.observer.checkpoint(self.posterior, self.observations)
-        return rule.checkpoint(self.posterior.accuracy) if rule is not None else None
+        reason = rule.checkpoint(self.posterior.accuracy) if rule is not None else None
+        return reason or ("boundary" if is_located(self.posterior.attainment) else None)
 
     def _limit(self, row: int) -> str | None:
         plain_cost = self.posterior.plain.cost[0] if self.posterior else None
@@ -136,11 +139,12 @@ class Loop:
     def _measure(self, row: int, planner_s: float) -> None:
         seed = self.seed + len(self.observations.runs)
         asked = self.observations.grid.point(row)
+        run_before = self.observations.run_of[row]
         handle, point = self.recorder.begin(asked, seed)
         if point == asked:
             # Two processes may choose the same point at the same moment; the record decides which was first.
             self._catch_up(before=handle)
-            if self.observations.known[row] or row in self.observations.pending:
+            if self.observations.run_of[row] != run_before or row in self.observations.pending:
                 self.recorder.abandon(handle, "another process was first at this point")
                 return
         self.observer.started(point, self.observations)

@@ -23,7 +23,8 @@ _FULL = "full"
 class RunResult:
     """The result of a campaign.
 
-    reason: "accuracy", "noise", "cost", "trials", "grid", "failures" or "interrupted" (planner.campaign.loop).
+    reason: "accuracy", "noise", "boundary", "cost", "trials", "grid", "failures" or "interrupted"
+    (planner.campaign.loop).
     observations: every run of the study, those of earlier campaigns included. posterior: None if no run succeeded.
     """
 

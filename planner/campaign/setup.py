@@ -13,10 +13,11 @@ from planner.campaign.settings import DEFAULT_ACCURACY, NOTHING_WORKS
 from planner.space.descriptors import describe_models
 from planner.space.expressions import parse
 from planner.space.grid import Grid, full_grid, grid_of_rows
+from planner.space.load import load_axis
 from planner.space.metrics import check_given
 from planner.space.plugins import runner_class
 from planner.space.runner_hints import accelerators_of, estimated_seconds, metrics_of
-from planner.space.slo import parse_condition
+from planner.space.slo import Boundary, parse_condition
 from planner.space.spec import StudySpec, check_storage, parse_spec, read_spec, validate_model
 from planner.space.types import Axis, FloatArray, Metric, Runner, RunnerContext, StudyError
 from planner.tables.recorded_grid import GridSource, RecordedGrid, RecordedRunner
@@ -96,8 +97,13 @@ class StudySetup:
 
         trajectory = self.runner.trajectory_axis if uses_trajectories(name) else None
         context = StrategyContext(
-            self.grid, self.targets, trajectory, self.accelerators, self.seed, self.prices)
+            self.grid, self.targets, trajectory, self.accelerators, self.seed, self.prices, self.boundary)
         return make_strategy(name, context)
+
+    @property
+    def boundary(self) -> Boundary | None:
+        """What the study must find along the load; None if it is not asked for."""
+        return self.spec.stop.parsed_boundary
 
     @property
     def clock(self) -> Callable[[], float] | None:
@@ -109,9 +115,12 @@ class StudySetup:
         StudyError."""
         from threadpoolctl import threadpool_limits
 
+        from planner.strategies.strategy import with_attainment
+
         # The matrices are small: with many threads on a busy machine they take up to forty times as long.
         with threadpool_limits(limits=1):
-            return self.strategy(strategy).posterior(observations)
+            found = self.strategy(strategy).posterior(observations)
+            return with_attainment(found, self.boundary, observations)
 
     def ledger(self) -> Ledger:
         """The record, which must exist. Raises StudyError."""
@@ -150,7 +159,7 @@ class StudySetup:
 
         stop = self.spec.stop
         accuracy = stop.accuracy
-        if stop.cost is None and stop.trials is None and accuracy is None:
+        if stop.cost is None and stop.trials is None and stop.boundary is None and accuracy is None:
             accuracy = DEFAULT_ACCURACY
         budget = stop.cost_limit
         cost = share = None
@@ -160,7 +169,7 @@ class StudySetup:
             cost = budget.amount
             if budget.kind == "money" and self.spec.price is not None:
                 cost = budget.amount / self.spec.price.per_accelerator_hour * 3600
-        return Limits(accuracy, cost, share, stop.trials, NOTHING_WORKS)
+        return Limits(accuracy, cost, share, stop.trials, NOTHING_WORKS, self.boundary)
 
 
 def open_setup(
@@ -183,6 +192,9 @@ def open_setup(
         settings, grid, context, notes,
     )
     _check_metrics(study)
+    if study.boundary is not None and load_axis(grid) is None:
+        raise StudyError("stop.boundary: no axis is a load; give one `role: concurrency`, `role: rate` or `role: "
+                         "batch`, and several values")
     return study
 
 

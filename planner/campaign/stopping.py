@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 from planner.campaign.settings import CHECKPOINTS_IN_A_ROW
+from planner.evaluation.attainment import Attainment
 from planner.evaluation.estimate import Estimate
 from planner.ledger.observations import Observations
+from planner.space.slo import Boundary
 
-__all__ = ["AccuracyRule", "Limits"]
+__all__ = ["AccuracyRule", "Limits", "is_located"]
 
 
 class AccuracyRule:
@@ -43,16 +45,22 @@ class AccuracyRule:
         return estimate.is_likely(self.accuracy) or hopeless
 
 
+def is_located(attainment: Attainment | None) -> bool:
+    """Whether the boundary is found: no load of any line is undecided for any tier."""
+    return attainment is not None and attainment.open_count == 0
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """What a study may spend. None: no limit. `cost` in accelerator-seconds, `share` of the plain sweep's cost;
-    `failures`: runs that fail while none has ever succeeded."""
+    `failures`: runs that fail while none has ever succeeded. `boundary`: what ends the study once it is found."""
 
     accuracy: float | None = None
     cost: float | None = None
     share: float | None = None
     trials: int | None = None
     failures: int | None = None
+    boundary: Boundary | None = None
 
     def reached(self, observations: Observations, next_price: float, plain_cost: float | None) -> str | None:
         """The limit that ends the study before a run of `next_price` accelerator-seconds; None if none does."""

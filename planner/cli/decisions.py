@@ -37,6 +37,10 @@ def recommend(
     slo: Annotated[list[str] | None, typer.Option(
         "--slo", metavar="CONDITION", help=(
             "As in 'p99_ttft_ms <= 500'; repeatable; the study file's `slo` where none is given."))] = None,
+    tier: Annotated[list[str] | None, typer.Option(
+        "--tier", metavar="CONDITIONS", help=(
+            "As in 'p99_ttft_ms <= 500 and tpot_ms <= 40': show the highest load that meets it; repeatable; the "
+            "study's boundary, else all conditions, where none is given."))] = None,
     confidence: Annotated[float, typer.Option(
         "--confidence", metavar="SHARE", help="Least probability of meeting every condition, between 0 and 1.")] = 0.9,
     top: Annotated[int, typer.Option("--top", metavar="N", min=1, help="How many configurations to show.")] = 5,
@@ -53,7 +57,7 @@ def recommend(
 
     subject = opened(study, storage, name, seed)
     answer = subject.recommend(maximize=maximize, minimize=minimize, slo=slo, confidence=confidence,
-                               per_accelerator=per_accelerator, verify=verify)
+                               per_accelerator=per_accelerator, verify=verify, tiers=tier or ())
     if answer.verified is not None and answer.verified.interrupted:
         print(f"sweepwise: interrupted; resume with: {shlex.join(['sweepwise', *sys.argv[1:]])}", file=sys.stderr)
         raise typer.Exit(130)

@@ -18,7 +18,7 @@ __all__: list[str] = []
 @app.command()
 def init(
     path: Annotated[Path, typer.Argument(help="The file to write.")] = Path("study.yaml"),
-    template: Annotated[str, typer.Option("--template", help="vllm, replay or command.")] = "vllm",
+    template: Annotated[str, typer.Option("--template", help="vllm, serve, replay or command.")] = "vllm",
     force: Annotated[bool, typer.Option("--force", help="Overwrite the file.")] = False,
     quiet: QuietOption = False,
 ) -> None:

@@ -249,6 +249,8 @@ class Ledger:
 
     def _ending(self, point: Point, measurement: Measurement) -> tuple[TrialState, list[float] | None]:
         """The final state of a trial with this measurement, and its values."""
+        if measurement.status is Status.SATURATED:  # known, but without latencies
+            return TrialState.PRUNED, None
         if measurement.status is not Status.OK:
             return TrialState.FAIL, None
         own = _metrics_at(point, measurement)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import Final, Self
 
 import numpy as np
 
@@ -30,6 +30,8 @@ from planner.space.types import (
 
 __all__ = ["Observations", "Run"]
 
+_CANNOT_RUN: Final = (Status.FAILED, Status.SATURATED)
+
 
 @dataclass(frozen=True, slots=True)
 class Run:
@@ -49,7 +51,9 @@ class Observations:
 
     pending: rows that are being measured now, by runs whose values are not known yet; the record's owner sets it.
     A reading whose point is not in the grid (the axis was narrowed since) is in `runs` but in no column. The same holds
-    for a target's value for which its transform is undefined.
+    for a target's value for which its transform is undefined. run_counts: finished runs that executed each point, (N,).
+
+    A saturated point counts as failed (it has no latencies), and as `saturated`; its rates are in their columns.
 
     targets: names, or metrics as the study describes them.
     """
@@ -62,7 +66,9 @@ class Observations:
         self.pending: set[int] = set()
         self.measured = np.zeros(len(grid), dtype=bool)
         self.failed = np.zeros(len(grid), dtype=bool)
+        self.saturated = np.zeros(len(grid), dtype=bool)
         self.run_of: IntArray = np.full(len(grid), -1, dtype=np.int64)
+        self.run_counts: IntArray = np.zeros(len(grid), dtype=np.int64)
         self.seconds: FloatArray = np.full(len(grid), np.nan)
         self._repeats: dict[str, dict[int, tuple[float, ...]]] = {}
         self._columns: dict[str, FloatArray] = {}
@@ -81,21 +87,25 @@ class Observations:
         self.runs.append(run)
         self._additions += 1
         row = self.grid.find(run.point)
+        if row is not None and run.measurement.status is not Status.INTERRUPTED:
+            self.run_counts[row] += 1
         if row is not None and not elsewhere:
-            ok = run.measurement.status is Status.OK
-            self.current_engine = int(self.grid.engine[row]) if ok else None
-        if run.measurement.status is Status.FAILED and row is not None and not self.measured[row]:
+            goes_on = run.measurement.status in (Status.OK, Status.SATURATED)
+            self.current_engine = int(self.grid.engine[row]) if goes_on else None
+        if run.measurement.status in _CANNOT_RUN and row is not None and not self.measured[row]:
             self.failed[row] = True
+            self.saturated[row] = run.measurement.status is Status.SATURATED
             self.seconds[row] = run.measurement.cost.seconds - run.measurement.cost.start_s
             self.run_of[row] = position
         for reading in run.measurement.readings:
-            self._add_reading(reading, position)
+            self._add_reading(reading, position, run.measurement.status is Status.OK)
 
-    def _add_reading(self, reading: Reading, position: int) -> None:
+    def _add_reading(self, reading: Reading, position: int, ok: bool) -> None:
         row = self.grid.find(reading.point)
-        if row is None:
+        if row is None or (not ok and self.measured[row]):
             return
-        self.measured[row], self.failed[row] = True, False
+        if ok:
+            self.measured[row], self.failed[row], self.saturated[row] = True, False, False
         self.run_of[row] = position
         self.seconds[row] = reading.seconds
         for metric, repeats in reading.metrics.items():

@@ -119,11 +119,14 @@ class GridModel:
     def weights(self, rows: IntArray) -> dict[str, FloatArray]:
         """Weight of each quantity's variance in the sum of the targets' variances at `rows`, (n,) by quantity."""
         total: dict[str, FloatArray] = {}
-        means = {name: mean[rows] for name, mean in self._means.items()}
         for target in self.targets_:
-            for name, share in target.shares(means, rows).items():
+            for name, share in self.shares(target, rows).items():
                 total[name] = total.get(name, np.zeros(len(rows))) + share**2
         return total
+
+    def shares(self, target: Target, rows: IntArray) -> dict[str, FloatArray]:
+        """What an error of each of its quantities does to the target at `rows`, (n,) by quantity."""
+        return target.shares({name: mean[rows] for name, mean in self._means.items()}, rows)
 
     def observes(self, quantity: Quantity) -> BoolArray:
         """Whether a run at each point measures the quantity, (N,): one token has no time between tokens."""

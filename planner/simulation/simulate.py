@@ -17,6 +17,7 @@ from planner.campaign.stopping import AccuracyRule, Limits
 from planner.evaluation.accuracy import score
 from planner.evaluation.estimate import Estimate
 from planner.ledger.observations import Observations, Run
+from planner.space.slo import Boundary
 from planner.space.types import Measurement, Metric, Point, Proposal
 from planner.strategies.registry import make_strategy, uses_trajectories
 from planner.strategies.strategy import Posterior, Strategy, StrategyContext
@@ -32,10 +33,11 @@ Task = tuple[str, int]
 
 @dataclass(frozen=True, eq=False)
 class Replay:
-    """The input of simulations: a recorded grid, and the metrics to predict."""
+    """The input of simulations: a recorded grid, the metrics to predict, and the boundary to find, if any."""
 
     recorded: RecordedGrid
     metrics: tuple[Metric, ...]
+    boundary: Boundary | None = None
 
     @property
     def targets(self) -> tuple[str, ...]:
@@ -145,7 +147,8 @@ def stage(replay: Replay, name: str, seed: int) -> tuple[Measurer, StrategyConte
     trajectory = runner.trajectory_axis if uses_trajectories(name) else None
     if trajectory is None:
         runner = _PointByPoint(runner)
-    return runner, StrategyContext(recorded.grid, replay.targets, trajectory, recorded.accelerators, seed)
+    return runner, StrategyContext(
+        recorded.grid, replay.targets, trajectory, recorded.accelerators, seed, boundary=replay.boundary)
 
 
 def simulate_one(

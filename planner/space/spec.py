@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from planner.space.axis_spec import AxisSpec
 from planner.space.expressions import FUNCTIONS, parse
 from planner.space.metrics import metric_named
-from planner.space.slo import parse_condition
+from planner.space.slo import Boundary, parse_condition, parse_tier
 from planner.space.types import Direction, Kind, Metric, StudyError, Transform
 from planner.space.validation import Number, StrictModel, Whole, load_yaml, validate_model
 
@@ -120,6 +120,11 @@ class StopSpec(StrictModel):
     """Accelerator-seconds ('2h', '90s'), a share of the full grid ('5%'), or money ('$20')."""
     trials: Whole | None = Field(default=None, ge=1)
     """Finished runs, failed ones included."""
+    boundary: str | list[str] | None = None
+    """Conditions such as 'p99_ttft_ms <= 500 and tpot_ms <= 40', or a list of these: stop once it is known for each
+    engine configuration and workload which loads meet them."""
+    confidence: Number = Field(default=0.95, gt=0.5, lt=1)
+    """Of `boundary`: probability with which each load must meet its conditions, or miss them."""
 
     @field_validator("cost", mode="before")
     @classmethod
@@ -134,6 +139,19 @@ class StopSpec(StrictModel):
     def cost_limit(self) -> CostLimit | None:
         """The parsed cost."""
         return None if self.cost is None else CostLimit.parse(str(self.cost))
+
+    @property
+    def parsed_boundary(self) -> Boundary | None:
+        """The boundary; None if none is asked for. Raises StudyError."""
+        if self.boundary is None:
+            return None
+        if isinstance(self.boundary, str):
+            tiers = [parse_tier(self.boundary, "stop.boundary")]
+        else:
+            tiers = [parse_tier(text, f"stop.boundary[{i}]") for i, text in enumerate(self.boundary)]
+        if not tiers:
+            raise StudyError("stop.boundary: is empty; write conditions, as in 'p99_ttft_ms <= 500', or delete it")
+        return Boundary(tuple(dict.fromkeys(tiers)), self.confidence)
 
 
 class PriceSpec(StrictModel):
@@ -211,7 +229,19 @@ class StudySpec(StrictModel):
             parse_condition(text, f"slo[{i}]")
         if self.stop.cost_limit and self.stop.cost_limit.kind == "money" and self.price is None:
             raise StudyError("stop.cost: money needs a price; add `price: {per_accelerator_hour: ...}`")
+        self._check_boundary()
         return self
+
+    def _check_boundary(self) -> None:
+        """Raises StudyError if the boundary cannot be read, or names a metric that is no target."""
+        boundary = self.stop.parsed_boundary
+        if boundary is None and "confidence" in self.stop.model_fields_set:
+            raise StudyError("stop.confidence: belongs to `boundary`, which is not there; add it, or delete this key")
+        targets = [metric.name for metric in self.metrics]
+        for metric in boundary.metrics if boundary else ():
+            if metric not in targets:
+                raise StudyError(f"stop.boundary: '{metric}' is no target; add it to `targets`, or name one of "
+                                 f"{', '.join(targets)}")
 
 
 def _name_of(target: str | TargetSpec) -> str:

@@ -81,7 +81,38 @@ runner:
 targets: [latency_ms]
 """ + _TAIL
 
-TEMPLATES: Final = {"vllm": _VLLM, "replay": _REPLAY, "command": _COMMAND}
+_SERVE = """# A study of a vLLM server under load. Check it: sweepwise validate FILE. See its size: sweepwise plan FILE.
+study:
+  name: my-server
+  storage: sqlite:///sweepwise.db
+
+space:
+  axes:
+    # scope engine: a change restarts the server. Any argument of vLLM's server can be an axis.
+    tensor_parallel_size: {values: [1], scope: engine, scale: log}
+    max_num_seqs:         {values: [64, 256], scope: engine, scale: log}
+    input_len:       {values: [128, 512, 2048], scale: log}
+    output_len:      {values: [64, 256], scale: log}
+    # A closed loop: so many requests are always in flight. For an open loop replace it by
+    # request_rate: {values: [1, 2, 4, 8, 16, 32], scale: log}          # arrivals per second
+    max_concurrency: {values: [1, 2, 4, 8, 16, 32, 64, 128], scale: log}
+
+runner:
+  kind: vllm-serve
+  model: facebook/opt-125m      # a directory, or a name on the hub; every other server argument goes here as well
+  # base_url: http://host:8000  # in place of model: a server that is up already (then without axes of scope engine)
+  duration_s: 30                # seconds of steady state for each point
+  # tolerance: 0.05             # go on until the 90 % interval of each target is within 5 % …
+  # max_duration_s: 300         # … or this long
+  # range_ratio: 0.2            # random lengths within 20 % of input_len and output_len
+  # dataset: traffic.csv        # real traffic: a trace with timestamps and token counts, or ShareGPT's JSON
+
+# What must be predicted, in vLLM's names. A percentile needs many requests: 64 for p90, 662 for p99.
+targets: [ttft_ms, tpot_ms, output_throughput]
+slo: ["ttft_ms <= 500", "tpot_ms <= 40"]
+""" + _TAIL
+
+TEMPLATES: Final = {"vllm": _VLLM, "serve": _SERVE, "replay": _REPLAY, "command": _COMMAND}
 
 
 def study_template(name: str) -> str:

@@ -78,9 +78,12 @@ class Role(StrEnum):
 
 
 class Status(StrEnum):
-    """How a run ended. INTERRUPTED: our own process died; the run counts neither as a failure nor as a trial."""
+    """How a run ended. SATURATED: a server was offered more than it serves; rates are known, latencies are those of a
+    growing backlog and are not given. INTERRUPTED: our own process died; the run counts neither as a failure nor as a
+    trial."""
 
     OK = "ok"
+    SATURATED = "saturated"
     FAILED = "failed"
     INTERRUPTED = "interrupted"
 
@@ -220,7 +223,8 @@ class Cost:
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """The result of a run. A failed run has a reason and a cost but no readings; no number stands in for them."""
+    """The result of a run. A failed run has a reason and a cost but no readings; no number stands in for them. A
+    saturated one has a reading of its rates at most."""
 
     status: Status
     cost: Cost
@@ -229,9 +233,12 @@ class Measurement:
     trajectory_s: tuple[tuple[float, ...], ...] = ()
     """For each repeat, the second at which every request of the batch had its k-th output token."""
     environment: str = ""
+    records: str = ""
+    """What happened to each request, compressed, where the runner keeps it."""
 
     def to_json(self) -> dict[str, Any]:
         """The form in which the ledger keeps it; `from_json` is its inverse."""
+        kept = {"records": self.records} if self.records else {}
         return {
             "status": self.status.value,
             "reason": self.reason,
@@ -247,7 +254,7 @@ class Measurement:
                  "metrics": {name: list(values) for name, values in r.metrics.items()}}
                 for r in self.readings
             ],
-            "trajectory_s": [list(times) for times in self.trajectory_s],
+            "trajectory_s": [list(times) for times in self.trajectory_s], **kept,
         }
 
     @classmethod
@@ -259,7 +266,7 @@ class Measurement:
         )
         return cls(
             Status(data["status"]), Cost(**data["cost"]), readings, data["reason"],
-            tuple(tuple(times) for times in data["trajectory_s"]), data["environment"],
+            tuple(tuple(times) for times in data["trajectory_s"]), data["environment"], data.get("records", ""),
         )
 
 

@@ -8,6 +8,7 @@ import copy
 import numpy as np
 
 from planner.acquisition.initial_design import by_engine, initial_design
+from planner.acquisition.level_set import LevelSetChooser
 from planner.acquisition.variance_reduction import Chooser, choose_batch
 from planner.ledger.observations import Observations
 from planner.models.cost import CostModel
@@ -28,23 +29,26 @@ class AdaptiveStrategy:
     or has ended since the fit; the models are fitted again, and a checkpoint is due, once as many runs of all workers
     have ended as a batch has.
 
-    model, cost, initial (rows) and choose replace our own, for ablations.
+    The objective is the study's: variance of the whole grid or, where a boundary is asked for, how many of its loads
+    are misclassified. model, cost, initial (rows) and choose replace our own, for ablations.
     """
 
     def __init__(
         self, context: StrategyContext, *, model: GridModel | None = None, cost: CostModel | None = None,
-        initial: IntArray | None = None, choose: Chooser = choose_batch,
+        initial: IntArray | None = None, choose: Chooser | None = None,
     ) -> None:
         self.context = context
         first = initial_design(
             context.grid, context.trajectory, context.seed, context.prices) if initial is None else initial
         self._queue = [int(row) for row in first]
+        # Rows of the queue that were measured when it was planned, and by how many runs: they are to be run again.
+        self._again: dict[int, int] = {}
         self._is_initial = True
         # The number of runs that had ended when the present batch was planned, and the size of that batch.
         self._planned_at, self._size = 0, len(self._queue)
         self._model = model or GridModel(context.grid, context.trajectory)
         self._cost = cost or CostModel(context.grid, context.accelerators)
-        self._choose = choose
+        self._choose = choose or (choose_batch if context.boundary is None else LevelSetChooser(context.boundary))
         self._fitted: tuple[object, int] | None = None
         self._first_cost: tuple[tuple[object, int], CostModel] | None = None
 
@@ -86,6 +90,7 @@ class AdaptiveStrategy:
             # No run has succeeded yet: any point will do.
             rng = np.random.default_rng([self.context.seed, len(observations.runs)])
             self._queue = [int(rng.choice(observations.open_rows))] if len(observations.open_rows) else []
+        self._again = {row: int(observations.run_counts[row]) for row in self._queue if observations.known[row]}
         return self._queue
 
     def _chosen(self, observations: Observations, size: int) -> list[int]:
@@ -129,8 +134,9 @@ class AdaptiveStrategy:
         return rows
 
     def _open(self, observations: Observations) -> list[int]:
-        known = observations.known
-        return [row for row in self._queue if not known[row] and row not in observations.pending]
+        known, counts = observations.known, observations.run_counts
+        return [row for row in self._queue if row not in observations.pending
+                and (counts[row] == self._again[row] if row in self._again else not known[row])]
 
     def _weighs_starts(self, observations: Observations) -> bool:
         return (self._is_initial and bool(observations.engine_starts()) and bool(observations.measured.any())

@@ -26,6 +26,7 @@ from planner.strategies.fixed_designs import (
     random_design,
     random_forest_design,
 )
+from planner.strategies.line_search import AiperfBoundary, Bisection
 from planner.strategies.optuna_gp import OptunaGp
 from planner.strategies.strategy import Strategy, StrategyContext
 
@@ -53,6 +54,8 @@ STRATEGIES: Final[Mapping[str, Kind]] = {
     "full": Kind(full_design),
     "botorch_qnipv": Kind(BotorchQnipv, needs=("torch", "botorch")),
     "optuna_gp": Kind(OptunaGp, needs=("torch",)),
+    "bisection": Kind(Bisection),
+    "aiperf_boundary": Kind(AiperfBoundary),
     **{f"sweepwise-{name}": Kind(make) for name, make in ablations.ABLATIONS.items()},
 }
 """Ours."""

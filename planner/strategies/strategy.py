@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 
+from planner.evaluation.attainment import Attainment, attainment_of
 from planner.evaluation.estimate import Estimate, estimate_accuracy
 from planner.ledger.observations import Observations
 from planner.models.cost import CostModel
 from planner.models.feasibility import probability_of_feasibility
 from planner.models.grid_model import GridModel, Prediction
 from planner.space.grid import Grid
+from planner.space.slo import Boundary
 from planner.space.types import FloatArray, IntArray
 from planner.tables.recorded_grid import Sweep
 
-__all__ = ["Posterior", "Strategy", "StrategyContext", "cover", "posterior_of", "sweeps"]
+__all__ = ["Posterior", "Strategy", "StrategyContext", "cover", "posterior_of", "sweeps", "with_attainment"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,6 +29,7 @@ class StrategyContext:
     trajectory: the axis along which a run also measures every smaller value, or None.
     accelerators: devices that a run of each point occupies, (N,).
     prices: accelerator-seconds of a run of each point as the runner estimates them, (N,); None without an estimate.
+    boundary: what the study must find along the load; None if it is to be accurate everywhere.
     """
 
     grid: Grid
@@ -35,6 +38,7 @@ class StrategyContext:
     accelerators: FloatArray
     seed: int = 0
     prices: FloatArray | None = None
+    boundary: Boundary | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,6 +49,7 @@ class Posterior:
     feasibility: probability that each point can run, (N,).
     plain: cost of the plain sweep, a separate run of each point; longest: cost of the sweep of longest runs only, each
     of which also measures every shorter point; None without trajectories.
+    attainment: of the study's boundary; set by `with_attainment`, not by strategies.
     """
 
     prediction: Prediction
@@ -52,6 +57,7 @@ class Posterior:
     feasibility: FloatArray
     plain: Sweep
     longest: Sweep | None = None
+    attainment: Attainment | None = None
 
 
 @runtime_checkable
@@ -59,7 +65,8 @@ class Strategy(Protocol):
     """Chooses points and predicts the others. Other packages register theirs in the group "sweepwise.strategies".
 
     Contract: `propose` returns the grid row to run next, one that is neither known nor pending, or None if its
-    design is finished or nothing is left; it may be called again after a failure. `posterior` needs at least one
+    design is finished or nothing is left; it may be called again after a failure. Where a boundary is asked for, it may
+    also return a measured row, to be measured again. `posterior` needs at least one
     measured point and changes nothing that `propose` decides. Both see the truth only through `observations`, and give
     the same answers for the same seed and the same runs.
     """
@@ -94,6 +101,14 @@ def posterior_of(model: GridModel, cost: CostModel, observations: Observations, 
     feasibility = probability_of_feasibility(observations.grid, observations)
     accuracy = estimate_accuracy(model, ~observations.known, feasibility)
     return Posterior(model.predict(), accuracy, feasibility, *sweeps(cost, trajectory, feasibility))
+
+
+def with_attainment(posterior: Posterior, boundary: Boundary | None, observations: Observations) -> Posterior:
+    """The posterior with the attainment of the boundary, if one is asked for and its metrics are predicted."""
+    if boundary is None or not set(boundary.metrics) <= set(posterior.prediction.value):
+        return posterior
+    return replace(posterior, attainment=attainment_of(
+        boundary, posterior.prediction, posterior.feasibility, observations))
 
 
 def sweeps(

@@ -60,7 +60,9 @@ class Source(Protocol):
 def note_of(overview: Overview, state: str) -> str:
     """The study's note (Markdown): description, meta-metrics, next steps. state: what the study is doing."""
     status = overview.status
-    failed = f" ({status.failed} failed)" if status.failed else ""
+    counts = ((status.failed, "failed"), (status.saturated, "saturated"))
+    named = ", ".join(f"{count} {what}" for count, what in counts if count)
+    failed = f" ({named})" if named else ""
     rows = [("state", state), ("runs", f"{status.runs:,}{failed}"),
             ("grid points measured", f"{status.points_measured:,} of {status.grid_points:,}"),
             ("spent", f"{duration(status.cost_s)} of accelerator time"), *_savings(status)]

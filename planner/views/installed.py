@@ -14,4 +14,5 @@ def installed_table(found: Installed) -> Table:
     table = Table(box=None, title="Installed", title_justify="left", show_header=False)
     for package, version in found.versions.items():
         table.add_row(package, version or "not installed")
+    table.add_row("clients of servers", ", ".join(found.clients) or "none")
     return table

@@ -18,6 +18,7 @@ from planner.ledger.observations import Observations, Run
 from planner.space.text import about_percent, duration, percent, point_text
 from planner.space.types import Point, Status
 from planner.strategies.strategy import Posterior
+from planner.views.boundary import undecided_text
 
 __all__ = ["AuditProgress", "Progress"]
 
@@ -74,6 +75,8 @@ class Progress(Observer):
         self._point, self._observations = None, observations
         if run.measurement.status is Status.FAILED:
             self.note(f"run {run.number} failed: {run.measurement.reason[:160]}")
+        elif run.measurement.status is Status.SATURATED:
+            self.note(f"run {run.number}: {point_text(run.point)} is saturated: no latency, its rates are kept")
         elif self._live is None and not self._quiet:
             self._console.print(self._line(run, observations), soft_wrap=True)
 
@@ -85,6 +88,9 @@ class Progress(Observer):
             parts = [f"{t} {percent(e.estimated)}" for t, e in posterior.accuracy.items() if e is not None]
             if parts:
                 self._console.print(f"estimated accuracy: {', '.join(parts)}", soft_wrap=True)
+            if (found := posterior.attainment) is not None:
+                self._console.print(undecided_text(found.open_count, found.total, found.boundary.confidence),
+                                    soft_wrap=True)
 
     def _line(self, run: Run, observations: Observations) -> str:
         cost = run.measurement.cost
@@ -104,7 +110,9 @@ class Progress(Observer):
                      subtitle_align="left")
 
     def _figures(self, observations: Observations) -> Text:
-        failed = f" ({observations.failures} failed)" if observations.failures else ""
+        counts = [(observations.failures, "failed"), (int(observations.saturated.sum()), "saturated")]
+        named = ", ".join(f"{count} {what}" for count, what in counts if count)
+        failed = f" ({named})" if named else ""
         share = observations.measured.sum() / self._grid_points
         return Text(
             f"{observations.finished} runs{failed} · {observations.measured.sum()} of "
@@ -124,6 +132,9 @@ class Progress(Observer):
         if self._limits.trials:
             grid.add_row("runs", ProgressBar(self._limits.trials, observations.finished, width=30),
                          f"{observations.finished} of {self._limits.trials}")
+        if self._posterior is not None and (found := self._posterior.attainment) is not None:
+            grid.add_row("boundary", ProgressBar(found.total, found.total - found.open_count, width=30),
+                         undecided_text(found.open_count, found.total, found.boundary.confidence))
         for target, estimate in (self._posterior.accuracy if self._posterior else {}).items():
             if estimate is None:
                 grid.add_row(target, "", "too few runs to estimate")

@@ -14,6 +14,7 @@ from planner.analysis.settings import SATURATION_SHARE
 from planner.space.grid import Grid
 from planner.space.text import duration, percent
 from planner.space.types import Axis, Role, Scale, Scope
+from planner.views.boundary import boundary_json, boundary_tables, line_entry
 from planner.views.listing import Listing
 
 __all__ = ["best_table", "front_tables", "largest_table", "saturation_table", "show_recommendation", "summary_lines",
@@ -37,6 +38,7 @@ def to_json(answer: Recommendation, grid: Grid, top: int) -> dict[str, Any]:
         "most_probable": _entry(answer, grid, row) if (row := answer.most_probable) is not None else None,
         "largest_batch": [_largest_entry(answer, grid, *line) for line in answer.largest],
         "saturation": [_saturation_entry(answer, grid, line) for line in answer.saturation],
+        **({"highest_load": boundary_json(answer.boundaries, grid)} if answer.boundaries else {}),
         "verified": None if answer.verified is None else {
             "runs": answer.verified.runs, "cost_s": answer.verified.cost_s},
     }
@@ -51,7 +53,8 @@ def show_recommendation(out: Console, answer: Recommendation, grid: Grid, top: i
         out.print(best_table(answer, grid, top))
     for line in summary_lines(answer, grid):
         out.print(line, soft_wrap=True)
-    for table in (*front_tables(answer, grid), largest_table(answer, grid), saturation_table(answer, grid)):
+    highest = boundary_tables(answer.boundaries, grid) if answer.boundaries else []
+    for table in (*highest, *front_tables(answer, grid), largest_table(answer, grid), saturation_table(answer, grid)):
         if table is not None:
             out.print()
             out.print(table)
@@ -190,7 +193,7 @@ def _front_entries(answer: Recommendation, grid: Grid) -> list[dict[str, Any]]:
 def _largest_entry(answer: Recommendation, grid: Grid, start: int, row: int | None) -> dict[str, Any]:
     assert answer.batch is not None
     axis = answer.batch.name
-    return {**_line(grid, start, axis), axis: None if row is None else grid.point(row)[axis],
+    return {**line_entry(grid, start, axis), axis: None if row is None else grid.point(row)[axis],
             "at": None if row is None else _entry(answer, grid, row)}
 
 
@@ -198,15 +201,8 @@ def _saturation_entry(answer: Recommendation, grid: Grid, line: Saturation) -> d
     assert answer.batch is not None
     axis = answer.batch.name
     rows = {"saturated_at": line.row, "earliest": line.earliest, "latest": line.latest}
-    return {**_line(grid, line.start, axis),
+    return {**line_entry(grid, line.start, axis),
             **{name: None if row is None else grid.point(row)[axis] for name, row in rows.items()}}
-
-
-def _line(grid: Grid, start: int, omitted: str) -> dict[str, Any]:
-    point = grid.point(start)
-    return {"engine": {axis.name: point[axis.name] for axis in grid.axes if axis.scope is Scope.ENGINE},
-            "workload": {axis.name: point[axis.name] for axis in grid.axes
-                         if axis.scope is Scope.WORKLOAD and axis.name != omitted}}
 
 
 def _triple(answer: Recommendation, metric: str, row: int) -> list[float]:

@@ -15,6 +15,7 @@ from planner.evaluation.estimate import Estimate
 from planner.evaluation.gains import Gain, Gains
 from planner.ledger.observations import Observations
 from planner.space.text import about_percent, duration, percent, point_text
+from planner.views.boundary import undecided_text
 from planner.views.listing import Listing
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ _REASONS: Final = {
     "accuracy": "the accuracy asked for is reached (estimated, with a margin)",
     "noise": "the accuracy asked for is more than the noise of the measurements allows, and what it allows is reached; "
              "more repeats a run, or a quieter machine, would allow more",
+    "boundary": "the boundary asked for is found",
     "cost": "the cost limit is reached", "trials": "the limit of runs is reached",
     "grid": "nothing is left to measure", "interrupted": "stopped by hand",
     "failures": "run after run failed and none succeeded; run again to try once more",
@@ -37,11 +39,15 @@ _REASONS: Final = {
 
 def show_status(out: Console, status: Status) -> None:
     """Print the status, for `status` and at the end of `run`."""
-    failed = f", {status.failed} failed" if status.failed else ""
+    failed = "".join(f", {count} {what}" for count, what in ((status.failed, "failed"), (status.saturated, "saturated"))
+                     if count)
     out.print(f"{status.name}: {status.runs} runs{failed}, {status.points_measured:,} of {status.grid_points:,} "
               f"grid points measured", soft_wrap=True)
     if status.stopped:
         out.print(f"stopped: {_REASONS.get(status.stopped, status.stopped)}", soft_wrap=True)
+    if status.boundary is not None:
+        out.print(undecided_text(status.boundary.undecided, status.boundary.of, status.boundary.confidence),
+                  soft_wrap=True)
     if status.gains is None or status.plain is None:
         return
     out.print(gains_table(status.gains, status.cost_s, status.plain.cost[0]))

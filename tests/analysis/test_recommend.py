@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from planner.analysis.metric_posterior import MetricPosterior, metric_posterior
 from planner.analysis.pareto import Figure, nondominated
 from planner.analysis.recommendation.recommend import Question, Recommendation, recommend
 from planner.analysis.recommendation.saturation import batch_axis, largest, saturation
 from planner.analysis.settings import SATURATION_SHARE
+from planner.evaluation.metric_posterior import MetricPosterior, metric_posterior
 from planner.ledger.observations import Observations, Run
 from planner.models.grid_model import Prediction
 from planner.space.grid import Grid, full_grid
@@ -173,7 +173,7 @@ def test_an_extreme_reading_is_drawn_towards_the_model_by_its_noise() -> None:
         centre = 1.5 * truth[row]
         measured(observations, row, {"output_throughput": (centre * np.exp(-spread), centre, centre * np.exp(spread)),
                              "tpot_ms": (10.0,)})
-    known = metric_posterior("output_throughput", posterior, observations)
+    known = metric_posterior("output_throughput", posterior.prediction, observations)
     assert known.value[[quiet, noisy]] == pytest.approx(1.5 * truth[[quiet, noisy]])  # shown as it was measured
     drawn = (known.mean - np.log(truth))[[quiet, noisy]]
     assert drawn[1] < drawn[0] <= np.log(1.5)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import yaml
 
-from planner.analysis.metric_posterior import MetricPosterior
+from planner.evaluation.metric_posterior import MetricPosterior
 from planner.space.slo import parse_condition
 from planner.space.types import Transform
 

@@ -453,3 +453,52 @@ def test_any_mutant_is_opened_or_refused(tmp_path: Path, data: Any) -> None:
         event("opened")
         assert len(study.grid) > 0 and study.targets and study.limits()
     assert not list(tmp_path.iterdir())
+
+
+# ------------------------------------------------------------------------------------------------------ the boundary
+
+
+def test_a_boundary_is_one_tier_or_several() -> None:
+    one = validate_model(StudySpec, edited({"stop": {"boundary": "ttft_ms <= 500 and output_throughput >= 10"}}), "")
+    assert one.stop.parsed_boundary is not None
+    assert list(map(str, one.stop.parsed_boundary.tiers)) == ["ttft_ms <= 500 and output_throughput >= 10"]
+    assert one.stop.parsed_boundary.confidence == 0.95
+    two = validate_model(StudySpec, edited({"stop": {
+        "boundary": ["ttft_ms <= 500", "ttft_ms <= 200", "ttft_ms <= 500"], "confidence": 0.9, "trials": 9}}), "")
+    assert two.stop.parsed_boundary is not None
+    assert list(map(str, two.stop.parsed_boundary.tiers)) == ["ttft_ms <= 500", "ttft_ms <= 200"]
+    assert two.stop.parsed_boundary.confidence == 0.9 and two.stop.trials == 9
+    assert validate_model(StudySpec, GOOD, "").stop.parsed_boundary is None
+
+
+@pytest.mark.parametrize(("stop", "begins", "holds"), [
+    ({"boundary": "p99_ttft_ms <= 500"}, "stop.boundary: ", "add it to `targets`"),
+    ({"boundary": ["ttft_ms <= 500", "fast"]}, "stop.boundary[1]: ", "write it like"),
+    ({"boundary": "ttft_ms = 500"}, "stop.boundary: ", "write it like"),
+    ({"boundary": []}, "stop.boundary: ", "is empty"),
+    ({"boundary": 5}, "stop.boundary: ", ""),
+    ({"accuracy": 0.9, "confidence": 0.9}, "stop.confidence: ", "belongs to `boundary`"),
+    ({"boundary": "ttft_ms <= 500", "confidence": 0.3}, "stop.confidence: ", "0.5"),
+    ({"boundary": "ttft_ms <= 500", "confidence": 1}, "stop.confidence: ", "1"),
+])
+def test_a_wrong_boundary_is_refused(stop: dict[str, Any], begins: str, holds: str) -> None:
+    message = refusal(edited({"stop": stop}))
+    assert message.startswith(begins) and holds in message
+
+
+def test_a_boundary_needs_a_load(tmp_path: Path) -> None:
+    """Here batch_size has one value."""
+    data = edited({"space.axes": {"input_len": {"values": [1, 2]}, "batch_size": {"values": [4]}},
+                   "space.constraints": [], "stop": {"boundary": "ttft_ms <= 500"}})
+    data["runner"]["command"] = ["true", "{input_len}", "{batch_size}"]
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump(data))
+    with pytest.raises(StudyError, match=r"^stop.boundary: no axis is a load; give one `role: concurrency`"):
+        open_setup(tmp_path / "study.yaml")
+
+
+def test_with_a_boundary_alone_nothing_else_stops(tmp_path: Path) -> None:
+    data = edited({"stop": {"boundary": "ttft_ms <= 500"}})
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump(data))
+    limits = open_setup(tmp_path / "study.yaml").limits()
+    assert limits.boundary is not None
+    assert limits.accuracy is limits.cost is limits.share is limits.trials is None

@@ -22,7 +22,7 @@ from scipy.spatial import cKDTree
 from planner.analysis import settings
 from planner.analysis.comparison.gate import Answer, Gate, Judgement, judge
 from planner.analysis.comparison.ratios import At, Ratios
-from planner.analysis.metric_posterior import metric_posterior
+from planner.evaluation.metric_posterior import metric_posterior
 from planner.ledger.fingerprint import differences
 from planner.ledger.observations import Observations
 from planner.models.calibration import small_sample_inflation
@@ -153,7 +153,7 @@ def _likely(side: Side) -> BoolArray:
 
 def _all_points(side: Side, target: str) -> At:
     """A side at each of its own points (N,); NaN where the target is not positive, or undefined."""
-    known = metric_posterior(target, side.posterior, side.observations)
+    known = metric_posterior(target, side.posterior.prediction, side.observations)
     low, high = side.posterior.prediction.low[target], side.posterior.prediction.high[target]
     with np.errstate(divide="ignore", invalid="ignore"):
         value = np.where(known.value > 0, np.log(known.value), np.nan)

@@ -24,7 +24,8 @@ from functools import cached_property
 import numpy as np
 from scipy.stats import false_discovery_control, norm, t
 
-from planner.analysis import settings
+from planner.analysis.settings import LEAST_SIGMA
+from planner.evaluation import settings
 from planner.space.grid import Grid
 from planner.space.types import Z90, BoolArray, FloatArray, IntArray, Metric, Point, Scope
 
@@ -103,7 +104,7 @@ class Ratios:
     @cached_property
     def sigma(self) -> FloatArray:
         """σ of δ."""
-        sigma: FloatArray = np.maximum(np.hypot(self.sides[0].sigma, self.sides[1].sigma), settings.LEAST_SIGMA)
+        sigma: FloatArray = np.maximum(np.hypot(self.sides[0].sigma, self.sides[1].sigma), LEAST_SIGMA)
         return sigma
 
     @property

@@ -13,14 +13,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from planner.analysis import settings
-from planner.analysis.metric_posterior import MetricPosterior, metric_posterior
+from planner.analysis.boundary import Boundaries, boundary_of
 from planner.analysis.pareto import Figure, nondominated
 from planner.analysis.recommendation.saturation import Saturation, batch_axis, largest, saturation
 from planner.campaign.verify import Verification
+from planner.evaluation.metric_posterior import MetricPosterior, metric_posterior
 from planner.ledger.observations import Observations
 from planner.models.latency_model import batch_of
 from planner.models.transforms import back
-from planner.space.slo import Condition
+from planner.space.load import load_axis
+from planner.space.slo import Condition, Tier
 from planner.space.types import Axis, BoolArray, FloatArray, IntArray, Kind, Role, Transform
 from planner.strategies.strategy import Posterior
 
@@ -34,7 +36,7 @@ class Question:
     """The question. confidence: the least probability of meeting every condition.
 
     per_accelerator: the objective is divided by the accelerators that a point occupies (multiplied, where less is
-    better).
+    better). tiers: conditions whose highest loads are asked for.
     """
 
     objective: str
@@ -42,11 +44,17 @@ class Question:
     conditions: tuple[Condition, ...] = ()
     confidence: float = 0.9
     per_accelerator: bool = False
+    tiers: tuple[Tier, ...] = ()
 
     @property
     def metrics(self) -> tuple[str, ...]:
         """Every metric that must be known, the objective first."""
         return tuple(dict.fromkeys((self.objective, *(condition.metric for condition in self.conditions))))
+
+    @property
+    def modelled(self) -> tuple[str, ...]:
+        """`metrics`, and those of the tiers."""
+        return tuple(dict.fromkeys((*self.metrics, *(metric for tier in self.tiers for metric in tier.metrics))))
 
     @property
     def objective_text(self) -> str:
@@ -64,7 +72,8 @@ class Recommendation:
     if unknown. score: the maximised value, NaN if unknown. best: rows of at least the confidence, best
     first. fronts: Pareto fronts by name. largest: a row of each line along `batch`, and that of the largest batch that
     meets every condition. feasibility: probability of running. accelerators: devices of each point. price: of an
-    accelerator-hour. verified: the cost of measuring the winner, if requested.
+    accelerator-hour. verified: the cost of measuring the winner, if requested. boundaries: of the question's tiers;
+    None without tiers or without an axis that is a load.
     """
 
     question: Question
@@ -81,6 +90,7 @@ class Recommendation:
     accelerators: FloatArray
     price: float | None = None
     verified: Verification | None = None
+    boundaries: Boundaries | None = None
 
     @property
     def considered(self) -> int:
@@ -162,7 +172,7 @@ def recommend(
     """The answer. posterior: of every metric of the question, which are targets of `observations`. accelerators: of a
     run of each point, (N,). price: of an accelerator-hour."""
     grid = observations.grid
-    known = {metric: metric_posterior(metric, posterior, observations) for metric in observations.targets}
+    known = {metric: metric_posterior(metric, posterior.prediction, observations) for metric in observations.targets}
     probabilities = tuple(known[condition.metric].probability(condition) for condition in question.conditions)
     score = _score(question, known[question.objective], accelerators)
     score[np.any([np.isnan(known[metric].mean) for metric in question.metrics], axis=0)] = np.nan
@@ -177,7 +187,8 @@ def recommend(
             runs), axis,
         tuple(largest(grid, axis, runs, probability >= question.confidence)) if axis and question.conditions else (),
         tuple(saturation(grid, axis, throughput, runs)) if axis and throughput else (),
-        posterior.feasibility, accelerators, price)
+        posterior.feasibility, accelerators, price, boundaries=boundary_of(question.tiers, posterior, observations)
+        if question.tiers and load_axis(grid) else None)
 
 
 def joint(probabilities: tuple[FloatArray, ...], points: int) -> FloatArray:

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from planner.analysis import settings
-from planner.analysis.metric_posterior import MetricPosterior
+from planner.evaluation.metric_posterior import MetricPosterior
 from planner.space.grid import Grid
-from planner.space.types import Axis, BoolArray, FloatArray, IntArray, Role, Scale
+from planner.space.load import ascending_lines, first_axis
+from planner.space.types import Axis, BoolArray, FloatArray, IntArray, Role
 
 __all__ = ["Saturation", "batch_axis", "largest", "saturation"]
 
@@ -32,26 +33,13 @@ class Saturation:
 
 def batch_axis(grid: Grid) -> Axis | None:
     """The axis that loads the engine: batch, else concurrency, else rate; None if none has several numbers."""
-    for role in (Role.BATCH, Role.CONCURRENCY, Role.RATE):
-        axis = grid.by_role(role)
-        if axis is not None and axis.scale is not Scale.CATEGORY and len(axis.values) > 1:
-            return axis
-    return None
-
-
-def _lines(grid: Grid, axis: Axis, among: BoolArray) -> list[IntArray]:
-    """The rows of each line along `axis`, ascending by its value, without those that are not `among`."""
-    codes, lines = grid.codes[:, grid.position(axis.name)], grid.lines(axis.name)
-    order = np.lexsort((codes, lines))
-    order = order[among[order]]
-    ends = np.flatnonzero(np.diff(lines[order])) + 1
-    return [rows for rows in np.split(order, ends) if len(rows)]
+    return first_axis(grid, (Role.BATCH, Role.CONCURRENCY, Role.RATE))
 
 
 def largest(grid: Grid, axis: Axis, runs: BoolArray, meets: BoolArray) -> list[tuple[int, int | None]]:
     """For each line along `axis` with a point that runs: a row of it, and the row of the largest value that `meets`."""
     found: list[tuple[int, int | None]] = []
-    for rows in _lines(grid, axis, runs):
+    for rows in ascending_lines(grid, axis, runs):
         good = rows[meets[rows]]
         found.append((int(rows[0]), int(good[-1]) if len(good) else None))
     return found
@@ -63,7 +51,7 @@ def saturation(grid: Grid, axis: Axis, throughput: MetricPosterior, runs: BoolAr
     low, high = throughput.interval
     usable = runs & np.isfinite(throughput.value) & (low > 0) & (size > 0)
     found = []
-    for rows in _lines(grid, axis, usable):
+    for rows in ascending_lines(grid, axis, usable):
         if len(rows) < settings.LEAST_BATCHES:
             continue
         owed = np.log2(1 + settings.SATURATION_SHARE) * np.log(size[rows])

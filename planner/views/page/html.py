@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from planner.analysis.report import Report
+from planner.views.figures.attainment import attainment
 from planner.views.figures.history import history
+from planner.views.figures.load import load
 from planner.views.figures.savings import savings
 from planner.views.figures.style import labelled, rounded, scale_of
 from planner.views.figures.tradeoff import tradeoff
-from planner.views.page.words import headline, paragraphs, tables
+from planner.views.page.words import boundary_tables, headline, paragraphs, tables
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -32,7 +34,8 @@ def page(report: Report) -> str:
         loader=PackageLoader("planner.views.page"), autoescape=True, trim_blocks=True, lstrip_blocks=True)
     return environment.get_template("report.html").render(
         report=report, headline=headline(report), say=paragraphs(report), tables=tables(report),
-        plotly=get_plotlyjs(), data=_script_safe(payload(report)), failed=bool(report.observations.failed.any()),
+        boundary=boundary_tables(report), plotly=get_plotlyjs(), data=_script_safe(payload(report)),
+        failed=bool(report.observations.failed.any()),
     )
 
 
@@ -58,6 +61,8 @@ def figures_of(report: Report) -> dict[str, go.Figure | None]:
     """The figures that Python draws, by name; None if there is nothing to draw."""
     study = report.study
     return {
+        "load": None if report.load_curves is None else load(report.load_curves),
+        "attainment": attainment(report.boundaries, report.observations.grid) if report.boundaries else None,
         "tradeoff": None if isinstance(report.rates, str) else tradeoff(report.observations, report.rates),
         "course": history(report.checkpoints, report.costs, study.targets, study.spec.stop.accuracy)
         if report.checkpoints else None,

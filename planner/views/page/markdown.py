@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from planner.analysis.report import Report
-from planner.views.page.words import Table, headline, paragraphs, tables
+from planner.views.page.words import Table, boundary_tables, headline, paragraphs, tables
 
 __all__ = ["markdown"]
 
@@ -17,6 +17,8 @@ def markdown(report: Report) -> str:
     found, said = tables(report), paragraphs(report)
     parts = [f"## {_text(report.study.name)}: sweepwise report", _text(said["summary"]),
              _table(Table(("", "", ""), [(one.label, one.value, "; ".join(one.notes)) for one in headline(report)]))]
+    for title, table in boundary_tables(report):
+        parts += [f"### Highest load that meets {_text(title or 'each')}", _table(table)]
     titles = {"accuracy": "Accuracy on the points not measured", "gains": "Gain over the plain sweep",
               "spending": "Where the time went", "failures": "Runs that failed"}
     for name, title in titles.items():

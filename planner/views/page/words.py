@@ -8,9 +8,10 @@ from typing import Final
 
 from planner.analysis.report import Accuracy, Report
 from planner.space.text import about_percent, duration, percent, point_text
+from planner.views.boundary import boundary_rows, undecided_text
 from planner.views.terminal import never_run
 
-__all__ = ["Large", "Table", "headline", "paragraphs", "tables"]
+__all__ = ["Large", "Table", "boundary_tables", "headline", "paragraphs", "tables"]
 
 _MOST_REASONS: Final = 12
 
@@ -53,9 +54,13 @@ def paragraphs(report: Report) -> dict[str, str]:
     return {
         "summary": _summary(report),
         "tradeoff": f"Left out: {rates}." if isinstance(rates, str) else f"{rates.how}.",
+        "load": "Each line is an engine configuration with a workload: predicted, with its 90 % band. Dots are "
+                "measured; a cross is a load that the server could not keep up with. The dashed line is the SLO's "
+                "bound. A click in the legend shows or hides a line.",
         "failing": f"{report.expected_failures:,} points that no run has tried are expected to fail "
                    "(probability above one half).",
         "curve": _curve(report),
+        "boundary": _boundary(report),
         "kind": "true" if any(one.kind == "true" for one in report.accuracies) else "estimated",
     }
 
@@ -64,6 +69,7 @@ def tables(report: Report) -> dict[str, Table]:
     """Name → table; tables may have no rows."""
     return {
         "accuracy": _accuracy_table(report), "gains": _gains_table(report), "failures": _failure_table(report),
+        "saturation": _saturation_table(report),
         "spending": Table(("spent on", "accelerator time", "share"), [
             (name, duration(seconds), percent(seconds / report.spending.total))
             for name, seconds in report.spending.parts]),
@@ -72,10 +78,31 @@ def tables(report: Report) -> dict[str, Table]:
     }
 
 
+def _boundary(report: Report) -> str:
+    found = report.boundaries
+    if found is None:
+        return ""
+    attainment = found.attainment
+    return (f"The highest {found.axis.name} that meets {'each of these' if len(found.tiers) > 1 else found.tiers[0]}, "
+            "for each engine configuration and workload. In brackets: it is met with 95 % up to the first load, with "
+            "5 % at most from the second on. "
+            f"{undecided_text(attainment.open_count, attainment.total, attainment.boundary.confidence).capitalize()}.")
+
+
+def boundary_tables(report: Report) -> list[tuple[str, Table]]:
+    """Title and table of the highest loads; none where no boundary is known."""
+    if report.boundaries is None:
+        return []
+    return [(title, Table(head, rows)) for title, head, rows in boundary_rows(
+        report.boundaries, report.observations.grid)]
+
+
 def _asked(report: Report) -> str:
     stop = report.study.spec.stop
     cost = stop.cost_limit
     limits = [f"{percent(stop.accuracy)} accuracy"] if stop.accuracy is not None else []
+    if report.study.boundary is not None:
+        limits.append(f"the boundary of {'; '.join(map(str, report.study.boundary.tiers))} is found")
     if cost is not None and cost.kind == "share":
         limits.append(f"{cost.amount * 100:g} % of the sweep's cost")
     elif cost is not None:
@@ -172,6 +199,21 @@ def _gains_table(report: Report) -> Table:
             ends = f"estimated, 90 % interval {gain.low:.1f} to {gain.high:.1f}" if gain.low != gain.high else label
             rows.append((name, f"{gain.value:.1f}×", ends))
     return Table(("meta-metric", "gain", "how it is known"), rows)
+
+
+def _saturation_table(report: Report) -> Table:
+    """The lines that saturate within the grid: from which load on more of it gives no more throughput."""
+    found = report.load_curves
+    rows = []
+    for panel in found.panels if found else ():
+        for curve in panel.curves:
+            if curve.saturates is not None:
+                seen = found is not None and found.saturated[curve.saturates]
+                rows.append((curve.name, f"{panel.axis.name} {panel.loads[curve.saturates]:g}",
+                             "a run fell behind" if seen else "throughput levels off"))
+    more = [(f"{len(rows) - _MOST_REASONS} more", "", "")] if len(rows) > _MOST_REASONS else []
+    head = ("engine configuration and workload", "saturates from", "how it is known")
+    return Table(head, rows[:_MOST_REASONS] + more)
 
 
 def _failure_table(report: Report) -> Table:

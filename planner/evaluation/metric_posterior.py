@@ -11,17 +11,16 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import logit, ndtr, ndtri, stdtr, stdtrit
 
-from planner.analysis import settings
-from planner.analysis.predict import undefined
+from planner.evaluation import settings
 from planner.ledger.observations import Observations
+from planner.models.grid_model import Prediction
 from planner.models.quantities import Quantity, data_of
 from planner.models.settings import LEAST_SHARE
 from planner.models.transforms import back, forward
 from planner.space.slo import Condition
-from planner.space.types import Z90, BoolArray, FloatArray, Transform
-from planner.strategies.strategy import Posterior
+from planner.space.types import Z90, BoolArray, FloatArray, Kind, Transform
 
-__all__ = ["MetricPosterior", "metric_posterior"]
+__all__ = ["MetricPosterior", "metric_posterior", "undefined"]
 
 # Beyond 0.9, Student's tails scaled to meet those of a normal distribution there.
 _TAIL_SCALE = float(stdtrit(settings.TAIL_FREEDOM, 0.9) / ndtri(0.9))
@@ -62,31 +61,40 @@ class MetricPosterior:
             margin = np.where(self.measured, np.where(holds, np.inf, -np.inf), margin)
         return margin
 
-    def probability(self, condition: Condition) -> FloatArray:
+    def probability(self, condition: Condition, widening: float = settings.UNMEASURED_WIDENING) -> FloatArray:
         """Probability that the condition holds at each point, (N,); 0 where the metric is undefined.
 
-        For points selected from many: σ is widened where nothing was measured.
+        widening: factor on σ where nothing was measured, for points selected from many.
         """
-        std = np.where(self.measured, 1.0, settings.UNMEASURED_WIDENING) * self.std
+        std = np.where(self.measured, 1.0, widening) * self.std
         z = self.margin(condition) / np.maximum(std, 1e-12)
         right = np.minimum(ndtr(np.abs(z)), stdtr(settings.TAIL_FREEDOM, _TAIL_SCALE * np.abs(z)))
         probability = np.where(z > 0, right, 1 - right)
         return np.where(np.isfinite(self.mean), probability, 0.0)
 
 
-def metric_posterior(metric: str, posterior: Posterior, observations: Observations) -> MetricPosterior:
+def metric_posterior(
+    metric: str, prediction: Prediction, observations: Observations, calibrated: bool = True
+) -> MetricPosterior:
     """The posterior of a modelled metric, from measurements and predictions.
 
     A reading with repeats has a known noise, and is shrunk towards the model's value accordingly: the best of many
     noisy readings is too good. Its σ is then the reading's own, since the model has used this reading already. Without
     repeats, noise cannot be separated from roughness: the reading is used as it is, with the model's σ.
+
+    calibrated: σ is that of the 90 % interval, which is made to hold far from anything measured too; otherwise the
+    model's own.
     """
     column = observations.column(metric)
     measured = np.isfinite(column)
     about = observations.metric(metric)
-    transform, prediction = about.transform, posterior.prediction
+    transform = about.transform
     mean = forward(transform, prediction.value[metric]).copy()
-    std = (forward(transform, prediction.high[metric]) - forward(transform, prediction.low[metric])) / (2 * Z90)
+    if calibrated:
+        std = (forward(transform, prediction.high[metric]) - forward(transform, prediction.low[metric])) / (2 * Z90)
+    else:
+        # A prediction without a deviation decides nothing.
+        std = np.where(np.isfinite(prediction.std[metric]), prediction.std[metric], np.inf)
     data = data_of(Quantity(metric, about.kind, transform, False), observations, None)
     _take_readings(mean, std, data.rows, data.values, data.noise)
     value = np.where(measured, column, back(transform, mean))
@@ -94,6 +102,15 @@ def metric_posterior(metric: str, posterior: Posterior, observations: Observatio
     for array in (value, mean, std):
         array[nothing] = np.nan
     return MetricPosterior(metric, value, mean, std, transform, measured & ~nothing)
+
+
+def undefined(metric: str, observations: Observations) -> BoolArray:
+    """Whether the metric is undefined at each point, (N,): measured without it, or a time between tokens at one output
+    token."""
+    nowhere: BoolArray = observations.measured & ~np.isfinite(observations.column(metric))
+    if observations.metric(metric).kind is Kind.STEP:
+        nowhere |= observations.grid.single_token
+    return nowhere
 
 
 def _take_readings(mean: FloatArray, std: FloatArray, rows: np.ndarray, y: FloatArray, noise: FloatArray) -> None:

@@ -1,0 +1,226 @@
+"""The runner `vllm-serve`: a server for each engine configuration, a client for each load."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import tempfile
+import time
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from planner.space.runner_hints import Columns
+from planner.space.types import (
+    Cost,
+    FloatArray,
+    Measurement,
+    Point,
+    Proposal,
+    Reading,
+    RunnerContext,
+    RunnerError,
+    Status,
+    Value,
+)
+from runners import environment
+from runners.serving.client import Client, ClientError, Target
+from runners.serving.clients import make_client
+from runners.serving.datasets import prepared
+from runners.serving.model_files import has_tokenizer, with_word_tokenizer
+from runners.serving.server import Server, ServerError, command_line, describe, reset_prefix_cache
+from runners.serving.statistics import metric_names
+from runners.serving.study import ServeSettings, ServeStudy
+from runners.serving.visit import Outcome, Rules, Visit
+from runners.vllm_offline import engine_environment, matters, require_engine
+
+__all__ = ["VllmServeRunner"]
+
+
+class VllmServeRunner:
+    """The runner `vllm-serve`; see planner.space.types.Runner for the contract.
+
+    The server starts with the first run that needs it and lives until a run needs another one, an error, or `close`.
+    The cost of a start (ending the old server included) is charged to the run that caused it. Where `base_url` names a
+    server, none is started and none ended.
+    """
+
+    Config: ClassVar[type[Any]] = ServeSettings
+
+    def __init__(self, config: ServeSettings, context: RunnerContext) -> None:
+        self._settings, self._context = config, context
+        self._study = ServeStudy(config, context)
+        self._client: Client = make_client(config.client)
+        self._server: Server | None = None
+        self._values: Mapping[str, Value] = {}
+        self._target: Target | None = None
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._environment = ""
+        self._facts: Mapping[str, str] = {}
+
+    @property
+    def trajectory_axis(self) -> None:
+        """None: a run of a server measures its own load only."""
+        return
+
+    def accelerators(self, point: Point) -> float:
+        """Devices at the point: of the settings, or tensor × pipeline × data parallel size."""
+        return float(self.accelerators_at({name: np.array([value]) for name, value in point.items()})[0])
+
+    def accelerators_at(self, columns: Columns) -> FloatArray:
+        """Devices at each point, (N,)."""
+        return self._study.accelerators(columns)
+
+    def metrics(self) -> frozenset[str] | None:
+        """Every metric that a run may give; None for clients with statistics of their own."""
+        return metric_names() if self._settings.client == "vllm" else None
+
+    def estimate_cost(self, columns: Columns) -> FloatArray:
+        """Seconds of a run at each point, (N,): the steady part asked for and its start-up."""
+        return self._study.seconds(columns)
+
+    def fingerprint(self) -> Mapping[str, str]:
+        """Facts about engine, client, device, machine, settings and models; of a server that is up, what it says of
+        itself. Raises RunnerError if there is no engine, or no answer."""
+        if not self._facts:
+            self._facts = self._found_facts()
+        return dict(self._facts)
+
+    def measure(self, proposal: Proposal) -> Measurement:
+        """A run of the load of `proposal.point`, warm-up and repeats."""
+        accelerators = self.accelerators(proposal.point)
+        began = time.perf_counter()
+        try:
+            start_s = self._ready(proposal.point)
+        except ServerError as failure:
+            cost = Cost(time.perf_counter() - began, accelerators=accelerators)
+            return Measurement(Status.FAILED, cost, reason=str(failure), environment=self._environment)
+        except BaseException:
+            self.close()
+            raise
+        began = time.perf_counter()
+        try:
+            outcome = self._visit(proposal).measure()
+        except ClientError as failure:
+            outcome = Outcome(Status.FAILED, str(failure), measure_s=time.perf_counter() - began)
+        except BaseException:
+            self.close()
+            raise
+        outcome = self._explained(outcome)
+        cost = Cost(start_s, outcome.warmup_s, outcome.measure_s, accelerators)
+        return Measurement(outcome.status, cost, _readings(proposal, outcome), outcome.reason,
+                           environment=self._environment, records=outcome.records)
+
+    def close(self) -> None:
+        """Stop server and client, if any."""
+        self._stop()
+        self._client.close()
+        folder, self._folder = self._folder, None
+        if folder is not None:
+            folder.cleanup()
+
+    def _found_facts(self) -> dict[str, str]:
+        facts = {**self._study.facts(), **self._client.facts()}
+        if self._settings.base_url is not None:
+            server = describe(self._settings.base_url)
+            if not server:
+                raise RunnerError(f"runner.base_url: nothing answers at {self._settings.base_url}/v1/models; start the "
+                                  "server, or correct the address")
+            return {**environment.machine_facts(), **facts, **server}
+        require_engine()
+        variables = {name: value for name, value in sorted(os.environ.items()) if matters(name)}
+        return {**environment.machine_facts(), **facts, "variables": json.dumps(variables)}
+
+    def _ready(self, point: Point) -> float:
+        """Seconds that the server of the point took to start: 0 if it is up. Raises ServerError."""
+        values = self._study.engine_values(point)
+        self._environment = self._environment or environment.digest(self.fingerprint())
+        if self._settings.base_url is not None:
+            self._target = self._target or self._found_target(self._settings.base_url)
+            return 0.0
+        if self._server is not None and self._server.alive and values == self._values:
+            return 0.0
+        began = time.perf_counter()
+        self._stop()
+        self._start(values)
+        return time.perf_counter() - began
+
+    def _start(self, values: Mapping[str, Value]) -> None:
+        arguments = self._study.server_arguments(values)
+        name = str(arguments["model"])
+        arguments["model"], tokenizer = self._model_files(name)
+        arguments.setdefault("served_model_name", Path(name).name)
+        bind = values.get("omp_threads_bind", self._settings.omp_threads_bind)
+        variables = engine_environment(arguments, None if bind is None else str(bind))
+        variables.pop("VLLM_ENABLE_V1_MULTIPROCESSING")  # a server's engine is a process of its own
+        variables["VLLM_SERVER_DEV_MODE"] = "1"  # lets us empty the prefix cache between runs
+        server = Server(command_line(arguments), variables, self._settings.start_timeout_s)
+        if hasattr(self._client, "warm_up"):
+            self._client.warm_up()
+        server.__enter__()
+        self._server, self._values = server, values
+        self._target = Target(server.base_url, str(arguments["served_model_name"]), tokenizer)
+
+    def _stop(self) -> None:
+        server, self._server = self._server, None
+        if server is not None:
+            server.__exit__(None, None, None)
+
+    def _model_files(self, name: str) -> tuple[str, str]:
+        """What to load, and the tokenizer: for a bare folder with random weights, a copy with a tokenizer."""
+        tokenizer = self._settings.tokenizer
+        folder = Path(name)
+        if folder.is_dir() and tokenizer is None and not has_tokenizer(folder) and (
+                self._settings.load_format == "dummy"):
+            name = str(with_word_tokenizer(folder, self._own_folder() / folder.name))
+        return name, tokenizer or name
+
+    def _own_folder(self) -> Path:
+        if self._folder is None:
+            self._folder = tempfile.TemporaryDirectory(prefix="sweepwise-")
+        return Path(self._folder.name)
+
+    def _found_target(self, base_url: str) -> Target:
+        served = describe(base_url).get("served", "").split(", ")[0]
+        if not served:
+            raise ServerError(f"nothing answers at {base_url}")
+        model = self._settings.model or served
+        return Target(base_url.rstrip("/"), served, self._settings.tokenizer or self._study.models.argument(model))
+
+    def _visit(self, proposal: Proposal) -> Visit:
+        settings, target = self._settings, self._target
+        assert target is not None
+        load = self._study.load(proposal.point)
+        rules = Rules(settings.duration_s, settings.max_duration_s, settings.tolerance, settings.repeats,
+                      settings.failed_share, settings.timeout_s, self._context.targets)
+        scales = (float(self._study.value(proposal.point, "input_scale")),
+                  float(self._study.value(proposal.point, "output_scale")))
+        seeded = load.with_seed(self._context.seed * 7919 + proposal.seed)
+        return Visit(self._client, target, seeded, rules, accelerators=math.ceil(self.accelerators(proposal.point)),
+                     before=partial(reset_prefix_cache, target.base_url),
+                     prepare=partial(prepared, folder=self._own_folder(), scales=scales,
+                                     longest=self._study.longest_allowed))
+
+    def _explained(self, outcome: Outcome) -> Outcome:
+        """The outcome, and for a server that died under it, why; the next run then starts another. A front end may live
+        on while its engine is dead."""
+        server = self._server
+        if server is None or (server.alive and (outcome.status is not Status.FAILED or server.answers)):
+            return outcome
+        reason = (f"the server answers no longer: {outcome.reason}" if server.alive else
+                  f"the server ended during the run: {server.why()}")
+        self._stop()
+        return Outcome(Status.FAILED, reason, (), outcome.warmup_s, outcome.measure_s, outcome.records)
+
+
+def _readings(proposal: Proposal, outcome: Outcome) -> tuple[Reading, ...]:
+    """The reading of the point; of a saturated server only its rates."""
+    if outcome.status is Status.FAILED or not outcome.repeats:
+        return ()
+    names = [name for name in outcome.repeats[0] if all(name in repeat for repeat in outcome.repeats)]
+    metrics = {name: tuple(float(repeat[name]) for repeat in outcome.repeats) for name in names}
+    return (Reading(proposal.point, metrics, outcome.warmup_s + outcome.measure_s),)

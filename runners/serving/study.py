@@ -1,0 +1,296 @@
+"""The `runner: {kind: vllm-serve}` section of a study file, and the server and the load of each point."""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import functools
+import importlib.util
+import json
+import math
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Final, Literal, Self
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
+
+from planner.space.devices import PARALLEL_SIZES
+from planner.space.runner_hints import Columns
+from planner.space.types import Axis, FloatArray, Point, Role, RunnerContext, Scope, StudyError, Value
+from runners import environment
+from runners.serving import settings
+from runners.serving.client import Load
+from runners.serving.datasets import read
+from runners.serving.traffic_files import is_sharegpt
+from runners.vllm_models import Models, argument_of
+from runners.vllm_settings import check_counts, engine_argument_names
+
+__all__ = ["ServeSettings", "ServeStudy", "server_argument_names"]
+
+_ROLES: Final = {Role.INPUT_TOKENS: "input_len", Role.OUTPUT_TOKENS: "output_len", Role.CONCURRENCY: "max_concurrency",
+                 Role.RATE: "request_rate"}
+_LOAD: Final = ("input_len", "output_len", "max_concurrency", "request_rate", "burstiness", "range_ratio", "dataset",
+                "input_scale", "output_scale")
+_WHOLE: Final = ("input_len", "output_len", "max_concurrency")
+_OWN: Final = (*_LOAD, "client", "base_url", "tokenizer", "duration_s", "max_duration_s", "tolerance", "repeats",
+               "failed_share", "timeout_s", "start_timeout_s", "accelerators", "kv_cache_gib", "omp_threads_bind")
+_NO_MATTER: Final = ("timeout_s", "start_timeout_s", "max_duration_s", "tolerance", "base_url")
+_DRAWN: Final = {"random", "lognormal"}
+_KV_CACHE_GIB: Final = 4.0
+_KV_CACHE_SHARE: Final = 0.125  # of a CPU's memory, where that is less
+_MEMORY: Final = ("kv_cache_memory_bytes", "gpu_memory_utilization", "num_gpu_blocks_override")
+
+
+class ServeSettings(BaseModel):
+    """Our own settings. Every other key is an argument of vLLM's server."""
+
+    model_config = ConfigDict(extra="allow", frozen=True, protected_namespaces=(), use_attribute_docstrings=True)
+
+    model: str | None = None
+    """A model directory, relative to the study file, or a hub name."""
+    client: Literal["vllm", "guidellm", "aiperf"] = "vllm"
+    """Which client drives the server: vLLM's `bench serve`, GuideLLM or AIPerf."""
+    base_url: str | None = Field(default=None, pattern=r"^https?://.")
+    """A server that is up already, without a path; no engine axis can be swept then."""
+    tokenizer: str | None = None
+    """A folder or a hub name; by default the model's."""
+    duration_s: PositiveFloat = 30.0
+    """Seconds that the steady part of a run should last at least."""
+    max_duration_s: PositiveFloat = 300.0
+    """Seconds after which a point is measured no longer, even if `tolerance` asks for more."""
+    tolerance: PositiveFloat | None = None
+    """Goes on until the 90 % interval of each target is no wider than ± this share of it."""
+    repeats: PositiveInt = 1
+    """Runs of the client for each point."""
+    failed_share: NonNegativeFloat = 0.01
+    """Share of failed requests above which the run has failed."""
+    timeout_s: PositiveFloat = 600.0
+    """Seconds for one run of the client."""
+    start_timeout_s: PositiveFloat = 1800.0
+    """Seconds for a server's start."""
+    accelerators: PositiveFloat | None = None
+    """Devices of a server; by default the product of its parallel sizes."""
+    dataset: str = "random"
+    """`random` (uniform lengths) or `lognormal`; or a file of real traffic, relative to the study file: a trace (CSV or
+    JSON Lines with timestamps and token counts) or conversations in ShareGPT's form."""
+    input_len: PositiveInt = 128
+    output_len: PositiveInt = 128
+    range_ratio: float = Field(default=0.0, ge=0, lt=1)
+    """Spread of lengths that are drawn: uniform within ± this share; for `lognormal` the standard deviation over the
+    mean."""
+    max_concurrency: PositiveInt | None = None
+    """Most requests in flight. With a finite rate, the client holds back what is above it."""
+    request_rate: float = Field(default=math.inf, gt=0)
+    """Requests per second; infinite in a closed loop. Of a trace: its mean rate after stretching its time."""
+    burstiness: PositiveFloat = 1.0
+    """Of arrivals: 1 is a Poisson process, less comes in bursts, infinite is even."""
+    input_scale: PositiveFloat = 1.0
+    """Factor on the prompts of a trace."""
+    output_scale: PositiveFloat = 1.0
+    """Factor on the outputs of a trace."""
+    kv_cache_gib: PositiveFloat | None = None
+    """Room for the KV cache of each rank."""
+    omp_threads_bind: str | None = None
+    """The cores of each rank on a CPU ("0-3|4-7")."""
+    load_format: str | None = None
+    enforce_eager: bool | None = None
+    tensor_parallel_size: PositiveInt | None = None
+    pipeline_parallel_size: PositiveInt | None = None
+    data_parallel_size: PositiveInt | None = None
+
+    @model_validator(mode="after")
+    def _durations_in_order(self) -> Self:
+        if self.max_duration_s < self.duration_s:
+            raise ValueError(f"max_duration_s {self.max_duration_s:g} is less than duration_s {self.duration_s:g}")
+        return self
+
+
+class ServeStudy:
+    """Settings and axes of one study, checked against each other and against the installed vLLM.
+
+    Starts nothing and imports no engine. Raises StudyError.
+    """
+
+    def __init__(self, config: ServeSettings, context: RunnerContext) -> None:
+        self.settings = config
+        self.directory = context.directory
+        self.engine_axes = tuple(axis for axis in context.axes if axis.scope == Scope.ENGINE)
+        self.load_axes = _load_axes(context.axes)
+        self.models = Models(context.directory, config.model, self.engine_axes)
+        self._check_keys(context.axes)
+        self._check_server()
+        self._check_load()
+
+    def engine_values(self, point: Point) -> dict[str, Value]:
+        """The server arguments that the point sets. Points with equal ones share a server."""
+        return {argument_of(axis): point[axis.name] for axis in self.engine_axes}
+
+    def value(self, point: Point, name: str) -> Any:
+        """A part of the load at a point: from its axis, or else from the settings."""
+        axis = self.load_axes.get(name)
+        found = getattr(self.settings, name) if axis is None else point[axis.name]
+        return int(found) if name in _WHOLE and found is not None else found
+
+    def load(self, point: Point) -> Load:
+        """The load of the point; how many requests, and which prompts, is settled for each run."""
+        values = {name: self.value(point, name) for name in _LOAD if not name.endswith("_scale")}
+        dataset = str(values.pop("dataset"))
+        if dataset in _DRAWN:
+            return Load(requests=1, seed=0, dataset=dataset, **values)
+        path = self.dataset_path(dataset)
+        if is_sharegpt(path):
+            return Load(requests=1, seed=0, dataset="sharegpt", traffic=str(path), **values)
+        if values["request_rate"] == math.inf:
+            values["request_rate"] = read(path).rate
+        return Load(requests=1, seed=0, dataset="trace", traffic=str(path), **values)
+
+    def is_closed(self, point: Point) -> bool:
+        """Whether the point is a closed loop."""
+        return self.load(point).is_closed
+
+    def accelerators(self, columns: Columns) -> FloatArray:
+        """Devices at each point, (N,)."""
+        points = len(next(iter(columns.values())))
+        if self.settings.accelerators is not None:
+            return np.full(points, self.settings.accelerators)
+        product = np.ones(points)
+        for name in PARALLEL_SIZES:
+            axis = next((axis for axis in self.engine_axes if argument_of(axis) == name), None)
+            size = getattr(self.settings, name) or 1 if axis is None else np.asarray(columns[axis.name], dtype=float)
+            product = product * size
+        return product
+
+    def seconds(self, columns: Columns) -> FloatArray:
+        """Seconds of a run at each point, (N,): of the steady part that is asked for, and of what goes before it."""
+        points = len(next(iter(columns.values())))
+        axis = self.load_axes.get("request_rate")
+        rate = np.asarray(columns[axis.name], dtype=float) if axis else np.full(points, self.settings.request_rate)
+        steady = np.maximum(self.settings.duration_s, settings.LEAST_REQUESTS / rate)
+        seconds: FloatArray = settings.MORE_ARRIVALS * steady * self.settings.repeats
+        return seconds
+
+    def longest_request(self) -> int:
+        """Input and output tokens together of the longest request that the axes allow; 0 for real traffic."""
+        if any(value not in _DRAWN for value in self._values("dataset")):
+            return 0
+        return sum(int(max(self._values(name)) * (1 + max(self._values("range_ratio")))) for name in _WHOLE[:2])
+
+    def server_arguments(self, values: Mapping[str, Value]) -> dict[str, Any]:
+        """Arguments of the server: the settings, then the point. `model` is a full path where it is a directory."""
+        cpu = environment.cpu_engine()
+        arguments: dict[str, Any] = {"enforce_eager": True} if cpu else {}
+        given = self.settings.model_dump(exclude_none=True, exclude=set(_OWN)) | dict(values)
+        for name in ("omp_threads_bind",):
+            given.pop(name, None)
+        gib = values.get("kv_cache_gib", self.settings.kv_cache_gib)
+        given.pop("kv_cache_gib", None)
+        if gib is None and cpu and not any(name in given for name in _MEMORY):
+            gib = min(_KV_CACHE_GIB, _KV_CACHE_SHARE * environment.memory_gib())
+        if gib is not None:
+            arguments["kv_cache_memory_bytes"] = int(float(gib) * 2**30)
+        arguments |= given
+        arguments["model"] = self.models.argument(str(arguments.get("model", self.models.names()[0])))
+        return arguments
+
+    def facts(self) -> dict[str, str]:
+        """The part of the fingerprint that the study file determines."""
+        given = self.settings.model_dump(mode="json", exclude={*_NO_MATTER, "model"})
+        facts = {"settings": json.dumps(given, sort_keys=True, default=str)}
+        if self.settings.base_url is not None:
+            return facts
+        return facts | self.models.facts(str(given.get("revision") or "main"), self.settings.load_format != "dummy")
+
+    @property
+    def longest_allowed(self) -> int | None:
+        """Tokens of the longest request that the server takes, where the study says so."""
+        given = (self.settings.model_extra or {}).get("max_model_len")
+        return int(given) if isinstance(given, int) else None
+
+    def dataset_path(self, dataset: str) -> Path:
+        """The file of real traffic."""
+        return self.directory / dataset
+
+    def _values(self, name: str) -> tuple[Any, ...]:
+        axis = self.load_axes.get(name)
+        return (getattr(self.settings, name),) if axis is None else axis.values
+
+    def _check_keys(self, axes: Iterable[Axis]) -> None:
+        extra = self.settings.model_extra or {}
+        swept = {argument_of(axis): axis.name for axis in self.engine_axes}
+        swept |= {name: axis.name for name, axis in self.load_axes.items()}
+        for key in sorted(self.settings.model_fields_set | set(extra)):
+            if key in swept:
+                raise StudyError(f"runner.{key}: is swept by space.axes.{swept[key]}; remove one of the two")
+        for key in extra:
+            _check_argument(f"runner.{key}", key)
+        for axis in axes:
+            if axis.scope == Scope.ENGINE:
+                _check_argument(f"space.axes.{axis.name}", argument_of(axis))
+                if argument_of(axis) in PARALLEL_SIZES:
+                    check_counts(axis)
+
+    def _check_server(self) -> None:
+        if self.settings.base_url is None:
+            for name in self.models.names():
+                self.models.path(name)
+            return
+        if self.engine_axes:
+            raise StudyError(f"space.axes.{self.engine_axes[0].name}: scope engine needs a server that we can restart; "
+                             "remove runner.base_url, or the axis")
+        if self.settings.model_extra:
+            raise StudyError(f"runner.{next(iter(self.settings.model_extra))}: the server of runner.base_url is up "
+                             "already; remove one of the two")
+
+    def _check_load(self) -> None:
+        infinite = any(value == math.inf for value in self._values("request_rate"))
+        if infinite and self._values("max_concurrency") == (None,) and set(self._values("dataset")) <= _DRAWN:
+            raise StudyError("space.axes: without a limit or a rate all requests are sent at once, which is no steady "
+                             "load; add an axis max_concurrency (closed loop) or request_rate (open loop)")
+        for dataset in self._values("dataset"):
+            if dataset not in _DRAWN and not self.dataset_path(str(dataset)).is_file():
+                raise StudyError(f"runner.dataset: no file {dataset}; it is relative to the study file")
+
+
+def _load_axes(axes: Iterable[Axis]) -> dict[str, Axis]:
+    found: dict[str, Axis] = {}
+    for axis in axes:
+        if axis.scope == Scope.ENGINE:
+            continue
+        names = [_ROLES[role] for role in axis.roles if role in _ROLES] or ([axis.name] if axis.name in _LOAD else [])
+        if not names:
+            near = difflib.get_close_matches(axis.name, [*_LOAD, *server_argument_names()], n=1)
+            hint = f" (did you mean {near[0]}?)" if near else ""
+            raise StudyError(f"space.axes.{axis.name}: is no part of a load{hint}; say `scope: engine` for a server's "
+                             f"argument, or use one of {', '.join(_LOAD)}")
+        for name in names:
+            if name in found:
+                raise StudyError(f"space.axes.{axis.name}: sets {name}, as space.axes.{found[name].name} does; change "
+                                 "one of the two")
+            found[name] = axis
+            if name in _WHOLE:
+                check_counts(axis)
+    return found
+
+
+def _check_argument(place: str, name: str) -> None:
+    known = server_argument_names()
+    if not known or name in known or name in ("kv_cache_gib", "omp_threads_bind"):
+        return
+    near = difflib.get_close_matches(name, sorted(known | ServeSettings.model_fields.keys()), n=1)
+    hint = f" (did you mean {near[0]}?)" if near else ""
+    raise StudyError(f"{place}: the installed vLLM's server has no such argument{hint}")
+
+
+@functools.cache
+def server_argument_names() -> frozenset[str]:
+    """Arguments of vLLM's server, read from its source because an import takes seconds; empty without vLLM."""
+    names = set(engine_argument_names())
+    spec = importlib.util.find_spec("vllm")
+    for folder in (spec.submodule_search_locations or ()) if spec else ():
+        for source in Path(folder).glob("entrypoints/**/cli_args.py"):
+            for node in ast.parse(source.read_text(encoding="utf-8")).body:
+                if isinstance(node, ast.ClassDef) and node.name in {"BaseFrontendArgs", "FrontendArgs"}:
+                    names |= {item.target.id for item in node.body
+                              if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name)}
+    return frozenset(names)
