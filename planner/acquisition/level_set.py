@@ -32,7 +32,7 @@ from planner.acquisition import settings
 from planner.acquisition.batch_selection import BatchSelection
 from planner.acquisition.initial_design import by_engine
 from planner.acquisition.underway import given_readings, rows_underway
-from planner.acquisition.variance_reduction import sample
+from planner.acquisition.variance_reduction import choose_batch, sample
 from planner.evaluation.attainment import Attainment, attainment_of
 from planner.ledger.observations import Observations
 from planner.models.cost import CostModel
@@ -59,7 +59,9 @@ class LevelSetChooser:
         attainment = attainment_of(self.boundary, model.predict(), feasibility, observations)
         rows = sample(_candidates(attainment, observations), settings.CANDIDATES, rng)
         if not len(rows):
-            return []
+            # Other processes measure all that is undecided: meanwhile any run that tells something of the grid will do.
+            others = attainment.open_count > 0
+            return choose_batch(model, cost, observations, feasibility, size, rng) if others else []
         engines = model.grid.engine[rows]
         selection = BatchSelection(
             [_straddle(model, attainment, observations, rows)],

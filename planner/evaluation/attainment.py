@@ -6,7 +6,7 @@ N, T        grid points; tiers
 line        the points that differ by the load alone (planner.space.load)
 P           probability that a point can run and meets every condition of a tier, (T, N)
 m, σ        distance of a metric inside its bound, and its standard deviation, on the scale of the metric's transform;
-            of a prediction σ is the model's own, widened (settings.BOUNDARY_WIDENING)
+            of a prediction σ is the model's own, widened (settings.BOUNDARY_WIDENING), more while runs are few
 
 A point is *decided* for a tier if P is at least the confidence or at most 1 − confidence. What is measured and still in
 between lies on the boundary within its noise. It is measured again where readings have a known noise, up to a limit,
@@ -28,6 +28,7 @@ import numpy as np
 from planner.evaluation import settings
 from planner.evaluation.metric_posterior import MetricPosterior, metric_posterior
 from planner.ledger.observations import Observations
+from planner.models.calibration import small_sample_inflation
 from planner.models.grid_model import Prediction
 from planner.models.quantities import Quantity, data_of
 from planner.space.load import ascending_lines, load_axis
@@ -82,7 +83,8 @@ def attainment_of(
     """The attainment by predictions and measurements. feasibility: probability that each point can run, (N,). The
     metrics of all tiers are targets of `observations`."""
     metrics = {name: metric_posterior(name, prediction, observations, calibrated=False) for name in boundary.metrics}
-    probability = np.array([_met(tier, metrics) for tier in boundary.tiers]) * feasibility
+    widening = {name: _widening(name, observations) for name in boundary.metrics}
+    probability = np.array([_met(tier, metrics, widening) for tier in boundary.tiers]) * feasibility
     axis = load_axis(observations.grid)
     for rows in ascending_lines(observations.grid, axis) if axis is not None else []:
         for t, tier in enumerate(boundary.tiers):
@@ -106,11 +108,17 @@ def falling(probability: FloatArray) -> FloatArray:
     return fitted
 
 
-def _met(tier: Tier, metrics: Mapping[str, MetricPosterior]) -> FloatArray:
+def _met(tier: Tier, metrics: Mapping[str, MetricPosterior], widening: Mapping[str, float]) -> FloatArray:
     """Probability that all conditions hold, (N,): their product, as in a recommendation."""
-    parts = [metrics[c.metric].probability(c, settings.BOUNDARY_WIDENING) for c in tier.conditions]
+    parts = [metrics[c.metric].probability(c, widening[c.metric]) for c in tier.conditions]
     met: FloatArray = np.prod(parts, axis=0)
     return met
+
+
+def _widening(metric: str, observations: Observations) -> float:
+    """Factor on the model's σ of a metric. Half of its runs are forecasts of what the others say."""
+    runs = np.unique(observations.run_of[np.isfinite(observations.column(metric))])
+    return max(settings.BOUNDARY_WIDENING, float(small_sample_inflation(np.array(len(runs) / 2))))
 
 
 def _falls(margin: FloatArray) -> bool:

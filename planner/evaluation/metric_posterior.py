@@ -93,7 +93,8 @@ def metric_posterior(
     if calibrated:
         std = (forward(transform, prediction.high[metric]) - forward(transform, prediction.low[metric])) / (2 * Z90)
     else:
-        std = prediction.std[metric].copy()
+        # A prediction without a deviation decides nothing.
+        std = np.where(np.isfinite(prediction.std[metric]), prediction.std[metric], np.inf)
     data = data_of(Quantity(metric, about.kind, transform, False), observations, None)
     _take_readings(mean, std, data.rows, data.values, data.noise)
     value = np.where(measured, column, back(transform, mean))
@@ -116,6 +117,7 @@ def _take_readings(mean: FloatArray, std: FloatArray, rows: np.ndarray, y: Float
     """Replace predictions at `rows` by readings y (n,) with their noise (n,), 0 where unknown."""
     model = np.isfinite(mean[rows])
     noisy = (noise > 0) & model
-    weight = np.where(noisy, std[rows] ** 2 / (std[rows] ** 2 + noise**2), 1.0)
+    total = np.where(noisy, std[rows] ** 2 + noise**2, 1.0)
+    weight = np.where(noisy, std[rows] ** 2 / total, 1.0)
     mean[rows] = np.where(noisy, weight * y + (1 - weight) * mean[rows], y)
     std[rows] = np.where(noise > 0, noise, np.where(model, std[rows], 0.0))

@@ -56,7 +56,7 @@ class AIPerfClient:
     """
 
     def __init__(self) -> None:
-        self._tool = Tool.found("aiperf", _LEAST)
+        self._tool = Tool.found("aiperf", _LEAST, "System is PROFILING")
 
     def run(self, target: Target, load: Load, timeout_s: float) -> ClientRun:
         """Send the load and wait for its end. Raises ClientError, StudyError for a file that cannot be read."""

@@ -1,12 +1,13 @@
 """GuideLLM (`guidellm run`, 0.8 or later) as a client.
 
-  closed loop               profile concurrent
-  open loop                 profile poisson, or constant where arrivals are even; with a limit, if one is said
-  open loop, bursty, or     profile replay of a file in Mooncake's form, each request at its own time; GuideLLM holds
-  traffic of a file         none back there, so a limit is refused
+  closed loop                            profile concurrent
+  open loop, even arrivals               profile constant; with a limit, if one is said
+  open loop, other arrivals or a file    profile replay of a file in Mooncake's form, each request at its own time
+  open loop with a limit                 profile poisson with a limit; bursts and files are refused: a replay has none
 
-Its Poisson process is drawn in each of its worker processes from the same seed, so that with several each gap comes
-several times in a row: an open loop runs in one process. At times GuideLLM 0.8 ends before it has taken note of the
+GuideLLM draws a Poisson process in each of its worker processes from the same seed, so that with several each gap comes
+several times in a row. Our arrivals are a replay, therefore; where only its own take a limit, they come from one
+process, which is late by some 10 ms on a busy machine. At times GuideLLM 0.8 ends before it has taken note of the
 request that ended last: one that it is silent about is left out of the records. It is after any window.
 
 Times of requests are those of its report, seconds since 1970. A request is due at `targeted_start`, which knows no
@@ -56,7 +57,7 @@ class GuideLLMClient:
     """
 
     def __init__(self) -> None:
-        self._tool = Tool.found("guidellm", _LEAST)
+        self._tool = Tool.found("guidellm", _LEAST, "): started |")
 
     def run(self, target: Target, load: Load, timeout_s: float) -> ClientRun:
         """Send the load and wait for its end. Raises ClientError, StudyError for a file that cannot be read."""
@@ -65,8 +66,9 @@ class GuideLLMClient:
             folder = Path(name)
             if traffic is not None:
                 write_timed_trace(traffic, folder / _TRAFFIC, seed=0)
+            is_poisson = not load.is_closed and traffic is None and math.isfinite(load.burstiness)
             reason = self._tool.run(arguments_of(target, load, traffic, folder), folder,
-                                    {} if load.is_closed else _ONE_PROCESS, timeout_s)
+                                    _ONE_PROCESS if is_poisson else {}, timeout_s)
             if _NOTHING_SENT in reason:
                 reason += "; GuideLLM writes prompts in English: is the tokenizer one of text?"
             report = folder / _REPORT
@@ -84,12 +86,14 @@ class GuideLLMClient:
 
 def _traffic(load: Load) -> Traffic | None:
     """The requests that GuideLLM reads from a file; None where it draws them itself."""
-    traffic = traffic_of(load)
-    if traffic is None and not load.is_closed and load.burstiness not in {1.0, math.inf}:
-        traffic = drawn(load)
-    if traffic is not None and not load.is_closed and load.max_concurrency is not None:
+    traffic, is_limited = traffic_of(load), load.max_concurrency is not None
+    if load.is_closed:
+        return traffic
+    if is_limited and (traffic is not None or load.burstiness not in {1.0, math.inf}):
         raise ClientError("GuideLLM sends traffic with times of its own without a limit of requests in flight; leave "
                           "out max_concurrency, or measure it with client: vllm")
+    if traffic is None and not is_limited and math.isfinite(load.burstiness):
+        return drawn(load)
     return traffic
 
 

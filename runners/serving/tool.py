@@ -44,14 +44,16 @@ _REASON_CHARACTERS: Final = 500
 
 @dataclass(frozen=True, slots=True)
 class Tool:
-    """An installed command-line tool. name: of command and package. version: "" if unknown."""
+    """An installed command-line tool. name: of command and package. version: "" if unknown. begins: what it prints when
+    it begins to send."""
 
     name: str
     command: Path
     version: str
+    begins: str
 
     @classmethod
-    def found(cls, name: str, least: str) -> Tool:
+    def found(cls, name: str, least: str, begins: str) -> Tool:
         """The tool on PATH, or beside this Python. least: the first version whose options are those we write.
 
         Raises RunnerError, with the command that installs it.
@@ -64,25 +66,33 @@ class Tool:
         version = _installed(Path(command), name) or _said(command)
         if version and _numbers(version) < _numbers(least):
             raise RunnerError(f"client: {command} is {name} {version}, whose options differ; {install}")
-        return cls(name, Path(command), version)
+        return cls(name, Path(command), version, begins)
 
     def run(self, arguments: Sequence[str], folder: Path, environment: Mapping[str, str], timeout_s: float) -> str:
-        """Run to the end within a folder. Returns "", or why it failed. Raises ClientError where it cannot be started,
-        LateError where it does not end in time."""
+        """Run to the end within a folder, which is its place for temporary files too. Returns "", or why it failed.
+        Raises ClientError where it cannot be started or does not begin to send in time, LateError where it does not end
+        in time."""
         deadline = time.monotonic() + timeout_s
         with tempfile.TemporaryFile() as log:
             try:
-                group = ProcessGroup([str(self.command), *arguments], {**os.environ, **environment}, cwd=folder,
-                                     stdout=log, stderr=subprocess.STDOUT)
+                group = ProcessGroup(
+                    [str(self.command), *arguments], {**os.environ, "TMPDIR": str(folder), **environment}, cwd=folder,
+                    stdout=log, stderr=subprocess.STDOUT)
             except OSError as error:
                 raise ClientError(f"{self.name} cannot be started: {error}") from error
             try:
                 status = _wait(group.process, deadline)
                 if status is None:
-                    raise LateError(f"{self.name} did not end within {timeout_s:g} s{_last_words(log)}")
+                    raise self._late(timeout_s, log)
             finally:
                 group.end(GRACE_S)
             return f"{self.name}: {_reason(status, log)}" if status else ""
+
+    def _late(self, timeout_s: float, log: IO[bytes]) -> ClientError:
+        log.seek(0)
+        if self.begins.encode() in log.read():
+            return LateError(f"{self.name} did not end within {timeout_s:g} s{_last_words(log)}")
+        return ClientError(f"{self.name} did not begin to send within {timeout_s:g} s{_last_words(log)}")
 
 
 def _wait(process: subprocess.Popen[bytes], deadline: float) -> int | None:

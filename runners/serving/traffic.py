@@ -183,7 +183,8 @@ class Lengths:
 
 
 def synthetic(rate: float, burstiness: float, input_len: Lengths, output_len: Lengths, n: int, seed: int) -> Traffic:
-    """Traffic of n requests whose times between arrivals have a gamma distribution, as vLLM draws them.
+    """Traffic of n requests whose times between arrivals have a gamma distribution, as vLLM draws them: stretched so
+    that the mean rate is the one asked for.
 
     rate: requests per second; infinite: all at once. burstiness: its shape; 1 is a Poisson process, below 1 requests
     come in bursts, infinite is even. Raises StudyError.
@@ -195,7 +196,8 @@ def synthetic(rate: float, burstiness: float, input_len: Lengths, output_len: Le
     even = np.full(n, 1 / rate)  # 0 at an infinite rate
     gaps = even if math.isinf(rate) or math.isinf(burstiness) else rng.gamma(burstiness, 1 / (rate * burstiness), n)
     arrivals = np.cumsum(gaps) - gaps[0]
-    return Traffic("synthetic traffic", arrivals, input_len.draw(n, rng), output_len.draw(n, rng))
+    drawn = Traffic("synthetic traffic", arrivals, input_len.draw(n, rng), output_len.draw(n, rng))
+    return drawn.scaled(rate) if arrivals[-1] > 0 else drawn
 
 
 # ------------------------------------------------------------------------------------------------------------ for vLLM

@@ -92,7 +92,8 @@ class Truth:
     def load(self, line: int, place: FloatArray) -> FloatArray:
         """log2 of the load at places among the loads of a line; a step beyond the grid where outside."""
         logs = np.log2(self.size[self.lines[line]])
-        logs = np.concatenate([[2 * logs[0] - logs[1]], logs, [2 * logs[-1] - logs[-2]]])
+        steps = np.diff(logs) if len(logs) > 1 else np.ones(1)
+        logs = np.concatenate([[logs[0] - steps[0]], logs, [logs[-1] + steps[-1]]])
         found: FloatArray = np.interp(place, np.arange(-1, len(logs) - 1), logs)
         return found
 

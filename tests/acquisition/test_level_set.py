@@ -144,3 +144,12 @@ def test_a_reading_that_its_noise_leaves_undecided_is_taken_again() -> None:
         measure(observations, 12, 0.98 * bound, bound, 1.02 * bound)
     chosen, undecided = choose(observations, 4, f"ttft_ms <= {bound:.6g}")
     assert not undecided[12] and 12 not in chosen
+
+
+def test_while_others_measure_all_that_is_undecided_the_rest_is_measured() -> None:
+    observations = some_runs()
+    _, undecided = choose(observations, 1, "ttft_ms <= 500")
+    observations.pending = set(np.flatnonzero(undecided).tolist())
+    chosen, _ = choose(observations, 3, "ttft_ms <= 500")
+    assert len(chosen) == 3
+    assert not any(observations.known[row] or row in observations.pending for row in chosen)

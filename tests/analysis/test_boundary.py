@@ -14,6 +14,7 @@ from planner.analysis.boundary import Boundaries, HighestLoad, boundary_of, cros
 from planner.evaluation.attainment import Attainment, attainment_of, falling
 from planner.ledger.observations import Observations, Run
 from planner.models.grid_model import Prediction
+from planner.models.settings import SMALL_SAMPLE_INFLATION
 from planner.space.grid import Grid, full_grid
 from planner.space.slo import Boundary, Tier, parse_condition, parse_tier
 from planner.space.types import (
@@ -32,6 +33,8 @@ from planner.strategies.strategy import Posterior
 from planner.tables.recorded_grid import Sweep
 
 Z90 = 1.6448536269514722
+FEW_RUNS = 1 + SMALL_SAMPLE_INFLATION
+"""The factor on the model's σ with two runs or fewer."""
 LOADS = (1, 2, 4, 8, 16, 32, 64, 128)
 
 
@@ -43,10 +46,12 @@ def a_grid(engines: int = 1, loads: tuple[int, ...] = LOADS) -> Grid:
 
 
 def posterior_with(values: Mapping[str, FloatArray], std: float, feasibility: FloatArray | None = None) -> Posterior:
+    """Log-normal predictions whose σ, widened as it is for a boundary, is `std`."""
     half = np.exp(Z90 * std)
     n = len(next(iter(values.values())))
+    own = np.full(n, std / FEW_RUNS)
     prediction = Prediction(dict(values), {k: v / half for k, v in values.items()},
-                            {k: v * half for k, v in values.items()}, {k: np.full(n, std) for k in values})
+                            {k: v * half for k, v in values.items()}, dict.fromkeys(values, own))
     nothing = Sweep((np.nan,) * 3, (np.nan,) * 3)
     return Posterior(prediction, {}, np.ones(n) if feasibility is None else feasibility, nothing)
 
@@ -124,7 +129,7 @@ def test_a_measured_value_decides_and_pulls_its_neighbours() -> None:
     measured(observations, 3, ttft_ms=(4900.0, 5000.0, 5100.0))
     attainment = attainment_of(Boundary((parse_tier("ttft_ms <= 500", ""),), 0.95),
                                posterior_with({"ttft_ms": values}, 1.2).prediction, np.ones(8), observations)
-    pointwise = attainment.metrics["ttft_ms"].probability(parse_condition("ttft_ms <= 500", ""), 1.0)
+    pointwise = attainment.metrics["ttft_ms"].probability(parse_condition("ttft_ms <= 500", ""), FEW_RUNS)
     assert (pointwise[4:] > 0.04).all()
     assert (attainment.probability[0, 4:] < 0.04).all()
     assert np.array_equal(attainment.probability[0, :3], pointwise[:3])
@@ -207,11 +212,11 @@ def test_repeats_within_their_noise_are_measured_again_up_to_a_limit() -> None:
     grid = a_grid()
     observations = Observations(grid, ("ttft_ms",))
     measured(observations, 3, ttft_ms=(900.0, 995.0, 1100.0))
-    first = attainment(observations, straight(grid), 0.1, "ttft_ms <= 1000")
+    first = attainment(observations, straight(grid), 0.1 * FEW_RUNS, "ttft_ms <= 1000")
     assert first.undecided[0, 3] and first.repeatable[0, 3]
     for _ in range(3):
         measured(observations, 3, ttft_ms=(900.0, 995.0, 1100.0))
-    last = attainment(observations, straight(grid), 0.1, "ttft_ms <= 1000")
+    last = attainment(observations, straight(grid), 0.1 * FEW_RUNS, "ttft_ms <= 1000")
     assert 0.05 < last.probability[0, 3] < 0.95
     assert last.settled[0, 3] and not last.undecided[0, 3]
 
@@ -248,3 +253,27 @@ def test_the_boundary_is_tier_by_tier() -> None:
     tier = Tier((parse_tier("ttft_ms <= 5", "").conditions[0],))
     assert str(parse_tier("ttft_ms <= 5 AND tpot_ms<3", "")) == "ttft_ms <= 5 and tpot_ms <= 3"
     assert tier.metrics == ("ttft_ms",)
+
+
+def test_predictions_without_deviations_decide_nothing() -> None:
+    grid = a_grid()
+    observations = Observations(grid, ("ttft_ms",))
+    measured(observations, 3, ttft_ms=(900.0,))
+    unknown = {"ttft_ms": np.full(len(grid), np.nan)}
+    prediction = Prediction({"ttft_ms": straight(grid)}, unknown, unknown, unknown)
+    boundary = Boundary((parse_tier("ttft_ms <= 1000", ""),), 0.95)
+    found = attainment_of(boundary, prediction, np.ones(len(grid)), observations)
+    assert found.undecided[0].tolist() == [row != 3 for row in range(len(grid))]
+
+
+def test_few_runs_decide_less() -> None:
+    """The same predictions, after one run and after many at one load."""
+    grid = a_grid(60)
+    few, many = Observations(grid, ("ttft_ms",)), Observations(grid, ("ttft_ms",))
+    predicted = straight(grid)
+    for row in range(0, len(grid), len(LOADS)):
+        measured(many, row, ttft_ms=(100.0,))
+    measured(few, 0, ttft_ms=(100.0,))
+    after = [attainment(observations, predicted, 0.2 * FEW_RUNS, "ttft_ms <= 1000").open_count
+             for observations in (few, many)]
+    assert after[0] > 2 * after[1]

@@ -31,7 +31,7 @@ def found(lengths: tuple[int, ...], *tiers: str) -> tuple[Boundaries, Grid]:
     ])
     value = grid.numbers("max_concurrency") * grid.numbers("input_len")
     prediction = Prediction({"ttft_ms": value}, {"ttft_ms": value * np.exp(-0.1 * Z90)},
-                            {"ttft_ms": value * np.exp(0.1 * Z90)}, {"ttft_ms": np.full(len(grid), 0.1)})
+                            {"ttft_ms": value * np.exp(0.1 * Z90)}, {"ttft_ms": np.full(len(grid), 0.02)})
     nothing = Sweep((np.nan,) * 3, (np.nan,) * 3)
     posterior = Posterior(prediction, {}, np.ones(len(grid)), nothing)
     parsed = [parse_tier(tier, "") for tier in tiers]

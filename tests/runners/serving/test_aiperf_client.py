@@ -229,7 +229,7 @@ def test_a_failure_is_told(fake: Callable[..., FakeTool]) -> None:
     fake(told()[:4])
     with pytest.raises(ClientError, match="AIPerf tells of 4 requests, and 5 were asked for"):
         AIPerfClient().run(TARGET, CLOSED, 30)
-    tool = fake(body="time.sleep(60)")
+    tool = fake(body="print('AIPerf System is PROFILING', flush=True); time.sleep(60)")
     with pytest.raises(LateError, match="aiperf did not end within 1 s"):
         AIPerfClient().run(TARGET, CLOSED, 1)
     assert not Path(tool.calls[-1]["cwd"]).exists()

@@ -82,19 +82,34 @@ def test_lengths_spread_as_vllms_do(fake: Callable[..., FakeTool]) -> None:
     assert (data["output_tokens_min"], data["output_tokens_max"]) == (5, 11)
 
 
-@pytest.mark.parametrize(("load", "profile"), [
-    (OPEN, {"kind": "poisson", "rate": [20.0]}),
-    (replace(OPEN, burstiness=math.inf), {"kind": "constant", "rate": [20.0]}),
-    (replace(OPEN, max_concurrency=3), {"kind": "poisson", "rate": [20.0], "max_concurrency": 3}),
+@pytest.mark.parametrize(("load", "profile", "processes"), [
+    (replace(OPEN, burstiness=math.inf), {"kind": "constant", "rate": [20.0]}, None),
+    (replace(OPEN, burstiness=math.inf, max_concurrency=3),
+     {"kind": "constant", "rate": [20.0], "max_concurrency": 3}, None),
+    (replace(OPEN, max_concurrency=3), {"kind": "poisson", "rate": [20.0], "max_concurrency": 3}, "1"),
 ])
-def test_an_open_loop_is_drawn_in_one_process(
-    fake: Callable[..., FakeTool], load: Load, profile: dict[str, Any]
+def test_poisson_arrivals_with_a_limit_come_from_one_process(
+    fake: Callable[..., FakeTool], load: Load, profile: dict[str, Any], processes: str | None
 ) -> None:
     """GuideLLM draws the same gaps in each of its processes."""
     tool = fake()
     options = asked(tool, load)
     assert options["profile"] == profile and options["constraint"]["count"] == 4
-    assert tool.calls[-1]["env"]["GUIDELLM__MAX_WORKER_PROCESSES"] == "1"
+    assert options["data"]["kind"] == "synthetic_text"
+    assert tool.calls[-1]["env"].get("GUIDELLM__MAX_WORKER_PROCESSES") == processes
+
+
+@pytest.mark.parametrize("burstiness", [1.0, 0.3])
+def test_our_arrivals_are_a_replay(fake: Callable[..., FakeTool], burstiness: float) -> None:
+    tool = fake()
+    options = asked(tool, replace(OPEN, burstiness=burstiness))
+    assert options["profile"] == {"kind": "replay", "schedule_turn": "timestamp"}
+    assert "GUIDELLM__MAX_WORKER_PROCESSES" not in tool.calls[-1]["env"]
+    rows = [json.loads(line) for line in tool.calls[-1]["files"]["traffic.jsonl"].splitlines()]
+    times = [row["timestamp"] for row in rows]
+    assert times[0] == 0 and times[-1] == pytest.approx(150, abs=0.01)  # 4 requests at 20 a second
+    assert len(set(np.diff(times).round(3))) == 3 and {row["input_length"] for row in rows} == {32}
+    assert len({tuple(row["hash_ids"]) for row in rows}) == 4
 
 
 def trace(folder: Path, n: int = 6) -> str:
@@ -105,7 +120,7 @@ def trace(folder: Path, n: int = 6) -> str:
     return str(path)
 
 
-def test_bursts_and_files_are_replayed_each_request_at_its_time(
+def test_a_file_is_replayed_each_request_at_its_time(
     fake: Callable[..., FakeTool], tmp_path: Path
 ) -> None:
     tool = fake()
@@ -117,10 +132,6 @@ def test_bursts_and_files_are_replayed_each_request_at_its_time(
     assert [row["timestamp"] for row in rows] == [0, 250, 500, 750]
     assert [row["hash_ids"] for row in rows] == [[0, 1, 2], [0, 3, 2], [0, 4, 2], [0, 5, 2]]  # 32 bits are enough
     assert Path(data["source"]["path"]).name == "traffic.jsonl"
-    asked(tool, replace(OPEN, burstiness=0.3))
-    gaps = np.diff([json.loads(line)["timestamp"] for line in
-                    tool.calls[-1]["files"]["traffic.jsonl"].splitlines()])
-    assert len(gaps) == 3 and len(set(gaps)) == 3
 
 
 def test_a_closed_loop_takes_its_lengths_from_a_file(fake: Callable[..., FakeTool], tmp_path: Path) -> None:
@@ -217,7 +228,7 @@ def test_a_failure_is_told(fake: Callable[..., FakeTool]) -> None:
     fake(body="raise ValueError('Cannot compile: No measurement start or end times available.')")
     with pytest.raises(ClientError, match=r"guidellm: ValueError: Cannot compile.*is the tokenizer one of text"):
         GuideLLMClient().run(TARGET, CLOSED, 30)
-    fake(body="time.sleep(60)")
+    fake(body="print('Benchmark 1 (concurrent@2): started | 0 s', flush=True); time.sleep(60)")
     with pytest.raises(LateError, match="guidellm did not end within 1 s"):
         GuideLLMClient().run(TARGET, CLOSED, 1)
 

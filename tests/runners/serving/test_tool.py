@@ -18,12 +18,17 @@ from runners.serving.client import ClientError, LateError, Load
 from runners.serving.tool import Request, Tool, length_range, metrics_of, records_of, requests_in_flight
 from tests.runners.serving.fake_tools import install
 
+
+def found(least: str = "1") -> Tool:
+    return Tool.found("loadgen", least, "begins")
+
+
 LOAD = Load(4, 2, float("inf"), 1.0, 100, 10, 0.0, 0)
 
 
 def test_a_tool_is_found_on_path_with_its_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fake = install(tmp_path, monkeypatch, "loadgen", version="0.13.2")
-    assert Tool.found("loadgen", "0.13") == Tool("loadgen", fake.command, "0.13.2")
+    assert found("0.13") == Tool("loadgen", fake.command, "0.13.2", "begins")
     assert not fake.calls  # its metadata say it: nothing is started
 
 
@@ -31,23 +36,23 @@ def test_a_tool_is_found_beside_this_python(tmp_path: Path, monkeypatch: pytest.
     fake = install(tmp_path, monkeypatch, "loadgen", version="1.0")
     monkeypatch.setenv("PATH", "/nowhere")
     monkeypatch.setattr(sys, "executable", str(tmp_path / "bin" / "python"))
-    assert Tool.found("loadgen", "0.13").command == fake.command
+    assert found("0.13").command == fake.command
 
 
 def test_a_version_without_metadata_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fake = install(tmp_path, monkeypatch, "loadgen", "print('loadgen version: 2.1.0rc1')")
-    assert Tool.found("loadgen", "0.13").version == "2.1.0rc1" and fake.calls[0]["argv"] == ["--version"]
+    assert found("0.13").version == "2.1.0rc1" and fake.calls[0]["argv"] == ["--version"]
     install(tmp_path, monkeypatch, "loadgen", "print('who knows')")
-    assert Tool.found("loadgen", "0.13").version == ""
+    assert found("0.13").version == ""
 
 
 def test_what_is_missing_or_too_old_says_how_to_install_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(RunnerError, match=r"loadgen is not installed; pip install 'loadgen>=0\.13'"):
-        Tool.found("loadgen", "0.13")
+        found("0.13")
     install(tmp_path, monkeypatch, "loadgen", version="0.9.1")
     with pytest.raises(RunnerError, match=r"is loadgen 0\.9\.1, whose options differ; pip install 'loadgen>=0\.13'"):
-        Tool.found("loadgen", "0.13")
-    assert Tool.found("loadgen", "0.9").version == "0.9.1"
+        found("0.13")
+    assert found("0.9").version == "0.9.1"
 
 
 BOX = """
@@ -75,22 +80,22 @@ sys.exit(1)
 ])
 def test_a_failure_has_its_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, body: str, reason: str) -> None:
     install(tmp_path, monkeypatch, "loadgen", body, "1.0")
-    assert Tool.found("loadgen", "1").run([], tmp_path, {}, 30) == reason
+    assert found("1").run([], tmp_path, {}, 30) == reason
 
 
 def test_what_it_is_given_arrives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fake = install(tmp_path, monkeypatch, "loadgen", version="1.0")
-    Tool.found("loadgen", "1").run(["a", "b c"], tmp_path, {"OURS": "1"}, 30)
+    found("1").run(["a", "b c"], tmp_path, {"OURS": "1"}, 30)
     call = fake.calls[0]
     assert call["argv"] == ["a", "b c"] and call["env"]["OURS"] == "1" and call["env"]["HOME"] == os.environ["HOME"]
-    assert Path(call["cwd"]).resolve() == tmp_path.resolve()
+    assert Path(call["cwd"]).resolve() == Path(call["env"]["TMPDIR"]).resolve() == tmp_path.resolve()
 
 
 LINGERS = """
 import subprocess
 child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
 pathlib.Path("child").write_text(str(child.pid))
-print("1 of 4 requests", flush=True)
+print("begins\\n1 of 4 requests", flush=True)
 time.sleep(60)
 """
 
@@ -106,9 +111,17 @@ def test_what_does_not_end_is_ended_with_all_it_started(tmp_path: Path, monkeypa
     install(tmp_path, monkeypatch, "loadgen", LINGERS, "1.0")
     began = time.monotonic()
     with pytest.raises(LateError, match=r"loadgen did not end within 2 s; its last line: 1 of 4 requests"):
-        Tool.found("loadgen", "1").run([], tmp_path, {}, 2)
+        found("1").run([], tmp_path, {}, 2)
     assert time.monotonic() - began < 20
     assert not is_there(int((tmp_path / "child").read_text()))
+
+
+def test_what_does_not_begin_is_no_late_load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A load that is late tells of the server, a tool that never began does not."""
+    install(tmp_path, monkeypatch, "loadgen", "print('reading the tokenizer', flush=True); time.sleep(60)", "1.0")
+    with pytest.raises(ClientError, match="did not begin to send within 1 s; its last line: reading") as error:
+        found("1").run([], tmp_path, {}, 1)
+    assert not isinstance(error.value, LateError)
 
 
 def test_an_interruption_ends_it_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -121,16 +134,16 @@ def test_an_interruption_ends_it_too(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(module, "_wait", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        Tool.found("loadgen", "1").run([], tmp_path, {}, 30)
+        found("1").run([], tmp_path, {}, 30)
     assert not is_there(int((tmp_path / "child").read_text()))
 
 
 def test_what_cannot_be_started_is_a_clients_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fake = install(tmp_path, monkeypatch, "loadgen", version="1.0")
-    found = Tool.found("loadgen", "1")
+    there = found("1")
     fake.command.unlink()
     with pytest.raises(ClientError, match="loadgen cannot be started"):
-        found.run([], tmp_path, {}, 5)
+        there.run([], tmp_path, {}, 5)
 
 
 # ---------------------------------------------------------------------------------------------------------- results
