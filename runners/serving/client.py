@@ -80,6 +80,7 @@ class Client(Protocol):
     Contract: `run` returns when all requests of the load have ended, or raises ClientError after at most `timeout_s`
     seconds; nothing of the client then goes on. A failed request is part of the records, never left out. A client
     sends no request of its own that the records do not hold, except to see that the server answers, before the first.
+    It may be silent about the request that ended last, which no window holds.
     `facts` names client and version, for the fingerprint. `close` ends whatever the client keeps; it may be called
     twice.
     """

@@ -32,9 +32,10 @@ from runners.serving.client import Client, ClientError, Target
 from runners.serving.clients import make_client
 from runners.serving.datasets import prepared
 from runners.serving.model_files import has_tokenizer, with_word_tokenizer
+from runners.serving.serve_settings import ServeSettings
 from runners.serving.server import Server, ServerError, command_line, describe, reset_prefix_cache
 from runners.serving.statistics import metric_names
-from runners.serving.study import ServeSettings, ServeStudy
+from runners.serving.study import ServeStudy
 from runners.serving.visit import Outcome, Rules, Visit
 from runners.vllm_offline import engine_environment, matters, require_engine
 

@@ -15,7 +15,8 @@ from pydantic import ValidationError
 from planner.space.types import Axis, Role, RunnerContext, Scale, Scope, StudyError
 from runners import environment
 from runners.serving.model_files import has_tokenizer, with_word_tokenizer
-from runners.serving.study import ServeSettings, ServeStudy, server_argument_names
+from runners.serving.serve_settings import ServeSettings
+from runners.serving.study import ServeStudy, server_argument_names
 
 vllm = pytest.mark.skipif(importlib.util.find_spec("vllm") is None, reason="the arguments are read from vLLM's source")
 
