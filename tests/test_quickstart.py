@@ -5,12 +5,17 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import optuna
 import pytest
+import yaml
+
+from planner.space.types import Measurement, Status
+from runners.serving.records import Records
 
 ROOT = Path(__file__).parent.parent
 BIN = Path(sys.executable).parent
@@ -23,6 +28,14 @@ COMMANDS = (
     "sweepwise predict studies/quickstart.yaml --point"
     " model=models/qwen3-small,input_len=256,output_len=128,batch_size=24",
     "sweepwise export studies/quickstart.yaml -o measurements.csv",
+)
+
+
+# The README's commands on the served quickstart, in its order, but for the study's run.
+SERVE_COMMANDS = (
+    "sweepwise run studies/serve_quickstart.yaml",
+    "sweepwise report studies/serve_quickstart.yaml -o server.html",
+    'sweepwise recommend studies/serve_quickstart.yaml --slo "ttft_ms <= 300" --slo "tpot_ms <= 30"',
 )
 
 
@@ -71,3 +84,31 @@ def test_quickstart(tmp_path: Path) -> None:
     again = _run(["sweepwise", "run", "studies/quickstart.yaml"], tmp_path, seconds=60)
     assert again.returncode == 0, again.stderr  # nothing is left to do: what was asked for was reached
     assert len(study.trials) == found["runs"]
+
+
+@pytest.mark.engine
+def test_serve_quickstart(tmp_path: Path) -> None:
+    """The served quickstart in a smaller form: one engine configuration, a few loads, the README's commands."""
+    shutil.copytree(ROOT / "studies/models", tmp_path / "studies/models")
+    study = yaml.safe_load((ROOT / "studies/serve_quickstart.yaml").read_text())
+    study["space"]["axes"]["max_num_seqs"]["values"] = [32]
+    study["space"]["axes"]["input_len"]["values"] = [32]
+    study["space"]["axes"]["output_len"]["values"] = [8]
+    study["runner"]["duration_s"] = 1
+    study["stop"] = {"trials": 7}
+    (tmp_path / "studies/serve_quickstart.yaml").write_text(yaml.safe_dump(study))
+    for command in SERVE_COMMANDS:
+        answer = _run(shlex.split(command), tmp_path)
+        assert answer.returncode == 0, f"{command}\n{answer.stdout}\n{answer.stderr}"
+    page = (tmp_path / "server.html").read_text()
+    assert "Latency against load" in page
+    trials = optuna.load_study(study_name="serve-quickstart", storage=f"sqlite:///{tmp_path / 'serve_quickstart.db'}"
+                               ).trials
+    found = [Measurement.from_json(trial.user_attrs["measurement"]) for trial in trials]
+    good = [one for one in found if one.status is Status.OK]
+    assert len(found) == 7 and len(good) >= 4
+    assert sum(one.cost.start_s > 0 for one in found) == 1  # one server for all loads
+    for one in good:
+        (reading,) = one.readings
+        assert reading.metrics["ttft_ms"][0] > 0 and reading.metrics["output_throughput"][0] > 0
+        assert len(Records.unpack(one.records)) >= reading.metrics["window_requests"][0]

@@ -76,7 +76,7 @@ def test_what_is_run_elsewhere_is_what_we_think() -> None:
     tree = ast.parse((ROOT / "tests/test_quickstart.py").read_text())
     assigned = {node.targets[0].id: node.value for node in tree.body  # type: ignore[attr-defined]
                 if isinstance(node, ast.Assign)}
-    assert set(engine) == set(ast.literal_eval(assigned["COMMANDS"]))
+    assert set(engine) == {*ast.literal_eval(assigned["COMMANDS"]), *ast.literal_eval(assigned["SERVE_COMMANDS"])}
 
 
 @pytest.mark.parametrize(("code", "printed"), re.findall(

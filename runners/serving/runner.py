@@ -206,10 +206,13 @@ class VllmServeRunner:
                                      longest=self._study.longest_allowed))
 
     def _explained(self, outcome: Outcome) -> Outcome:
-        """The outcome, and for a server that died under it, why; the next run then starts another."""
-        if self._server is None or self._server.alive:
+        """The outcome, and for a server that died under it, why; the next run then starts another. A front end may live
+        on while its engine is dead."""
+        server = self._server
+        if server is None or (server.alive and (outcome.status is not Status.FAILED or server.answers)):
             return outcome
-        reason = f"the server ended during the run: {self._server.why()}"
+        reason = (f"the server answers no longer: {outcome.reason}" if server.alive else
+                  f"the server ended during the run: {server.why()}")
         self._stop()
         return Outcome(Status.FAILED, reason, (), outcome.warmup_s, outcome.measure_s, outcome.records)
 

@@ -73,6 +73,11 @@ class Server:
         return self._group is not None and self._group.process.poll() is None
 
     @property
+    def answers(self) -> bool:
+        """Whether it says that it is well."""
+        return ask(f"{self.base_url}/health") is not None
+
+    @property
     def pid(self) -> int | None:
         """Number of the process and of its group; None if it was never started."""
         return None if self._group is None else self._group.pid
@@ -93,7 +98,7 @@ class Server:
         while True:
             if not self.alive:
                 raise ServerError(self.why())
-            if ask(f"{self.base_url}/health") is not None:
+            if self.answers:
                 self._group.note_memory()
                 return
             if time.monotonic() > deadline:

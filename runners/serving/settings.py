@@ -24,7 +24,8 @@ SATURATION_DEVIATIONS: Final = 3.0
 far from full, 15 to 30 % of runs show a growth of 0.1 by chance, and under 1 % one of three errors."""
 
 SATURATION_REQUESTS: Final = 80
-"""Requests in the window of an open loop without which saturation cannot be told: see SATURATION_GROWTH."""
+"""Requests in the window of an open loop without which saturation cannot be told, which is 100 arrivals: see
+SATURATION_GROWTH."""
 
 LITTLES_LAW: Final = 0.1
 """Difference between N and X·R that is not due to the window's edges and is still no contradiction."""

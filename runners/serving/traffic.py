@@ -6,6 +6,7 @@ Files of real traffic are read in traffic_files.py.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import math
 from collections.abc import Sequence
@@ -83,6 +84,10 @@ class Traffic:
                                       blocks=blocks, block_tokens=block_tokens)
         kept = resized if longest is None else resized._no_longer_than(longest)
         return kept if rate is None else kept._at(rate)
+
+    def first(self, n: int) -> Traffic:
+        """The first n requests."""
+        return self._only(np.arange(len(self)) < n, ())
 
     def taken(self, n: int, seed: int) -> Traffic:
         """A stretch of n requests from a place drawn by the seed; at the end the traffic begins again.
@@ -178,18 +183,21 @@ class Lengths:
 
 
 def synthetic(rate: float, burstiness: float, input_len: Lengths, output_len: Lengths, n: int, seed: int) -> Traffic:
-    """Traffic of n requests whose times between arrivals have a gamma distribution, as vLLM draws them.
+    """Traffic of n requests whose times between arrivals have a gamma distribution, as vLLM draws them: stretched so
+    that the mean rate is the one asked for.
 
     rate: requests per second; infinite: all at once. burstiness: its shape; 1 is a Poisson process, below 1 requests
-    come in bursts. Raises StudyError.
+    come in bursts, infinite is even. Raises StudyError.
     """
-    if n < 1 or not rate > 0 or not 0 < burstiness < math.inf:
+    if n < 1 or not rate > 0 or not burstiness > 0:
         raise StudyError(f"traffic: {n} requests at rate {rate:g} with burstiness {burstiness:g}; all three must be "
-                         "above 0, and burstiness finite")
+                         "above 0")
     rng = np.random.default_rng(seed)
-    gaps = np.zeros(n) if math.isinf(rate) else rng.gamma(burstiness, 1 / (rate * burstiness), n)
+    even = np.full(n, 1 / rate)  # 0 at an infinite rate
+    gaps = even if math.isinf(rate) or math.isinf(burstiness) else rng.gamma(burstiness, 1 / (rate * burstiness), n)
     arrivals = np.cumsum(gaps) - gaps[0]
-    return Traffic("synthetic traffic", arrivals, input_len.draw(n, rng), output_len.draw(n, rng))
+    drawn = Traffic("synthetic traffic", arrivals, input_len.draw(n, rng), output_len.draw(n, rng))
+    return drawn.scaled(rate) if arrivals[-1] > 0 else drawn
 
 
 # ------------------------------------------------------------------------------------------------------------ for vLLM
@@ -198,17 +206,18 @@ def synthetic(rate: float, burstiness: float, input_len: Lengths, output_len: Le
 def write_timed_trace(traffic: Traffic, path: Path, seed: int) -> tuple[str, ...]:
     """Write the JSON Lines that vLLM's dataset `timed_trace` reads; returns `timed_trace_options(path)`.
 
-    The form is Mooncake's: AIPerf reads it, too. vLLM makes a prompt's tokens of its blocks (`hash_ids`), and so many
-    tokens as these give: they cover each prompt. Where the traffic shares none, each prompt is one block of its own.
-    Two seeds have no block in common.
+    The form is Mooncake's: GuideLLM and AIPerf read it, too. vLLM makes a prompt's tokens of its blocks (`hash_ids`),
+    and so many tokens as these give: they cover each prompt. Where the traffic shares none, each prompt is one block of
+    its own. Blocks are counted anew, from 0 for seed 0 (GuideLLM takes 32 bits); two seeds have none in common.
     """
     chunk = traffic.block_tokens or int(traffic.input_len.max())
     blocks = traffic.blocks or tuple((row,) for row in range(len(traffic)))
+    number = {block: place for place, block in enumerate(dict.fromkeys(itertools.chain.from_iterable(blocks)))}
     columns = (traffic.arrivals.tolist(), traffic.input_len.tolist(), traffic.output_len.tolist(), blocks)
     with path.open("w", encoding="utf-8") as file:
         for arrival, inputs, outputs, ids in zip(*columns, strict=True):
             row = {"timestamp": round(arrival * _MS, 3), "input_length": inputs, "output_length": outputs,
-                   "hash_ids": [seed * _SEED_STRIDE + block for block in ids], "block_tokens": chunk}
+                   "hash_ids": [seed * _SEED_STRIDE + number[block] for block in ids], "block_tokens": chunk}
             file.write(json.dumps(row) + "\n")
     return timed_trace_options(path)
 

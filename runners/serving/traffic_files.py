@@ -87,7 +87,7 @@ def read_traffic(path: Path) -> Traffic:
     seconds = np.array([one.seconds for one in kept])
     input_len, output_len = (np.array([getattr(one, name) for one in kept], dtype=np.int64)
                              for name in ("input_len", "output_len"))
-    size = _block_tokens(kept, path) if any(one.blocks for one in kept) else 0
+    size = _block_tokens(kept, rows[0].cells, path) if any(one.blocks for one in kept) else 0
     blocks = covering([one.blocks for one in kept], input_len, size) if size else ()
     return Traffic(str(path), seconds - seconds[0], input_len, output_len, blocks, size, tuple(notes))
 
@@ -209,8 +209,12 @@ def _tokens(cell: Any, name: str, where: str) -> int:
     return int(count)
 
 
-def _block_tokens(requests: Sequence[_Request], path: Path) -> int:
-    """Tokens of a block: the known size by which more than half of the prompts have as many blocks as cover them."""
+def _block_tokens(requests: Sequence[_Request], cells: Mapping[str, Any], path: Path) -> int:
+    """Tokens of a block: what a file of `write_timed_trace` says, or the known size by which more than half of the
+    prompts have as many blocks as cover them."""
+    said = cells.get("block_tokens")
+    if isinstance(said, int) and said > 0:
+        return said
     have = [one for one in requests if one.blocks]
     for size in _BLOCK_SIZES:
         wrong = [one for one in have if len(one.blocks) != -(-one.input_len // size)]

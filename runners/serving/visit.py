@@ -31,7 +31,7 @@ __all__ = ["Outcome", "Rules", "Visit"]
 
 _SHORTEST: Final = 4.0  # unloaded requests that fit into an open loop's window, one after the other
 _WAVES: Final = 4  # requests of equal length come in waves: a window has some of them
-_NEVER_FULL: Final = 0.5  # load at which even a server that takes one request at a time keeps up
+_SLOWED: Final = 1.25  # time of a request over that of one alone from which a load may be too much
 _LATE_CLIENT: Final = 0.1
 _LONGER: Final = 3.0
 _CONFIDENT_RUNS: Final = 3
@@ -90,47 +90,58 @@ class Visit:
     clock: Callable[[], float] = time.perf_counter
     _runs: int = 0
     _sent: int = 0
+    _packed: str = ""
     _power: Power | None = None
     _windows: list[tuple[Records, Window]] = field(default_factory=list)
 
     def measure(self) -> Outcome:
         """Warm up, then send the load until it is known well enough. Raises ClientError."""
-        began = self.clock()
-        warm = began
-        found: list[Mapping[str, float]] = []
-        packed = ""
+        began = warm = self.clock()
+        found: Sequence[Mapping[str, float]] = ()
         try:
             rate, seconds = self._pilot()
             warm = self.clock()
-            duration = self._duration(rate, seconds)
-            while True:
-                run = self._send(self._requests(rate, duration), self.rules.timeout_s)
-                packed = run.records.pack() if run.records is not None else packed
-                try:
-                    metrics, saturated = self._metrics(run)
-                except _TooShortError:
-                    spent = self.clock() - warm
-                    if spent * (1 + _LONGER) > self.rules.max_duration_s:
-                        raise
+            status, reason, found = self._known(rate, seconds, warm)
+        except LateError as late:
+            status, reason = Status.FAILED, str(late)
+            if not self.load.is_closed and self._runs > 1:  # the pilot of an open loop is one request after another
+                came_s = self._sent / self.load.request_rate
+                status, reason = Status.SATURATED, f"saturated: {late}, which came in {came_s:.3g} s"
+        except _NotSteadyError as error:
+            status, reason = Status.FAILED, str(error)
+        return Outcome(status, reason, tuple(found), warm - began, self.clock() - warm, self._packed)
+
+    def _known(self, rate: float, seconds: float, began: float) -> tuple[Status, str, list[Mapping[str, float]]]:
+        """Status, reason and repeats, when they are known well enough or the time is over.
+
+        rate, seconds: of the pilot. Raises LateError and _NotSteadyError.
+        """
+        found: list[Mapping[str, float]] = []
+        duration = self._duration(rate, seconds)
+        while True:
+            run = self._send(self._requests(rate, duration), self.rules.timeout_s)
+            self._packed = run.records.pack() if run.records is not None else self._packed
+            left = self.rules.max_duration_s - (self.clock() - began)
+            try:
+                metrics, window = self._metrics(run)
+            except _TooShortError:
+                if (_LONGER + 1) * (self.rules.max_duration_s - left) <= self.rules.max_duration_s:
                     duration *= _LONGER
                     continue
-                if saturated:
-                    return self._outcome(Status.SATURATED, _BACKLOG, (metrics,), began, warm, packed)
-                found.append(metrics)
-                spent = self.clock() - warm
-                if self._is_enough(found, spent):
-                    return self._outcome(Status.OK, "", found, began, warm, packed)
-        except LateError as late:
-            if self.load.is_closed or self._runs == 1:  # the pilot of an open loop is one request alone
-                return self._outcome(Status.FAILED, str(late), (), began, warm, packed)
-            reason = f"saturated: {late}, which came in {self._arrivals_s():.3g} s"
-            return self._outcome(Status.SATURATED, reason, (), began, warm, packed)
-        except _NotSteadyError as reason:
-            return self._outcome(Status.FAILED, str(reason), (), began, warm, packed)
-
-    def _outcome(self, status: Status, reason: str, found: Sequence[Mapping[str, float]], began: float, warm: float,
-                 packed: str) -> Outcome:
-        return Outcome(status, reason, tuple(found), warm - began, self.clock() - warm, packed)
+                if len(found) >= self.rules.repeats:
+                    return Status.OK, "", found
+                raise
+            enough = settings.SATURATION_REQUESTS / rate
+            if settings.MORE_ARRIVALS * enough < left and self._is_open_question(metrics, window, seconds):
+                duration = enough
+                continue
+            if window is not None and window.saturated:
+                return Status.SATURATED, _BACKLOG, [metrics]
+            if run.records is not None and window is not None:
+                self._windows.append((run.records, window))
+            found.append(metrics)
+            if self._is_enough(found, self.rules.max_duration_s - left):
+                return Status.OK, "", found
 
     def _pilot(self) -> tuple[float, float]:
         """Requests per second and seconds of a request, roughly: from two requests for each place of a closed loop, or
@@ -148,17 +159,29 @@ class Visit:
         return places / seconds if self.load.is_closed else self.load.request_rate, seconds
 
     def _duration(self, rate: float, seconds: float) -> float:
-        """Seconds that a window should last: as asked; of an open loop so long that it can show saturation, and so long
-        that the sample suffices for the percentiles that are targets, if `max_duration_s` allows."""
+        """Seconds that a window should last: as asked, and so long that the sample is large enough for the percentiles
+        that are targets, if `max_duration_s` allows."""
         most = self.rules.max_duration_s
         percentiles = [q for q in map(percentile_of, self.rules.targets) if q]
         samples = [settings.MORE_ARRIVALS * least_requests(q) / rate for q in percentiles]
         durations = [self.rules.duration_s, *(needed for needed in samples if needed <= most)]
         if not self.load.is_closed:
             durations.append(min(_SHORTEST * seconds, most))
-            if rate * seconds > _NEVER_FULL:
-                durations.append(min(settings.SATURATION_REQUESTS / rate, most))
         return max(durations)
+
+    def _is_open_question(
+        self, metrics: Mapping[str, float], window: Window | None, seconds: float
+    ) -> bool:
+        """Whether an open loop has sent too few requests to tell if it is saturated: it seems so, or its requests take
+        longer than one alone did (`seconds`)."""
+        if self.load.is_closed or window is None or len(window.members) >= settings.SATURATION_REQUESTS:
+            return False
+        return window.saturated or self._is_drawn or metrics["mean_e2el_ms"] > _SLOWED * seconds * 1e3
+
+    @property
+    def _is_drawn(self) -> bool:
+        """Whether requests have different lengths."""
+        return self.load.dataset != "random" or self.load.range_ratio > 0
 
     def _requests(self, rate: float, duration: float) -> int:
         """How many requests give a window of `duration` seconds. Raises _NotSteadyError where they come too slowly."""
@@ -172,9 +195,6 @@ class Visit:
                                   "them more by runner.timeout_s, or raise the rate")
         return requests
 
-    def _arrivals_s(self) -> float:
-        return self._sent / self.load.request_rate
-
     def _send(self, requests: int, timeout_s: float, load: Load | None = None) -> ClientRun:
         self.before()
         self._sent = requests
@@ -185,18 +205,19 @@ class Visit:
         self._power = meter.reading()
         return run
 
-    def _metrics(self, run: ClientRun) -> tuple[Mapping[str, float], bool]:
-        """The metrics of one run, and whether it was saturated: then only rates. Raises _NotSteadyError."""
+    def _metrics(self, run: ClientRun) -> tuple[Mapping[str, float], Window | None]:
+        """The metrics of one run, of a saturated one only rates, and its window, if it has records. Raises
+        _NotSteadyError."""
         if run.records is None:
             told = {name: float(value) for name, value in run.metrics.items() if isinstance(value, int | float)}
-            return told | power_metrics(self._power), False
+            return told | power_metrics(self._power), None
         self._check_failures(run.records, self.rules.failed_share)
         self._check_readings(run.records)
         window = window_of(run.records, self.load.max_concurrency if self.load.is_closed else None)
         if window is None:
             raise _TooShortError(f"{len(run.records)} requests have no steady part; give it more by runner.duration_s")
         if window.saturated:
-            return metrics_of(run.records, window, latencies=False), True
+            return metrics_of(run.records, window, latencies=False), window
         if self.load.is_closed and window.in_flight > (1 + settings.LITTLES_LAW) * (self.load.max_concurrency or 1):
             raise _NotSteadyError(f"{window.in_flight:.3g} requests were in flight, and no more than "
                                   f"{self.load.max_concurrency} may be: the client's times are wrong")
@@ -206,8 +227,7 @@ class Visit:
         if not window.is_consistent:
             raise _TooShortError(f"no steady state: {window.in_flight:.3g} requests in flight are "
                                  f"{window.littles_law:.2f} times what rate and latency make (Little's law)")
-        self._windows.append((run.records, window))
-        return metrics_of(run.records, window, run.detail) | power_metrics(self._power, run.records), False
+        return metrics_of(run.records, window, run.detail) | power_metrics(self._power, run.records), window
 
     def _check_failures(self, records: Records, share: float) -> None:
         bad = [error or "an answer without tokens" for error, good in zip(records.errors, records.good, strict=True)
@@ -223,7 +243,7 @@ class Visit:
             raise _NotSteadyError(f"{int(wrong.sum())} requests have impossible times, such as a first token "
                                   "before the request was sent")
         self._check_rate(good)
-        if self.load.dataset != "random" or self.load.range_ratio:
+        if self._is_drawn:
             return
         other = good.output_tokens != self.load.output_len
         if other.sum() > self.rules.failed_share * len(good):
@@ -239,8 +259,8 @@ class Visit:
         sent = (len(good) - 1) / span
         if sent < (1 - _LATE_CLIENT) * self.load.request_rate:
             raise _NotSteadyError(f"the client sent {sent:.3g} requests per second instead of "
-                                  f"{self.load.request_rate:g}: it cannot keep up; lower the rate, or give it "
-                                  "more cores")
+                                  f"{self.load.request_rate:g}: it cannot keep up; lower the rate, or give it more "
+                                  "cores")
 
     def _is_enough(self, found: Sequence[Mapping[str, float]], spent_s: float) -> bool:
         if len(found) < self.rules.repeats:

@@ -38,8 +38,7 @@ class VllmClient:
         if self._process is None or not self._process.alive:
             self.close()
             command = [sys.executable, "-P", "-c", _START, str(Path(__file__).resolve().parents[2])]
-            variables = {**os.environ, "VLLM_NO_USAGE_STATS": "1", "VLLM_LOGGING_LEVEL": "WARNING",
-                         "CUDA_VISIBLE_DEVICES": ""}  # a client needs no device, and must not take memory on one
+            variables = {**os.environ, "VLLM_NO_USAGE_STATS": "1", "VLLM_LOGGING_LEVEL": "WARNING"}
             self._process = EngineProcess(variables, command)
 
     def run(self, target: Target, load: Load, timeout_s: float) -> ClientRun:
@@ -97,18 +96,22 @@ def records_of(result: Mapping[str, Any], closed: bool) -> tuple[Records, tuple[
     closed loop the wait for a place is no delay.
     """
     try:
-        sent, first = _numbers(result["start_times"]), _numbers(result["ttfts"])
+        n = len(result["start_times"])
+        sent, first = _numbers(result["start_times"], n), _numbers(result["ttfts"], n)
         gaps = tuple(tuple(float(gap) for gap in each) for each in result["itls"])
-        waited = np.zeros(len(sent)) if closed else _numbers(result.get("queue_times") or np.zeros(len(sent)))
-        spans = result.get("latencies") or [float(t) + sum(each) for t, each in zip(first, gaps, strict=True)]
+        waited = np.zeros(n) if closed else _numbers(result.get("queue_times") or np.zeros(n), n)
+        spans = _numbers(result.get("latencies") or [
+            float(t) + sum(each) for t, each in zip(first, gaps, strict=True)], n)
         output = np.array([int(n or 0) for n in result["output_lens"]], dtype=np.int64)
         inputs = np.array([int(n or 0) for n in result["input_lens"]], dtype=np.int64)
         errors = tuple(_error(error, int(n), float(t)) for error, n, t in zip(
             result["errors"], output, first, strict=True))
+        if len(inputs) != n:
+            raise ValueError(f"{len(inputs)} input_lens of {n} requests")
     except (KeyError, TypeError, ValueError) as error:
         raise ClientError(f"vLLM's client: its result cannot be read ({type(error).__name__}: {error})") from error
     failed = np.array([bool(error) for error in errors], dtype=bool)
-    end = np.where(failed, np.nan, sent + _numbers(spans))
+    end = np.where(failed, np.nan, sent + spans)
     return Records(sent - np.maximum(waited, 0.0), sent, np.where(failed, np.nan, sent + first), end, inputs,
                    np.where(failed, 0, output), errors), gaps
 
@@ -120,5 +123,9 @@ def _error(error: str, tokens: int, first_s: float) -> str:
     return "" if tokens > 0 and first_s > 0 else "an answer without tokens"
 
 
-def _numbers(values: Sequence[float] | FloatArray) -> FloatArray:
-    return np.asarray(values, dtype=np.float64)
+def _numbers(values: Sequence[float] | FloatArray, n: int) -> FloatArray:
+    """n numbers, (n,). Raises ValueError, for numpy would stretch a single one."""
+    found = np.asarray(values, dtype=np.float64)
+    if found.shape != (n,):
+        raise ValueError(f"{found.size} times of {n} requests")
+    return found

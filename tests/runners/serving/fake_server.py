@@ -53,6 +53,8 @@ class Behaviour:
     """Requests whose connection is closed after the first token."""
     dies_after: int | None = None
     """Generations that are begun before the server dies: the next one finds nobody."""
+    sick_after: int | None = None
+    """Generations that are begun before all others, and /health, are answered with HTTP 500: its engine is dead."""
     ready_s: float = 0.0
     """Time until /health answers 200."""
     tokens: int | None = None
@@ -148,12 +150,19 @@ class FakeServer:
         if given.dies_after is not None and number >= given.dies_after:
             threading.Thread(target=self._dies, daemon=True).start()
             return number, "dies"
+        if given.sick_after is not None and number >= given.sick_after:
+            return number, "error"
         draw = random.Random(f"{given.seed} {number}").random()
         for fate, share in (("error", given.error_share), ("empty", given.empty_share), ("broken", given.broken_share)):
             if draw < share:
                 return number, fate
             draw -= share
         return number, "ok"
+
+    @property
+    def sick(self) -> bool:
+        """Whether the engine is dead, and the server not."""
+        return self.behaviour.sick_after is not None and self._count > self.behaviour.sick_after
 
     def note(self, entry: dict[str, Any]) -> None:
         with self._lock:
@@ -191,7 +200,7 @@ class _Handler(BaseHTTPRequestHandler):
         given = owner.behaviour
         if self.path == "/health":
             ready = time.monotonic() - owner.began >= given.ready_s
-            self._answer(200 if ready else 503, b"", "text/plain")
+            self._answer(500 if owner.sick else 200 if ready else 503, b"", "text/plain")
         elif self.path == "/version":
             self._json(200, {"version": given.version})
         elif self.path == "/v1/models":
@@ -365,11 +374,13 @@ def main() -> None:
     """Serve until killed; die as a crashed engine does."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--port", type=int, default=0)
+    parser.add_argument("--host", choices=["127.0.0.1"])
     for field in dataclasses.fields(Behaviour):
-        kind = int if field.name in {"slots", "dies_after", "tokens", "seed"} else type(field.default)
+        kind = int if field.name in {"slots", "dies_after", "sick_after", "tokens", "seed"} else type(field.default)
         parser.add_argument("--" + field.name.replace("_", "-"), type=kind, default=field.default)
     given = vars(parser.parse_args())
     port = given.pop("port")
+    given.pop("host")
 
     def dies() -> None:
         print("RuntimeError: CUDA error: an illegal memory access was encountered", file=sys.stderr, flush=True)

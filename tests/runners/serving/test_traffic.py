@@ -246,7 +246,7 @@ def test_one_request_can_be_taken_often() -> None:
 def test_synthetic_arrivals_have_their_rate_and_burstiness(burstiness: float) -> None:
     """The squared coefficient of variation of a gamma distribution is 1 over its shape."""
     gaps = np.diff(synthetic(8, burstiness, Lengths("fixed", 5), Lengths("fixed", 7), 20_000, 1).arrivals)
-    assert 1 / gaps.mean() == pytest.approx(8, rel=0.05)
+    assert 1 / gaps.mean() == pytest.approx(8)
     assert (gaps.std() / gaps.mean()) ** 2 == pytest.approx(1 / burstiness, rel=0.08)
 
 
@@ -267,6 +267,7 @@ def test_synthetic_traffic_follows_its_seed() -> None:
     assert one.input_len.tolist() == same.input_len.tolist() != other.input_len.tolist()
     assert one.arrivals[0] == 0 and (np.diff(one.arrivals) >= 0).all()
     assert synthetic(math.inf, 1, lengths, lengths, 5, 0).arrivals.tolist() == [0] * 5
+    assert synthetic(4, math.inf, lengths, lengths, 5, 0).arrivals.tolist() == [0, 0.25, 0.5, 0.75, 1]
 
 
 @pytest.mark.parametrize("make", [
@@ -310,10 +311,19 @@ def test_shared_blocks_are_written_as_shared(tmp_path: Path) -> None:
 
 
 def test_what_is_written_is_read_again(tmp_path: Path) -> None:
-    write_timed_trace(read_traffic(written(tmp_path, SHARING)), tmp_path / "trace.jsonl", seed=0)
-    again = read_traffic(tmp_path / "trace.jsonl")
-    assert again.arrivals.tolist() == [0, 0.5, 2] and again.input_len.tolist() == [1100, 1024, 1600]
-    assert again.blocks == ((0, 1, 2), (0, 1), (0, 1, 5, 6))
+    for scale in (1.0, 0.3):
+        traffic = read_traffic(written(tmp_path, SHARING)).scaled(input_scale=scale)
+        write_timed_trace(traffic, tmp_path / "trace.jsonl", seed=0)
+        again = read_traffic(tmp_path / "trace.jsonl")
+        assert again.arrivals.tolist() == [0, 0.5, 2] and again.block_tokens == traffic.block_tokens
+        assert again.input_len.tolist() == traffic.input_len.tolist()
+        assert again.blocks == ((0, 1, 2), (0, 1), (0, 1, 3, 4))
+
+
+def test_the_first_requests_are_the_first() -> None:
+    first = even(9, blocks=tuple((row,) for row in range(9)), block_tokens=32).first(4)
+    assert first.input_len.tolist() == [10, 11, 12, 13] and first.blocks == ((0,), (1,), (2,), (3,))
+    assert len(even(3).first(9)) == 3
 
 
 SAMPLE = """

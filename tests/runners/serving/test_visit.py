@@ -222,11 +222,27 @@ def test_below_its_capacity_it_is_not(slots: int) -> None:
     assert status.count(Status.OK) >= 0.9 * len(status)
 
 
-def test_a_load_that_even_one_place_would_serve_is_not_measured_longer_for_it() -> None:
-    """A request every 10 s, of half a second: 25 of them are enough."""
-    outcome, client = visit(replace(OPEN, request_rate=0.1))
-    assert outcome.status is Status.OK
+def test_a_load_that_slows_no_request_down_is_not_measured_longer_for_it() -> None:
+    """A request in 2 s, of half a second: 25 of them are enough. At one a second on a server that takes one at a time,
+    of 0.9 s, they are not: a hundred tell that it keeps up."""
+    light, client = visit(replace(OPEN, request_rate=0.5))
+    assert light.status is Status.OK
     assert client.loads[-1].requests == 25
+    heavy, client = visit(replace(OPEN, request_rate=1.0, seed=9), slots=1, answer_s=fixed(0.88))
+    assert heavy.status is Status.OK
+    assert [load.requests for load in client.loads] == [2, 38, 100]
+    assert len(heavy.repeats) == 1 and heavy.repeats[0]["window_requests"] > 50
+
+
+def test_a_saturated_server_is_seen_though_few_requests_come_in_the_time_asked_for() -> None:
+    """1.5 times its capacity, of requests that take a while: 25 of them would look as if each only took longer."""
+    status = []
+    for seed in range(40):
+        outcome, client = visit(replace(OPEN, request_rate=0.75, seed=seed), replace(RULES, duration_s=5.0), slots=4,
+                                prompt_s=fixed(0.1), answer_s=fixed(7.9))
+        status.append(outcome.status)
+        assert client.loads[-1].requests == 100
+    assert status.count(Status.SATURATED) >= 0.95 * len(status)
 
 
 def test_an_open_loop_whose_requests_do_not_end_in_time_is_saturated() -> None:
