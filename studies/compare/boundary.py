@@ -49,8 +49,8 @@ BINS = (0.0, 0.05, 0.2, 0.4, 0.6, 0.8, 0.95, 1.0)
 
 @dataclass(frozen=True)
 class State:
-    """One strategy with one seed at one state. at: a number of runs, a cost, or "end", its own. inside: NaN for searches,
-    which state no interval. said, held: sums of P(met) and of what was met in each of BINS, and counts."""
+    """One strategy with one seed at one state. at: a number of runs, a cost, or "end", its own. inside: NaN for
+    searches, which state no interval. said, held: sums of P(met) and of what was met in each of BINS, and counts."""
 
     strategy: str
     seed: int
