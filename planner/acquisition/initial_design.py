@@ -14,7 +14,7 @@ from planner.models.settings import CATEGORY_DISTANCE
 from planner.space.grid import Grid
 from planner.space.types import BoolArray, Features, FloatArray, IntArray, Role, Scale
 
-__all__ = ["by_engine", "cost_proxy", "initial_design", "initial_size"]
+__all__ = ["by_engine", "cost_proxy", "initial_design", "initial_size", "spread_out"]
 
 
 def initial_size(grid: Grid, trajectory: str | None) -> int:
@@ -25,7 +25,8 @@ def initial_size(grid: Grid, trajectory: str | None) -> int:
 
 
 def initial_design(grid: Grid, trajectory: str | None, seed: int, prices: FloatArray | None = None) -> IntArray:
-    """Rows of the initial design, points of one engine together so that each starts once.
+    """Rows of the initial design, points of one engine together so that each starts once; on a served grid in the order
+    in which they spread, since a study may end before the design does.
 
     prices: accelerator-seconds of a run of each point as the runner estimates them, (N,); the proxy where it does not.
     """
@@ -45,6 +46,8 @@ def initial_design(grid: Grid, trajectory: str | None, seed: int, prices: FloatA
         chosen.append(int(np.argmax(np.where(allowed, distance * cheapness, -1.0))))
         distance = np.minimum(distance, _distance(features, chosen[-1]))
     picked = rows[chosen]
+    if grid.is_served:
+        return picked
     return np.array(by_engine(picked, grid.engine[picked]), dtype=np.int64)
 
 
@@ -91,6 +94,16 @@ def _unseen(category: IntArray, chosen: list[int], left: int) -> BoolArray:
             helps += unseen
     allowed: BoolArray = helps == helps.max()
     return allowed
+
+
+def spread_out(features: Features, first: int, size: int) -> IntArray:
+    """`size` rows from `first` on, (size,), each as far as can be from those before (max-min), whatever they cost."""
+    chosen, distance = [first], _distance(features, first)
+    while len(chosen) < min(size, len(features)):
+        distance[chosen[-1]] = -1.0
+        chosen.append(int(np.argmax(distance)))
+        distance = np.minimum(distance, _distance(features, chosen[-1]))
+    return np.array(chosen, dtype=np.int64)
 
 
 def cost_proxy(grid: Grid) -> FloatArray:

@@ -117,6 +117,7 @@ def _take_readings(mean: FloatArray, std: FloatArray, rows: np.ndarray, y: Float
     """Replace predictions at `rows` by readings y (n,) with their noise (n,), 0 where unknown."""
     model = np.isfinite(mean[rows])
     noisy = (noise > 0) & model
-    weight = np.where(noisy, std[rows] ** 2 / (std[rows] ** 2 + noise**2), 1.0)
+    total = np.where(noisy, std[rows] ** 2 + noise**2, 1.0)
+    weight = np.where(noisy, std[rows] ** 2 / total, 1.0)
     mean[rows] = np.where(noisy, weight * y + (1 - weight) * mean[rows], y)
     std[rows] = np.where(noise > 0, noise, np.where(model, std[rows], 0.0))

@@ -14,7 +14,7 @@ import numpy as np
 from planner.ledger.observations import Observations
 from planner.models import settings
 from planner.models.ensemble import Ensemble
-from planner.models.latency_model import LatencyModel
+from planner.models.latency_models import latency_model_of
 from planner.models.regressor import Regressor
 from planner.space.grid import Grid
 from planner.space.types import Z90, BoolArray, Features, FloatArray, IntArray
@@ -39,7 +39,7 @@ class CostModel:
         self.devices = accelerators
         self._regressor = make(grid.features)
         self._feasible_regressor = make(grid.features)
-        self._latency_model = LatencyModel(grid, "output", length_independent=False)
+        self._latency_model = latency_model_of(grid, "output")
 
     def __copy__(self) -> Self:
         """One that has learned the same and can be fitted by itself."""

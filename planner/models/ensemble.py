@@ -30,6 +30,7 @@ import numpy as np
 from planner.models import settings
 from planner.models.category_embedding import CategoryEmbedding
 from planner.models.gp import GaussianProcess
+from planner.models.heavy_tails import HeavyTailedProcess
 from planner.models.regressor import check_readings
 from planner.space.types import Features, FloatArray, IntArray
 
@@ -40,18 +41,22 @@ class Ensemble:
     """Regressor by up to three Gaussian processes; gp_base alone with no latency model and few categories.
 
     only: the one member that counts, 0 for gp_base, -1 for the last; all where None. embedding: whether gp_embedding
-    may be a member. Learned: `members_`, each with its features; `weights_` (J,); `noise_`.
+    may be a member. heavy_tails: whether outliers are set aside (heavy_tails.py). Learned: `members_`, each with its
+    features; `weights_` (J,); `noise_`.
     """
 
-    def __init__(self, features: Features, only: int | None = None, embedding: bool = True) -> None:
+    def __init__(
+        self, features: Features, only: int | None = None, embedding: bool = True, heavy_tails: bool = False
+    ) -> None:
         self.features = features
         self._only = only
-        self._gp_base = GaussianProcess()
+        process = HeavyTailedProcess if heavy_tails else GaussianProcess
+        self._gp_base = process()
         self._embedding = CategoryEmbedding(features) if embedding else CategoryEmbedding(features, most=0)
         latency_model = (features.numeric.shape[1],)
         # The latency model stands for what bends between the sizes of a category; a level and slopes are left to it.
-        self._gp_physics = GaussianProcess(linear_only=latency_model, category_terms=("offset", "slope"))
-        self._gp_embedding = GaussianProcess(linear_only=latency_model)
+        self._gp_physics = process(linear_only=latency_model, category_terms=("offset", "slope"))
+        self._gp_embedding = process(linear_only=latency_model)
 
     def __copy__(self) -> Self:
         other = object.__new__(type(self))

@@ -22,7 +22,7 @@ import numpy as np
 from sklearn.ensemble import RandomForestRegressor
 
 from planner.models import settings
-from planner.models.regressor import check_readings
+from planner.models.regressor import check_readings, columns_of
 from planner.space.types import Features, FloatArray, IntArray
 
 __all__ = ["ForestRegressor"]
@@ -43,7 +43,7 @@ class ForestRegressor:
         self.trees = trees
         self.min_samples_leaf = min_samples_leaf
         self.seed = seed
-        self._X = _columns(features)
+        self._X = columns_of(features)
 
     def fit(
         self, rows: IntArray, y: FloatArray, runs: IntArray, noise: FloatArray | None = None,
@@ -101,12 +101,3 @@ class ForestRegressor:
         variance = (weight * ((means - mean) ** 2 + variances)).sum(axis=0)
         leftover = float(np.mean((y[rows] - mean) ** 2 - variance - known[rows] ** 2))
         return math.sqrt(max(leftover, self._least_std**2))
-
-
-def _columns(features: Features) -> FloatArray:
-    """(N, d + Σ levels): numeric columns, then one-hot categories; a column of zeros where there is nothing."""
-    parts = [features.numeric]
-    for axis, levels in enumerate(features.levels):
-        parts.append(np.equal.outer(features.category[:, axis], np.arange(levels)).astype(np.float64))
-    X = np.hstack(parts)
-    return X if X.shape[1] else np.zeros((len(features), 1))

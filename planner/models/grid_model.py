@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 import numpy as np
@@ -28,7 +29,8 @@ from planner.models.calibration import (
     small_sample_inflation,
 )
 from planner.models.ensemble import Ensemble
-from planner.models.latency_model import Covers, LatencyModel, batch_of
+from planner.models.latency_model import Covers, batch_of
+from planner.models.latency_models import AnyLatencyModel, latency_model_of
 from planner.models.past_forecasts import Combined, PastForecasts, joined
 from planner.models.quantities import Data, Quantity, Target, data_of, merged, targets_of
 from planner.models.regressor import Regressor
@@ -58,19 +60,19 @@ class Prediction:
 class GridModel:
     """A regressor for each quantity, combined into targets. `fit` may be called again and starts warm.
 
-    make : builds a regressor for the features of the grid.
+    make : builds a regressor for the features of the grid; our own where None.
     """
 
     def __init__(
-        self, grid: Grid, trajectory: str | None, make: Callable[[Features], Regressor] = Ensemble
+        self, grid: Grid, trajectory: str | None, make: Callable[[Features], Regressor] | None = None
     ) -> None:
         self.grid = grid
         self.trajectory = trajectory
-        self._make = make
+        self._make = make or partial(Ensemble, heavy_tails=grid.is_served)
         self._lines = grid.lines(trajectory) if trajectory else None
         self._length_independent_features = grid.features_without(trajectory) if trajectory else grid.features
         self.regressors_: dict[str, Regressor] = {}
-        self._latency_models: dict[str, LatencyModel] = {}
+        self._latency_models: dict[str, AnyLatencyModel] = {}
         self._past = PastForecasts(self._learned_anew) if grid.is_served else None
         self.past_forecasts_: dict[str, Forecasts] = {}
 
@@ -192,7 +194,8 @@ class GridModel:
             return None
         if quantity.name not in self._latency_models:
             covers = _COVERS.get(quantity.kind, "output")
-            self._latency_models[quantity.name] = LatencyModel(self.grid, covers, quantity.length_independent)
+            self._latency_models[quantity.name] = latency_model_of(
+                self.grid, covers, quantity.length_independent)
         latency_model = self._latency_models[quantity.name]
         if latency_model.is_trivial:
             return None

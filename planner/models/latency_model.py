@@ -24,12 +24,12 @@ from __future__ import annotations
 from typing import Literal, TypeAlias
 
 import numpy as np
-from scipy.optimize import nnls
 
 from planner.models import settings
 from planner.models.chunked_prefill import chunk_sizes, tokens_until_median, tokens_while_median_decodes
+from planner.models.regression import distinct_terms, fit_weights, log_error, logarithm_of, parameters_of
 from planner.space.grid import Grid
-from planner.space.types import FloatArray, IntArray, Role, Scale
+from planner.space.types import FloatArray, IntArray, Role
 
 __all__ = ["Covers", "LatencyModel", "batch_of"]
 
@@ -44,7 +44,7 @@ class LatencyModel:
     """
 
     def __init__(self, grid: Grid, covers: Covers, length_independent: bool) -> None:
-        self._terms = _distinct(_terms(grid, covers, length_independent))
+        self._terms = distinct_terms(_terms(grid, covers, length_independent))
         self._chunked = [] if length_independent and covers == "step" else _chunked(grid, covers)
 
     @property
@@ -54,15 +54,15 @@ class LatencyModel:
 
     def fit(self, rows: IntArray, latency: FloatArray) -> FloatArray:
         """Logarithm of the fitted latency at every grid point, (N,), in its unit. latency: (n,) above 0, at `rows`."""
-        terms, weights = self._terms, _weights(self._terms[rows], latency)
-        least = _error(self._terms[rows] @ weights, latency) - settings.CHUNKS_LEAST_IMPROVEMENT
+        terms, weights = self._terms, fit_weights(self._terms[rows], latency)
+        least = log_error(self._terms[rows] @ weights, latency) - settings.CHUNKS_LEAST_IMPROVEMENT
         for term in self._chunked:
             if term[rows].any():
                 wider = np.column_stack([self._terms[rows], term[rows]])
-                found = _weights(wider, latency)
-                if (error := _error(wider @ found, latency)) < least:
+                found = fit_weights(wider, latency)
+                if (error := log_error(wider @ found, latency)) < least:
                     least, terms, weights = error, np.column_stack([self._terms, term]), found
-        return _logarithm(terms @ weights, latency)
+        return logarithm_of(terms @ weights, latency)
 
 
 def batch_of(grid: Grid) -> FloatArray:
@@ -71,32 +71,10 @@ def batch_of(grid: Grid) -> FloatArray:
     return batch
 
 
-def _weights(terms: FloatArray, latency: FloatArray) -> FloatArray:
-    """w ≥ 0, (K,), fitted to latency (n,) by terms (n, K)."""
-    relative = terms / latency[:, None]
-    length = np.linalg.norm(relative, axis=0)
-    length[length == 0] = 1.0
-    X = np.vstack([relative / length, settings.RIDGE * np.eye(len(length))])
-    y = np.concatenate([np.ones(len(latency)), np.zeros(len(length))])
-    weights: FloatArray = nnls(X, y)[0] / length
-    return weights
-
-
-def _logarithm(predicted: FloatArray, latency: FloatArray) -> FloatArray:
-    """Logarithm of predictions (N,), which may be 0 where every term with a weight is; latency: (n,) measured."""
-    logarithm: FloatArray = np.log(np.maximum(predicted, settings.TINY * latency.min()))
-    return logarithm
-
-
-def _error(predicted: FloatArray, latency: FloatArray) -> float:
-    """Root mean square error of the logarithm of predictions; both (n,)."""
-    return float(np.sqrt(np.mean((_logarithm(predicted, latency) - np.log(latency)) ** 2)))
-
-
 def _terms(grid: Grid, covers: Covers, length_independent: bool) -> list[FloatArray]:
     """The terms φ that every engine has, (N,) each."""
     i, b = grid.size_column(Role.INPUT_TOKENS), batch_of(grid)
-    n, P = grid.size_column(Role.ACCELERATORS), _parameters(grid)
+    n, P = grid.size_column(Role.ACCELERATORS), parameters_of(grid)
     o = np.ones(len(grid)) if length_independent else grid.size_column(Role.OUTPUT_TOKENS)
     step = [np.ones(len(grid)), P / n, b, b * P / n, b * (i + o / 2) / n]
     first = [b * i, b * i * P / n, b * i**2 * np.sqrt(P) / n]
@@ -111,7 +89,7 @@ def _terms(grid: Grid, covers: Covers, length_independent: bool) -> list[FloatAr
 def _chunked(grid: Grid, covers: Covers) -> list[FloatArray]:
     """The term φ of a prefill in chunks, (N,), for each chunk size that is tried."""
     i, b = grid.size_column(Role.INPUT_TOKENS), batch_of(grid)
-    work = _parameters(grid) / grid.size_column(Role.ACCELERATORS)
+    work = parameters_of(grid) / grid.size_column(Role.ACCELERATORS)
     steps = np.maximum(grid.size_column(Role.OUTPUT_TOKENS) - 1, 1)
     match covers:
         case "output":
@@ -120,21 +98,3 @@ def _chunked(grid: Grid, covers: Covers) -> list[FloatArray]:
             return [tokens_until_median(b, i, C) * work for C in chunk_sizes(grid)]
         case "step":
             return [tokens_while_median_decodes(b, i, steps, C) * work / steps for C in chunk_sizes(grid)]
-
-
-def _distinct(terms: list[FloatArray]) -> FloatArray:
-    """The constant and the terms that differ from it and from each other over the grid, (N, K)."""
-    kept: list[FloatArray] = []
-    for term in terms:
-        if not any(np.allclose(term / term.mean(), other / other.mean(), rtol=settings.SAME_TERM) for other in kept):
-            kept.append(term)
-    return np.column_stack(kept)
-
-
-def _parameters(grid: Grid) -> FloatArray:
-    """P, (N,)."""
-    for position, axis in enumerate(grid.axes):
-        if axis.scale is Scale.CATEGORY and "params_b" in axis.descriptors:
-            sizes: FloatArray = np.array(axis.descriptors["params_b"])[grid.codes[:, position]]
-            return np.maximum(sizes, settings.LEAST_PARAMETERS)
-    return np.ones(len(grid))

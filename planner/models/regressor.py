@@ -10,9 +10,9 @@ from typing import Protocol, Self
 
 import numpy as np
 
-from planner.space.types import FloatArray, IntArray
+from planner.space.types import Features, FloatArray, IntArray
 
-__all__ = ["Regressor", "check_readings"]
+__all__ = ["Regressor", "check_readings", "columns_of"]
 
 
 class Regressor(Protocol):
@@ -88,3 +88,12 @@ def check_readings(
     for name, numbers in (("y", y), ("noise", noise), ("latency_model", latency_model)):
         if numbers is not None and not np.isfinite(numbers).all():
             raise ValueError(f"{name} must be finite")
+
+
+def columns_of(features: Features) -> FloatArray:
+    """(N, d + Σ levels): numeric columns, then one-hot categories; a column of zeros where there is nothing."""
+    parts = [features.numeric]
+    for axis, levels in enumerate(features.levels):
+        parts.append(np.equal.outer(features.category[:, axis], np.arange(levels)).astype(np.float64))
+    X = np.hstack(parts)
+    return X if X.shape[1] else np.zeros((len(features), 1))

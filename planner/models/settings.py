@@ -132,6 +132,31 @@ SAME_TERM = 1e-6
 LEAST_PARAMETERS = 1e-6
 """Least parameter count, in billions, so that no term is 0. Numerical."""
 
+# ----------------------------------------------------------------------------------------------------- server model
+
+SERVER_LEAST_IMPROVEMENT = 0.01
+"""What another shape of the load must take off the root mean square relative error to be preferred to the plainest.
+0 is as good on three recorded served grids, 0.1 costs up to 4 points of the model's own accuracy at 25 runs
+(results.md)."""
+
+FACTOR_WEIGHT = 2.0
+"""The prior that a category is as fast as the others counts as so many runs. 0.5 to 4 moved the model's own accuracy by
+up to 1 point on four recorded served grids (results.md)."""
+
+FACTOR_ROUNDS = 5
+"""Rounds in which weights and factors are fitted in turn. 2 and 15 are as good (results.md)."""
+
+LEAST_IDLE = {"first": 0.02, "step": 0.1}
+"""An engine is idle at least so much of the time, as far as latencies go: queues grow to the end of a run, steps only
+to the largest batch. Chosen on two simulated grids in open loop (results.md)."""
+
+INPUT_TOKEN_COSTS = (0.02, 0.1, 0.5)
+"""What an input token may cost of an output token in an engine's work. By judgement; not varied."""
+
+MOST_UTILISATIONS = tuple(1.5**k / 4 for k in range(14))
+"""Utilisations that the heaviest load of the grid may mean: 0.25 to 49, half as much again each time. By judgement; not
+varied."""
+
 # ------------------------------------------------------------------------------------------------ feasibility, cost
 
 FEASIBILITY_C = 10.0
@@ -147,6 +172,15 @@ FEASIBILITY_UNKNOWN = 0.5
 SURE = 0.05
 """A point's feasibility is taken for certain within this much of 0 or 1 in the cost of the plain sweep: one side of a
 90 % interval, by definition."""
+
+# ------------------------------------------------------------------------------------------------------ heavy tails
+
+OUTLIER = 2.5
+"""A reading of a server is an outlier where the others predict it with an error of so many σ. Ten-fold cross-validation
+and random subsets of four recorded served grids chose it (results.md): 2 is as good, 4 leaves half of the gain."""
+
+OUTLIER_ROUNDS = 2
+"""Rounds of finding outliers: without the worst, others show. Four rounds are no better (results.md)."""
 
 # ------------------------------------------------------------------------------------------ grid model, calibration
 

@@ -13,7 +13,7 @@ from typing import Final
 from planner.space.meaning import as_number
 from planner.space.types import Axis, Role, Value
 
-__all__ = ["PARALLEL_SIZES", "accelerators_expression", "devices_of"]
+__all__ = ["PARALLEL_SIZES", "accelerators_expression", "devices_of", "replicas_axis"]
 
 PARALLEL_SIZES: Final = ("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size")
 """vLLM's names of the sizes whose product is the number of devices."""
@@ -43,6 +43,14 @@ def accelerators_expression(axes: Iterable[Axis]) -> str | float:
         return total
     parallel = {name for names in _names() for name in names}
     return " * ".join(axis.name for axis in axes if axis.name in parallel or Role.ACCELERATORS in axis.roles) or 1.0
+
+
+def replicas_axis(axes: Iterable[Axis]) -> Axis | None:
+    """The axis that says how many replicas of a model serve together, by its name; None if there is none, or if it
+    holds text."""
+    names = {"data_parallel_size", *_OTHER_NAMES["data_parallel_size"]}
+    return next((axis for axis in axes
+                 if axis.name in names and not any(isinstance(value, str) for value in axis.values)), None)
 
 
 def _names() -> Iterable[tuple[str, ...]]:

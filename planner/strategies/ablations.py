@@ -26,7 +26,7 @@ from planner.ledger.observations import Observations
 from planner.models.cost import CostModel
 from planner.models.ensemble import Ensemble
 from planner.models.grid_model import GridModel
-from planner.space.types import Features, FloatArray, IntArray
+from planner.space.types import FloatArray, IntArray
 from planner.strategies.adaptive import AdaptiveStrategy
 from planner.strategies.fixed_designs import GridPosterior, forest_model
 from planner.strategies.max_variance import choose_uncertain
@@ -77,11 +77,12 @@ class _Split:
         return self._points.price(row, observations)
 
 
-def _with_ensemble(make: Callable[[Features], Ensemble]) -> Callable[[StrategyContext], Strategy]:
+def _with_ensemble(make: Callable[..., Ensemble]) -> Callable[[StrategyContext], Strategy]:
     """Ours with other ensembles."""
 
     def strategy(context: StrategyContext) -> Strategy:
-        return AdaptiveStrategy(context, model=GridModel(context.grid, context.trajectory, make),
+        targets = partial(make, heavy_tails=context.grid.is_served)
+        return AdaptiveStrategy(context, model=GridModel(context.grid, context.trajectory, targets),
                                 cost=CostModel(context.grid, context.accelerators, make))
 
     return strategy

@@ -7,7 +7,7 @@ import copy
 
 import numpy as np
 
-from planner.acquisition.initial_design import initial_design
+from planner.acquisition.initial_design import by_engine, initial_design
 from planner.acquisition.level_set import LevelSetChooser
 from planner.acquisition.variance_reduction import Chooser, choose_batch
 from planner.ledger.observations import Observations
@@ -120,9 +120,13 @@ class AdaptiveStrategy:
         """The rows of the queue that may still run.
 
         The initial design spreads over engines before the cost of a start is known. If the remaining starts would cost
-        more than their runs, the design is dropped: a batch weighs starts against the variance that they reduce.
+        more than their runs, the design is dropped: a batch weighs starts against the variance that they reduce. On a
+        served grid its order is that of spreading until a start has proved to take time.
         """
         rows = self._open(observations)
+        if self._is_initial and self.context.grid.is_served and observations.engine_starts():
+            rows = by_engine(np.array(rows, dtype=np.int64), self.context.grid.engine[rows],
+                             observations.current_engine)
         if rows and self._weighs_starts(observations):
             cost = self._cost_at(observations)
             if self._starts(cost, np.array(rows), observations) > float(cost.price(np.array(rows)).sum()):

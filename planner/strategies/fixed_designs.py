@@ -8,19 +8,21 @@ from functools import partial
 import numpy as np
 from scipy.stats import qmc
 
+from planner.acquisition.initial_design import spread_out
 from planner.ledger.observations import Observations
 from planner.models.cost import CostModel
 from planner.models.feasibility import probability_of_feasibility
 from planner.models.forest import ForestRegressor
 from planner.models.grid_model import GridModel, Prediction
 from planner.models.interpolation import interpolate
+from planner.models.matern import MaternRegressor
 from planner.space.grid import Grid
 from planner.space.types import IntArray, Role, StudyError
 from planner.strategies.settings import CHECKPOINT_SHARE, LHS_POINTS
 from planner.strategies.strategy import Posterior, StrategyContext, posterior_of, sweeps
 
 __all__ = ["FixedDesign", "GridPosterior", "PowersOfTwo", "forest_model", "full_design", "latin_hypercube",
-           "lhs_design", "random_design", "random_forest_design"]
+           "lhs_design", "maxmin_matern_design", "random_design", "random_forest_design"]
 
 
 class GridPosterior:
@@ -106,6 +108,13 @@ def random_design(context: StrategyContext) -> FixedDesign:
 def random_forest_design(context: StrategyContext) -> FixedDesign:
     """Random points, predicted by a forest."""
     return FixedDesign(context, _shuffled(context), forest_model(context))
+
+
+def maxmin_matern_design(context: StrategyContext) -> FixedDesign:
+    """Points each as far as can be from those before, the first at random, predicted by a plain Gaussian process."""
+    grid = context.grid
+    rows = spread_out(grid.features, int(np.random.default_rng(context.seed).integers(len(grid))), len(grid))
+    return FixedDesign(context, rows, GridModel(grid, context.trajectory, partial(MaternRegressor, seed=context.seed)))
 
 
 def forest_model(context: StrategyContext) -> GridModel:

@@ -18,7 +18,14 @@ from planner.space.types import StudyError
 from planner.strategies import ablations
 from planner.strategies.adaptive import AdaptiveStrategy
 from planner.strategies.botorch_qnipv import BotorchQnipv
-from planner.strategies.fixed_designs import PowersOfTwo, full_design, lhs_design, random_design, random_forest_design
+from planner.strategies.fixed_designs import (
+    PowersOfTwo,
+    full_design,
+    lhs_design,
+    maxmin_matern_design,
+    random_design,
+    random_forest_design,
+)
 from planner.strategies.line_search import AiperfBoundary, Bisection
 from planner.strategies.optuna_gp import OptunaGp
 from planner.strategies.strategy import Strategy, StrategyContext
@@ -44,6 +51,7 @@ STRATEGIES: Final[Mapping[str, Kind]] = {
     "powers_of_two": Kind(PowersOfTwo, trajectories=False),
     "powers_of_two_trajectories": Kind(PowersOfTwo),
     "random_forest": Kind(random_forest_design),
+    "maxmin_matern": Kind(maxmin_matern_design),
     "full": Kind(full_design),
     "botorch_qnipv": Kind(BotorchQnipv, needs=("torch", "botorch")),
     "optuna_gp": Kind(OptunaGp, needs=("torch",)),

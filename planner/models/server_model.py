@@ -1,0 +1,137 @@
+"""A latency model of a server under load: a steady state of decoding and of prompts that come in between.
+
+Notation (all per grid point, (N,), from the roles of the axes; 1 where no axis has the role)
+--------
+i, o, n, P  input tokens, output tokens, accelerators, parameters in billions, as in latency_model.py
+c           requests in flight, as the axis of concurrency says (closed loop)
+R           replicas of the model that serve together
+b           requests that share a step: c, c·R or c/R, whichever fits best. Some tools say how many are in flight for
+            each replica, some for all; and replicas whose experts are shared wait for each other's steps
+λ           requests that arrive in a second (open loop)
+x           λ · (o + r·i)/n, the work that arrives in a second; r is what an input token costs of an output token
+ρ           utilisation x/x₁ of an engine that is saturated at x₁
+
+Terms φ of the latency of a server, latency ≈ f · Σ_k w_k φ_k with w ≥ 0:
+
+step        s(b): launch 1, weights read P/n, per-request work b and b·P/n, cache reads b·(i + o/2)/n
+prefill     p(i) of one prompt: i, i·P/n, i²·√P/n
+a wave      b·p(i): a burst of prompts, and the clients that one step has let go together, wait for each other
+between     b·p(i)/o: in steady state each request brings a prompt once in o steps
+
+A first token waits for the running step, its own prefill, and those before it: step, prefill, wave and between. A later
+token takes a step and the prompts between. A whole request takes its first token and o steps; the o · between of these
+steps is the wave. In open loop latencies grow as 1/(1 − ρ), so each term comes once more, divided by that; a whole
+request, as the inverse of a throughput, takes 1/λ up to saturation and ρ/λ beyond. x₁ and r are those that fit best.
+
+f is a factor for each value of each category axis, such as a device or a precision: alike in shape, they differ in
+speed. It is fitted in turn with w, by the same squares, and drawn towards 1.
+
+Sources: Little, Operations Research 9 (1961); Kleinrock, Queueing Systems I (1975), for 1/(1 − ρ); Agrawal et al.,
+"Taming throughput-latency tradeoff in LLM inference with Sarathi-Serve", arXiv 2403.02310, for prompts between steps.
+"""
+
+from __future__ import annotations
+
+from itertools import product
+
+import numpy as np
+
+from planner.models import settings
+from planner.models.latency_model import Covers, batch_of
+from planner.models.regression import distinct_terms, fit_weights, logarithm_of, parameters_of, relative_error
+from planner.space.devices import replicas_axis
+from planner.space.grid import Grid
+from planner.space.types import FloatArray, IntArray, Role, Scale
+
+__all__ = ["ServerModel"]
+
+
+class ServerModel:
+    """The latency model of one grid with an axis of load.
+
+    covers: what the latency is of: the whole output, its first token, or a step after it.
+    """
+
+    def __init__(self, grid: Grid, covers: Covers) -> None:
+        self._shapes = [distinct_terms(terms) for terms in _shapes(grid, covers)]
+        self._codes = [grid.codes[:, place] for place, axis in enumerate(grid.axes)
+                       if axis.scale is Scale.CATEGORY and len(axis.values) > 1]
+
+    @property
+    def is_trivial(self) -> bool:
+        """Whether the model is a constant: never, since the load is an axis, unless it has one value."""
+        return all(terms.shape[1] < 2 for terms in self._shapes)
+
+    def fit(self, rows: IntArray, latency: FloatArray) -> FloatArray:
+        """Logarithm of the fitted latency at every grid point, (N,), in its unit. latency: (n,) above 0, at `rows`."""
+        fits = [self._fit(terms, rows, latency) for terms in self._shapes]
+        errors = [relative_error(fit[rows], latency) for fit in fits]
+        best = int(np.argmin(errors))
+        usual = errors[best] > errors[0] - settings.SERVER_LEAST_IMPROVEMENT
+        return logarithm_of(fits[0 if usual else best], latency)
+
+    def _fit(self, terms: FloatArray, rows: IntArray, latency: FloatArray) -> FloatArray:
+        """Latency at every grid point, (N,), with these terms (N, K)."""
+        factors = np.ones(len(terms))
+        for _ in range(settings.FACTOR_ROUNDS if self._codes else 1):
+            common: FloatArray = terms @ fit_weights(terms[rows], latency / factors[rows])
+            factors = self._factors(common[rows], rows, latency)
+        return common * factors
+
+    def _factors(self, common: FloatArray, rows: IntArray, latency: FloatArray) -> FloatArray:
+        """f at every grid point, (N,), given what all categories share at `rows`, (n,)."""
+        factors = np.ones(len(self._shapes[0]))
+        for codes in self._codes:
+            ratio = common * factors[rows] / latency
+            runs, sums, squares = (np.bincount(codes[rows], power, codes.max() + 1)
+                                   for power in (np.ones(len(rows)), ratio, ratio**2))
+            best = np.where(squares > 0, sums / np.where(squares > 0, squares, 1), 1)
+            factors *= (best ** (runs / (runs + settings.FACTOR_WEIGHT)))[codes]
+        return factors
+
+
+def _shapes(grid: Grid, covers: Covers) -> list[list[FloatArray]]:
+    """The sets of terms that are tried, the plainest first."""
+    found = [_closed(grid, covers, batch) for batch in _batches(grid)]
+    if grid.by_role(Role.RATE) is not None:
+        found += [[*terms, *_open(grid, covers, terms, rho)] for terms in found for rho in _utilisations(grid)]
+    return found
+
+
+def _batches(grid: Grid) -> list[FloatArray]:
+    """What b may be."""
+    c, axis = batch_of(grid), replicas_axis(grid.axes)
+    return [c] if axis is None else [c, c * grid.numbers(axis.name), c / grid.numbers(axis.name)]
+
+
+def _closed(grid: Grid, covers: Covers, b: FloatArray) -> list[FloatArray]:
+    i, o = grid.size_column(Role.INPUT_TOKENS), grid.size_column(Role.OUTPUT_TOKENS)
+    n, P = grid.size_column(Role.ACCELERATORS), parameters_of(grid)
+    step = [np.ones(len(grid)), P / n, b, b * P / n, b * (i + o / 2) / n]
+    prefill = [i, i * P / n, i**2 * np.sqrt(P) / n]
+    wave, between = [b * p for p in prefill], [b * p / o for p in prefill]
+    match covers:
+        case "first":
+            return [*step, *prefill, *wave, *between]
+        case "step":
+            return [*step, *between]
+        case "output":
+            return [*step, *prefill, *wave, *(o * term for term in step)]
+
+
+def _open(grid: Grid, covers: Covers, terms: list[FloatArray], rho: FloatArray) -> list[FloatArray]:
+    """What a request rate adds at this utilisation."""
+    if covers == "output":
+        return [np.maximum(1, rho) / grid.size_column(Role.RATE)]
+    crowded = 1 / np.maximum(1 - rho, settings.LEAST_IDLE[covers])
+    return [crowded * term for term in terms]
+
+
+def _utilisations(grid: Grid) -> list[FloatArray]:
+    """ρ for each pair of x₁ and r that is tried."""
+    i, o = grid.size_column(Role.INPUT_TOKENS), grid.size_column(Role.OUTPUT_TOKENS)
+    found = []
+    for ratio, most in product(settings.INPUT_TOKEN_COSTS, settings.MOST_UTILISATIONS):
+        work = grid.size_column(Role.RATE) * (o + ratio * i) / grid.size_column(Role.ACCELERATORS)
+        found.append(most * work / work.max())
+    return found

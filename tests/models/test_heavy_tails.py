@@ -1,0 +1,59 @@
+"""Outliers are set aside, and what several readings agree on is not."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from planner.models.gp import GaussianProcess
+from planner.models.heavy_tails import HeavyTailedProcess
+from planner.space.types import Features, FloatArray
+
+RNG = np.random.default_rng(0)
+X = Features(np.column_stack([RNG.uniform(-1.7, 1.7, 40), RNG.uniform(-1.7, 1.7, 40)]), np.empty((40, 0), np.int64), ())
+TRUTH = X.numeric[:, 0] + 0.5 * np.sin(2 * X.numeric[:, 1])
+Y = TRUTH + 0.02 * RNG.standard_normal(40)
+OUT = np.array([5, 17])
+
+
+def spoilt() -> FloatArray:
+    y = Y.copy()
+    y[OUT] += 4.0
+    return y
+
+
+def test_without_outliers_it_is_the_plain_process() -> None:
+    plain, heavy = GaussianProcess().fit(X, TRUTH), HeavyTailedProcess().fit(X, TRUTH + 0.0)
+    if not np.array_equal(heavy.known_noise_, heavy._noise):
+        pytest.skip("a reading of this draw is an outlier")
+    np.testing.assert_array_equal(plain.predict(X), heavy.predict(X))
+
+
+def test_an_outlier_moves_neither_its_neighbours_nor_the_noise() -> None:
+    rest = np.setdiff1d(np.arange(40), OUT)
+    errors = {kind: np.abs(kind().fit(X, spoilt()).predict(X)[0] - TRUTH)
+              for kind in (GaussianProcess, HeavyTailedProcess)}
+    assert errors[HeavyTailedProcess][rest].mean() < 0.3 * errors[GaussianProcess][rest].mean()
+    assert errors[HeavyTailedProcess][OUT].max() < 0.5
+    heavy = HeavyTailedProcess().fit(X, spoilt())
+    assert heavy.noise_ < 0.2 < GaussianProcess().fit(X, spoilt()).noise_
+
+
+def test_what_many_readings_agree_on_stays() -> None:
+    y = Y + np.where(X.numeric[:, 0] > 0, 3.0, 0.0)
+    mean, _ = HeavyTailedProcess().fit(X, y).predict(X)
+    assert np.abs(mean - y)[np.abs(X.numeric[:, 0]) > 0.5].max() < 1.0
+
+
+def test_a_forecast_of_an_outlier_is_no_surer_of_it_than_of_others() -> None:
+    """Its error counts in full: noise added because of it would hide how often readings are far off."""
+    heavy = HeavyTailedProcess().fit(X, spoilt())
+    mean, std = heavy.one_step_ahead(np.arange(40))
+    assert np.abs((mean - spoilt()) / std)[17] > 5
+    assert std[17] < 3 * np.median(std[10:])
+
+
+def test_few_readings_have_no_outliers() -> None:
+    y = np.array([0.0, 0.1, 9.0, 0.2])
+    heavy = HeavyTailedProcess().fit(X[np.arange(4)], y)
+    assert np.array_equal(heavy._noise, np.zeros(4))
