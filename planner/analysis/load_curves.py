@@ -78,7 +78,7 @@ def _loads(grid: Grid) -> list[Axis]:
 
 def _panel(observations: Observations, posterior: Posterior, axis: Axis, served: FloatArray | None) -> LoadPanel:
     grid = observations.grid
-    loads = grid.numbers(axis.name)
+    loads = np.asarray(grid.column(axis.name), dtype=np.float64)
     runs = ~observations.failed & (observations.measured | (posterior.feasibility >= settings.LIKELY))
     curves = []
     for rows in ascending_lines(grid, axis, np.isfinite(loads)):

@@ -7,7 +7,7 @@ c           requests in flight, as the axis of concurrency says (closed loop)
 R           replicas of the model that serve together
 b           requests that share a step: c, c·R or c/R, whichever fits best. Some tools say how many are in flight for
             each replica, some for all; and replicas whose experts are shared wait for each other's steps
-λ           requests that arrive in a second (open loop)
+λ           requests that arrive in a second (open loop); infinite in closed loop, where c loads the server
 x           λ · (o + r·i)/n, the work that arrives in a second; r is what an input token costs of an output token
 ρ           utilisation x/x₁ of an engine that is saturated at x₁
 
@@ -99,8 +99,8 @@ def _shapes(grid: Grid, covers: Covers) -> list[list[FloatArray]]:
 
 
 def _batches(grid: Grid) -> list[FloatArray]:
-    """What b may be."""
-    c, axis = batch_of(grid), replicas_axis(grid.axes)
+    """What b may be. Where a rate loads the server, it says nothing of how many requests are in flight."""
+    c, axis = np.where(np.isfinite(_rates(grid)), 1.0, batch_of(grid)), replicas_axis(grid.axes)
     return [c] if axis is None else [c, c * grid.numbers(axis.name), c / grid.numbers(axis.name)]
 
 
@@ -120,10 +120,10 @@ def _closed(grid: Grid, covers: Covers, b: FloatArray) -> list[FloatArray]:
 
 
 def _open(grid: Grid, covers: Covers, terms: list[FloatArray], rho: FloatArray) -> list[FloatArray]:
-    """What a request rate adds at this utilisation."""
+    """What a request rate adds at this utilisation; nothing where the rate is infinite, in closed loop."""
     if covers == "output":
-        return [np.maximum(1, rho) / grid.size_column(Role.RATE)]
-    crowded = 1 / np.maximum(1 - rho, settings.LEAST_IDLE[covers])
+        return [np.maximum(1, rho) / _rates(grid)]
+    crowded = np.where(np.isfinite(_rates(grid)), 1 / np.maximum(1 - rho, settings.LEAST_IDLE[covers]), 0.0)
     return [crowded * term for term in terms]
 
 
@@ -132,6 +132,13 @@ def _utilisations(grid: Grid) -> list[FloatArray]:
     i, o = grid.size_column(Role.INPUT_TOKENS), grid.size_column(Role.OUTPUT_TOKENS)
     found = []
     for ratio, most in product(settings.INPUT_TOKEN_COSTS, settings.MOST_UTILISATIONS):
-        work = grid.size_column(Role.RATE) * (o + ratio * i) / grid.size_column(Role.ACCELERATORS)
-        found.append(most * work / work.max())
+        rate = np.where(np.isfinite(_rates(grid)), _rates(grid), 0.0)
+        work = rate * (o + ratio * i) / grid.size_column(Role.ACCELERATORS)
+        found.append(most * work / max(work.max(), settings.TINY))
     return found
+
+
+def _rates(grid: Grid) -> FloatArray:
+    """λ, (N,), infinite in closed loop."""
+    axis = grid.by_role(Role.RATE)
+    return np.full(len(grid), np.inf) if axis is None else np.asarray(grid.column(axis.name), dtype=np.float64)

@@ -6,9 +6,9 @@
   open loop with a limit                 profile poisson with a limit; bursts and files are refused: a replay has none
 
 GuideLLM draws a Poisson process in each of its worker processes from the same seed, so that with several each gap comes
-several times in a row. Our arrivals are a replay, therefore; where only its own take a limit, they come from one
-process, which is late by some 10 ms on a busy machine. At times GuideLLM 0.8 ends before it has taken note of the
-request that ended last: one that it is silent about is left out of the records. It is after any window.
+several times in a row. So we draw arrivals ourselves and let it replay them; where only its own take a limit, they come
+from one process, which is late by some 10 ms on a busy machine. At times GuideLLM 0.8 ends before it has taken note of
+the request that ended last: one that it is silent about is left out of the records. It is after any window.
 
 Times of requests are those of its report, seconds since 1970. A request is due at `targeted_start`, which knows no
 limit; in a closed loop when it is sent. Times between tokens are not in the report.

@@ -75,9 +75,9 @@ class VllmServeRunner:
         """Devices at each point, (N,)."""
         return self._study.accelerators(columns)
 
-    def metrics(self) -> frozenset[str] | None:
-        """Every metric that a run may give; None for clients with statistics of their own."""
-        return metric_names() if self._settings.client == "vllm" else None
+    def metrics(self) -> frozenset[str]:
+        """Every metric that a run may give."""
+        return metric_names()
 
     def estimate_cost(self, columns: Columns) -> FloatArray:
         """Seconds of a run at each point, (N,): the steady part asked for and its start-up."""
