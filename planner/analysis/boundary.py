@@ -25,7 +25,7 @@ from planner.ledger.observations import Observations
 from planner.space.grid import Grid
 from planner.space.load import ascending_lines, load_axis
 from planner.space.slo import Boundary, Tier
-from planner.space.types import Axis, FloatArray, IntArray, StudyError
+from planner.space.types import Axis, FloatArray, IntArray, StudyError, Value
 from planner.strategies.strategy import Posterior
 
 __all__ = ["Boundaries", "HighestLoad", "Line", "Position", "boundaries_of", "boundary_of", "crossing"]
@@ -49,13 +49,18 @@ class HighestLoad:
 
 @dataclass(frozen=True, eq=False)
 class Line:
-    """One engine configuration and workload. rows: of the grid, by ascending load, (L,). loads: (L,). probability: P,
-    (T, L). highest: by tier."""
+    """One engine configuration and workload. rows: of the grid, by ascending load, (L,). loads: (L,), an infinite rate
+    as twice the largest finite one. values: the same as the axis has them. probability: P, (T, L). highest: by tier."""
 
     rows: IntArray
     loads: FloatArray
+    values: tuple[Value, ...]
     probability: FloatArray
     highest: tuple[HighestLoad, ...]
+
+    def value_of(self, load: float | None) -> Value | None:
+        """The axis' own value of one of the loads."""
+        return None if load is None else self.values[int(np.searchsorted(self.loads, load))]
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,7 +99,8 @@ def boundaries_of(attainment: Attainment, grid: Grid) -> Boundaries:
     for rows in ascending_lines(grid, axis):
         found = tuple(_highest(size[rows], probability[rows], margin[rows])
                       for probability, margin in zip(attainment.probability, margins, strict=True))
-        lines.append(Line(rows, size[rows], attainment.probability[:, rows], found))
+        values = tuple(axis.values[code] for code in grid.codes[rows, grid.position(axis.name)])
+        lines.append(Line(rows, size[rows], values, attainment.probability[:, rows], found))
     return Boundaries(axis, tuple(lines), attainment)
 
 

@@ -36,11 +36,12 @@ __all__ = ["STRATEGIES", "Kind", "check_names", "make_strategy", "strategy_names
 @dataclass(frozen=True, slots=True)
 class Kind:
     """How to make a strategy. needs: packages that it imports (for ours, those of the extra `compare`); trajectories:
-    whether its runs also measure shorter points."""
+    whether its runs also measure shorter points; for_boundary: whether it can do nothing but find a boundary."""
 
     make: Callable[[StrategyContext], Strategy]
     needs: tuple[str, ...] = ()
     trajectories: bool = True
+    for_boundary: bool = False
 
 
 STRATEGIES: Final[Mapping[str, Kind]] = {
@@ -54,8 +55,8 @@ STRATEGIES: Final[Mapping[str, Kind]] = {
     "full": Kind(full_design),
     "botorch_qnipv": Kind(BotorchQnipv, needs=("torch", "botorch")),
     "optuna_gp": Kind(OptunaGp, needs=("torch",)),
-    "bisection": Kind(Bisection),
-    "aiperf_boundary": Kind(AiperfBoundary),
+    "bisection": Kind(Bisection, for_boundary=True),
+    "aiperf_boundary": Kind(AiperfBoundary, for_boundary=True),
     **{f"sweepwise-{name}": Kind(make) for name, make in ablations.ABLATIONS.items()},
 }
 """Ours."""

@@ -55,9 +55,9 @@ def boundary_json(found: Boundaries, grid: Grid) -> dict[str, Any]:
         "axis": found.axis.name, "tiers": [str(tier) for tier in found.tiers],
         "undecided": attainment.open_count, "of": attainment.total, "confidence": attainment.boundary.confidence,
         "lines": [{**line_entry(grid, int(line.rows[0]), found.axis.name),
-                   "loads": [grid.point(int(row))[found.axis.name] for row in line.rows],
+                   "loads": list(line.values),
                    "highest": [{"tier": str(tier), "load": highest.load, "position": highest.position,
-                                "low": highest.low, "high": highest.high,
+                                "low": line.value_of(highest.low), "high": line.value_of(highest.high),
                                 "probability": [round(float(p), 4) for p in line.probability[t]]}
                                for t, (tier, highest) in enumerate(zip(found.tiers, line.highest, strict=True))]}
                   for line in found.lines]}
@@ -65,10 +65,10 @@ def boundary_json(found: Boundaries, grid: Grid) -> dict[str, Any]:
 
 def load_text(highest: HighestLoad, line: Line) -> str:
     """93 (64 … 128), or where it lies outside the grid."""
-    first, last = (f"{line.loads[i]:g}" for i in (0, -1))
+    first, last = line.values[0], line.values[-1]
     load = {"below the grid": f"below {first}", "above the grid": f"{last} or more"}.get(highest.position)
-    low = f"below {first}" if highest.low is None else f"{highest.low:g}"
-    high = f"above {last}" if highest.high is None else f"{highest.high:g}"
+    low = f"below {first}" if highest.low is None else f"{line.value_of(highest.low)}"
+    high = f"above {last}" if highest.high is None else f"{line.value_of(highest.high)}"
     return f"{load or f'{highest.load:.3g}'} ({low} … {high})"
 
 

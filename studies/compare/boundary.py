@@ -1,10 +1,11 @@
 """How well a boundary is found, and what that costs: ours against bisection, AIPerf's search and random points.
 
-    python studies/compare/boundary.py studies/replay_served.yaml --seeds 10 --at-runs 40,60,80,120
+    python studies/compare/boundary.py studies/replay_served.yaml --seeds 10 --at-runs 40,60,80 --at-cost 0.05,0.1
 
 The study replays a recorded grid, and its file asks for a boundary. Each strategy plays to its own end: ours to its
-stop, the searches until every line is bracketed by neighbours; `random` to the last of --at-runs. At each number of
-runs, and at the end (`end`), the boundary of each line and tier is compared with that of the recorded values.
+stop, the searches until every line is bracketed by neighbours; `random` to the last of --at-runs. After so many runs,
+after so much of the plain sweep's cost, and at the end (`end`), the boundary of each line and tier is compared with
+that of the recorded values.
 
 *error*: mean |log2(found / true)| of the load, in doublings; a boundary outside the grid is one step beyond it. *within
 a step*: share of lines whose boundary is at most one grid step away. *wrong*: share of all loads of all lines that are
@@ -48,7 +49,7 @@ BINS = (0.0, 0.05, 0.2, 0.4, 0.6, 0.8, 0.95, 1.0)
 
 @dataclass(frozen=True)
 class State:
-    """One strategy with one seed after some runs. at: a number of runs, or "end", the strategy's own. inside: NaN for
+    """One strategy with one seed at one state. at: a number of runs, a cost, or "end", its own. inside: NaN for
     searches, which state no interval. said, held: sums of P(met) and of what was met in each of BINS, and counts."""
 
     strategy: str
@@ -162,8 +163,9 @@ def by_search(search: LineSearch, observations: Observations, truth: Truth
     return scored(truth, place, met, None)
 
 
-def play(path: Path, name: str, seed: int, at_runs: Sequence[int], with_model: bool = False) -> list[State]:
-    """One strategy with one seed, scored after each number of runs and at its end."""
+def play(path: Path, name: str, seed: int, at_runs: Sequence[int], at_cost: Sequence[float] = (),
+         with_model: bool = False) -> list[State]:
+    """One strategy with one seed, scored after each number of runs, at each share of the full cost, and at its end."""
     study = open_setup(path)
     boundary = study.boundary
     assert boundary is not None, "the study asks for no boundary"
@@ -176,7 +178,7 @@ def play(path: Path, name: str, seed: int, at_runs: Sequence[int], with_model: b
     reason = Loop(runner, make_strategy(name, context), Memory(), observations, limits, seed, clock=None).run()
     costs = np.cumsum([run.measurement.cost.accelerator_seconds for run in observations.runs])
     states = []
-    for at, runs in [*((str(n), n) for n in at_runs if n < len(costs)), ("end", len(costs))]:
+    for at, runs in stages(costs / replay.full_cost, at_runs, at_cost):
         now = observations.prefix(runs)
         found = [(f"{name} + model" if searching else name, by_model(AdaptiveStrategy(context), now, boundary, truth))
                  ] if with_model or not searching else []
@@ -188,17 +190,25 @@ def play(path: Path, name: str, seed: int, at_runs: Sequence[int], with_model: b
     return states
 
 
+def stages(costs: FloatArray, at_runs: Sequence[int], at_cost: Sequence[float]) -> list[tuple[str, int]]:
+    """Label and number of runs of each state to score. costs: after each run, as shares of the full cost."""
+    by_cost = [(f"{share:.1%}", int(np.searchsorted(costs, share, side="right"))) for share in at_cost]
+    some = [*((f"{n} runs", n) for n in at_runs), *by_cost]
+    return [*((label, n) for label, n in some if 0 < n < len(costs)), ("end", len(costs))]
+
+
 def table_of(states: list[State], full_cost: float) -> Table:
     """A row for each strategy and number of runs: means over seeds."""
     table = Table(box=None, title="The boundary against truth", title_justify="left")
     for column in ("strategy", "after", "runs", "cost", "error", "within a step", "wrong", "open", "inside", "ended"):
         table.add_column(column, justify="left" if column in {"strategy", "ended"} else "right")
-    key = lambda s: (s.strategy, s.at == "end", int(s.at) if s.at != "end" else 0)  # noqa: E731
-    for (name, is_end, at), group in itertools.groupby(sorted(states, key=key), key):
+    order = {at: i for i, at in enumerate(dict.fromkeys(state.at for state in states if state.at != "end"))}
+    key = lambda s: (s.strategy, order.get(s.at, len(order)), s.at)  # noqa: E731
+    for (name, _, at), group in itertools.groupby(sorted(states, key=key), key):
         every = list(group)
-        reasons = sorted({state.reason for state in every}) if is_end else []
+        reasons = sorted({state.reason for state in every}) if at == "end" else []
         table.add_row(
-            name, "end" if is_end else str(at), f"{np.mean([s.runs for s in every]):.0f}",
+            name, at, f"{np.mean([s.runs for s in every]):.0f}",
             f"{np.mean([s.cost for s in every]) / full_cost:.1%}",
             f"{np.mean([s.error for s in every]):.3f} ± {np.std([s.error for s in every]):.3f}",
             *(f"{np.mean([getattr(s, part) for s in every]):.1%}" for part in ("within", "wrong", "open", "inside")),
@@ -229,7 +239,7 @@ def draw(states: list[State], file: Path) -> None:
     figure = go.Figure()
     for name in dict.fromkeys(state.strategy for state in states):
         own = [state for state in states if state.strategy == name]
-        places = list(dict.fromkeys(state.at for state in own))
+        places = [at for at in dict.fromkeys(state.at for state in own) if not at.endswith("%")]
         x = [float(np.mean([s.runs for s in own if s.at == at])) for at in places]
         y = [float(np.mean([s.error for s in own if s.at == at])) for at in places]
         order = np.argsort(x)
@@ -238,7 +248,7 @@ def draw(states: list[State], file: Path) -> None:
                          template="plotly_white", width=900, height=520)
     figure.update_yaxes(type="log")
     if file.suffix == ".html":
-        figure.write_html(file)
+        figure.write_html(file, config={"displayModeBar": False})
     else:
         figure.write_image(file, scale=2)
 
@@ -251,13 +261,15 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--at-runs", default="40,60,80,120,160")
+    parser.add_argument("--at-cost", default="")
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--with-model", action="store_true")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--figure", type=Path)
     given = parser.parse_args()
     seeds = range(given.first_seed, given.first_seed + given.seeds)
-    tasks = (delayed(play)(given.study, name, seed, [int(n) for n in given.at_runs.split(",")], given.with_model)
+    tasks = (delayed(play)(given.study, name, seed, [int(n) for n in given.at_runs.split(",")],
+                           [float(share) for share in given.at_cost.split(",") if share], given.with_model)
              for name in given.strategies.split(",") for seed in seeds)
     states = [state for part in Parallel(n_jobs=given.jobs)(tasks) for state in part]
     if given.json:

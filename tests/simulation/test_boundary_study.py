@@ -69,11 +69,12 @@ def test_places_outside_the_grid() -> None:
 def test_strategies_are_played_to_their_own_ends(study: Path) -> None:
     states: list[State] = []
     for name in ("bisection", "aiperf_boundary", "sweepwise"):
-        states += play(study, name, 0, [6])
+        states += play(study, name, 0, [6], [0.2])
     ends = {state.strategy: state for state in states if state.at == "end"}
     assert ends["bisection"].wrong == ends["aiperf_boundary"].wrong == 0.0
     assert ends["bisection"].within == 1.0 and ends["bisection"].runs > ends["sweepwise"].runs / 2
     assert ends["sweepwise"].reason == "boundary" and ends["sweepwise"].wrong <= 0.06 and ends["sweepwise"].open == 0.0
-    assert {state.runs for state in states if state.at == "6"} == {6}
+    assert all(state.cost <= 0.2 * 36 * 10 * 1.5 for state in states if state.at == "20.0%")
+    assert {state.runs for state in states if state.at == "6 runs"} == {6}
     table, calibration = table_of(states, 1000.0), calibration_of(states)
-    assert table.row_count == 6 and calibration.row_count >= 2
+    assert table.row_count == 9 and calibration.row_count >= 2

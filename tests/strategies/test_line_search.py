@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -12,6 +14,8 @@ from planner.space.types import Axis, Cost, Measurement, Reading, Role, Scale, S
 from planner.strategies.line_search import LineSearch, bracket
 from planner.strategies.registry import make_strategy
 from planner.strategies.strategy import StrategyContext
+from planner.testing import check_strategy
+from planner.testing.strategy import example_contexts
 
 LOADS = tuple(2**k for k in range(9))
 
@@ -111,3 +115,11 @@ def test_a_bracket_is_where_met_ends() -> None:
     assert bracket(np.array([nan, nan])) == (-1, 2)
     assert bracket(np.array([0, nan, 1])) == (-1, 0)
     assert bracket(np.array([1, 1])) == (1, 2)
+
+
+@pytest.mark.parametrize("name", ["bisection", "aiperf_boundary"])
+def test_the_contract_of_strategies_is_kept(name: str) -> None:
+    """Values of the suite rise along each axis, from 1 to some 30."""
+    boundary = Boundary((parse_tier("latency_s <= 4", ""), parse_tier("latency_s <= 9", "")), 0.95)
+    contexts = [replace(context, boundary=boundary) for context in example_contexts()]
+    check_strategy(lambda context: make_strategy(name, context), contexts[:1])

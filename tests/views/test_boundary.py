@@ -19,7 +19,7 @@ from planner.tables.recorded_grid import Sweep
 from planner.views.boundary import boundary_json, boundary_tables, load_text, undecided_text
 from planner.views.figures.attainment import attainment
 
-LINE = Line(np.arange(3), np.array([1.0, 8.0, 64.0]), np.ones((1, 3)), ())
+LINE = Line(np.arange(3), np.array([1.0, 8.0, 64.0]), (1, 8, 64), np.ones((1, 3)), ())
 Z90 = 1.6448536269514722
 
 
@@ -93,3 +93,10 @@ def test_the_figure_shows_one_workload_and_tier_at_a_time() -> None:
 
 def test_what_is_open_is_said() -> None:
     assert undecided_text(12, 240, 0.95) == "undecided: 12 of 240 loads (met with 5.0 % to 95.0 %)"
+
+
+def test_an_infinite_rate_is_called_so() -> None:
+    """It counts as twice the largest finite one, which nobody asked for."""
+    line = Line(np.arange(3), np.array([1.0, 8.0, 16.0]), (1, 8, float("inf")), np.ones((1, 3)), ())
+    assert load_text(HighestLoad(9.0, "within", 8.0, 16.0), line) == "9 (8 … inf)"
+    assert load_text(HighestLoad(None, "above the grid", 16.0, None), line) == "inf or more (inf … above inf)"
