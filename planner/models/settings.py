@@ -136,11 +136,12 @@ LEAST_PARAMETERS = 1e-6
 
 SERVER_LEAST_IMPROVEMENT = 0.01
 """What another shape of the load must take off the root mean square relative error to be preferred to the plainest.
-0 and 0.03 are as good on three recorded served grids; 0.1 costs the model by itself 2 points at 25 runs (results.md)."""
+0 and 0.03 are as good on three recorded served grids; 0.1 costs the model by itself 2 points at 25 runs
+(results.md)."""
 
 FACTOR_WEIGHT = 2.0
-"""The prior that a category is as fast as the others counts as so many runs. 0.5 and 1 moved the accuracy of the model by
-itself by at most 1 point on four recorded served grids (results.md)."""
+"""The prior that a category is as fast as the others counts as so many runs. 0.5 and 1 moved the accuracy of the model
+by itself by at most 1 point on four recorded served grids (results.md)."""
 
 FACTOR_ROUNDS = 5
 """Rounds in which weights and factors are fitted in turn. 2 and 15 are as good (results.md)."""
