@@ -136,12 +136,12 @@ LEAST_PARAMETERS = 1e-6
 
 SERVER_LEAST_IMPROVEMENT = 0.01
 """What another shape of the load must take off the root mean square relative error to be preferred to the plainest.
-0 is as good on three recorded served grids, 0.1 costs up to 4 points of the model's own accuracy at 25 runs
+0 and 0.03 are as good on three recorded served grids; 0.1 costs the model by itself 2 points at 25 runs
 (results.md)."""
 
 FACTOR_WEIGHT = 2.0
-"""The prior that a category is as fast as the others counts as so many runs. 0.5 to 4 moved the model's own accuracy by
-up to 1 point on four recorded served grids (results.md)."""
+"""The prior that a category is as fast as the others counts as so many runs. 0.5 and 1 moved the accuracy of the model
+by itself by at most 1 point on four recorded served grids (results.md)."""
 
 FACTOR_ROUNDS = 5
 """Rounds in which weights and factors are fitted in turn. 2 and 15 are as good (results.md)."""
@@ -177,7 +177,8 @@ SURE = 0.05
 
 OUTLIER = 2.5
 """A reading of a server is an outlier where the others predict it with an error of so many σ. Ten-fold cross-validation
-and random subsets of four recorded served grids chose it (results.md): 2 is as good, 4 leaves half of the gain."""
+and random subsets of four recorded served grids chose it (results.md): 2 is as good; with 4, a tenth of the gain is
+left on one grid and two thirds on another."""
 
 OUTLIER_ROUNDS = 2
 """Rounds of finding outliers: without the worst, others show. Four rounds are no better (results.md)."""

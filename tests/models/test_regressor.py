@@ -12,12 +12,14 @@ from hypothesis import strategies as st
 
 from planner.models.ensemble import Ensemble
 from planner.models.forest import ForestRegressor
+from planner.models.matern import MaternRegressor
 from planner.models.regressor import Regressor
 from planner.space.types import Features, FloatArray, IntArray
 
 MAKERS: dict[str, Callable[[Features], Regressor]] = {
     "ensemble": Ensemble, "gp": partial(Ensemble, only=0, embedding=False),
-    "forest": partial(ForestRegressor, trees=10)}
+    "heavy_tails": partial(Ensemble, heavy_tails=True), "forest": partial(ForestRegressor, trees=10),
+    "matern": MaternRegressor}
 
 
 def check(regressor: Regressor, points: int, rows: IntArray, y: FloatArray, noise: FloatArray | None) -> None:

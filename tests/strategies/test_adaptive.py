@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from planner.acquisition.initial_design import initial_design
+from planner.acquisition.initial_design import by_engine, initial_design
 from planner.acquisition.variance_reduction import choose_batch
 from planner.ledger.observations import Observations, Run
 from planner.models.cost import CostModel
 from planner.models.grid_model import GridModel
 from planner.space.grid import full_grid
-from planner.space.types import Axis, Cost, Measurement, Reading, Scale, Scope, Status
+from planner.space.types import Axis, Cost, Measurement, Reading, Role, Scale, Scope, Status
 from planner.strategies.adaptive import AdaptiveStrategy
 from planner.strategies.strategy import StrategyContext
 
@@ -231,3 +231,22 @@ def test_a_question_fits_nothing_that_is_used() -> None:
         strategy.propose(machine.observations)
         prices.append(strategy.price(15, machine.observations))
     assert prices[0] == prices[1]
+
+
+@pytest.mark.parametrize("start_s", [0.0, 0.01])
+def test_a_served_grid_spreads_at_once_where_starts_are_free(start_s: float) -> None:
+    """A study may end before the design does. Where a start takes time, each engine's points stay together."""
+    grid = full_grid([Axis("model", ("a", "b", "c"), Scope.ENGINE, Scale.CATEGORY),
+                      Axis("max_concurrency", (1, 2, 4, 8, 16, 32), scale=Scale.LOG, roles=(Role.CONCURRENCY,))])
+    strategy = AdaptiveStrategy(StrategyContext(grid, ("y_s",), None, np.ones(len(grid)), 0))
+    observations, order = Observations(grid, ("y_s",)), []
+    design = initial_design(grid, None, 0)
+    for number in range(len(design)):
+        row = strategy.propose(observations)
+        assert row is not None
+        order.append(row)
+        start = start_s if grid.engine[row] != observations.current_engine else 0.0
+        reading = Reading(grid.point(row), {"y_s": (1.0 + row,)}, 1.0)
+        observations.add(Run(number, grid.point(row), Measurement(Status.OK, Cost(start, 0.0, 1.0), (reading,))))
+    together = by_engine(design, grid.engine[design])
+    assert order == (together if start_s else design.tolist()) and together != design.tolist()

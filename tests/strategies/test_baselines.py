@@ -87,6 +87,26 @@ def test_a_small_latin_hypercube_has_each_slice_once() -> None:
     assert sorted(grid.codes[rows, 0]) == sorted(grid.codes[rows, 1]) == list(range(10))
 
 
+def test_maxmin_points_are_each_as_far_as_can_be_from_those_before() -> None:
+    grid = full_grid([Axis("x", tuple(range(11))), Axis("y", tuple(range(11)))])
+    order, observations = [], Observations(grid, ("latency_s",))
+    strategy = make_strategy("maxmin_matern", context(grid, seed=3))
+    for _ in range(40):
+        row = strategy.propose(observations)
+        assert row is not None
+        order.append(row)
+        value = 2.0 + np.sin(grid.codes[row, 0] / 3) + grid.codes[row, 1] / 10
+        point, cost = grid.point(row), Cost(0.0, 0.0, 1.0)
+        observations.add(Run(len(observations.runs), point, Measurement(
+            Status.OK, cost, (Reading(point, {"latency_s": (value,)}, 1.0),))))
+    distance = np.linalg.norm(grid.codes[:, None] - grid.codes[None, order], axis=2)
+    for k in range(1, 40):
+        assert distance[:, :k].min(axis=1)[order[k]] == distance[:, :k].min(axis=1).max()
+    truth = 2.0 + np.sin(grid.codes[:, 0] / 3) + grid.codes[:, 1] / 10
+    posterior = strategy.posterior(observations)
+    assert np.abs(posterior.prediction.value["latency_s"] / truth - 1).max() < 0.02
+
+
 # ---------------------------------------------------------------------------------------------------------- by name
 
 
