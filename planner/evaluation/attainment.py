@@ -9,8 +9,8 @@ m, σ        distance of a metric inside its bound, and its standard deviation, 
             of a prediction σ is the model's own, widened (settings.BOUNDARY_WIDENING), more while runs are few
 
 A point is *decided* for a tier if P is at least the confidence or at most 1 − confidence. What is measured and still in
-between lies on the boundary within its noise. It is measured again where readings have a known noise, up to a limit,
-and then counts as *settled*: more runs would not tell.
+between lies on the boundary within its noise. It is measured again where readings have a known noise, up to a limit
+and as long as the runs up to it could decide; then it counts as *settled*: more runs would not tell.
 
 More load meets fewer conditions. Where the predicted margins along a line say so too, P is made to fall along it:
 isotonic regression, each P weighted by 1 / (P (1 − P)), so that what is certain moves least (Barlow et al., Statistical
@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+from scipy.special import ndtri
 
 from planner.evaluation import settings
 from planner.evaluation.metric_posterior import MetricPosterior, metric_posterior
@@ -33,7 +34,7 @@ from planner.models.grid_model import Prediction
 from planner.models.quantities import Quantity, data_of
 from planner.space.load import ascending_lines, load_axis
 from planner.space.slo import Boundary, Condition, Tier
-from planner.space.types import BoolArray, FloatArray
+from planner.space.types import BoolArray, FloatArray, IntArray
 
 __all__ = ["Attainment", "attainment_of", "falling"]
 
@@ -93,7 +94,7 @@ def attainment_of(
     noisy = {name: _noisy(name, observations) for name in boundary.metrics}
     measured = np.array([np.all([metrics[name].measured for name in tier.metrics], axis=0) for tier in boundary.tiers])
     again = np.array([np.any([noisy[name] for name in tier.metrics], axis=0) for tier in boundary.tiers])
-    repeatable = measured & again & (observations.run_counts < settings.MOST_RUNS_A_POINT)
+    repeatable = measured & again & _promising(probability, boundary.confidence, observations.run_counts)
     return Attainment(boundary, probability, (measured & ~repeatable) | observations.failed, repeatable, metrics)
 
 
@@ -125,6 +126,15 @@ def _falls(margin: FloatArray) -> bool:
     """Whether margins along a line, (n,), nearly fall: what they rise by is a small part of all their movement."""
     steps = np.diff(margin[np.isfinite(margin)])
     return float(np.maximum(steps, 0).sum()) <= settings.NEARLY_FALLING * float(np.abs(steps).sum())
+
+
+def _promising(probability: FloatArray, confidence: float, runs: IntArray) -> BoolArray:
+    """Whether a point's further runs, up to the limit, would decide if its mean stayed where it is, (T, N)."""
+    away = np.abs(ndtri(np.clip(probability, settings.LEAST_BERNOULLI, 1 - settings.LEAST_BERNOULLI)))
+    # The deviation of a mean of k runs is 1/√k of one's.
+    then = away * np.sqrt(settings.MOST_RUNS_A_POINT / np.maximum(runs, 1))
+    promising: BoolArray = (runs < settings.MOST_RUNS_A_POINT) & (then >= ndtri(confidence))
+    return promising
 
 
 def _noisy(metric: str, observations: Observations) -> BoolArray:
