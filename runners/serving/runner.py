@@ -155,8 +155,7 @@ class VllmServeRunner:
         name = str(arguments["model"])
         arguments["model"], tokenizer = self._model_files(name)
         arguments.setdefault("served_model_name", Path(name).name)
-        bind = values.get("omp_threads_bind", self._settings.omp_threads_bind)
-        variables = engine_environment(arguments, None if bind is None else str(bind))
+        variables = engine_environment(arguments, self._study.omp_threads_bind(values))
         variables.pop("VLLM_ENABLE_V1_MULTIPROCESSING")  # a server's engine is a process of its own
         variables["VLLM_SERVER_DEV_MODE"] = "1"  # lets us empty the prefix cache between runs
         server = Server(command_line(arguments), variables, self._settings.start_timeout_s)

@@ -56,3 +56,13 @@ LEAST_REQUESTS: Final = 20
 
 MORE_ARRIVALS: Final = 1.25
 """Arrivals of an open loop over those of its steady part: the start-up is about a fifth of them. By judgement."""
+
+LEAST_STEP_S: Final = 1e-4
+"""Seconds for each token below which no engine decodes one at a time: the fastest steps on today's devices take some
+ten times as long. Where a front end has no core to run on, tokens come in one piece at 0.001 ms each."""
+
+BUNDLED_SHARE: Final = 0.1
+"""Share of requests whose tokens may come all at once. By judgement."""
+
+TOKENS_TO_STREAM: Final = 3
+"""Output tokens above which a request is asked whether they came one by one: a few may share a network packet."""

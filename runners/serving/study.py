@@ -8,6 +8,7 @@ import functools
 import importlib.util
 import json
 import math
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -128,6 +129,17 @@ class ServeStudy:
         arguments |= given
         arguments["model"] = self.models.argument(str(arguments.get("model", self.models.names()[0])))
         return arguments
+
+    def omp_threads_bind(self, values: Mapping[str, Value]) -> str | None:
+        """The cores of each rank on a CPU. A single rank leaves one core to the server's front end and the client: with
+        none, all tokens of a request come at its end."""
+        given = values.get("omp_threads_bind", self.settings.omp_threads_bind)
+        if given is not None or not environment.cpu_engine() or "VLLM_CPU_OMP_THREADS_BIND" in os.environ:
+            return None if given is None else str(given)
+        cores = environment.cores()
+        ranks = {name: values.get(name, getattr(self.settings, name)) or 1 for name in PARALLEL_SIZES}
+        alone = all(size == 1 for size in ranks.values())
+        return ",".join(map(str, cores[:-1])) if alone and len(cores) > 1 else None
 
     def facts(self) -> dict[str, str]:
         """The part of the fingerprint that the study file determines."""

@@ -244,6 +244,11 @@ class Visit:
         if wrong.any():
             raise _NotSteadyError(f"{int(wrong.sum())} requests have impossible times, such as a first token "
                                   "before the request was sent")
+        steps = good.output_tokens > settings.TOKENS_TO_STREAM
+        tpot = (good.end - good.first)[steps] / (good.output_tokens - 1)[steps]
+        if (tpot < settings.LEAST_STEP_S).sum() > settings.BUNDLED_SHARE * len(good):
+            raise _NotSteadyError(f"the tokens of {int((tpot < settings.LEAST_STEP_S).sum())} requests came all at "
+                                  "once: the server does not stream, or its front end has no core of its own")
         self._check_rate(good)
         if self._is_drawn:
             return
