@@ -54,7 +54,8 @@ def show_recommendation(out: Console, answer: Recommendation, grid: Grid, top: i
     for line in summary_lines(answer, grid):
         out.print(line, soft_wrap=True)
     highest = boundary_tables(answer.boundaries, grid) if answer.boundaries else []
-    for table in (*highest, *front_tables(answer, grid), largest_table(answer, grid), saturation_table(answer, grid)):
+    largest = None if highest else largest_table(answer, grid)  # the same question, answered without intervals
+    for table in (*highest, *front_tables(answer, grid), largest, saturation_table(answer, grid)):
         if table is not None:
             out.print()
             out.print(table)
