@@ -22,7 +22,8 @@ from runners import environment
 from runners.vllm_estimate import batch_seconds
 from runners.vllm_models import Models, argument_of
 
-__all__ = ["VllmSettings", "VllmStudy", "Workload", "check_argument", "check_counts", "engine_argument_names"]
+__all__ = ["VllmSettings", "VllmStudy", "Workload", "check_argument", "check_counts", "engine_argument_names",
+           "kv_cache_argument"]
 
 _SIZES = {Role.INPUT_TOKENS: "input_len", Role.OUTPUT_TOKENS: "output_len", Role.BATCH: "batch_size"}
 _FIXED = {
@@ -164,10 +165,7 @@ class VllmStudy:
         given = self.settings.model_dump(exclude_none=True, exclude=set(_OWN_KEYS)) | dict(values)
         gib = given.pop("kv_cache_gib", None)
         bind = given.pop("omp_threads_bind", None)
-        if gib is None and cpu and not any(name in given for name in _MEMORY_KEYS):
-            gib = min(_KV_CACHE_GIB, _KV_CACHE_SHARE * environment.memory_gib())
-        if gib is not None:
-            arguments["kv_cache_memory_bytes"] = int(gib * 2**30)
+        arguments |= kv_cache_argument(gib, given)
         if bind is not None and cpu:
             # vLLM binds threads only if its ranks are processes.
             arguments["distributed_executor_backend"] = "mp"
@@ -207,6 +205,14 @@ class VllmStudy:
                 check_argument(f"space.axes.{axis.name}", argument_of(axis))
                 if argument_of(axis) in PARALLEL_SIZES:
                     check_counts(axis)
+
+
+def kv_cache_argument(gib: Any, given: Mapping[str, Any]) -> dict[str, int]:
+    """The argument that makes room for the KV cache: `gib` GiB where the user says so; on a CPU, where vLLM would take too
+    much, a share of its memory, unless `given` settles it otherwise; else none."""
+    if gib is None and environment.cpu_engine() and not any(name in given for name in _MEMORY_KEYS):
+        gib = min(_KV_CACHE_GIB, _KV_CACHE_SHARE * environment.memory_gib())
+    return {} if gib is None else {"kv_cache_memory_bytes": int(float(gib) * 2**30)}
 
 
 def _points(columns: Columns) -> int:

@@ -25,7 +25,7 @@ from runners.serving.datasets import read
 from runners.serving.serve_settings import ServeSettings
 from runners.serving.traffic_files import is_sharegpt
 from runners.vllm_models import Models, argument_of
-from runners.vllm_settings import check_counts, engine_argument_names
+from runners.vllm_settings import check_counts, engine_argument_names, kv_cache_argument
 
 __all__ = ["ServeStudy", "server_argument_names"]
 
@@ -38,9 +38,6 @@ _OWN: Final = (*_LOAD, "client", "base_url", "tokenizer", "duration_s", "max_dur
                "failed_share", "timeout_s", "start_timeout_s", "accelerators", "kv_cache_gib", "omp_threads_bind")
 _NO_MATTER: Final = ("timeout_s", "start_timeout_s", "max_duration_s", "tolerance", "base_url")
 _DRAWN: Final = {"random", "lognormal"}
-_KV_CACHE_GIB: Final = 4.0
-_KV_CACHE_SHARE: Final = 0.125  # of a CPU's memory, where that is less
-_MEMORY: Final = ("kv_cache_memory_bytes", "gpu_memory_utilization", "num_gpu_blocks_override")
 
 
 class ServeStudy:
@@ -115,18 +112,11 @@ class ServeStudy:
 
     def server_arguments(self, values: Mapping[str, Value]) -> dict[str, Any]:
         """Arguments of the server: the settings, then the point. `model` is a full path where it is a directory."""
-        cpu = environment.cpu_engine()
-        arguments: dict[str, Any] = {"enforce_eager": True} if cpu else {}
+        arguments: dict[str, Any] = {"enforce_eager": True} if environment.cpu_engine() else {}
         given = self.settings.model_dump(exclude_none=True, exclude=set(_OWN)) | dict(values)
-        for name in ("omp_threads_bind",):
-            given.pop(name, None)
         gib = values.get("kv_cache_gib", self.settings.kv_cache_gib)
-        given.pop("kv_cache_gib", None)
-        if gib is None and cpu and not any(name in given for name in _MEMORY):
-            gib = min(_KV_CACHE_GIB, _KV_CACHE_SHARE * environment.memory_gib())
-        if gib is not None:
-            arguments["kv_cache_memory_bytes"] = int(float(gib) * 2**30)
-        arguments |= given
+        given = {name: value for name, value in given.items() if name not in {"omp_threads_bind", "kv_cache_gib"}}
+        arguments |= kv_cache_argument(gib, given) | given
         arguments["model"] = self.models.argument(str(arguments.get("model", self.models.names()[0])))
         return arguments
 
