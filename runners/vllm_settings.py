@@ -208,8 +208,8 @@ class VllmStudy:
 
 
 def kv_cache_argument(gib: Any, given: Mapping[str, Any]) -> dict[str, int]:
-    """The argument that makes room for the KV cache: `gib` GiB where the user says so; on a CPU, where vLLM would take too
-    much, a share of its memory, unless `given` settles it otherwise; else none."""
+    """The argument that makes room for the KV cache: `gib` GiB where the user says so; on a CPU, where vLLM would take
+    too much, a share of its memory, unless `given` settles it otherwise; else none."""
     if gib is None and environment.cpu_engine() and not any(name in given for name in _MEMORY_KEYS):
         gib = min(_KV_CACHE_GIB, _KV_CACHE_SHARE * environment.memory_gib())
     return {} if gib is None else {"kv_cache_memory_bytes": int(float(gib) * 2**30)}
