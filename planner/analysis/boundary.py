@@ -23,9 +23,9 @@ from planner.analysis import settings
 from planner.evaluation.attainment import Attainment, attainment_of
 from planner.ledger.observations import Observations
 from planner.space.grid import Grid
-from planner.space.load import ascending_lines, load_axis
+from planner.space.load import load_lines
 from planner.space.slo import Boundary, Tier
-from planner.space.types import Axis, FloatArray, IntArray, StudyError, Value
+from planner.space.types import FloatArray, IntArray, StudyError, Value
 from planner.strategies.strategy import Posterior
 
 __all__ = ["Boundaries", "HighestLoad", "Line", "Position", "boundaries_of", "boundary_of", "crossing"]
@@ -50,13 +50,15 @@ class HighestLoad:
 @dataclass(frozen=True, eq=False)
 class Line:
     """One engine configuration and workload. rows: of the grid, by ascending load, (L,). loads: (L,), an infinite rate
-    as twice the largest finite one. values: the same as the axis has them. probability: P, (T, L). highest: by tier."""
+    as twice the largest finite one. values: the same as the axis has them. probability: P, (T, L). highest: by tier.
+    load: name of the axis."""
 
     rows: IntArray
     loads: FloatArray
     values: tuple[Value, ...]
     probability: FloatArray
     highest: tuple[HighestLoad, ...]
+    load: str = ""
 
     def value_of(self, load: float | None) -> Value | None:
         """The axis' own value of one of the loads."""
@@ -65,11 +67,15 @@ class Line:
 
 @dataclass(frozen=True, eq=False)
 class Boundaries:
-    """The answer: every line of the grid. axis: the load."""
+    """The answer: every line of the grid."""
 
-    axis: Axis
     lines: tuple[Line, ...]
     attainment: Attainment
+
+    @property
+    def loads(self) -> tuple[str, ...]:
+        """Names of the axes that are a load: two in a grid of closed and open loops."""
+        return tuple(dict.fromkeys(line.load for line in self.lines))
 
     @property
     def tiers(self) -> tuple[Tier, ...]:
@@ -89,19 +95,19 @@ def boundary_of(
 
 def boundaries_of(attainment: Attainment, grid: Grid) -> Boundaries:
     """The boundary of each line and tier. Raises StudyError if no axis of the grid is a load."""
-    axis = load_axis(grid)
-    if axis is None:
+    found_lines = load_lines(grid)
+    if not found_lines:
         raise StudyError("space.axes: no axis is a load, so no load is the highest; give one `role: concurrency`, "
                          "`role: rate` or `role: batch`, and several values")
-    size = grid.numbers(axis.name)
     margins = [_nearest(attainment, tier) for tier in attainment.boundary.tiers]
     lines = []
-    for rows in ascending_lines(grid, axis):
+    for axis, rows in found_lines:
+        size = grid.numbers(axis.name)
         found = tuple(_highest(size[rows], probability[rows], margin[rows])
                       for probability, margin in zip(attainment.probability, margins, strict=True))
         values = tuple(axis.values[code] for code in grid.codes[rows, grid.position(axis.name)])
-        lines.append(Line(rows, size[rows], values, attainment.probability[:, rows], found))
-    return Boundaries(axis, tuple(lines), attainment)
+        lines.append(Line(rows, size[rows], values, attainment.probability[:, rows], found, axis.name))
+    return Boundaries(tuple(lines), attainment)
 
 
 def crossing(loads: FloatArray, inside: FloatArray, margin: FloatArray) -> tuple[float | None, Position]:

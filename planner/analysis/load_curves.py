@@ -107,11 +107,13 @@ def _saturates(
 def _name(grid: Grid, axis: Axis, row: int) -> str:
     """What sets a line apart: its other values, of axes that vary. A category needs no name, a length only "in", "out".
 
-    The other load is left out where its value only says that it does not limit: an infinite rate.
+    The other load is left out where its value is the largest, which does not limit: an infinite rate, or more requests
+    in flight than there are.
     """
     point = grid.point(row)
+    idle = {Role.CONCURRENCY, Role.RATE} if grid.by_role(Role.RATE) and grid.by_role(Role.CONCURRENCY) else set()
     others = [other for other in grid.axes if other.name != axis.name and len(other.values) > 1
-              and point[other.name] != float("inf")]
+              and not (idle & set(other.roles) and point[other.name] == other.values[-1])]
     return " · ".join(_said(other, point[other.name]) for other in others)
 
 

@@ -32,7 +32,7 @@ from planner.ledger.observations import Observations
 from planner.models.calibration import small_sample_inflation
 from planner.models.grid_model import Prediction
 from planner.models.quantities import Quantity, data_of
-from planner.space.load import ascending_lines, load_axis
+from planner.space.load import load_lines
 from planner.space.slo import Boundary, Condition, Tier
 from planner.space.types import BoolArray, FloatArray, IntArray
 
@@ -86,8 +86,7 @@ def attainment_of(
     metrics = {name: metric_posterior(name, prediction, observations, calibrated=False) for name in boundary.metrics}
     widening = {name: _widening(name, observations) for name in boundary.metrics}
     probability = np.array([_met(tier, metrics, widening) for tier in boundary.tiers]) * feasibility
-    axis = load_axis(observations.grid)
-    for rows in ascending_lines(observations.grid, axis) if axis is not None else []:
+    for _, rows in load_lines(observations.grid):
         for t, tier in enumerate(boundary.tiers):
             if all(_falls(metrics[c.metric].margin(c)[rows]) for c in tier.conditions):
                 probability[t, rows] = falling(probability[t, rows])

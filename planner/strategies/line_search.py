@@ -19,7 +19,7 @@ import math
 import numpy as np
 
 from planner.ledger.observations import Observations
-from planner.space.load import ascending_lines, load_axis
+from planner.space.load import load_lines
 from planner.space.slo import Condition, Tier
 from planner.space.types import FloatArray, IntArray, StudyError
 from planner.strategies.fixed_designs import GridPosterior
@@ -35,13 +35,14 @@ class LineSearch(GridPosterior):
 
     def __init__(self, context: StrategyContext) -> None:
         super().__init__(context)
-        axis = load_axis(context.grid)
-        if context.boundary is None or axis is None:
+        lines = load_lines(context.grid)
+        if context.boundary is None or not lines:
             raise StudyError(f"strategy {self.name}: needs `stop: {{boundary: …}}` and an axis that is a load")
         self.tiers = context.boundary.tiers
-        self._size = context.grid.numbers(axis.name)
-        lines = ascending_lines(context.grid, axis)
-        self.lines = sorted(lines, key=lambda rows: int(context.grid.engine[rows[0]]))
+        self._size = np.ones(len(context.grid))
+        for axis, rows in lines:
+            self._size[rows] = context.grid.numbers(axis.name)[rows]
+        self.lines = sorted((rows for _, rows in lines), key=lambda rows: int(context.grid.engine[rows[0]]))
 
     def propose(self, observations: Observations) -> int | None:
         """The next load of the first line that is not finished."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any, Final
 
 from planner.analysis.boundary import Boundaries, HighestLoad, Line
@@ -10,7 +11,7 @@ from planner.space.text import percent
 from planner.space.types import Scope
 from planner.views.listing import Listing
 
-__all__ = ["boundary_json", "boundary_rows", "boundary_tables", "engine_text", "line_entry", "load_text",
+__all__ = ["boundary_json", "boundary_rows", "boundary_tables", "engine_text", "line_entry", "load_name", "load_text",
            "undecided_text", "workload_text"]
 
 _MOST_ROWS: Final = 60
@@ -22,7 +23,7 @@ def boundary_tables(found: Boundaries, grid: Grid) -> list[Listing]:
     tables = []
     for title, head, rows in boundary_rows(found, grid):
         more = f"; {_MOST_ROWS} of {len(rows)} rows, all are in --json" if len(rows) > _MOST_ROWS else ""
-        table = Listing(f"Highest {found.axis.name} that meets {title}", head, head[:1 if title else 2],
+        table = Listing(f"Highest {load_name(found)} that meets {title}", head, head[:1 if title else 2],
                         f"in brackets: met with 95 % up to the first, with 5 % at most from the second on{more}")
         for row in rows[:_MOST_ROWS]:
             table.add_row(*row)
@@ -33,8 +34,7 @@ def boundary_tables(found: Boundaries, grid: Grid) -> list[Listing]:
 def boundary_rows(found: Boundaries, grid: Grid) -> list[tuple[str, list[str], list[list[str]]]]:
     """Title, headings and rows of each table, as text: engines down and workloads across, a table for each tier. Where
     workloads are many, one table with a row for each engine and workload, and a column for each tier."""
-    places = [(engine_text(grid, int(line.rows[0])), workload_text(grid, int(line.rows[0]), found.axis.name))
-              for line in found.lines]
+    places = [(engine_text(grid, int(line.rows[0])), workload_text(grid, line, found)) for line in found.lines]
     engines, workloads = (list(dict.fromkeys(names)) for names in zip(*places, strict=True))
     if len(workloads) > _MOST_COLUMNS:
         rows = [[*place, *(load_text(highest, line) for highest in line.highest)]
@@ -52,9 +52,9 @@ def boundary_json(found: Boundaries, grid: Grid) -> dict[str, Any]:
     """Each line with its tiers: the boundary, its interval, and P(met) at every load."""
     attainment = found.attainment
     return {
-        "axis": found.axis.name, "tiers": [str(tier) for tier in found.tiers],
+        "axis": load_name(found), "tiers": [str(tier) for tier in found.tiers],
         "undecided": attainment.open_count, "of": attainment.total, "confidence": attainment.boundary.confidence,
-        "lines": [{**line_entry(grid, int(line.rows[0]), found.axis.name),
+        "lines": [{**line_entry(grid, int(line.rows[0]), line.load), "axis": line.load,
                    "loads": list(line.values),
                    "highest": [{"tier": str(tier), "load": highest.load, "position": highest.position,
                                 "low": line.value_of(highest.low), "high": line.value_of(highest.high),
@@ -88,15 +88,30 @@ def line_entry(grid: Grid, start: int, omitted: str) -> dict[str, Any]:
 
 def engine_text(grid: Grid, row: int) -> str:
     """The engine configuration at a row; axes of one value are left out."""
-    return _text(grid, row, Scope.ENGINE, "") or "the one engine"
+    return _text(grid, row, Scope.ENGINE, ()) or "the one engine"
 
 
-def workload_text(grid: Grid, row: int, omitted: str) -> str:
-    """The workload at a row, without the axis `omitted`."""
-    return _text(grid, row, Scope.WORKLOAD, omitted) or "the one workload"
+def workload_text(grid: Grid, line: Line, found: Boundaries) -> str:
+    """The workload of a line, without its load. In a grid of closed and open loops the other load is left out where it
+    is the same on all such lines, and the text says which load is meant."""
+    others = [name for name in found.loads if name != line.load]
+    alike = [line.load, *(name for name in others if _is_same(grid, name, line.load, found))]
+    text = _text(grid, int(line.rows[0]), Scope.WORKLOAD, alike) or "the one workload"
+    return f"{text}  by {line.load}" if others else text
 
 
-def _text(grid: Grid, row: int, scope: Scope, omitted: str) -> str:
+def load_name(found: Boundaries) -> str:
+    """The load, or both of them."""
+    return " or ".join(found.loads)
+
+
+def _is_same(grid: Grid, name: str, load: str, found: Boundaries) -> bool:
+    """Whether an axis has one value on all lines along a load."""
+    codes = grid.codes[:, grid.position(name)]
+    return len({int(code) for line in found.lines if line.load == load for code in codes[line.rows]}) == 1
+
+
+def _text(grid: Grid, row: int, scope: Scope, omitted: Collection[str]) -> str:
     point = grid.point(row)
     return "  ".join(f"{axis.name}={point[axis.name]}" for axis in grid.axes
-                     if axis.scope is scope and axis.name != omitted and len(axis.values) > 1)
+                     if axis.scope is scope and axis.name not in omitted and len(axis.values) > 1)

@@ -83,7 +83,7 @@ def test_the_boundary_is_interpolated_on_the_logarithmic_axis() -> None:
     assert line.highest[0].position == "within"
     assert line.highest[0].load == pytest.approx(10.0)
     assert (line.highest[0].low, line.highest[0].high) == (8.0, 16.0)
-    assert found.axis.name == "max_concurrency"
+    assert found.loads == ("max_concurrency",)
 
 
 def test_every_tier_is_answered_at_once_and_its_conditions_together() -> None:

@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 
 from planner.analysis.boundary import Boundaries, Line
 from planner.space.grid import Grid
-from planner.views.boundary import engine_text, workload_text
+from planner.views.boundary import engine_text, load_name, workload_text
 from planner.views.figures.style import FAINT, SEQUENCE, layout, log_axis, rounded
 
 __all__ = ["attainment"]
@@ -22,7 +22,7 @@ def attainment(found: Boundaries, grid: Grid) -> go.Figure:
     views: dict[tuple[int, str], list[Line]] = {}
     for t in range(len(found.tiers)):
         for line in found.lines:
-            views.setdefault((t, workload_text(grid, int(line.rows[0]), found.axis.name)), []).append(line)
+            views.setdefault((t, workload_text(grid, line, found)), []).append(line)
     engines = list(dict.fromkeys(engine_text(grid, int(line.rows[0])) for line in found.lines))
     first = _most_varied(views)
     figure, owner = go.Figure(), []
@@ -38,7 +38,7 @@ def attainment(found: Boundaries, grid: Grid) -> go.Figure:
         title={"text": "Attainment", "x": 0.01}, height=480, margin={"l": 72, "r": 24, "t": 84, "b": 56},
         updatemenus=[{"buttons": buttons, "active": list(views).index(first), "x": 1.0, "xanchor": "right", "y": -0.16,
                       "yanchor": "top", "visible": len(buttons) > 1}]))
-    figure.update_xaxes(title_text=found.axis.name, gridcolor=FAINT, **(log_axis(size) if (size > 0).all() else {}))
+    figure.update_xaxes(title_text=load_name(found), gridcolor=FAINT, **(log_axis(size) if (size > 0).all() else {}))
     figure.update_yaxes(title_text="probability that it is met", range=[-0.03, 1.03], tickformat=".0%",
                         gridcolor=FAINT)
     return figure

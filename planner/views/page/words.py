@@ -8,7 +8,7 @@ from typing import Final
 
 from planner.analysis.report import Accuracy, Report
 from planner.space.text import about_percent, duration, percent, point_text
-from planner.views.boundary import boundary_rows, undecided_text
+from planner.views.boundary import boundary_rows, load_name, undecided_text
 from planner.views.terminal import never_run
 
 __all__ = ["Large", "Table", "boundary_tables", "headline", "paragraphs", "tables"]
@@ -83,7 +83,7 @@ def _boundary(report: Report) -> str:
     if found is None:
         return ""
     attainment = found.attainment
-    return (f"The highest {found.axis.name} that meets {'each of these' if len(found.tiers) > 1 else found.tiers[0]}, "
+    return (f"The highest {load_name(found)} that meets {'each of these' if len(found.tiers) > 1 else found.tiers[0]}, "
             "for each engine configuration and workload. In brackets: it is met with 95 % up to the first load, with "
             "5 % at most from the second on. "
             f"{undecided_text(attainment.open_count, attainment.total, attainment.boundary.confidence).capitalize()}.")
