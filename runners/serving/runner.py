@@ -33,7 +33,7 @@ from runners.serving.clients import make_client
 from runners.serving.datasets import prepared
 from runners.serving.model_files import has_tokenizer, with_word_tokenizer
 from runners.serving.serve_settings import ServeSettings
-from runners.serving.server import Server, ServerError, command_line, describe, reset_prefix_cache
+from runners.serving.server import Server, ServerError, command_line, describe, on_cores, reset_prefix_cache
 from runners.serving.statistics import metric_names
 from runners.serving.study import ServeStudy
 from runners.serving.visit import Outcome, Rules, Visit
@@ -155,10 +155,11 @@ class VllmServeRunner:
         name = str(arguments["model"])
         arguments["model"], tokenizer = self._model_files(name)
         arguments.setdefault("served_model_name", Path(name).name)
-        variables = engine_environment(arguments, self._study.omp_threads_bind(values))
+        bind, rest = self._study.cores(values)
+        variables = engine_environment(arguments, bind)
         variables.pop("VLLM_ENABLE_V1_MULTIPROCESSING")  # a server's engine is a process of its own
         variables["VLLM_SERVER_DEV_MODE"] = "1"  # lets us empty the prefix cache between runs
-        server = Server(command_line(arguments), variables, self._settings.start_timeout_s)
+        server = Server(on_cores(command_line(arguments), rest), variables, self._settings.start_timeout_s)
         if hasattr(self._client, "warm_up"):
             self._client.warm_up()
         server.__enter__()

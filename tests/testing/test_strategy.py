@@ -13,16 +13,21 @@ import pytest
 from planner.evaluation.estimate import Estimate
 from planner.ledger.observations import Observations
 from planner.models.grid_model import Prediction
+from planner.space.slo import Boundary, parse_tier
 from planner.strategies.registry import STRATEGIES, uses_trajectories
 from planner.strategies.strategy import Posterior, StrategyContext
 from planner.tables.recorded_grid import Sweep
 from planner.testing import check_strategy
 from planner.testing.strategy import example_contexts
 
+BOUNDARY = Boundary((parse_tier("latency_s <= 3", "slo"),), 0.95)
+
 
 @pytest.mark.parametrize("name", STRATEGIES)
 def test_every_strategy_of_ours_keeps_the_contract(name: str) -> None:
     contexts = [context for context in example_contexts() if context.trajectory is None or uses_trajectories(name)]
+    if STRATEGIES[name].for_boundary:
+        contexts = [replace(context, boundary=BOUNDARY) for context in contexts]
     check_strategy(STRATEGIES[name].make, contexts)
 
 

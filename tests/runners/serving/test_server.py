@@ -9,6 +9,7 @@ import contextlib
 import os
 import signal
 import socket
+import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -19,7 +20,7 @@ import pytest
 
 from runners import process_table
 from runners.serving import server as module
-from runners.serving.server import Server, ServerError, ask, command_line, describe, reset_prefix_cache
+from runners.serving.server import Server, ServerError, ask, command_line, describe, on_cores, reset_prefix_cache
 from tests.runners.serving import fake_server
 from tests.runners.serving.fake_server import Behaviour, FakeServer
 
@@ -175,3 +176,10 @@ def test_the_command_line_has_each_argument_as_vllm_reads_it() -> None:
     assert command[:4] == [sys.executable, "-P", "-m", "vllm.entrypoints.openai.api_server"]
     assert command[4:] == ["--model", "m", "--max-num-seqs", "8", "--enforce-eager", "--no-enable-prefix-caching",
                            "--hf-overrides", '{"a": 1}']
+
+
+def test_a_command_runs_on_its_cores() -> None:
+    last = max(os.sched_getaffinity(0))
+    command = on_cores([sys.executable, "-c", "import os; print(os.sched_getaffinity(0))"], [last])
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip() == str({last})
+    assert on_cores(["true"], ()) == ["true"]

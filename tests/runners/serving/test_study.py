@@ -195,3 +195,22 @@ def test_a_model_without_a_vocabulary_is_refused(tmp_path: Path, config: dict[st
     (folder / "config.json").write_text(json.dumps(config))
     with pytest.raises(StudyError, match=r"bare/config\.json has no vocab_size"):
         with_word_tokenizer(folder, tmp_path / "copy")
+
+
+@pytest.mark.parametrize(("cores", "given", "expected"), [
+    ([0, 1, 2], {}, ("0,1", (2,))),
+    ([3], {}, (None, ())),
+    ([0, 1], {"omp_threads_bind": "0-1"}, ("0-1", ())),
+    ([0, 1], {"tensor_parallel_size": 2}, (None, ())),
+])
+def test_on_a_cpu_the_front_end_has_a_core_of_its_own(
+    monkeypatch: pytest.MonkeyPatch, cores: list[int], given: dict[str, Any], expected: tuple[Any, Any]
+) -> None:
+    monkeypatch.delenv("VLLM_CPU_OMP_THREADS_BIND", raising=False)
+    monkeypatch.setattr(environment, "cpu_engine", lambda: True)
+    monkeypatch.setattr(environment, "cores", lambda: cores)
+    settings = ServeSettings(model="models/llama-tiny", max_concurrency=2, **given)
+    study = ServeStudy(settings, RunnerContext((), (), Path(environment.__file__).parents[1] / "studies"))
+    assert study.cores({}) == expected
+    monkeypatch.setattr(environment, "cpu_engine", lambda: False)
+    assert study.cores({})[1] == ()
