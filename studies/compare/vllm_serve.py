@@ -48,9 +48,10 @@ def main() -> None:
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         model = str(with_word_tokenizer(STUDIES / "models/llama-tiny", Path(folder) / "model"))
-        arguments = {"model": model, "load_format": "dummy", "dtype": "bfloat16", "max_model_len": 1024}
-        settings = ServeSettings(model="models/llama-tiny", load_format="dummy", max_concurrency=1)
-        bind, rest = ServeStudy(settings, RunnerContext((), (), STUDIES)).cores({})
+        settings = ServeSettings.model_validate({"model": model, "load_format": "dummy", "dtype": "bfloat16",
+                                                 "max_model_len": 1024, "max_concurrency": 1})
+        study = ServeStudy(settings, RunnerContext((), (), STUDIES))
+        arguments, (bind, rest) = study.server_arguments({}), study.cores({})
         variables = engine_environment(arguments, bind) | {"VLLM_SERVER_DEV_MODE": "1"}
         variables.pop("VLLM_ENABLE_V1_MULTIPROCESSING")
         with Server(on_cores(command_line(arguments), rest), variables, 600.0) as server:
