@@ -58,6 +58,9 @@ class AIPerfClient:
     def __init__(self) -> None:
         self._tool = Tool.found("aiperf", _LEAST, "System is PROFILING")
 
+    def warm_up(self) -> None:
+        """Nothing: the tool starts anew for each run."""
+
     def run(self, target: Target, load: Load, timeout_s: float) -> ClientRun:
         """Send the load and wait for its end. Raises ClientError, StudyError for a file that cannot be read."""
         traffic = traffic_of(load)

@@ -85,6 +85,10 @@ class Client(Protocol):
     twice.
     """
 
+    def warm_up(self) -> None:
+        """Begin what takes time before the first run, and return at once: a server starts meanwhile."""
+        ...
+
     def run(self, target: Target, load: Load, timeout_s: float) -> ClientRun:
         """Send the load and wait for its end."""
         ...

@@ -59,6 +59,9 @@ class GuideLLMClient:
     def __init__(self) -> None:
         self._tool = Tool.found("guidellm", _LEAST, "): started |")
 
+    def warm_up(self) -> None:
+        """Nothing: the tool starts anew for each run."""
+
     def run(self, target: Target, load: Load, timeout_s: float) -> ClientRun:
         """Send the load and wait for its end. Raises ClientError, StudyError for a file that cannot be read."""
         traffic = _traffic(load)

@@ -160,8 +160,7 @@ class VllmServeRunner:
         variables.pop("VLLM_ENABLE_V1_MULTIPROCESSING")  # a server's engine is a process of its own
         variables["VLLM_SERVER_DEV_MODE"] = "1"  # lets us empty the prefix cache between runs
         server = Server(on_cores(command_line(arguments), rest), variables, self._settings.start_timeout_s)
-        if hasattr(self._client, "warm_up"):
-            self._client.warm_up()
+        self._client.warm_up()
         server.__enter__()
         self._server, self._values = server, values
         self._target = Target(server.base_url, str(arguments["served_model_name"]), tokenizer)

@@ -219,7 +219,8 @@ class Visit:
         if window is None:
             raise _TooShortError(f"{len(run.records)} requests have no steady part; give it more by runner.duration_s")
         if window.saturated:
-            return metrics_of(run.records, window, latencies=False), window
+            rates = metrics_of(run.records, window, latencies=False)
+            return rates | power_metrics(self._power, run.records), window
         if self.load.is_closed and window.in_flight > (1 + settings.LITTLES_LAW) * (self.load.max_concurrency or 1):
             raise _NotSteadyError(f"{window.in_flight:.3g} requests were in flight, and no more than "
                                   f"{self.load.max_concurrency} may be: the client's times are wrong")

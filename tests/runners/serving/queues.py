@@ -114,6 +114,9 @@ class QueueClient:
         moved = replace(records, **{name: getattr(records, name) + moment for name in ("due", "sent", "first", "end")})
         return ClientRun(self.changed(moved), {})
 
+    def warm_up(self) -> None:
+        """Nothing."""
+
     def facts(self) -> dict[str, str]:
         return {"client": "queue 1"}
 
