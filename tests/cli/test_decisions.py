@@ -57,7 +57,7 @@ def test_recommend_answers_for_the_study_file(
             assert entry["predicted"]["latency_s"][0] == pytest.approx(true(ran, entry["point"], "latency_s"), rel=0.1)
     shown = sweepwise("recommend", ran.study, "--top", 2)
     assert shown.code == 0 and "Best configurations: most throughput, latency_s <= 2" in shown.out
-    assert "Pareto front: throughput against latency_s" in shown.out and "Largest batch_size" in shown.out
+    assert "Pareto front: throughput against latency_s" in shown.out and "Highest batch_size that meets" in shown.out
     assert ("was predicted, not measured" in shown.out) is not best[0]["measured"]
 
 
