@@ -7,7 +7,7 @@ import difflib
 import functools
 import importlib.util
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -22,7 +22,7 @@ from runners import environment
 from runners.vllm_estimate import batch_seconds
 from runners.vllm_models import Models, argument_of
 
-__all__ = ["VllmSettings", "VllmStudy", "Workload", "check_argument", "check_counts", "engine_argument_names",
+__all__ = ["VllmSettings", "VllmStudy", "Workload", "check_counts", "check_keys", "engine_argument_names",
            "kv_cache_argument"]
 
 _SIZES = {Role.INPUT_TOKENS: "input_len", Role.OUTPUT_TOKENS: "output_len", Role.BATCH: "batch_size"}
@@ -193,18 +193,8 @@ class VllmStudy:
         for name, (value, why) in _FIXED.items():
             if extra.get(name, value) != value or any(argument_of(axis) == name for axis in self.engine_axes):
                 raise StudyError(f"runner.{name}: is always {str(value).lower()} here, because {why}; remove it")
-        swept = {argument_of(axis): axis.name for axis in self.engine_axes}
-        swept |= {_SIZES[role]: axis.name for role, axis in self.size_axes.items()}
-        for key in sorted(self.settings.model_fields_set | set(extra)):
-            if key in swept:
-                raise StudyError(f"runner.{key}: is swept by space.axes.{swept[key]}; remove one of the two")
-        for key in extra:
-            check_argument(f"runner.{key}", key)
-        for axis in axes:
-            if axis.scope == Scope.ENGINE:
-                check_argument(f"space.axes.{axis.name}", argument_of(axis))
-                if argument_of(axis) in PARALLEL_SIZES:
-                    check_counts(axis)
+        workload = {_SIZES[role]: axis.name for role, axis in self.size_axes.items()}
+        check_keys(self.settings, axes, workload, engine_argument_names(), "unknown engine argument")
 
 
 def kv_cache_argument(gib: Any, given: Mapping[str, Any]) -> dict[str, int]:
@@ -243,13 +233,28 @@ def check_counts(axis: Axis) -> None:
             raise StudyError(f"space.axes.{axis.name}: {value!r} is not a whole number of at least 1")
 
 
-def check_argument(place: str, name: str) -> None:
-    known = engine_argument_names()
-    if not known or name in known or name in _PROCESS_KEYS:
-        return
-    near = difflib.get_close_matches(name, sorted(known | VllmSettings.model_fields.keys()), n=1)
-    hint = f" (did you mean {near[0]}?)" if near else ""
-    raise StudyError(f"{place}: unknown engine argument{hint}")
+def check_keys(
+    settings: BaseModel, axes: Iterable[Axis], workload: Mapping[str, str], known: Collection[str], unknown: str
+) -> None:
+    """Raise StudyError for a key that an axis sweeps too, and for an argument that the installed vLLM does not know.
+
+    workload: key → the workload axis that sets it. known: vLLM's arguments; none where it is not installed. unknown:
+    what to say of another.
+    """
+    extra, engine_axes = settings.model_extra or {}, [axis for axis in axes if axis.scope == Scope.ENGINE]
+    swept = {argument_of(axis): axis.name for axis in engine_axes} | dict(workload)
+    for key in sorted(settings.model_fields_set | set(extra)):
+        if key in swept:
+            raise StudyError(f"runner.{key}: is swept by space.axes.{swept[key]}; remove one of the two")
+    places = [(f"runner.{key}", key) for key in extra]
+    places += [(f"space.axes.{axis.name}", argument_of(axis)) for axis in engine_axes]
+    for place, name in places:
+        if known and name not in known and name not in _PROCESS_KEYS:
+            near = difflib.get_close_matches(name, sorted({*known, *type(settings).model_fields}), n=1)
+            raise StudyError(f"{place}: {unknown}{f' (did you mean {near[0]}?)' if near else ''}")
+    for axis in engine_axes:
+        if argument_of(axis) in PARALLEL_SIZES:
+            check_counts(axis)
 
 
 @functools.cache

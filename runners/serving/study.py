@@ -25,7 +25,7 @@ from runners.serving.datasets import read
 from runners.serving.serve_settings import ServeSettings
 from runners.serving.traffic_files import is_sharegpt
 from runners.vllm_models import Models, argument_of
-from runners.vllm_settings import check_counts, engine_argument_names, kv_cache_argument
+from runners.vllm_settings import check_counts, check_keys, engine_argument_names, kv_cache_argument
 
 __all__ = ["ServeStudy", "server_argument_names"]
 
@@ -52,7 +52,8 @@ class ServeStudy:
         self.engine_axes = tuple(axis for axis in context.axes if axis.scope == Scope.ENGINE)
         self.load_axes = _load_axes(context.axes)
         self.models = Models(context.directory, config.model, self.engine_axes)
-        self._check_keys(context.axes)
+        check_keys(config, context.axes, {name: axis.name for name, axis in self.load_axes.items()},
+                   server_argument_names(), "the installed vLLM's server has no such argument")
         self._check_server()
         self._check_load()
 
@@ -157,21 +158,6 @@ class ServeStudy:
         axis = self.load_axes.get(name)
         return (getattr(self.settings, name),) if axis is None else axis.values
 
-    def _check_keys(self, axes: Iterable[Axis]) -> None:
-        extra = self.settings.model_extra or {}
-        swept = {argument_of(axis): axis.name for axis in self.engine_axes}
-        swept |= {name: axis.name for name, axis in self.load_axes.items()}
-        for key in sorted(self.settings.model_fields_set | set(extra)):
-            if key in swept:
-                raise StudyError(f"runner.{key}: is swept by space.axes.{swept[key]}; remove one of the two")
-        for key in extra:
-            _check_argument(f"runner.{key}", key)
-        for axis in axes:
-            if axis.scope == Scope.ENGINE:
-                _check_argument(f"space.axes.{axis.name}", argument_of(axis))
-                if argument_of(axis) in PARALLEL_SIZES:
-                    check_counts(axis)
-
     def _check_server(self) -> None:
         if self.settings.base_url is None:
             for name in self.models.names():
@@ -220,15 +206,6 @@ def _load_axes(axes: Iterable[Axis]) -> dict[str, Axis]:
             if name in _WHOLE:
                 check_counts(axis)
     return found
-
-
-def _check_argument(place: str, name: str) -> None:
-    known = server_argument_names()
-    if not known or name in known or name in ("kv_cache_gib", "omp_threads_bind"):
-        return
-    near = difflib.get_close_matches(name, sorted(known | ServeSettings.model_fields.keys()), n=1)
-    hint = f" (did you mean {near[0]}?)" if near else ""
-    raise StudyError(f"{place}: the installed vLLM's server has no such argument{hint}")
 
 
 @functools.cache
