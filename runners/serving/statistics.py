@@ -70,7 +70,7 @@ def metrics_of(
     if latencies and len(members):
         for name, seconds in _times(members).items():
             found |= _distribution(name, seconds)
-        rows = np.flatnonzero(window.members & records.good)
+        rows: list[int] = np.flatnonzero(window.members & records.good).tolist()
         between = np.concatenate([np.asarray(gaps[row]) for row in rows]) if len(gaps) == len(records) else np.array([])
         if len(between):
             found |= _distribution("itl", between, len(members))

@@ -80,10 +80,6 @@ class ServeStudy:
             values["request_rate"] = read(path).rate
         return Load(requests=1, seed=0, dataset="trace", traffic=str(path), **values)
 
-    def is_closed(self, point: Point) -> bool:
-        """Whether the point is a closed loop."""
-        return self.load(point).is_closed
-
     def accelerators(self, columns: Columns) -> FloatArray:
         """Devices at each point, (N,)."""
         points = len(next(iter(columns.values())))
@@ -104,12 +100,6 @@ class ServeStudy:
         steady = np.maximum(self.settings.duration_s, settings.LEAST_REQUESTS / rate)
         seconds: FloatArray = settings.MORE_ARRIVALS * steady * self.settings.repeats
         return seconds
-
-    def longest_request(self) -> int:
-        """Input and output tokens together of the longest request that the axes allow; 0 for real traffic."""
-        if any(value not in _DRAWN for value in self._values("dataset")):
-            return 0
-        return sum(int(max(self._values(name)) * (1 + max(self._values("range_ratio")))) for name in _WHOLE[:2])
 
     def server_arguments(self, values: Mapping[str, Value]) -> dict[str, Any]:
         """Arguments of the server: the settings, then the point. `model` is a full path where it is a directory."""
