@@ -29,3 +29,24 @@ def test_a_recorded_grid_has_every_repeat_of_every_point(study: str, table: str,
     np.testing.assert_allclose(rows.output_throughput, tokens / (rows.e2el_ms / 1e3), rtol=1e-3)
     assert (several.tpot_ms > 0).all() and rows.tpot_ms[rows.output_len == 1].isna().all()
     assert (rows.ttft_ms <= rows.batch_ttft_ms + 1e-6).all() and (rows.batch_ttft_ms <= rows.e2el_ms + 1e-6).all()
+
+
+@pytest.mark.parametrize(("kind", "load", "steady", "saturated"), [
+    ("closed", "max_concurrency", 120, 0), ("open", "request_rate", 87, 31)])
+def test_a_recorded_server_is_whole_and_consistent(kind: str, load: str, steady: int, saturated: int) -> None:
+    opened = open_setup(_STUDIES / f"replay_{kind}.yaml")
+    assert len(opened.grid) == 120 == math.prod(len(axis.values) for axis in opened.grid.axes)
+    rows = pd.read_csv(_STUDIES / "data" / f"served_{kind}.csv")
+    axes = [axis.name for axis in opened.grid.axes]
+    good, beyond = rows[rows.status == "ok"], rows[rows.status == "saturated"]
+    assert (good.groupby(axes).size() == 3).all()
+    assert good.groupby(axes).ngroups == steady and beyond.groupby(axes).ngroups == saturated
+    assert beyond.ttft_ms.isna().all() and (beyond.request_throughput > 0).all(), "rates, and no latency"
+    np.testing.assert_allclose(good.output_throughput, good.request_throughput * good.output_len, rtol=0.12)
+    np.testing.assert_allclose(good.littles_law, 1, atol=0.2)
+    whole = good.ttft_ms + (good.output_len - 1) * good.tpot_ms  # of medians: alike, not equal
+    np.testing.assert_allclose((good.e2el_ms / whole).quantile([0.1, 0.5, 0.9]), 1, atol=0.1)
+    if kind == "closed":
+        assert (good.in_flight / good.max_concurrency).between(0.95, 1.001).all()
+    else:
+        assert (beyond.request_throughput < beyond[load]).all()

@@ -54,6 +54,10 @@ moments. An event loop is late by some 0.1 ms anyway."""
 LEAST_REQUESTS: Final = 20
 """Requests of a run's steady part: two for each batch of an interval."""
 
+LEAST_MEMBERS: Final = 5
+"""Requests that begin and end in the steady part, at least: of one or two, a median is what a single request happened
+to take. On our own open-loop grid 2 of 261 windows had fewer (studies/README.md)."""
+
 MORE_ARRIVALS: Final = 1.25
 """Arrivals of an open loop over those of its steady part: the start-up is about a fifth of them. By judgement."""
 

@@ -217,16 +217,18 @@ class Visit:
         self._check_readings(run.records)
         window = window_of(run.records, self.load.max_concurrency if self.load.is_closed else None)
         if window is None:
-            raise _TooShortError(f"{len(run.records)} requests have no steady part; give it more by runner.duration_s")
+            raise _TooShortError(f"{len(run.records)} requests have no steady part; give it more by "
+                                 "runner.max_duration_s")
         if window.saturated:
             rates = metrics_of(run.records, window, latencies=False)
             return rates | power_metrics(self._power, run.records), window
         if self.load.is_closed and window.in_flight > (1 + settings.LITTLES_LAW) * (self.load.max_concurrency or 1):
             raise _NotSteadyError(f"{window.in_flight:.3g} requests were in flight, and no more than "
                                   f"{self.load.max_concurrency} may be: the client's times are wrong")
-        if not (window.members & run.records.good).any():
-            raise _TooShortError(f"no request of {len(run.records)} began and ended in the {window.seconds:.2g} s of "
-                                 "the steady part; give it more by runner.duration_s")
+        members = int((window.members & run.records.good).sum())
+        if members < settings.LEAST_MEMBERS:
+            raise _TooShortError(f"{members or 'no'} of {len(run.records)} requests began and ended in the "
+                                 f"{window.seconds:.2g} s of the steady part; give it more by runner.max_duration_s")
         if not window.is_consistent:
             raise _TooShortError(f"no steady state: {window.in_flight:.3g} requests in flight are "
                                  f"{window.littles_law:.2f} times what rate and latency make (Little's law)")

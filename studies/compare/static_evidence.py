@@ -2,7 +2,7 @@
 
     python studies/compare/static_evidence.py SERVED STATIC [--seeds 10] [--points 6,12,24]
 
-Both are CSV files that `sweepwise export` wrote: SERVED with an axis `max_concurrency` or `request_rate`, STATIC with
+studies/data has both. They are CSV files as `sweepwise export` writes them: SERVED with an axis `max_concurrency` or `request_rate`, STATIC with
 `batch_size`, and the same `input_len` and `output_len`. Prints, for each target, the accuracy over the server's points
 
 - from static batches alone, no run of the server;
@@ -17,10 +17,11 @@ step(b, i, o)   seconds of each later token of a static batch
 b               requests that share a step: min(c, m) in closed loop; λ · seconds of a request in open loop
 X               requests a second, b / (first(b, i) + (o − 1) · step(b, i, o)) in closed loop; λ in open loop
 
-A closed loop of requests of one length runs as static batches do, one after another: time to first token is first(b, i),
-time for each output token is step(b, i, o), and the c − m that found no place wait (c − m)/X more. In open loop requests
-come one by one: a prompt is prefilled alone, first(1, i), after the rest of the running step, half of step; and a later
-token takes a step and the prompts that come in it, λ · first(1, i) · step. Overloads have no latency here.
+A closed loop of requests of one length runs as static batches do, one after another: time to first token is
+first(b, i), time for each output token is step(b, i, o), and the c − m that found no place wait (c − m)/X more. In open
+loop requests come one by one: a prompt is prefilled alone, first(1, i), after the rest of the running step, half of
+step; and a later token takes a step and the prompts that come in it, λ · first(1, i) · step. Overloads have no latency
+here.
 """
 
 from __future__ import annotations
@@ -52,9 +53,10 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--points", default="6,12,24")
     asked = parser.parse_args()
-    served = pd.read_csv(asked.served).dropna(subset=list(TARGETS)).reset_index(drop=True)
-    known = from_static(served, pd.read_csv(asked.static))
-    x = np.log([served[name] for name in _AXES if name in served]).T
+    axes = [name for name in _AXES if name in pd.read_csv(asked.served, nrows=0)]
+    served = _medians(asked.served, axes)
+    known = from_static(served, _medians(asked.static, ["batch_size", "input_len", "output_len"]))
+    x = np.log([served[name] for name in axes]).T
     print(f"{len(served)} points of the server; accuracy by runs of the server: static alone, then with / without")
     for target in TARGETS:
         y = served[target].to_numpy(float)
@@ -63,6 +65,12 @@ def main() -> None:
             both = np.array([_with_and_without(x, y, known[target], points, seed) for seed in range(asked.seeds)])
             cells.append(f"{points}: {both[:, 0].mean():.1%} / {both[:, 1].mean():.1%}")
         print(f"{target:18s} " + "   ".join(cells))
+
+
+def _medians(file: Path, axes: list[str]) -> pd.DataFrame:
+    """A row for each point that has every target, with the medians of its repeats."""
+    repeats = pd.read_csv(file).dropna(subset=list(TARGETS))
+    return repeats.groupby(axes, as_index=False)[list(TARGETS)].median()
 
 
 def from_static(served: pd.DataFrame, static: pd.DataFrame) -> dict[str, FloatArray]:
