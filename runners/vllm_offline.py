@@ -31,6 +31,9 @@ from planner.space.types import (
     Value,
 )
 from runners import environment
+from runners.engine_start import Start, StartWatch
+from runners.fork_server import ForkServer, ForkServerError
+from runners.vllm_imports import ENGINE_MODULES, VllmImports
 from runners.vllm_metrics import metric_names
 from runners.vllm_process import EngineError, EngineProcess
 from runners.vllm_settings import VllmSettings, VllmStudy
@@ -43,7 +46,7 @@ class VllmRunner:
 
     The engine starts with the first run that needs it and lives until a run needs another engine, an error, or `close`.
     The cost of a start (closing the old engine, importing vLLM, loading, first steps) is charged to the run that
-    caused it.
+    caused it. vLLM is imported once for all engines (vllm_imports), which is charged to the first of them.
     """
 
     Config: ClassVar[type[Any]] = VllmSettings
@@ -54,6 +57,7 @@ class VllmRunner:
         self._study = VllmStudy(config, context)
         self._engine: EngineProcess | None = None
         self._engine_values: Mapping[str, Value] = {}
+        self._imports = VllmImports(ENGINE_MODULES)
         self._environment = ""
 
     @property
@@ -89,65 +93,95 @@ class VllmRunner:
             facts["preload"] = " ".join(path.name for path in environment.preload_libraries())
         return facts
 
+    @property
+    def study_repeats(self) -> int | None:
+        """Repeats of each batch that the study asks for; None if every run is to make them."""
+        settings = self._settings
+        return settings.repeats if settings.adaptive_repeats and settings.tolerance is None else None
+
+    def prepare_engine(self) -> None:
+        """Begin to import vLLM in the background."""
+        require_engine()
+        arguments = self._study.engine_arguments(self._study.first_engine_values())
+        self._imports.begin(engine_environment(arguments, None))
+
     def measure(self, proposal: Proposal) -> Measurement:
         """A run of the batch of `proposal.point`, warm-ups and repeats, with a reading of every point it covers."""
         accelerators = self.accelerators(proposal.point)
-        began = time.perf_counter()
+        watch = StartWatch()
         try:
-            engine, start_s = self._engine_for(proposal.point)
+            engine, start = self._engine_for(proposal.point, watch)
         except EngineError as failure:
-            return self._failed(failure, Cost(time.perf_counter() - began, accelerators=accelerators))
+            start = watch.done()
+            return self._failed(failure, start.cost(0.0, 0.0, accelerators), start.parts)
         except BaseException:
             self.close()
             raise
         began = time.perf_counter()
         try:
-            reply = engine.ask({"run": self._request(proposal)}, self._settings.timeout_s)
+            reply = engine.ask({"run": self._request(proposal, fresh=start.start_s > 0)}, self._settings.timeout_s)
         except EngineError as failure:
             self._engine = None
             spent = time.perf_counter() - began
-            return self._failed(failure, Cost(start_s, measure_s=spent, accelerators=accelerators))
+            return self._failed(failure, start.cost(0.0, spent, accelerators), start.parts)
         except BaseException:
             self.close()
             raise
         if "refused" in reply:
             spent = time.perf_counter() - began
-            return self._failed(reply["refused"], Cost(start_s, measure_s=spent, accelerators=accelerators))
-        cost = Cost(start_s, reply["warmup_s"], reply["measure_s"], accelerators)
+            return self._failed(reply["refused"], start.cost(0.0, spent, accelerators), start.parts)
+        cost = start.cost(reply["warmup_s"], reply["measure_s"], accelerators)
         return Measurement(
             Status.OK, cost, tuple(self._readings(proposal, reply)),
-            trajectory_s=tuple(tuple(times) for times in reply["repeats"]), environment=self._environment)
+            trajectory_s=tuple(tuple(times) for times in reply["repeats"]), environment=self._environment,
+            warmup_ratio=_warmup_ratio(reply), start_parts=start.parts)
 
     def close(self) -> None:
         """Stop the engine and everything it started, if any."""
+        self._end_engine()
+        self._imports.close()
+
+    def _end_engine(self) -> None:
         engine, self._engine = self._engine, None
         if engine is not None:
             engine.close()
 
-    def _engine_for(self, point: Point) -> tuple[EngineProcess, float]:
-        """The engine for the point, and the seconds that its start took: 0 if it was running already."""
+    def _engine_for(self, point: Point, watch: StartWatch) -> tuple[EngineProcess, Start]:
+        """The engine for the point, and its start: of 0 s if it was running already."""
         values = self._study.engine_values(point)
         if self._engine is not None and self._engine.alive and values == self._engine_values:
-            return self._engine, 0.0
+            return self._engine, Start()
         require_engine()
-        began = time.perf_counter()
-        self.close()
+        self._end_engine()
+        watch.ended_last()
         arguments = self._study.engine_arguments(values)
         self._environment = self._environment or environment.digest(self.fingerprint())
-        engine = EngineProcess(engine_environment(arguments, self._study.omp_threads_bind(values)))
-        engine.ask({"start": arguments, "length": self._study.longest_request()},
-                   self._settings.start_timeout_s)
+        variables = engine_environment(arguments, self._study.omp_threads_bind(values))
+        timeout_s = self._settings.start_timeout_s
+        fork_server = watch.imported(lambda: self._imports.for_engine(variables, timeout_s))
+        engine = self._process(variables, fork_server)
+        reply = engine.ask({"start": arguments, "length": self._study.longest_request()},
+                           timeout_s)
         self._engine, self._engine_values = engine, values
-        return engine, time.perf_counter() - began
+        return engine, watch.done(engine.log(), reply["parts"])
 
-    def _request(self, proposal: Proposal) -> dict[str, Any]:
-        """The request to the engine's process."""
+    def _process(self, variables: Mapping[str, str], fork_server: ForkServer | None) -> EngineProcess:
+        """A new process for an engine, forked if that is possible."""
+        try:
+            return EngineProcess(variables, fork_server=fork_server)
+        except ForkServerError:
+            self._imports.give_up()
+            return EngineProcess(variables)
+
+    def _request(self, proposal: Proposal, fresh: bool) -> dict[str, Any]:
+        """The request to the engine's process. fresh: it is the engine's first."""
         settings, work = self._settings, self._study.workload(proposal.point)
+        repeats = settings.repeats if proposal.repeats is None else min(settings.repeats, proposal.repeats)
         return {
             "input_len": work.input_len, "output_len": work.output_len, "batch_size": work.batch_size,
             "lengths": sorted({self._study.workload(point).output_len for point in proposal.covers}),
-            "seed": [self._context.seed, proposal.seed], "warmup": settings.warmup,
-            "repeats": settings.repeats, "max_repeats": settings.max_repeats or settings.repeats,
+            "seed": [self._context.seed, proposal.seed], "warmup": settings.warmup if proposal.warmup or fresh else 0,
+            "repeats": repeats, "max_repeats": settings.max_repeats or repeats,
             "tolerance": settings.tolerance,
         }
 
@@ -163,14 +197,24 @@ class VllmRunner:
         output_len = self._study.workload(point).output_len
         repeats = [repeat[str(output_len)] for repeat in reply["metrics"]]
         names = [name for name in repeats[0] if all(name in repeat for repeat in repeats)]
+        batches = reply["warmups"] + reply["repeats"]
         if output_len == self._study.workload(proposal.point).output_len:
             seconds = reply["warmup_s"] + reply["measure_s"]
         else:
-            seconds = sum(times[output_len - 1] for times in reply["warmups"] + reply["repeats"])
+            seconds = sum(times[output_len - 1] for times in batches)
+        if proposal.repeats is not None or not proposal.warmup:  # what the plain sweep would make of it
+            seconds *= max(1.0, (self._settings.warmup + self._settings.repeats) / len(batches))
         return Reading(point, {name: tuple(repeat[name] for repeat in repeats) for name in names}, seconds)
 
-    def _failed(self, reason: object, cost: Cost) -> Measurement:
-        return Measurement(Status.FAILED, cost, reason=str(reason), environment=self._environment)
+    def _failed(self, reason: object, cost: Cost, parts: tuple[tuple[str, float], ...] = ()) -> Measurement:
+        return Measurement(Status.FAILED, cost, reason=str(reason), environment=self._environment, start_parts=parts)
+
+
+def _warmup_ratio(reply: Mapping[str, Any]) -> float | None:
+    """Seconds of the last warm-up over the median seconds of the repeats."""
+    if not reply["warmups"] or len(reply["repeats"]) < 2:
+        return None
+    return float(reply["warmups"][-1][-1] / np.median([times[-1] for times in reply["repeats"]]))
 
 
 def engine_environment(arguments: Mapping[str, Any], omp_threads_bind: str | None) -> dict[str, str]:
@@ -182,7 +226,7 @@ def engine_environment(arguments: Mapping[str, Any], omp_threads_bind: str | Non
     variables |= {
         "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # the engine steps in the child, not in a process behind it
         "VLLM_NO_USAGE_STATS": "1",
-        "VLLM_LOGGING_LEVEL": os.environ.get("VLLM_LOGGING_LEVEL", "WARNING"),
+        "VLLM_LOGGING_LEVEL": os.environ.get("VLLM_LOGGING_LEVEL", "INFO"),  # it says what a start consists of
     }
     if Path(str(arguments["model"])).is_dir():
         variables["HF_HUB_OFFLINE"] = "1"

@@ -18,16 +18,18 @@ import time
 from collections.abc import Mapping, Sequence
 from multiprocessing.connection import wait
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
+from runners.fork_server import ForkServer
 from runners.process_group import ProcessGroup
 
-__all__ = ["EngineError", "EngineProcess", "explain", "worker_command"]
+__all__ = ["EngineError", "EngineProcess", "explain", "tail", "worker_command"]
 
 _CLOSE_S = 20.0
 _POLL_S = 0.5
 _LOG_TAIL_BYTES = 200_000
 _REASON_CHARACTERS = 500
+_WORKER = "runners.vllm_worker"
 _START = "import sys; sys.path.append(sys.argv[1]); from runners.vllm_worker import main; main()"
 
 _PREFIX = re.compile(r"^(\([^)]*\)\s*)*((ERROR|CRITICAL)\s+\S+\s+\S+\s+\[[^\]]*\]\s*)?")
@@ -39,29 +41,38 @@ class EngineError(Exception):
     """The engine did not start, died or did not answer, and has been ended. The text is the reason."""
 
 
-def worker_command() -> list[str]:
-    """The command that runs vllm_worker.main; -P keeps the current directory from hiding a module."""
-    return [sys.executable, "-P", "-c", _START, str(Path(__file__).resolve().parents[1])]
+def worker_command(forked: bool = False) -> list[str]:
+    """The command that runs vllm_worker; -P keeps the current directory from hiding a module. forked: as a fork server
+    takes it."""
+    return [_WORKER] if forked else [sys.executable, "-P", "-c", _START, str(Path(__file__).resolve().parents[1])]
 
 
 class EngineProcess:
     """One engine in a child process. After an EngineError or any interruption of `ask` it has been ended.
 
     command: what to execute; the descriptor for replies is appended. environment: all of the child's variables.
+    fork_server: one that has imported vLLM; the command is then a module. Raises EngineError, and ForkServerError where
+    it forks nothing.
     """
 
-    def __init__(self, environment: Mapping[str, str], command: Sequence[str] | None = None) -> None:
+    def __init__(
+        self, environment: Mapping[str, str], command: Sequence[str] | None = None, fork_server: ForkServer | None = None
+    ) -> None:
         self._replies, child_replies = os.pipe()
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
         self._buffer = bytearray()
         self._answered = False
         try:
             self._group = ProcessGroup(
-                [*(command or worker_command()), str(child_replies)], environment, stdin=subprocess.PIPE,
-                stdout=self._log, stderr=subprocess.STDOUT, pass_fds=(child_replies,), owns_memory=True)
+                [*(command or worker_command(fork_server is not None)), str(child_replies)], environment,
+                stdin=subprocess.PIPE, stdout=self._log, stderr=subprocess.STDOUT, pass_fds=(child_replies,),
+                owns_memory=True, popen=subprocess.Popen if fork_server is None else fork_server.popen)
         except OSError as error:
             self._free()
             raise EngineError(f"the engine's process could not be started: {error}") from error
+        except BaseException:
+            self._free()
+            raise
         finally:
             os.close(child_replies)
         self._process = self._group.process
@@ -122,9 +133,11 @@ class EngineProcess:
             status: int | None = self._process.wait(_CLOSE_S / 4)
         except subprocess.TimeoutExpired:
             status = None
-        size = self._log.seek(0, os.SEEK_END)
-        self._log.seek(max(0, size - _LOG_TAIL_BYTES))
-        return explain(error, status, self._log.read().decode(errors="replace"))
+        return explain(error, status, self.log())
+
+    def log(self) -> str:
+        """The end of what the process has printed."""
+        return tail(self._log)
 
     def close(self) -> None:
         """Let the process end by itself, then end whatever is left of it. May be called twice."""
@@ -152,6 +165,13 @@ class EngineProcess:
         os.close(self._replies)
         self._replies = -1
         self._log.close()
+
+
+def tail(log: IO[bytes]) -> str:
+    """The end of a log that another process is writing."""
+    # The place in the file is shared with whoever writes it: it must not move.
+    size = os.fstat(log.fileno()).st_size
+    return os.pread(log.fileno(), _LOG_TAIL_BYTES, max(0, size - _LOG_TAIL_BYTES)).decode(errors="replace")
 
 
 def explain(error: str | None, status: int | None, log: str) -> str:

@@ -31,9 +31,9 @@ _FIXED = {
     "enable_prefix_caching": (False, "the repeats of a point use the same prompts"),
 }
 _PROCESS_KEYS = ("kv_cache_gib", "omp_threads_bind")
-_OWN_KEYS = ("repeats", "max_repeats", "tolerance", "warmup", "timeout_s", "start_timeout_s", "trajectory",
+_OWN_KEYS = ("repeats", "adaptive_repeats", "max_repeats", "tolerance", "warmup", "timeout_s", "start_timeout_s", "trajectory",
              *_SIZES.values())
-_NO_MATTER = ("timeout_s", "start_timeout_s", "trajectory")
+_NO_MATTER = ("timeout_s", "start_timeout_s", "trajectory", "adaptive_repeats")
 _MEMORY_KEYS = ("kv_cache_memory_bytes", "gpu_memory_utilization", "num_gpu_blocks_override")
 _KV_CACHE_GIB = 4.0
 _KV_CACHE_SHARE = 0.125  # of a CPU's memory, where that is less
@@ -43,7 +43,8 @@ _USUAL_SEQUENCES = 256  # vLLM's smallest default of max_num_seqs for its LLM cl
 class VllmSettings(BaseModel):
     """Our own settings. Every other key is passed to vLLM's engine as an argument.
 
-    repeats: measured runs of each batch. tolerance: if given, go on beyond `repeats`, up to `max_repeats`,
+    repeats: measured runs of each batch; adaptive_repeats: make fewer, and no warm-up, where they tell less than the next
+    point would (planner.acquisition.repeats), but not with a tolerance. tolerance: if given, go on beyond `repeats`, up to `max_repeats`,
     until the 90 % interval of the median e2el is no wider than ± this share of it. warmup: unmeasured runs
     before. timeout_s: for one point, warm-ups and repeats together; start_timeout_s: for an engine start.
     trajectory: whether a run also measures every shorter output length of the grid. input_len, output_len,
@@ -55,6 +56,7 @@ class VllmSettings(BaseModel):
 
     model: str | None = None
     repeats: PositiveInt = 3
+    adaptive_repeats: bool = True
     max_repeats: PositiveInt | None = None
     tolerance: PositiveFloat | None = None
     warmup: NonNegativeInt = 1
@@ -112,6 +114,10 @@ class VllmStudy:
     def engine_values(self, point: Point) -> dict[str, Value]:
         """The engine arguments that the point sets. Points with equal ones share an engine."""
         return {argument_of(axis): point[axis.name] for axis in self.engine_axes}
+
+    def first_engine_values(self) -> dict[str, Value]:
+        """Those of one of the grid's engines."""
+        return {argument_of(axis): axis.values[0] for axis in self.engine_axes}
 
     def workload(self, point: Point) -> Workload:
         """The static batch of the point."""

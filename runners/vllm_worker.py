@@ -2,7 +2,7 @@
 
 It answers requests one at a time, in JSON lines, on a separate pipe because vLLM prints to standard output.
 
-    {"start": {engine arguments}, "length": 1024}     → {"ready": true}
+    {"start": {engine arguments}, "length": 1024}     → {"parts": {"import": 0.1, "first steps": 0.4}}
     {"run": {input_len, output_len, batch_size, lengths, seed, warmup, repeats, max_repeats, tolerance}}
                                                        → {"warmup_s", "measure_s", "warmups", "repeats"}
 
@@ -50,7 +50,7 @@ def _serve(requests: TextIO, replies: TextIO) -> None:
         try:
             if bench is None:
                 bench = StaticBatch(message["start"], message["length"])
-                reply: dict[str, Any] = {"ready": True}
+                reply: dict[str, Any] = {"parts": bench.start_parts}
             else:
                 reply = bench.measure(**message["run"])
         except RefusedError as refused:
@@ -82,8 +82,10 @@ class StaticBatch:
     """
 
     def __init__(self, arguments: dict[str, Any], length: int) -> None:
+        began = time.perf_counter()
         from vllm import LLM
 
+        imported = time.perf_counter()
         if "max_model_len" not in arguments and _reaches(arguments, length + 1):
             arguments = {**arguments, "max_model_len": length + 1}
         self._llm: Any = LLM(**arguments)
@@ -96,9 +98,11 @@ class StaticBatch:
         self._preemptions = _PreemptionCount(self._engine)
         self._runs = 0
         # The first steps allocate and compile, which belongs to the start and not to the first point.
+        ready = time.perf_counter()
         self._generate(self._prompts(2, min(8, self._length - 2), seed=[0]), 2)
         gc.collect()
         gc.freeze()
+        self.start_parts = {"import": imported - began, "first steps": time.perf_counter() - ready}
 
     def measure(
         self, *, input_len: int, output_len: int, batch_size: int, lengths: Sequence[int],
@@ -130,6 +134,11 @@ class StaticBatch:
             "repeats": [_microseconds(times) for times in batches], "metrics": metrics,
         }
 
+    def step_seconds(self, input_len: int, tokens: Sequence[int], seed: Sequence[int]) -> FloatArray:
+        """Seconds of each step after the first of a batch whose requests make so many tokens each, (max − 1,)."""
+        rows = self._token_rows(self._prompts(len(tokens), input_len, seed), tokens)
+        return np.diff(max(rows.values(), key=len))
+
     def shutdown(self) -> None:
         """End vLLM's workers, if there are any."""
         self._engine.engine_core.shutdown()
@@ -141,13 +150,18 @@ class StaticBatch:
 
     def _generate(self, prompts: Sequence[Sequence[int]], output_len: int) -> FloatArray:
         """Token times in seconds, (b, output_len), of one batch whose requests are submitted together."""
+        room = self._length - len(prompts[0]) - output_len
+        tokens = output_len + (min(self._thrown_away, room) if len(prompts) <= self._at_once else 0)
+        rows = self._token_rows(prompts, [tokens] * len(prompts))
+        return token_times(rows, tokens)[:, :output_len]
+
+    def _token_rows(self, prompts: Sequence[Sequence[int]], tokens: Sequence[int]) -> dict[str, list[float]]:
+        """Request → the second at which each of its tokens was out. tokens: how many each request makes."""
         from vllm import SamplingParams
         from vllm.sampling_params import RequestOutputKind
 
-        room = self._length - len(prompts[0]) - output_len
-        tokens = output_len + (min(self._thrown_away, room) if len(prompts) <= self._at_once else 0)
-        wish = SamplingParams(max_tokens=tokens, ignore_eos=True, temperature=0, detokenize=False,
-                              output_kind=RequestOutputKind.DELTA)
+        wishes = [SamplingParams(max_tokens=count, ignore_eos=True, temperature=0, detokenize=False,
+                                 output_kind=RequestOutputKind.DELTA) for count in tokens]
         self._runs += 1
         names = [f"{self._runs}-{i}" for i in range(len(prompts))]
         rows: dict[str, list[float]] = {name: [] for name in names}
@@ -156,7 +170,7 @@ class StaticBatch:
         gc.disable()  # a collection during a step would look like a slow step
         try:
             zero = clock()
-            for name, prompt in zip(names, inputs, strict=True):
+            for name, prompt, wish in zip(names, inputs, wishes, strict=True):
                 engine.add_request(name, prompt, wish)
             while engine.has_unfinished_requests():
                 outputs = engine.step()
@@ -165,7 +179,7 @@ class StaticBatch:
                     rows[output.request_id].extend([now] * len(output.outputs[0].token_ids))
         finally:
             gc.enable()
-        return token_times(rows, tokens)[:, :output_len]
+        return rows
 
 
 class _PreemptionCount:
@@ -222,3 +236,7 @@ def _special_tokens(config: Mapping[Any, Any]) -> Iterator[int]:
 
 def _microseconds(seconds: FloatArray) -> list[float]:
     return [round(float(value), 6) for value in seconds]
+
+
+if __name__ == "__main__":
+    main()

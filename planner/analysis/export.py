@@ -41,11 +41,11 @@ def _rows(run: Run, metrics: list[str]) -> list[dict[str, Any]]:
     common = {"start_s": measurement.cost.start_s, "accelerators": measurement.cost.accelerators,
               "environment": measurement.environment, "run": run.number}
     if measurement.status is Status.FAILED:
-        spent = measurement.cost.seconds - measurement.cost.start_s
+        spent = measurement.cost.run_s
         return [{**run.point, "repeat": 0, "status": measurement.reason or "failed", "seconds": spent, **common}]
     if measurement.status is Status.SATURATED and not measurement.readings:
         return [{**run.point, "repeat": 0, "status": measurement.status.value,
-                 "seconds": measurement.cost.seconds - measurement.cost.start_s, **common}]
+                 "seconds": measurement.cost.run_s, **common}]
     status = "saturated" if measurement.status is Status.SATURATED else "ok"
     rows = []
     for reading in measurement.readings:

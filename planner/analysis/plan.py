@@ -10,6 +10,7 @@ import numpy as np
 
 from planner.acquisition.initial_design import cost_proxy, initial_design
 from planner.analysis import settings
+from planner.analysis.spending import start_parts
 from planner.campaign.setup import StudySetup
 from planner.ledger.observations import Observations
 from planner.space.text import duration
@@ -53,7 +54,8 @@ def plan_of(study: StudySetup, observations: Observations | None, run_s: float, 
     devices = study.accelerators
     first = np.unique(grid.engine, return_index=True)[1]
     seconds, start, basis = _seconds(study, observations, run_s, start_s)
-    starts = float((start * devices[first]).sum())
+    imports = observations.import_s if observations is not None else 0.0
+    starts = float((start * devices[first]).sum()) + imports * float(devices[first[0]])
     full = float((seconds * devices).sum()) + starts
     design = initial_design(grid, runner.trajectory_axis, 0, study.prices)
     limits = study.limits()
@@ -72,6 +74,15 @@ def plan_of(study: StudySetup, observations: Observations | None, run_s: float, 
     )
 
 
+def _starts(observations: Observations) -> str:
+    """What an engine start took and consists of, where that is known."""
+    parts = start_parts(observations)
+    if not parts:
+        return ""
+    named = ", ".join(f"{part.name} {duration(part.seconds / part.starts)}" for part in parts)
+    return f"; engine starts: {named}"
+
+
 def _seconds(
     study: StudySetup, observations: Observations | None, run_s: float, start_s: float
 ) -> tuple[FloatArray, float, str]:
@@ -82,7 +93,7 @@ def _seconds(
     if observations is not None and observations.measured.any():
         cost = CostModel(study.grid, study.accelerators).fit(observations)
         return cost.seconds(), float(np.median(cost.start_seconds())), (
-            f"{observations.finished} runs made so far (estimated)")
+            f"{observations.finished} runs made so far (estimated){_starts(observations)}")
     proxy = cost_proxy(study.grid) if study.prices is None else study.prices / study.accelerators
     assumed = f"assumed: a median run {duration(run_s)}, an engine start {duration(start_s)} (--run-s, --start-s)"
     return proxy / np.median(proxy) * run_s, start_s, assumed

@@ -16,7 +16,15 @@ from planner.analysis.evaluation_report import EvaluationReport, TruthTable, aga
 from planner.analysis.load_curves import LoadCurves, load_curves
 from planner.analysis.provenance import Provenance
 from planner.analysis.rates import Rates, rates_of, sources
-from planner.analysis.spending import FailureReason, Spending, cost_after, failure_reasons, spending_of
+from planner.analysis.spending import (
+    FailureReason,
+    Spending,
+    StartPart,
+    cost_after,
+    failure_reasons,
+    spending_of,
+    start_parts,
+)
 from planner.analysis.status import BoundaryStatus, NeverRun, never_run
 from planner.analysis.surface import Start, Surface, start_of, surface_of
 from planner.campaign.setup import StudySetup
@@ -155,6 +163,11 @@ class Report:
     def spending(self) -> Spending:
         """Accelerator-seconds by use."""
         return spending_of(self.observations)
+
+    @property
+    def start_parts(self) -> list[StartPart]:
+        """What the engine starts consisted of, where the runner knows."""
+        return start_parts(self.observations)
 
     def money(self, seconds: float) -> float | None:
         """Money for accelerator-seconds; None if the study names no price."""

@@ -10,7 +10,8 @@ import numpy as np
 from planner.ledger.observations import Observations, Run
 from planner.space.types import FloatArray, Point, Status
 
-__all__ = ["FailureReason", "Spending", "cost_after", "failure_reasons", "failures", "spending_of"]
+__all__ = ["FailureReason", "Spending", "StartPart", "cost_after", "failure_reasons", "failures", "spending_of",
+           "start_parts"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +48,34 @@ class FailureReason:
     cost_s: float
 
 
+@dataclass(frozen=True, slots=True)
+class StartPart:
+    """A part of engine starts: its wall seconds in all starts together, how many starts had it, and its share of all
+    starts' seconds."""
+
+    name: str
+    seconds: float
+    starts: int
+    share: float
+
+
+def start_parts(observations: Observations) -> list[StartPart]:
+    """The parts of the study's engine starts, the longest first; none where the runner does not know them."""
+    seconds: dict[str, list[float]] = {}
+    for run in observations.runs:
+        for name, part_s in run.measurement.start_parts:
+            seconds.setdefault(name, []).append(part_s)
+    total = sum(map(sum, seconds.values()))
+    found = [StartPart(name, sum(each), len(each), sum(each) / total) for name, each in seconds.items()]
+    return sorted(found, key=lambda part: part.seconds, reverse=True)
+
+
 def spending_of(observations: Observations) -> Spending:
     """The spending of all runs."""
     starts = warmup = measuring = lost = planning = 0.0
     for run in observations.runs:
         cost = run.measurement.cost
-        starts += cost.start_s * cost.accelerators
+        starts += (cost.import_s + cost.start_s) * cost.accelerators
         planning += run.planner_s * cost.accelerators
         if run.measurement.status in (Status.OK, Status.SATURATED):
             warmup += cost.warmup_s * cost.accelerators

@@ -88,7 +88,7 @@ def _controls(observations: Observations, audited: IntArray, rng: np.random.Gene
     engines, sizes = np.unique(grid.engine[audited], return_counts=True)
     for engine, size in zip(engines, sizes, strict=True):
         costs = {
-            row: run.measurement.cost.seconds - run.measurement.cost.start_s
+            row: run.measurement.cost.run_s
             for run in observations.runs
             if run.measurement.status is Status.OK and (row := grid.find(run.point)) is not None
             and grid.engine[row] == engine

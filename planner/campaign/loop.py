@@ -12,6 +12,7 @@ from typing import Any, Protocol, TypeVar
 
 from threadpoolctl import threadpool_limits
 
+from planner.acquisition.repeats import Repetition, repetition
 from planner.campaign.observers import Observer
 from planner.campaign.readings import check_gives_targets, learnable
 from planner.campaign.stopping import AccuracyRule, Limits, is_located
@@ -64,6 +65,7 @@ class Loop:
 
     clock: seconds, for the time that the accelerators wait for the planner; None charges none (simulations).
     stop_requested: called before each run; true ends the loop with the reason "interrupted".
+    repeats: repeats of each run that the study asks for, where fewer will do; None where each run makes all.
     reached: whether this resumes a study that stopped because of its accuracy.
     """
 
@@ -77,6 +79,7 @@ class Loop:
     clock: Callable[[], float] | None = time.perf_counter
     stop_requested: Callable[[], bool] = lambda: False
     reached: bool = False
+    repeats: int | None = None
     posterior: Posterior | None = None
 
     def run(self) -> str:
@@ -108,7 +111,7 @@ class Loop:
             if reason := self._limit(row):
                 return reason
             planner_s = self.clock() - waiting_since if self.clock else 0.0
-            self._measure(row, planner_s)
+            self._measure(row, planner_s, is_first=len(self.observations.runs) == resumed)
             waiting_since = self.clock() if self.clock else 0.0
 
     def _nothing_works(self, runs: int) -> bool:
@@ -136,7 +139,7 @@ class Loop:
             for row in list(self.observations.pending):
                 self.observations.pending.update(self.observations.grid.shorter(axis, row).tolist())
 
-    def _measure(self, row: int, planner_s: float) -> None:
+    def _measure(self, row: int, planner_s: float, is_first: bool) -> None:
         seed = self.seed + len(self.observations.runs)
         asked = self.observations.grid.point(row)
         run_before = self.observations.run_of[row]
@@ -149,6 +152,8 @@ class Loop:
                 return
         self.observer.started(point, self.observations)
         measurement = learnable(self._outcome(point, seed), point, self.observations)
+        if is_first:  # planned while the runner imported what its engines need, which is charged in full
+            planner_s = max(0.0, planner_s - measurement.cost.import_s)
         run = self.recorder.finish(handle, measurement, planner_s)
         self.observations.add(run)
         self.observer.finished(run, self.observations)
@@ -161,6 +166,18 @@ class Loop:
             return Measurement(Status.FAILED, Cost(), reason="the enqueued point is not in the grid")
         rows = cover(grid, self.runner.trajectory_axis, row, self.observations)
         try:
-            return self.runner.measure(Proposal(point, tuple(grid.point(int(r)) for r in rows), seed))
+            how = self._repetition()
+            return self.runner.measure(
+                Proposal(point, tuple(grid.point(int(r)) for r in rows), seed, how.repeats, how.warmup))
         except KeyboardInterrupt:
             return Measurement(Status.INTERRUPTED, Cost(), reason="stopped by hand in the middle of the run")
+
+    def _repetition(self) -> Repetition:
+        if self.repeats is None:
+            return Repetition()
+        return repetition(self.observations, self.repeats, self._error())
+
+    def _error(self) -> float | None:
+        """What predictions are typically off by, as the last posterior says of the least accurate target."""
+        found = [one.estimated for one in self.posterior.accuracy.values() if one] if self.posterior else []
+        return max(0.0, 1 - min(found)) if found else None

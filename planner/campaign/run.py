@@ -11,6 +11,7 @@ from planner.campaign.observers import Observer
 from planner.campaign.setup import StudySetup
 from planner.campaign.stopping import Limits
 from planner.ledger.observations import Observations
+from planner.space.runner_hints import Prepares, Repeats
 from planner.space.types import Status
 from planner.strategies.strategy import Posterior
 
@@ -56,13 +57,15 @@ def run(
     """
     chosen = study.strategy(strategy)
     ledger = study.create_or_resume()
-    observations = ledger.observations(study.grid)
     limits = Limits() if strategy == _FULL else study.limits()
     try:
+        if isinstance(study.runner, Prepares):
+            study.runner.prepare_engine()
+        observations = ledger.observations(study.grid)
         reached = ledger.study.user_attrs.get("stopped") in {"accuracy", "noise"}
         ledger.study.set_user_attr("stopped", None)
         loop = Loop(study.runner, chosen, ledger, observations, limits, study.seed, observer or Observer(), study.clock,
-                    stop_requested, reached)
+                    stop_requested, reached, _repeats(study, strategy))
         reason = loop.run()
     finally:
         study.runner.close()
@@ -77,6 +80,11 @@ def nothing_measured(observations: Observations, study_file: Path) -> str:
         return f"has measured nothing yet; `sweepwise run {study_file}` first"
     return (f"none of its {len(observations.runs)} runs succeeded; the last said: {failed[-1].reason or 'nothing'}; "
             f"correct that, then start anew with `sweepwise run {study_file} --name NEW`")
+
+
+def _repeats(study: StudySetup, strategy: str) -> int | None:
+    """Repeats that the study asks for, where fewer will do. A full sweep makes all."""
+    return study.runner.study_repeats if isinstance(study.runner, Repeats) and strategy != _FULL else None
 
 
 def _last_posterior(study: StudySetup, observations: Observations, strategy: str) -> Posterior | None:

@@ -95,7 +95,7 @@ class Observations:
         if run.measurement.status in _CANNOT_RUN and row is not None and not self.measured[row]:
             self.failed[row] = True
             self.saturated[row] = run.measurement.status is Status.SATURATED
-            self.seconds[row] = run.measurement.cost.seconds - run.measurement.cost.start_s
+            self.seconds[row] = run.measurement.cost.run_s
             self.run_of[row] = position
         for reading in run.measurement.readings:
             self._add_reading(reading, position, run.measurement.status is Status.OK)
@@ -210,6 +210,12 @@ class Observations:
                 codes = self.grid.codes[:, place]
                 missing[axis.name] = [axis.values[code] for code in np.setdiff1d(codes, codes[self.measured])]
         return {name: values for name, values in missing.items() if values}
+
+    @property
+    def import_s(self) -> float:
+        """Seconds of what a session's engines need once, the median of what was charged; 0 where nothing was."""
+        found = [run.measurement.cost.import_s for run in self.runs if run.measurement.cost.import_s > 0]
+        return float(np.median(found)) if found else 0.0
 
     def engine_starts(self) -> dict[int, list[float]]:
         """Engine configuration → seconds of each recorded start."""

@@ -52,8 +52,10 @@ class CostModel:
     def fit(self, observations: Observations) -> CostModel:
         """Return self, fitted to what runs have taken; `learned_` says whether any has taken a known time."""
         self._starts = {engine: float(np.median(seconds)) for engine, seconds in observations.engine_starts().items()}
+        self._import_s = observations.import_s
         # Planning comes in bursts: a run bears its mean, not its median.
         self._overhead = float(np.mean([run.planner_s for run in observations.runs])) if observations.runs else 0.0
+        self._share = _share_of_plain(observations)
         failed = observations.failed
         self._failure_s = float(np.median(observations.seconds[failed])) if failed.any() else 0.0
         known = np.isfinite(observations.seconds) & (observations.seconds > 0)
@@ -95,7 +97,7 @@ class CostModel:
     def sweep(self, rows: IntArray | None = None, feasibility: FloatArray | None = None) -> Sweep:
         """Seconds and cost, each (value, low, high) of a 90 % interval, of running each of `rows` (default: the grid).
 
-        Engines start once each. feasibility: probability that each point can run, (N,), ones where not given. A point
+        Engines start once each, after imports that all of them share. feasibility: probability that each point can run, (N,), ones where not given. A point
         that cannot run takes the median time of the failed runs. These lie near the border of what fails, and do not
         show whether points beyond it fail as fast, so the interval reaches to the time of a point that can run. Where
         it is uncertain whether a point can run, the ends take the cheaper and the more expensive case. Errors of points
@@ -115,12 +117,24 @@ class CostModel:
         uncertain = (runs > settings.SURE) & (runs < 1 - settings.SURE)
         for end in (1, 2):  # these ends of `unable` already are the cheaper and the more expensive case
             ends[end] = np.where(uncertain, unable[end], ends[end])
-        starts_s, starts_cost = float(starts[first].sum()), float((starts * devices)[first].sum())
+        starts_s = float(starts[first].sum()) + self._import_s
+        starts_cost = float((starts * devices)[first].sum()) + self._import_s * float(devices[rows[:1]].sum())
         seconds = tuple(float(end.sum()) + starts_s for end in ends)
         cost = tuple(float((end * devices[rows]).sum()) + starts_cost for end in ends)
         return Sweep(seconds, cost, starts_s, starts_cost)
 
     def price(self, rows: IntArray) -> FloatArray:
-        """Accelerator-seconds of a run at each of `rows`, engine start apart, planning between runs included."""
-        price: FloatArray = ((self.seconds() + self._overhead) * self.devices)[rows]
+        """Accelerator-seconds of a run at each of `rows`, engine start apart, planning between runs included. A run
+        may make fewer repeats than the plain sweep."""
+        price: FloatArray = ((self.seconds() * self._share + self._overhead) * self.devices)[rows]
         return price
+
+
+def _share_of_plain(observations: Observations) -> float:
+    """What a run takes of the seconds that the plain sweep would spend at its point: the median of the last runs."""
+    shares = []
+    for run in observations.runs[-settings.SHARE_RUNS:]:
+        plain = [reading.seconds for reading in run.measurement.readings if reading.point == run.point]
+        if plain and plain[0] > 0:
+            shares.append(run.measurement.cost.run_s / plain[0])
+    return float(np.median(shares)) if shares else 1.0

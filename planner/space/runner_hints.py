@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from planner.space.grid import Grid
 from planner.space.types import FloatArray, Runner
 
-__all__ = ["Columns", "CountsAccelerators", "EstimatesCost", "NamesMetrics", "accelerators_of", "columns_of",
-           "estimated_seconds", "metrics_of"]
+__all__ = ["Columns", "CountsAccelerators", "EstimatesCost", "NamesMetrics", "Prepares", "Repeats", "accelerators_of",
+           "columns_of", "estimated_seconds", "metrics_of"]
 
 Columns: TypeAlias = Mapping[str, NDArray[Any]]
 
@@ -35,6 +35,26 @@ class NamesMetrics(Protocol):
 
     def metrics(self) -> frozenset[str] | None:
         """Every metric that a run may give; None if that is unknown before the first run."""
+        ...
+
+
+@runtime_checkable
+class Repeats(Protocol):
+    """A runner that can make fewer warm-ups and repeats than the study asks for."""
+
+    @property
+    def study_repeats(self) -> int | None:
+        """Repeats of each run that the study asks for; None if every run is to make just those."""
+        ...
+
+
+@runtime_checkable
+class Prepares(Protocol):
+    """A runner that can begin what takes long, while the first run is being planned."""
+
+    def prepare_engine(self) -> None:
+        """Begin in the background; `measure` waits for it, and charges all of it. Called once, before the first
+        run. Raises RunnerError as `measure` does."""
         ...
 
 

@@ -184,6 +184,10 @@ class Proposal:
     point: Point
     covers: tuple[Point, ...]
     seed: int = 0
+    repeats: int | None = None
+    """Repeats that will do, where the runner can make fewer than the study asks for; None for all."""
+    warmup: bool = True
+    """False: the warm-ups may be left out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,7 +197,8 @@ class Reading:
     `metrics` holds the raw repeats of each metric, in vLLM's names and units; a metric that is undefined at
     the point is absent. `seconds` is what a run of this point alone would take, warm-ups and repeats
     included, engine start excluded: for the executed point the time spent, for a shorter point of the
-    trajectory the time at which its last token was out.
+    trajectory the time at which its last token was out. Where fewer repeats were made than the study asks for, what
+    all of them would have taken: the price of the point in a plain sweep.
     """
 
     point: Point
@@ -203,17 +208,27 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """The cost of a run: wall seconds by kind, on `accelerators` devices at once."""
+    """The cost of a run: wall seconds by kind, on `accelerators` devices at once.
+
+    import_s: what all engines of a session need once, such as importing vLLM, charged to the first of them. start_s:
+    what each start of an engine needs again.
+    """
 
     start_s: float = 0.0
     warmup_s: float = 0.0
     measure_s: float = 0.0
     accelerators: float = 1.0
+    import_s: float = 0.0
 
     @property
     def seconds(self) -> float:
-        """Wall seconds, engine start included."""
-        return self.start_s + self.warmup_s + self.measure_s
+        """Wall seconds, engine start and imports included."""
+        return self.import_s + self.start_s + self.run_s
+
+    @property
+    def run_s(self) -> float:
+        """Wall seconds of the run by itself: warm-up and repeats."""
+        return self.warmup_s + self.measure_s
 
     @property
     def accelerator_seconds(self) -> float:
@@ -235,10 +250,18 @@ class Measurement:
     environment: str = ""
     records: str = ""
     """What happened to each request, compressed, where the runner keeps it."""
+    warmup_ratio: float | None = None
+    """Time of the last warm-up over the median time of the repeats, where both were made."""
+    start_parts: tuple[tuple[str, float], ...] = ()
+    """The parts of the engine's start before the run, imports included, and their seconds, where the runner knows."""
 
     def to_json(self) -> dict[str, Any]:
         """The form in which the ledger keeps it; `from_json` is its inverse."""
-        kept = {"records": self.records} if self.records else {}
+        kept: dict[str, Any] = {"records": self.records} if self.records else {}
+        if self.warmup_ratio is not None:
+            kept["warmup_ratio"] = self.warmup_ratio
+        if self.start_parts:
+            kept["start_parts"] = dict(self.start_parts)
         return {
             "status": self.status.value,
             "reason": self.reason,
@@ -248,6 +271,7 @@ class Measurement:
                 "warmup_s": self.cost.warmup_s,
                 "measure_s": self.cost.measure_s,
                 "accelerators": self.cost.accelerators,
+                "import_s": self.cost.import_s,
             },
             "readings": [
                 {"point": dict(r.point), "seconds": r.seconds,
@@ -267,6 +291,7 @@ class Measurement:
         return cls(
             Status(data["status"]), Cost(**data["cost"]), readings, data["reason"],
             tuple(tuple(times) for times in data["trajectory_s"]), data["environment"], data.get("records", ""),
+            data.get("warmup_ratio"), tuple(data.get("start_parts", {}).items()),
         )
 
 

@@ -94,7 +94,7 @@ class Progress(Observer):
 
     def _line(self, run: Run, observations: Observations) -> str:
         cost = run.measurement.cost
-        start = f" (engine start {duration(cost.start_s)})" if cost.start_s else ""
+        start = f" (engine start {duration(cost.import_s + cost.start_s)})" if cost.start_s else ""
         return (f"run {run.number}: {point_text(run.point)} · {duration(cost.seconds)}{start} · "
                 f"{observations.measured.sum()} of {self._grid_points} points · {duration(observations.spent)} spent")
 

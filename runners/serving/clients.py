@@ -9,14 +9,15 @@ from runners.serving.aiperf_client import AIPerfClient
 from runners.serving.client import Client
 from runners.serving.guidellm_client import GuideLLMClient
 from runners.serving.vllm_client import VllmClient
+from runners.vllm_imports import VllmImports
 
 __all__ = ["CLIENTS", "make_client"]
 
-CLIENTS: Final[Mapping[str, Callable[[], Client]]] = {
-    "vllm": VllmClient, "guidellm": GuideLLMClient, "aiperf": AIPerfClient}
+CLIENTS: Final[Mapping[str, Callable[[VllmImports | None], Client]]] = {
+    "vllm": VllmClient, "guidellm": lambda _: GuideLLMClient(), "aiperf": lambda _: AIPerfClient()}
 """Name → how to build it."""
 
 
-def make_client(name: str) -> Client:
-    """The client called `name`."""
-    return CLIENTS[name]()
+def make_client(name: str, imports: VllmImports | None = None) -> Client:
+    """The client called `name`. imports: where vLLM may have been imported already."""
+    return CLIENTS[name](imports)

@@ -8,6 +8,7 @@ import os
 import tempfile
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
@@ -28,18 +29,31 @@ from planner.space.types import (
     Value,
 )
 from runners import environment
+from runners.engine_start import Start, StartWatch
+from runners.fork_server import ForkServer, ForkServerError
 from runners.serving.client import Client, ClientError, Target
 from runners.serving.clients import make_client
 from runners.serving.datasets import prepared
 from runners.serving.model_files import has_tokenizer, with_word_tokenizer
 from runners.serving.serve_settings import ServeSettings
-from runners.serving.server import Server, ServerError, command_line, describe, on_cores, reset_prefix_cache
+from runners.serving.server import Server, ServerError, command_line, describe, module_line, on_cores, reset_prefix_cache
 from runners.serving.statistics import metric_names
 from runners.serving.study import ServeStudy
 from runners.serving.visit import Outcome, Rules, Visit
+from runners.vllm_imports import SERVER_MODULES, VllmImports
 from runners.vllm_offline import engine_environment, matters, require_engine
 
 __all__ = ["VllmServeRunner"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Launch:
+    """What a server is started with: its arguments, its variables, the cores of its front end, its tokenizer."""
+
+    arguments: Mapping[str, Any]
+    variables: Mapping[str, str]
+    cores: tuple[int, ...]
+    tokenizer: str
 
 
 class VllmServeRunner:
@@ -55,7 +69,10 @@ class VllmServeRunner:
     def __init__(self, config: ServeSettings, context: RunnerContext) -> None:
         self._settings, self._context = config, context
         self._study = ServeStudy(config, context)
-        self._client: Client = make_client(config.client)
+        self._imports = VllmImports(SERVER_MODULES)
+        # vLLM is imported under the server's variables: without the network, where its model is a folder.
+        own = config.tokenizer is None or Path(config.tokenizer).is_dir()
+        self._client: Client = make_client(config.client, self._imports if own else None)
         self._server: Server | None = None
         self._values: Mapping[str, Value] = {}
         self._target: Target | None = None
@@ -91,15 +108,22 @@ class VllmServeRunner:
             self._facts = self._found_facts()
         return dict(self._facts)
 
+    def prepare_engine(self) -> None:
+        """Begin to import vLLM in the background, where a server will be started."""
+        if self._settings.base_url is None:
+            require_engine()
+            self._imports.begin(self._launch(self._study.first_engine_values()).variables)
+
     def measure(self, proposal: Proposal) -> Measurement:
         """A run of the load of `proposal.point`, warm-up and repeats."""
         accelerators = self.accelerators(proposal.point)
-        began = time.perf_counter()
+        watch = StartWatch()
         try:
-            start_s = self._ready(proposal.point)
+            start = self._ready(proposal.point, watch)
         except ServerError as failure:
-            cost = Cost(time.perf_counter() - began, accelerators=accelerators)
-            return Measurement(Status.FAILED, cost, reason=str(failure), environment=self._environment)
+            start = watch.done()
+            return Measurement(Status.FAILED, start.cost(0.0, 0.0, accelerators), reason=str(failure),
+                               environment=self._environment, start_parts=start.parts)
         except BaseException:
             self.close()
             raise
@@ -112,14 +136,15 @@ class VllmServeRunner:
             self.close()
             raise
         outcome = self._explained(outcome)
-        cost = Cost(start_s, outcome.warmup_s, outcome.measure_s, accelerators)
+        cost = start.cost(outcome.warmup_s, outcome.measure_s, accelerators)
         return Measurement(outcome.status, cost, _readings(proposal, outcome), outcome.reason,
-                           environment=self._environment, records=outcome.records)
+                           environment=self._environment, records=outcome.records, start_parts=start.parts)
 
     def close(self) -> None:
         """Stop server and client, if any."""
         self._stop()
         self._client.close()
+        self._imports.close()
         folder, self._folder = self._folder, None
         if folder is not None:
             folder.cleanup()
@@ -136,21 +161,44 @@ class VllmServeRunner:
         variables = {name: value for name, value in sorted(os.environ.items()) if matters(name)}
         return {**environment.machine_facts(), **facts, "variables": json.dumps(variables)}
 
-    def _ready(self, point: Point) -> float:
-        """Seconds that the server of the point took to start: 0 if it is up. Raises ServerError."""
+    def _ready(self, point: Point, watch: StartWatch) -> Start:
+        """The start of the point's server: of 0 s if it is up. Raises ServerError."""
         values = self._study.engine_values(point)
         self._environment = self._environment or environment.digest(self.fingerprint())
         if self._settings.base_url is not None:
             self._target = self._target or self._found_target(self._settings.base_url)
-            return 0.0
+            return Start()
         if self._server is not None and self._server.alive and values == self._values:
-            return 0.0
-        began = time.perf_counter()
+            return Start()
         self._stop()
-        self._start(values)
-        return time.perf_counter() - began
+        watch.ended_last()
+        return self._start(values, watch)
 
-    def _start(self, values: Mapping[str, Value]) -> None:
+    def _start(self, values: Mapping[str, Value], watch: StartWatch) -> Start:
+        launch = self._launch(values)
+        fork_server = watch.imported(
+            lambda: self._imports.for_engine(launch.variables, self._settings.start_timeout_s))
+        self._client.warm_up()
+        try:
+            server = self._entered(launch, fork_server)
+        except ForkServerError:
+            self._imports.give_up()
+            server = self._entered(launch, None)
+        self._server, self._values = server, values
+        self._target = Target(server.base_url, str(launch.arguments["served_model_name"]), launch.tokenizer)
+        return watch.done(server.log())
+
+    def _entered(self, launch: _Launch, fork_server: ForkServer | None) -> Server:
+        """A server that answers, forked if that is possible. Raises ServerError and ForkServerError."""
+        timeout_s = self._settings.start_timeout_s
+        if fork_server is None:
+            server = Server(on_cores(command_line(launch.arguments), launch.cores), launch.variables, timeout_s)
+        else:
+            server = Server(module_line(launch.arguments), launch.variables, timeout_s,
+                            partial(fork_server.popen, cores=launch.cores))
+        return server.__enter__()
+
+    def _launch(self, values: Mapping[str, Value]) -> _Launch:
         arguments = self._study.server_arguments(values)
         name = str(arguments["model"])
         arguments["model"], tokenizer = self._model_files(name)
@@ -159,11 +207,7 @@ class VllmServeRunner:
         variables = engine_environment(arguments, bind)
         variables.pop("VLLM_ENABLE_V1_MULTIPROCESSING")  # a server's engine is a process of its own
         variables["VLLM_SERVER_DEV_MODE"] = "1"  # lets us empty the prefix cache between runs
-        server = Server(on_cores(command_line(arguments), rest), variables, self._settings.start_timeout_s)
-        self._client.warm_up()
-        server.__enter__()
-        self._server, self._values = server, values
-        self._target = Target(server.base_url, str(arguments["served_model_name"]), tokenizer)
+        return _Launch(arguments, variables, rest, tokenizer)
 
     def _stop(self) -> None:
         server, self._server = self._server, None

@@ -6,19 +6,20 @@ import contextlib
 import json
 import os
 import socket
+import subprocess
 import sys
 import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Final, Self
 
-from runners.process_group import ProcessGroup
-from runners.vllm_process import explain
+from runners.process_group import Child, ProcessGroup
+from runners.vllm_process import explain, tail
 
-__all__ = ["Server", "ServerError", "ask", "command_line", "describe", "on_cores", "reset_prefix_cache"]
+__all__ = ["Server", "ServerError", "ask", "command_line", "describe", "module_line", "on_cores", "reset_prefix_cache"]
 
 _MODULE: Final = "vllm.entrypoints.openai.api_server"
 _ON_CORES: Final = ("import os, sys; os.sched_setaffinity(0, map(int, sys.argv[1].split(','))); "
@@ -26,7 +27,6 @@ _ON_CORES: Final = ("import os, sys; os.sched_setaffinity(0, map(int, sys.argv[1
 _POLL_S: Final = 0.25
 _ANSWER_S: Final = 5.0
 _GRACE_S: Final = 10.0
-_LOG_TAIL_BYTES: Final = 200_000
 
 
 class ServerError(Exception):
@@ -40,11 +40,16 @@ class Server:
     longer than `timeout_s`; nothing of it is then left. `__exit__` ends it. It also ends when we do, `kill -9`
     included (process_group).
 
-    command: what to execute; `--host` and `--port` are appended. environment: all of its variables.
+    command: what to execute; `--host` and `--port` are appended. environment: all of its variables. popen: what starts
+    it, as ProcessGroup takes it.
     """
 
-    def __init__(self, command: Sequence[str], environment: Mapping[str, str], timeout_s: float) -> None:
+    def __init__(
+        self, command: Sequence[str], environment: Mapping[str, str], timeout_s: float,
+        popen: Callable[..., Child] = subprocess.Popen,
+    ) -> None:
         self._command, self._environment, self._timeout_s = list(command), dict(environment), timeout_s
+        self._popen = popen
         self._group: ProcessGroup | None = None
         self._log: Any = None
         self.base_url = ""
@@ -55,7 +60,7 @@ class Server:
         self._log = tempfile.TemporaryFile()
         try:
             self._group = ProcessGroup([*self._command, "--host", host, "--port", str(port)], self._environment,
-                                       stdout=self._log, stderr=self._log, owns_memory=True)
+                                       stdout=self._log, stderr=self._log, owns_memory=True, popen=self._popen)
             self._wait()
         except OSError as error:
             self._end()
@@ -88,10 +93,11 @@ class Server:
         """Why the process ended, from its status and the end of its log; empty while it runs."""
         if self._group is None or self.alive:
             return ""
-        size = self._log.seek(0, os.SEEK_END)
-        self._log.seek(max(0, size - _LOG_TAIL_BYTES))
-        log = self._log.read().decode(errors="replace")
-        return explain(None, self._group.process.poll(), log).replace("engine process", "server")
+        return explain(None, self._group.process.poll(), self.log()).replace("engine process", "server")
+
+    def log(self) -> str:
+        """The end of what it has printed."""
+        return tail(self._log)
 
     def _wait(self) -> None:
         """Return when the server answers. Raises ServerError."""
@@ -118,7 +124,12 @@ class Server:
 
 def command_line(arguments: Mapping[str, Any]) -> list[str]:
     """The command that starts vLLM's server with these arguments (names with underscores)."""
-    command = [sys.executable, "-P", "-m", _MODULE]
+    return [sys.executable, "-P", "-m", *module_line(arguments)]
+
+
+def module_line(arguments: Mapping[str, Any]) -> list[str]:
+    """The same as a fork server takes it: the module and its arguments."""
+    command = [_MODULE]
     for name, value in arguments.items():
         flag = name.replace("_", "-")
         if isinstance(value, bool):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import sys
@@ -13,12 +14,15 @@ import numpy as np
 
 from planner.space.types import FloatArray
 from runners import environment
+from runners.fork_server import ForkServerError
 from runners.serving.client import ClientError, ClientRun, LateError, Load, Target
 from runners.serving.records import Records
+from runners.vllm_imports import VllmImports
 from runners.vllm_process import EngineError, EngineProcess
 
 __all__ = ["VllmClient", "arguments_of", "records_of"]
 
+_WORKER: Final = "runners.serving.vllm_client_worker"
 _START: Final = "import sys; sys.path.append(sys.argv[1]); from runners.serving.vllm_client_worker import main; main()"
 _GRACE_S: Final = 10.0
 _SEEDS: Final = 2**31
@@ -27,10 +31,12 @@ _SEEDS: Final = 2**31
 class VllmClient:
     """Drives a server with vLLM's own client; see client.Client for the contract.
 
-    Its process starts with `warm_up` or the first run, and is replaced after an error.
+    Its process starts with `warm_up` or the first run, and is replaced after an error. imports: where vLLM may have been
+    imported already.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, imports: VllmImports | None = None) -> None:
+        self._imports = imports
         self._process: EngineProcess | None = None
 
     def warm_up(self) -> None:
@@ -39,6 +45,11 @@ class VllmClient:
             self.close()
             command = [sys.executable, "-P", "-c", _START, str(Path(__file__).resolve().parents[2])]
             variables = {**os.environ, "VLLM_NO_USAGE_STATS": "1", "VLLM_LOGGING_LEVEL": "WARNING"}
+            fork_server = self._imports.server if self._imports is not None else None
+            if fork_server is not None:
+                with contextlib.suppress(ForkServerError):
+                    self._process = EngineProcess(variables, [_WORKER], fork_server)
+                    return
             self._process = EngineProcess(variables, command)
 
     def run(self, target: Target, load: Load, timeout_s: float) -> ClientRun:

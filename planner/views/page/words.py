@@ -73,6 +73,9 @@ def tables(report: Report) -> dict[str, Table]:
         "spending": Table(("spent on", "accelerator time", "share"), [
             (name, duration(seconds), percent(seconds / report.spending.total))
             for name, seconds in report.spending.parts]),
+        "starts": Table(("part of engine starts", "starts", "each", "share"), [
+            (part.name, f"{part.starts:,}", duration(part.seconds / part.starts), percent(part.share))
+            for part in report.start_parts]),
         "fingerprint": Table(("key", "value"), sorted(report.provenance.fingerprint.items())),
         "versions": Table(("package", "version"), list(report.provenance.versions.items())),
     }

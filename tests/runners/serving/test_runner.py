@@ -75,7 +75,7 @@ class Watched(QueueClient):
 def client(monkeypatch: pytest.MonkeyPatch) -> Watched:
     """What every runner of the test uses."""
     made = Watched()
-    monkeypatch.setattr(module, "make_client", lambda _: made)
+    monkeypatch.setattr(module, "make_client", lambda *_: made)
     monkeypatch.setattr(module, "require_engine", lambda: None)
     monkeypatch.setattr(server_module, "_POLL_S", 0.02)
     return made
