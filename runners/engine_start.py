@@ -26,6 +26,7 @@ from runners.fork_server import ForkServer
 __all__ = ["Start", "StartWatch", "start_parts"]
 
 _NUMBER: Final = r"(\d+(?:\.\d+)?)"
+_LEAST_S: Final = 0.001
 _SAID: Final = {
     "model": re.compile(rf"Model loading took .*?{_NUMBER} seconds"),
     "compile": re.compile(rf"torch\.compile took {_NUMBER} s in total"),
@@ -35,7 +36,7 @@ _SAID: Final = {
 
 
 def start_parts(total_s: float, log: str, known: Mapping[str, float]) -> tuple[tuple[str, float], ...]:
-    """Part → seconds, the parts of 0 left out; they add up to total_s, the seconds of the start.
+    """Part → seconds, those of less than a millisecond left out; they add up to total_s, the seconds of the start.
 
     log: what the engine has printed. known: parts that we have timed. Ranks that say the same work side by side: the
     slowest counts.
@@ -45,7 +46,7 @@ def start_parts(total_s: float, log: str, known: Mapping[str, float]) -> tuple[t
         said["KV cache"] = max(0.0, said["KV cache"] - said.get("compile", 0.0) - said.get("graphs", 0.0))
     parts = {**known, **said}
     parts["other"] = max(0.0, total_s - sum(parts.values()))
-    return tuple((name, round(seconds, 3)) for name, seconds in parts.items() if seconds > 0)
+    return tuple((name, round(seconds, 3)) for name, seconds in parts.items() if seconds >= _LEAST_S)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +63,8 @@ class Start:
 
 
 class StartWatch:
-    """Times a start from the moment it is made. Imports are charged in full, even if some of their time had passed before
-    anybody waited for them."""
+    """Times a start from the moment it is made. Imports are charged in full, even if some of their time had passed
+    before anybody waited for them."""
 
     def __init__(self) -> None:
         self._began = time.perf_counter()

@@ -45,7 +45,9 @@ class ForkServer:
     environment: the variables under which the modules are imported. modules: what to import. log: where it writes.
     """
 
-    def __init__(self, environment: Mapping[str, str], modules: Sequence[str], log: Stream = subprocess.DEVNULL) -> None:
+    def __init__(
+        self, environment: Mapping[str, str], modules: Sequence[str], log: Stream = subprocess.DEVNULL
+    ) -> None:
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._import_s: float | None = None
         root = str(Path(__file__).resolve().parents[1])

@@ -10,8 +10,8 @@ Messages over the socket on descriptor 0, one JSON object each:
 A child runs the module as `python -m` would, in a session of its own, with these variables and descriptors and nothing
 else of this process, but for variables that the imports have set. An argument {"descriptor": k} is the number that the
 k-th of the others has there. When a child ends, its exit status (negative: the signal) is written to its status
-descriptor; its number stays taken until nobody reads that any more. When the socket ends, so do we; whoever started us
-ends the children.
+descriptor; its number stays taken until nobody reads that any more. When the socket ends, so do we; the process that
+started us ends the children.
 
 Nothing here may touch a device: a fork of a process that has initialised one cannot use it. That is checked.
 """

@@ -13,7 +13,7 @@ __all__ = ["ENGINE_MODULES", "SERVER_MODULES", "VllmImports"]
 ENGINE_MODULES: Final = ("vllm", "vllm.entrypoints.llm")
 SERVER_MODULES: Final = ("vllm", "vllm.entrypoints.openai.api_server", "vllm.benchmarks.serve")
 SWITCH: Final = "SWEEPWISE_FORK_SERVER"
-"""Set to 0, this variable has each engine import vLLM by itself, for whoever suspects the fork."""
+"""Set to 0, this variable has each engine import vLLM by itself."""
 
 _READ_LATE: Final = frozenset({"VLLM_CPU_OMP_THREADS_BIND", "VLLM_CPU_KVCACHE_SPACE"})
 """Variables that vLLM reads when an engine starts, so that engines that differ in these alone share the imports."""
@@ -22,8 +22,8 @@ _READ_LATE: Final = frozenset({"VLLM_CPU_OMP_THREADS_BIND", "VLLM_CPU_KVCACHE_SP
 class VllmImports:
     """A fork server that has imported vLLM, started when it is first needed and again when variables differ.
 
-    `for_engine` says what the imports took: whoever pays for the first engine pays for them, once, even if other work
-    went on meanwhile.
+    `for_engine` says what the imports took: the run that starts the first engine pays for them, once and in full, even
+    if other work went on meanwhile.
     """
 
     def __init__(self, modules: Sequence[str]) -> None:

@@ -56,7 +56,8 @@ class EngineProcess:
     """
 
     def __init__(
-        self, environment: Mapping[str, str], command: Sequence[str] | None = None, fork_server: ForkServer | None = None
+        self, environment: Mapping[str, str], command: Sequence[str] | None = None,
+        fork_server: ForkServer | None = None,
     ) -> None:
         self._replies, child_replies = os.pipe()
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
@@ -169,7 +170,7 @@ class EngineProcess:
 
 def tail(log: IO[bytes]) -> str:
     """The end of a log that another process is writing."""
-    # The place in the file is shared with whoever writes it: it must not move.
+    # The place in the file is shared with the process that writes it: it must not move.
     size = os.fstat(log.fileno()).st_size
     return os.pread(log.fileno(), _LOG_TAIL_BYTES, max(0, size - _LOG_TAIL_BYTES)).decode(errors="replace")
 

@@ -31,8 +31,8 @@ _FIXED = {
     "enable_prefix_caching": (False, "the repeats of a point use the same prompts"),
 }
 _PROCESS_KEYS = ("kv_cache_gib", "omp_threads_bind")
-_OWN_KEYS = ("repeats", "adaptive_repeats", "max_repeats", "tolerance", "warmup", "timeout_s", "start_timeout_s", "trajectory",
-             *_SIZES.values())
+_OWN_KEYS = ("repeats", "adaptive_repeats", "max_repeats", "tolerance", "warmup", "timeout_s", "start_timeout_s",
+             "trajectory", *_SIZES.values())
 _NO_MATTER = ("timeout_s", "start_timeout_s", "trajectory", "adaptive_repeats")
 _MEMORY_KEYS = ("kv_cache_memory_bytes", "gpu_memory_utilization", "num_gpu_blocks_override")
 _KV_CACHE_GIB = 4.0
@@ -43,13 +43,13 @@ _USUAL_SEQUENCES = 256  # vLLM's smallest default of max_num_seqs for its LLM cl
 class VllmSettings(BaseModel):
     """Our own settings. Every other key is passed to vLLM's engine as an argument.
 
-    repeats: measured runs of each batch; adaptive_repeats: make fewer, and no warm-up, where they tell less than the next
-    point would (planner.acquisition.repeats), but not with a tolerance. tolerance: if given, go on beyond `repeats`, up to `max_repeats`,
-    until the 90 % interval of the median e2el is no wider than ± this share of it. warmup: unmeasured runs
-    before. timeout_s: for one point, warm-ups and repeats together; start_timeout_s: for an engine start.
-    trajectory: whether a run also measures every shorter output length of the grid. input_len, output_len,
-    batch_size: for studies that have no axis for them. kv_cache_gib: room for the KV cache of each rank.
-    omp_threads_bind: the cores of each rank on a CPU ("0-3|4-7").
+    repeats: measured runs of each batch. adaptive_repeats: make fewer, and no warm-up, where they tell less than the
+    next point would (planner.acquisition.repeats); not with a tolerance. tolerance: if given, go on beyond `repeats`,
+    up to `max_repeats`, until the 90 % interval of the median e2el is no wider than ± this share of it. warmup:
+    unmeasured runs before. timeout_s: for one point, warm-ups and repeats together; start_timeout_s: for an engine start.
+    trajectory: whether a run also measures every shorter output length of the grid. input_len, output_len, batch_size:
+    for studies that have no axis for them. kv_cache_gib: room for the KV cache of each rank. omp_threads_bind: the
+    cores of each rank on a CPU ("0-3|4-7").
     """
 
     model_config = ConfigDict(extra="allow", frozen=True, protected_namespaces=())

@@ -11,7 +11,8 @@ What a run of k repeats tells of the points around it grows as 1/(g² + σ²/k),
 second is most at k = (σ/g) √(w/r), which is one or less wherever repeats agree better than predictions do.
 
 Warm-ups are left out once they have shown themselves to be like the repeats after them, but not in the first run of an
-engine. The first runs of a study, and every twentieth after that, make all warm-ups and repeats, so that both stay known.
+engine. The first runs of a study, and every twentieth after that, make all warm-ups and repeats, so that both stay
+known.
 """
 
 from __future__ import annotations

@@ -32,8 +32,8 @@ LEAST_AMBIGUITY = 1e-6
 """Utility that an undecided point has at least. Numerical."""
 
 FULL_EVERY, LEAST_FULL_RUNS = 20, 3
-"""One run in so many makes all warm-ups and repeats that the study asks for, and the first so many do, so that noise and
-warm-ups stay known. By judgement; not measured."""
+"""One run in so many makes all warm-ups and repeats that the study asks for, and the first so many do, so that noise
+and warm-ups stay known. By judgement; not measured."""
 
 SAME_WARMUP = 0.01
 """A warm-up that differs from the repeats by no more than this share is like them. By judgement; not measured."""

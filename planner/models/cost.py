@@ -97,11 +97,12 @@ class CostModel:
     def sweep(self, rows: IntArray | None = None, feasibility: FloatArray | None = None) -> Sweep:
         """Seconds and cost, each (value, low, high) of a 90 % interval, of running each of `rows` (default: the grid).
 
-        Engines start once each, after imports that all of them share. feasibility: probability that each point can run, (N,), ones where not given. A point
-        that cannot run takes the median time of the failed runs. These lie near the border of what fails, and do not
-        show whether points beyond it fail as fast, so the interval reaches to the time of a point that can run. Where
-        it is uncertain whether a point can run, the ends take the cheaper and the more expensive case. Errors of points
-        count as fully correlated, which is wider than the truth. NaN before any run has taken a known time.
+        Engines start once each, after imports that all of them share. feasibility: probability that each point can
+        run, (N,), ones where not given. A point that cannot run takes the median time of the failed runs. These lie
+        near the border of what fails, and do not show whether points beyond it fail as fast, so the interval reaches
+        to the time of a point that can run. Where it is uncertain whether a point can run, the ends take the cheaper
+        and the more expensive case. Errors of points count as fully correlated, which is wider than the truth. NaN
+        before any run has taken a known time.
         """
         rows = np.arange(len(self.grid)) if rows is None else rows
         first = rows[np.unique(self.grid.engine[rows], return_index=True)[1]]

@@ -17,7 +17,6 @@ import numpy as np
 
 from planner.space.runner_hints import Columns
 from planner.space.types import (
-    Cost,
     FloatArray,
     Measurement,
     Point,
@@ -36,7 +35,15 @@ from runners.serving.clients import make_client
 from runners.serving.datasets import prepared
 from runners.serving.model_files import has_tokenizer, with_word_tokenizer
 from runners.serving.serve_settings import ServeSettings
-from runners.serving.server import Server, ServerError, command_line, describe, module_line, on_cores, reset_prefix_cache
+from runners.serving.server import (
+    Server,
+    ServerError,
+    command_line,
+    describe,
+    module_line,
+    on_cores,
+    reset_prefix_cache,
+)
 from runners.serving.statistics import metric_names
 from runners.serving.study import ServeStudy
 from runners.serving.visit import Outcome, Rules, Visit

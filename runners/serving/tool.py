@@ -24,7 +24,7 @@ import numpy as np
 
 from planner.importers.registry import read_rows
 from planner.space.types import RunnerError, StudyError, Value
-from runners.process_group import ProcessGroup
+from runners.process_group import Child, ProcessGroup
 from runners.process_table import GRACE_S
 from runners.serving.client import ClientError, LateError, Load
 from runners.serving.records import Records
@@ -95,7 +95,7 @@ class Tool:
         return ClientError(f"{self.name} did not begin to send within {timeout_s:g} s{_last_words(log)}")
 
 
-def _wait(process: subprocess.Popen[bytes], deadline: float) -> int | None:
+def _wait(process: Child, deadline: float) -> int | None:
     """The exit status; None if it still runs at the deadline."""
     while (left := deadline - time.monotonic()) > 0:
         with contextlib.suppress(subprocess.TimeoutExpired):

@@ -31,8 +31,8 @@ _SEEDS: Final = 2**31
 class VllmClient:
     """Drives a server with vLLM's own client; see client.Client for the contract.
 
-    Its process starts with `warm_up` or the first run, and is replaced after an error. imports: where vLLM may have been
-    imported already.
+    Its process starts with `warm_up` or the first run, and is replaced after an error. imports: where vLLM may have
+    been imported already.
     """
 
     def __init__(self, imports: VllmImports | None = None) -> None:

@@ -2,8 +2,9 @@
 
     python studies/compare/static_evidence.py SERVED STATIC [--seeds 10] [--points 6,12,24]
 
-studies/data has both. They are CSV files as `sweepwise export` writes them: SERVED with an axis `max_concurrency` or `request_rate`, STATIC with
-`batch_size`, and the same `input_len` and `output_len`. Prints, for each target, the accuracy over the server's points
+studies/data has both. They are CSV files as `sweepwise export` writes them: SERVED with an axis `max_concurrency` or
+`request_rate`, STATIC with `batch_size`, and the same `input_len` and `output_len`. Prints, for each target, the
+accuracy over the server's points
 
 - from static batches alone, no run of the server;
 - from static batches and random points of the server: a Gaussian process for the logarithm of the ratio;

@@ -110,7 +110,7 @@ def test_everything_is_there_for_optuna_alone(tmp_path: Path) -> None:
     assert trial.state is TrialState.COMPLETE and trial.params == point()
     assert trial.values == [8.5, 20.0]  # medians
     assert trial.user_attrs["measurement"]["cost"] == {
-        "start_s": 2.0, "warmup_s": 0.5, "measure_s": 0.75, "accelerators": 2.0}
+        "start_s": 2.0, "warmup_s": 0.5, "measure_s": 0.75, "accelerators": 2.0, "import_s": 0.0}
     assert trial.user_attrs["measurement"]["environment"] == "here"
     assert not trial.intermediate_values  # Optuna has none with two targets
 

@@ -10,10 +10,10 @@ from runners.engine_start import Start, StartWatch, start_parts
 from runners.fork_server import ForkServer
 
 LOG = """
-(EngineCore pid=7) INFO 11-27 12:00:00 [gpu_model_runner.py:5150] Model loading took 14.9889 GiB memory and 3.250000 seconds
-(EngineCore pid=7) INFO 11-27 12:00:00 [monitor.py:53] torch.compile took 20.50 s in total
-(EngineCore pid=7) INFO 11-27 12:00:00 [gpu_model_runner.py:6582] Graph capturing finished in 9 secs, took 0.61 GiB
-(EngineCore pid=7) INFO 11-27 12:00:00 [core.py:403] init engine (profile, create kv cache, warmup model) took 41.00 s (compilation: 20.50 s)
+INFO 11-27 12:00:00 [gpu_model_runner.py:5150] Model loading took 14.9889 GiB memory and 3.250000 seconds
+INFO 11-27 12:00:00 [monitor.py:53] torch.compile took 20.50 s in total
+INFO 11-27 12:00:00 [gpu_model_runner.py:6582] Graph capturing finished in 9 secs, took 0.61 GiB
+INFO [core.py:403] init engine (profile, create kv cache, warmup model) took 41.00 s (compilation: 20.50 s)
 """
 
 

@@ -95,7 +95,8 @@ def start(server: ForkServer, *command: str, **options: object) -> ProcessGroup:
 def test_a_child_finds_its_modules_and_is_otherwise_its_own(server: ForkServer, tmp_path: Path) -> None:
     read, write = os.pipe()
     with (tmp_path / "out").open("w+b") as out:
-        group = start(server, "child", "a", str(write), cwd=tmp_path, stdin=subprocess.PIPE, stdout=out, pass_fds=(write,))
+        group = start(server, "child", "a", str(write), cwd=tmp_path, stdin=subprocess.PIPE, stdout=out,
+                      pass_fds=(write,))
         stdin = group.process.stdin
         assert stdin is not None
         stdin.write(b"hello")
@@ -112,12 +113,12 @@ def test_a_child_finds_its_modules_and_is_otherwise_its_own(server: ForkServer, 
     assert len(told["descriptors"]) == 5, "three streams, the one passed, and that of the listing"
 
 
-def test_a_child_keeps_nothing_of_its_siblings(server: ForkServer, tmp_path: Path) -> None:
+def test_a_child_keeps_nothing_of_its_siblings(server: ForkServer) -> None:
     """Else the end of one is not noticed before the end of the other."""
     first = start(server, "ends", "sys.stdin.read()", stdin=subprocess.PIPE)
     second = start(server, "ends", "import time; time.sleep(1000)")
     third = start(server, "ends", "import time; time.sleep(1000)")
-    assert soon(lambda: all(len(os.listdir(f"/proc/{group.pid}/fd")) == 3 for group in (second, third)))
+    assert soon(lambda: all(len(list(Path(f"/proc/{group.pid}/fd").iterdir())) == 3 for group in (second, third)))
     assert first.process.stdin is not None
     first.process.stdin.close()
     assert first.process.wait(20) == 0

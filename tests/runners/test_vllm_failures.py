@@ -14,8 +14,8 @@ import pytest
 
 from planner.space.types import Axis, Measurement, Proposal, Role, RunnerContext, RunnerError, Scope, Status
 from runners import environment, process_table, vllm_process
-from runners.vllm_offline import VllmRunner
 from runners.vllm_imports import SWITCH
+from runners.vllm_offline import VllmRunner
 from runners.vllm_process import EngineError, EngineProcess, explain, worker_command
 
 # The batch size decides what the child does.

@@ -20,7 +20,8 @@ def markdown(report: Report) -> str:
     for title, table in boundary_tables(report):
         parts += [f"### Highest load that meets {_text(title or 'each')}", _table(table)]
     titles = {"accuracy": "Accuracy on the points not measured", "gains": "Gain over the plain sweep",
-              "spending": "Where the time went", "starts": "What engine starts consist of", "failures": "Runs that failed"}
+              "spending": "Where the time went", "starts": "What engine starts consist of",
+              "failures": "Runs that failed"}
     for name, title in titles.items():
         if found[name].rows:
             parts += [f"### {title}", _table(found[name])]

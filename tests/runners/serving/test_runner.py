@@ -43,6 +43,7 @@ from runners.serving import server as server_module
 from runners.serving.client import ClientError, ClientRun, Load, Target
 from runners.serving.records import Records
 from runners.serving.runner import VllmServeRunner
+from runners.vllm_imports import SWITCH
 from tests.runners.serving import fake_server
 from tests.runners.serving.fake_server import Behaviour, FakeServer
 from tests.runners.serving.queues import Clock, QueueClient, exponential, fixed
@@ -77,6 +78,7 @@ def client(monkeypatch: pytest.MonkeyPatch) -> Watched:
     made = Watched()
     monkeypatch.setattr(module, "make_client", lambda *_: made)
     monkeypatch.setattr(module, "require_engine", lambda: None)
+    monkeypatch.setenv(SWITCH, "0")
     monkeypatch.setattr(server_module, "_POLL_S", 0.02)
     return made
 
