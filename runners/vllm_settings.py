@@ -46,10 +46,10 @@ class VllmSettings(BaseModel):
     repeats: measured runs of each batch. adaptive_repeats: make fewer, and no warm-up, where they tell less than the
     next point would (planner.acquisition.repeats); not with a tolerance. tolerance: if given, go on beyond `repeats`,
     up to `max_repeats`, until the 90 % interval of the median e2el is no wider than ± this share of it. warmup:
-    unmeasured runs before. timeout_s: for one point, warm-ups and repeats together; start_timeout_s: for an engine start.
-    trajectory: whether a run also measures every shorter output length of the grid. input_len, output_len, batch_size:
-    for studies that have no axis for them. kv_cache_gib: room for the KV cache of each rank. omp_threads_bind: the
-    cores of each rank on a CPU ("0-3|4-7").
+    unmeasured runs before. timeout_s: for one point, warm-ups and repeats together; start_timeout_s: for an engine
+    start. trajectory: whether a run also measures every shorter output length of the grid. input_len, output_len,
+    batch_size: for studies that have no axis for them. kv_cache_gib: room for the KV cache of each rank.
+    omp_threads_bind: the cores of each rank on a CPU ("0-3|4-7").
     """
 
     model_config = ConfigDict(extra="allow", frozen=True, protected_namespaces=())
