@@ -62,7 +62,7 @@ def shared_memory(session: int) -> set[Path]:
     vLLM leaves some of them behind, and all of them when it is killed.
     """
     found: set[Path] = set()
-    for member in members(session):
+    for member in {session, *members(session)}:  # its leader may have ended
         found |= set(_MEMORY.glob(f"__KMP_REGISTERED_LIB_{member}_*"))  # Intel's OpenMP does not keep it mapped
         with contextlib.suppress(OSError):
             for line in (_PROCESSES / str(member) / "maps").read_text().splitlines():

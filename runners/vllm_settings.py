@@ -56,7 +56,7 @@ class VllmSettings(BaseModel):
 
     model: str | None = None
     repeats: PositiveInt = 3
-    adaptive_repeats: bool = True
+    adaptive_repeats: bool = False
     max_repeats: PositiveInt | None = None
     tolerance: PositiveFloat | None = None
     warmup: NonNegativeInt = 1

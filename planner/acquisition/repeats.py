@@ -62,13 +62,13 @@ def _full_runs(observations: Observations, most: int) -> list[Run]:
 
 
 def _warmup_differs(full: list[Run]) -> bool:
-    """Whether warm-ups take another time than the repeats after them: their median ratio, against its own error."""
+    """Whether warm-ups may take another time than the repeats after them: their median ratio, and twice its error."""
     ratios = [math.log(ratio) for run in full if (ratio := run.measurement.warmup_ratio) is not None]
     if len(ratios) < settings.LEAST_FULL_RUNS:
         return True
     middle = float(np.median(ratios))
     spread = 1.4826 * float(np.median(np.abs(np.array(ratios) - middle)))
-    return abs(middle) > max(settings.SAME_WARMUP, 2 * math.sqrt(math.pi / 2 / len(ratios)) * spread)
+    return abs(middle) + 2 * math.sqrt(math.pi / 2 / len(ratios)) * spread > settings.SAME_WARMUP
 
 
 def _besides(full: list[Run], warmup: bool) -> float:

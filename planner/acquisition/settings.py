@@ -35,5 +35,6 @@ FULL_EVERY, LEAST_FULL_RUNS = 20, 3
 """One run in so many makes all warm-ups and repeats that the study asks for, and the first so many do, so that noise
 and warm-ups stay known. By judgement; not measured."""
 
-SAME_WARMUP = 0.01
-"""A warm-up that differs from the repeats by no more than this share is like them. By judgement; not measured."""
+SAME_WARMUP = 0.02
+"""A warm-up that differs from the repeats by no more than this share, for certain, is like them. By judgement; on two
+CPU cores warm-ups took 5 to 8 % longer (studies/compare/results.md)."""

@@ -68,10 +68,11 @@ def test_repeats_grow_with_noise_and_with_what_else_a_run_costs(
 
 
 @pytest.mark.parametrize(("ratios", "warmup"), [
-    ([1.0, 1.0, 1.0], False), ([0.99, 1.0, 1.01], False), ([1.05, 1.05, 1.06], True), ([0.9, 0.9, 0.91], True),
-    ([1.005, 1.004, 1.006], False), ([0.9, 1.05, 1.1], False), ([0.9, 1.1, 1.08, 1.12, 1.09, 1.1, 1.11], True)])
+    ([1.0, 1.0, 1.0], False), ([0.995, 1.0, 1.005], False), ([1.05, 1.05, 1.06], True), ([0.9, 0.9, 0.91], True),
+    ([1.01, 1.01, 1.015], False), ([0.9, 1.05, 1.1], True), ([0.97, 1.0, 1.03], True),
+    ([0.97, 1.0, 1.03, 0.98, 1.02, 0.99, 1.01, 1.0, 1.005, 0.995], False)])
 def test_warm_ups_that_are_like_repeats_are_left_out(ratios: list[float], warmup: bool) -> None:
-    """Their median must differ from 1 by more than 1 % and by more than twice its own error."""
+    """Their median and twice its error must lie within 2 %: three ratios that scatter do not show that."""
     assert repetition(observed(STEADY[:1] * len(ratios), warmup=ratios), MOST, 0.05) == Repetition(1, warmup)
 
 

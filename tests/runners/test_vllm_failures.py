@@ -105,6 +105,23 @@ def test_a_run_that_goes_well(runner: VllmRunner) -> None:
     assert run(runner, OK, seed=1).cost.start_s > 0.0, "another engine"
 
 
+def test_fewer_repeats_where_they_will_do_and_the_price_of_all(runner: VllmRunner) -> None:
+    point = {"seed": 0, "output_len": 2, "batch_size": OK}
+    few = Proposal(point, (point,), repeats=1, warmup=False)
+    assert runner.study_repeats is None, "unless asked for"
+    asked = [runner._request(few, fresh=fresh) for fresh in (False, True)]
+    assert [(request["warmup"], request["repeats"], request["max_repeats"]) for request in asked] == [
+        (0, 1, 1), (1, 1, 1)], "the first run of an engine warms up"
+    full = runner._request(Proposal(point, (point,)), fresh=False)
+    assert (full["warmup"], full["repeats"]) == (1, 3)
+    more = runner._request(Proposal(point, (point,), repeats=9), fresh=False)
+    assert more["repeats"] == 3, "never more than the study asks for"
+    measured = runner.measure(few)
+    assert measured.cost.run_s == 3.0, "what was spent, on three batches"
+    assert measured.readings[0].seconds == pytest.approx(4.0), "what the plain sweep would spend, on four"
+    assert measured.warmup_ratio == pytest.approx(0.5 / 0.375)
+
+
 @pytest.mark.parametrize(("what", "reason"), [
     (RAISES, "KeyError: 'lost'"),
     (HANGS, "no answer within 1 s"),
