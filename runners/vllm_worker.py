@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import gc
 import json
+import multiprocessing
 import os
 import sys
 import time
@@ -37,13 +38,13 @@ def main() -> None:
     replies_fd = int(sys.argv[-1])
     os.set_inheritable(replies_fd, False)  # else vLLM's own children would hide from the parent that we have ended
     with os.fdopen(replies_fd, "w") as replies:
-        _serve(sys.stdin, replies)
+        _engine = _serve(sys.stdin, replies)  # kept: taking it apart would take a second that the study pays for
     sys.stdout.flush()
-    os._exit(0)  # unloading torch would take seconds that the study pays for
+    os._exit(0)  # unloading torch would take more
 
 
-def _serve(requests: TextIO, replies: TextIO) -> None:
-    """Answer each line of `requests`; return when it ends, or after an error."""
+def _serve(requests: TextIO, replies: TextIO) -> StaticBatch | None:
+    """Answer each line of `requests`; the engine, if one was started, when they end. Raises what ends an engine."""
     bench: StaticBatch | None = None
     for line in iter(requests.readline, ""):
         message = json.loads(line)
@@ -61,6 +62,7 @@ def _serve(requests: TextIO, replies: TextIO) -> None:
         _answer(replies, reply)
     if bench is not None:
         bench.shutdown()
+    return bench
 
 
 def _answer(replies: TextIO, reply: Mapping[str, Any]) -> None:
@@ -140,8 +142,9 @@ class StaticBatch:
         return np.diff(max(rows.values(), key=len))
 
     def shutdown(self) -> None:
-        """End vLLM's workers, if there are any."""
-        self._engine.engine_core.shutdown()
+        """End vLLM's workers, if there are any; an engine in this process ends with it, a second sooner."""
+        if multiprocessing.active_children():
+            self._engine.engine_core.shutdown()
 
     def _prompts(self, batch: int, length: int, seed: Sequence[int]) -> list[list[int]]:
         chosen = np.random.default_rng(seed).integers(0, len(self._tokens), (batch, length))
