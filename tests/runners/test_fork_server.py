@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,6 +18,7 @@ from runners import fork_server
 from runners.fork_server import ForkServer, ForkServerError, can_fork
 from runners.process_group import ProcessGroup
 from runners.vllm_imports import SWITCH, VllmImports
+from tests.runners.processes import sleepers, soon
 
 pytestmark = pytest.mark.skipif(not can_fork(), reason="needs Linux")
 
@@ -58,27 +59,6 @@ def server(variables: dict[str, str]) -> Iterator[ForkServer]:
     made = ForkServer(variables, ["heavy"])
     yield made
     made.close()
-
-
-def soon(condition: Callable[[], object], within_s: float = 15.0) -> bool:
-    end = time.monotonic() + within_s
-    while not condition():
-        if time.monotonic() > end:
-            return False
-        time.sleep(0.02)
-    return True
-
-
-def sleeping(text: str) -> list[int]:
-    """Processes that sleep so long."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            if path.read_bytes().startswith(b"sleep\0" + text.encode()):
-                found.append(int(path.parent.name))
-        except OSError:
-            continue
-    return found
 
 
 def gone(pid: int) -> bool:
@@ -156,29 +136,29 @@ def test_cores_of_a_child(server: ForkServer, tmp_path: Path) -> None:
 def test_ending_a_child_ends_its_tree_and_no_more(server: ForkServer, tmp_path: Path) -> None:
     with (tmp_path / "out").open("w+b") as out:
         group = start(server, "tree", "31416.27182", stdout=out)
-        assert soon(lambda: len(sleeping("31416.27182")) == 2)
+        assert soon(lambda: len(sleepers("31416.27182")) == 2)
         group.end()
-    assert not sleeping("31416.27182") and server.alive
+    assert not sleepers("31416.27182") and server.alive
 
 
 def test_closing_ends_what_was_forked(server: ForkServer) -> None:
     group = start(server, "tree", "27182.31416")
-    assert soon(lambda: len(sleeping("27182.31416")) == 2)
+    assert soon(lambda: len(sleepers("27182.31416")) == 2)
     server.close()
-    assert not sleeping("27182.31416") and gone(group.pid) and not server.alive
+    assert not sleepers("27182.31416") and gone(group.pid) and not server.alive
     group.end()
 
 
 def test_a_child_outlives_a_killed_server_and_can_still_be_ended(server: ForkServer) -> None:
     group = start(server, "tree", "14142.17320")
-    assert soon(lambda: len(sleeping("14142.17320")) == 2)
+    assert soon(lambda: len(sleepers("14142.17320")) == 2)
     os.kill(server.pid, signal.SIGKILL)
     assert soon(lambda: not server.alive)
     assert group.process.poll() is None
     with pytest.raises(ForkServerError):
         start(server, "ends", "pass")
     group.end()
-    assert gone(group.pid) and not sleeping("14142.17320")
+    assert gone(group.pid) and not sleepers("14142.17320")
     assert group.process.poll() is not None
 
 
@@ -201,13 +181,13 @@ def test_nothing_outlives_the_host(variables: dict[str, str], victim: str) -> No
                             env={**variables, "PYTHONPATH": path}, start_new_session=True)
     assert host.stdout is not None
     server, child = map(int, host.stdout.readline().split())
-    assert soon(lambda: len(sleeping(time_s)) >= 2)
+    assert soon(lambda: len(sleepers(time_s)) >= 2)
     os.kill({"host": host.pid, "server": server, "child": child}[victim], signal.SIGKILL)
     if victim == "child":
         assert soon(lambda: gone(child)) and not gone(server), "it costs nobody else"
     host.kill()
     host.communicate()
-    assert soon(lambda: gone(server) and gone(child) and not sleeping(time_s))
+    assert soon(lambda: gone(server) and gone(child) and not sleepers(time_s))
 
 
 def test_variables_that_imports_set_are_kept(variables: dict[str, str], tmp_path: Path) -> None:

@@ -13,7 +13,6 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable
 from pathlib import Path
 
 import optuna
@@ -21,6 +20,7 @@ import pytest
 import yaml
 
 from runners import process_table
+from tests.runners.processes import soon
 
 pytestmark = [
     pytest.mark.engine,
@@ -90,22 +90,13 @@ def parent_of(pid: int) -> int:
         return 0
 
 
-def soon(condition: Callable[[], object], within_s: float = 30.0) -> bool:
-    end = time.monotonic() + within_s
-    while not condition():
-        if time.monotonic() > end:
-            return False
-        time.sleep(0.05)
-    return True
-
-
 @pytest.mark.parametrize("number", range(ROUNDS))
 @pytest.mark.parametrize("victim", ["parent", "forker", "engine"])
 def test_nothing_is_lost_and_nothing_stays(victim: str, number: int, tmp_path: Path) -> None:
     study, memory = Study(tmp_path), set(os.listdir("/dev/shm"))  # noqa: PTH208 - names
     running = study.start()
     find = {"parent": lambda: running.pid, "forker": study.forker, "engine": study.engine}[victim]
-    assert soon(lambda: find() or running.poll() is not None)
+    assert soon(lambda: find() or running.poll() is not None, 30)
     moment = random.Random().uniform(0, MOST_S if victim == "parent" else MOST_S / 2)
     print(f"{victim} {number}: killed after {moment:.1f} s")
     time.sleep(moment)

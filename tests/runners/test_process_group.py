@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -17,6 +17,7 @@ import pytest
 from runners import process_group, process_table
 from runners.process_group import ProcessGroup
 from runners.process_table import find, members
+from tests.runners.processes import sleepers, soon
 
 ROOT = Path(process_group.__file__).parents[1]
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
@@ -54,33 +55,12 @@ def command(script: str, time_s: str) -> list[str]:
     return ["sh", "-c", script]
 
 
-def commands_with(text: str) -> list[int]:
-    """Running `sleep`s whose time starts with the text, started by any process."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            if path.read_bytes().startswith(b"sleep\0" + text.encode()):
-                found.append(int(path.parent.name))
-        except OSError:
-            continue
-    return found
-
-
-def soon(condition: Callable[[], object], within_s: float = 15.0) -> bool:
-    end = time.monotonic() + within_s
-    while not condition():
-        if time.monotonic() > end:
-            return False
-        time.sleep(0.02)
-    return True
-
-
 @pytest.fixture
 def time_s() -> Iterator[str]:
     """A time to sleep that no other process on this machine has."""
     chosen = f"{random.randrange(10**5, 10**6)}.{random.randrange(10**6)}"
     yield chosen
-    for pid in commands_with(chosen):
+    for pid in sleepers(chosen):
         os.kill(pid, signal.SIGKILL)
 
 
@@ -113,20 +93,20 @@ def test_nothing_outlives_a_process_that_is_killed(tree: str, number: signal.Sig
     host = start_host(HOST, *command(TREES[tree], time_s))
     assert host.stdout is not None and host.stdout.readline()
     least = {"many": 8, "orphan": 2, "daemon": 2, "child of a daemon": 2}.get(tree, 1)
-    assert soon(lambda: len(commands_with(time_s)) >= least)
+    assert soon(lambda: len(sleepers(time_s)) >= least)
     host.send_signal(number)
     host.communicate()
-    assert soon(lambda: not commands_with(time_s))
+    assert soon(lambda: not sleepers(time_s))
 
 
 @pytest.mark.parametrize("tree", TREES)
 def test_end_leaves_nothing(tree: str, time_s: str, groups: list[ProcessGroup]) -> None:
     group = ProcessGroup(command(TREES[tree], time_s), os.environ)
     groups.append(group)
-    assert soon(lambda: commands_with(time_s))
+    assert soon(lambda: sleepers(time_s))
     time.sleep(0.1)
     group.end(grace_s=0.2)
-    assert not commands_with(time_s), "when end returns, not some time later"
+    assert not sleepers(time_s), "when end returns, not some time later"
     assert group.process.returncode is not None
     group.end()
 
@@ -135,14 +115,14 @@ def test_a_child_that_has_ended_leaves_only_what_has_left_its_session(time_s: st
     script = "DAEMON sleep TIME1; (sleep TIME2 &); set -m; sleep TIME2 & exit 7"
     group = ProcessGroup(command(script, time_s), os.environ)
     assert group.process.wait(20) == 7
-    assert soon(lambda: commands_with(f"{time_s}1") and len(commands_with(f"{time_s}2")) == 2)
+    assert soon(lambda: sleepers(f"{time_s}1") and len(sleepers(f"{time_s}2")) == 2)
     begin = time.monotonic()
     group.end(grace_s=5.0, detached=False)
     assert time.monotonic() - begin < 4, "what is left behind gets no time"
-    assert not commands_with(f"{time_s}2")
-    assert commands_with(f"{time_s}1")
+    assert not sleepers(f"{time_s}2")
+    assert sleepers(f"{time_s}1")
     group.end()
-    assert not commands_with(time_s)
+    assert not sleepers(time_s)
 
 
 def test_a_child_is_asked_before_it_is_killed(tmp_path: Path, groups: list[ProcessGroup]) -> None:
@@ -164,7 +144,7 @@ def test_a_second_end_leaves_a_number_alone_that_is_another_process_now(
     groups.append(other)
     monkeypatch.setattr(ProcessGroup, "pid", property(lambda _: other.process.pid))
     first.end()
-    assert other.process.poll() is None and soon(lambda: commands_with(time_s))
+    assert other.process.poll() is None and soon(lambda: sleepers(time_s))
 
 
 def test_statuses_and_streams_are_the_commands_own(tmp_path: Path) -> None:
@@ -201,10 +181,10 @@ def test_daemons_of_earlier_children_end_when_we_do(how: str, time_s: str) -> No
     host = start_host(LEAVES, how, *command("DAEMON sleep TIME", time_s))
     assert host.stdout is not None and host.stdout.readline().strip() == how
     if how == "killed":
-        assert soon(lambda: commands_with(time_s))
+        assert soon(lambda: sleepers(time_s))
         host.kill()
     host.communicate()
-    assert soon(lambda: not commands_with(time_s))
+    assert soon(lambda: not sleepers(time_s))
 
 
 BUSY = """
@@ -238,7 +218,7 @@ def test_killed_at_any_moment_of_many_starts(time_s: str) -> None:
         host.kill()
         host.communicate()
         assert soon(partial(_ended, guard)), "the guard ends when all is done"
-        assert not commands_with(time_s), f"attempt {attempt}: it started after the guard had looked"
+        assert not sleepers(time_s), f"attempt {attempt}: it started after the guard had looked"
 
 
 @pytest.mark.parametrize(("told", "ends"), [(b">\n", True), (b">\n>\n<\n", True), (b">\n<\n", False)])
@@ -262,20 +242,20 @@ def test_the_guard_waits_for_a_child_that_was_being_started(told: bytes, ends: b
 
 def test_many_at_once(time_s: str, groups: list[ProcessGroup]) -> None:
     groups += [ProcessGroup(command(TREES["wrapper"], time_s), os.environ) for _ in range(20)]
-    assert soon(lambda: len(commands_with(time_s)) == 20)
+    assert soon(lambda: len(sleepers(time_s)) == 20)
     groups[3].end()
-    assert len(commands_with(time_s)) == 19, "that one only"
+    assert len(sleepers(time_s)) == 19, "that one only"
     for group in groups:
         group.end()
-    assert not commands_with(time_s)
+    assert not sleepers(time_s)
 
 
 def test_a_session_does_not_outlive_its_leader_for_long(time_s: str, groups: list[ProcessGroup]) -> None:
     group = ProcessGroup(command(TREES["wrapper"], time_s), os.environ)
     groups.append(group)
-    assert soon(lambda: commands_with(time_s))
+    assert soon(lambda: sleepers(time_s))
     os.kill(group.pid, signal.SIGKILL)
-    assert soon(lambda: not commands_with(time_s), 10), "nobody has called end"
+    assert soon(lambda: not sleepers(time_s), 10), "nobody has called end"
 
 
 GUARD_KILLED = """
@@ -298,10 +278,10 @@ time.sleep(1000)
 def test_where_the_guard_is_killed_another_starts_with_the_next_child(when: str, time_s: str) -> None:
     host = start_host(GUARD_KILLED, time_s, when)
     assert host.stdout is not None and host.stdout.readline().strip() == "ready"
-    assert soon(lambda: len(commands_with(time_s)) == 2)
+    assert soon(lambda: len(sleepers(time_s)) == 2)
     host.kill()
     host.communicate()
-    assert soon(lambda: not commands_with(time_s))
+    assert soon(lambda: not sleepers(time_s))
 
 
 FORKS = """
@@ -322,14 +302,14 @@ def test_a_copy_of_us_does_not_keep_our_children_alive(time_s: str) -> None:
     assert host.stdout is not None
     copy = int(host.stdout.readline())
     try:
-        assert soon(lambda: len(commands_with(time_s)) == 2)
+        assert soon(lambda: len(sleepers(time_s)) == 2)
         host.kill()
-        assert soon(lambda: len(commands_with(time_s)) == 1)
-        assert commands_with(f"{time_s}1"), "the copy's own child is the copy's"
+        assert soon(lambda: len(sleepers(time_s)) == 1)
+        assert sleepers(f"{time_s}1"), "the copy's own child is the copy's"
     finally:
         os.kill(copy, signal.SIGKILL)
     host.communicate()
-    assert soon(lambda: not commands_with(time_s))
+    assert soon(lambda: not sleepers(time_s))
 
 
 def test_a_benchmark_that_has_children_of_its_own_this_way(time_s: str) -> None:
@@ -338,11 +318,11 @@ def test_a_benchmark_that_has_children_of_its_own_this_way(time_s: str) -> None:
     host = start_host(HOST, *inner)
     assert host.stdout is not None
     session = int(host.stdout.readline())
-    assert soon(lambda: len(commands_with(time_s)) == 2)
+    assert soon(lambda: len(sleepers(time_s)) == 2)
     (guard,) = {pid for pid, group in find({session}, _mark(session)).items() if b"process_guard" in _command(pid)}
     host.kill()
     host.communicate()
-    assert soon(lambda: not commands_with(time_s) and not _command(guard))
+    assert soon(lambda: not sleepers(time_s) and not _command(guard))
 
 
 def _mark(pid: int) -> str:
@@ -414,18 +394,18 @@ time.sleep(1000)
 def test_without_proc_the_process_group_ends(tree: str, time_s: str, monkeypatch: pytest.MonkeyPatch) -> None:
     host = start_host(NO_PROC, *command(TREES[tree], time_s))
     assert host.stdout is not None and host.stdout.readline()
-    assert soon(lambda: commands_with(time_s))
+    assert soon(lambda: sleepers(time_s))
     host.kill()
     host.communicate()
-    assert soon(lambda: not commands_with(time_s))
+    assert soon(lambda: not sleepers(time_s))
     group = ProcessGroup(command(TREES[tree], time_s), os.environ)
-    assert soon(lambda: commands_with(time_s))
+    assert soon(lambda: sleepers(time_s))
     with monkeypatch.context() as patched:
         patched.setattr(process_table, "_PROCESSES", Path("/nowhere"))
         assert members(group.pid) == [group.pid]
         group.end(grace_s=0.2)
         assert members(group.pid) == []
-    assert soon(lambda: not commands_with(time_s))
+    assert soon(lambda: not sleepers(time_s))
 
 
 def test_the_guard_needs_the_standard_library_only() -> None:
