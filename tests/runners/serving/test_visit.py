@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from planner.space.types import Status
+from runners.serving import visit as module
 from runners.serving.client import ClientError, ClientRun, LateError, Load, Target
 from runners.serving.records import Records
 from runners.serving.statistics import half_width
@@ -213,6 +214,32 @@ def test_a_run_without_a_steady_part_is_followed_by_a_longer_one() -> None:
         records if len(records) > 50 else another_clock(records)), prompt_s=fixed(0.01), answer_s=fixed(0.09))
     assert outcome.status is Status.OK, outcome.reason
     assert [load.requests for load in client.loads] == [2, 38, 113]
+
+
+@pytest.mark.parametrize(("members", "runs"), [(0, 2), (1, 2), (4, 2), (5, 1)])
+def test_a_window_with_a_handful_of_requests_is_followed_by_a_longer_one(
+    members: int, runs: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The median of one or two is what a single request happened to take."""
+    whole, windows = module.window_of, 0
+
+    def few(records: Records, places: int | None) -> Window | None:
+        nonlocal windows
+        windows += 1
+        window = whole(records, places)
+        if window is None or windows > 1:
+            return window
+        return replace(window, members=window.members & (np.cumsum(window.members) <= members))
+
+    monkeypatch.setattr(module, "window_of", few)
+    outcome, client = visit(OPEN)
+    assert outcome.status is Status.OK, outcome.reason
+    sent = [load.requests for load in client.loads[1:]]
+    assert len(sent) == runs and sent == sorted(set(sent)), "each longer than the one before"
+    windows = 0
+    short, _ = visit(OPEN, replace(RULES, max_duration_s=40.0))
+    assert (short.status, "runner.max_duration_s" in short.reason) == (
+        (Status.FAILED, True) if runs > 1 else (Status.OK, False))
 
 
 def test_the_first_slow_requests_of_a_server_do_not_make_the_window_shorter() -> None:
