@@ -17,7 +17,7 @@ argv = sys.argv[1:]
 def option(name):
     return argv[argv.index(name) + 1]
 seen = {{"argv": argv, "env": dict(os.environ), "cwd": os.getcwd(), "files": {{
-    path.name: path.read_text() for path in pathlib.Path(".").iterdir() if path.is_file()}}}}
+    path.name: path.read_text(errors="replace") for path in pathlib.Path(".").iterdir() if path.is_file()}}}}
 with open({log!r}, "a") as log:
     log.write(json.dumps(seen) + "\\n")
 """
