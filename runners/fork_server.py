@@ -28,6 +28,8 @@ __all__ = ["ForkServer", "ForkServerError", "ForkedProcess", "can_fork"]
 _START: Final = "import sys; sys.path.append(sys.argv[1]); from runners.fork_server_process import main; main()"
 _MESSAGE_BYTES: Final = 1 << 16
 _FORK_S: Final = 30.0
+_ORPHAN_POLL_S: Final = 0.05
+_UNKNOWN: Final = 255
 
 
 class ForkServerError(Exception):
@@ -42,18 +44,16 @@ def can_fork() -> bool:
 class ForkServer:
     """Imports begin at once, in the background. Use from one thread at a time. The caller must call `close`.
 
-    environment: the variables under which the modules are imported. modules: what to import. log: where it writes.
+    environment: the variables under which the modules are imported. modules: what to import.
     """
 
-    def __init__(
-        self, environment: Mapping[str, str], modules: Sequence[str], log: Stream = subprocess.DEVNULL
-    ) -> None:
+    def __init__(self, environment: Mapping[str, str], modules: Sequence[str]) -> None:
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._import_s: float | None = None
         root = str(Path(__file__).resolve().parents[1])
         try:
             self._group = ProcessGroup([sys.executable, "-P", "-c", _START, root], environment, stdin=theirs.fileno(),
-                                       stdout=log, stderr=log, owns_memory=True)
+                                       owns_memory=True)
         except OSError as error:
             self._socket.close()
             raise ForkServerError(f"it could not be started: {error}") from error
@@ -178,10 +178,6 @@ class ForkedProcess:
             return None
         os.close(self._status)
         return int(text) if text else _UNKNOWN
-
-
-_ORPHAN_POLL_S: Final = 0.05
-_UNKNOWN: Final = 255
 
 
 def _runs(pid: int) -> bool:

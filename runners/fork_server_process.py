@@ -140,9 +140,10 @@ class _Children:
         """Say how a child ended. It stays a zombie: until it is forgotten, its number must not be another's."""
         pid, status = self._running.pop(watch)
         end = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+        assert end is not None
         self._poll.unregister(watch)
         os.close(watch)
-        code = end.si_status if end is not None and end.si_code == os.CLD_EXITED else -(end.si_status if end else 0)
+        code = end.si_status if end.si_code == os.CLD_EXITED else -end.si_status
         with contextlib.suppress(OSError):
             os.write(status, b"%d\n" % code)
         self._ended[status] = pid
@@ -213,7 +214,3 @@ def _run(module: str, arguments: list[str]) -> int:
 
 def _send(requests: socket.socket, message: dict[str, Any]) -> None:
     requests.send(json.dumps(message).encode())
-
-
-if __name__ == "__main__":
-    main()

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
-from typing import Final
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final, TypeVar
 
 from runners.fork_server import ForkServer, ForkServerError, can_fork
 
 __all__ = ["ENGINE_MODULES", "SERVER_MODULES", "VllmImports"]
+
+T = TypeVar("T")
 
 ENGINE_MODULES: Final = ("vllm", "vllm.entrypoints.llm")
 SERVER_MODULES: Final = ("vllm", "vllm.entrypoints.openai.api_server", "vllm.benchmarks.serve")
@@ -61,13 +63,22 @@ class VllmImports:
         try:
             seconds = self._server.import_s(timeout_s)
         except ForkServerError:
-            self.give_up()
+            self._give_up()
             return None, 0.0
         self._paid, paid = True, self._paid
         return self._server, 0.0 if paid else seconds
 
-    def give_up(self) -> None:
-        """It forks nothing: engines with these variables import by themselves from now on."""
+    def started(self, fork_server: ForkServer | None, start: Callable[[ForkServer | None], T]) -> T:
+        """What `start` starts with the fork server; without it, now and from now on, where that forks nothing."""
+        if fork_server is not None:
+            try:
+                return start(fork_server)
+            except ForkServerError:
+                self._give_up()
+        return start(None)
+
+    def _give_up(self) -> None:
+        """Engines with these variables import by themselves from now on."""
         self._useless.append(self._variables)
         self.close()
 

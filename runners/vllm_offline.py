@@ -32,7 +32,6 @@ from planner.space.types import (
 )
 from runners import environment
 from runners.engine_start import Start, StartWatch
-from runners.fork_server import ForkServer, ForkServerError
 from runners.vllm_imports import ENGINE_MODULES, VllmImports
 from runners.vllm_metrics import metric_names
 from runners.vllm_process import EngineError, EngineProcess
@@ -102,7 +101,8 @@ class VllmRunner:
     def prepare_engine(self) -> None:
         """Begin to import vLLM in the background."""
         require_engine()
-        arguments = self._study.engine_arguments(self._study.first_engine_values())
+        first = {axis.name: axis.values[0] for axis in self._context.axes}
+        arguments = self._study.engine_arguments(self._study.engine_values(first))
         self._imports.begin(engine_environment(arguments, None))
 
     def measure(self, proposal: Proposal) -> Measurement:
@@ -159,19 +159,12 @@ class VllmRunner:
         variables = engine_environment(arguments, self._study.omp_threads_bind(values))
         timeout_s = self._settings.start_timeout_s
         fork_server = watch.imported(lambda: self._imports.for_engine(variables, timeout_s))
-        engine = self._process(variables, fork_server)
+        engine = self._imports.started(
+            fork_server, lambda forked: EngineProcess(variables, fork_server=forked))
         reply = engine.ask({"start": arguments, "length": self._study.longest_request()},
                            timeout_s)
         self._engine, self._engine_values = engine, values
         return engine, watch.done(engine.log(), reply["parts"])
-
-    def _process(self, variables: Mapping[str, str], fork_server: ForkServer | None) -> EngineProcess:
-        """A new process for an engine, forked if that is possible."""
-        try:
-            return EngineProcess(variables, fork_server=fork_server)
-        except ForkServerError:
-            self._imports.give_up()
-            return EngineProcess(variables)
 
     def _request(self, proposal: Proposal, fresh: bool) -> dict[str, Any]:
         """The request to the engine's process. fresh: it is the engine's first."""

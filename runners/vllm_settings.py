@@ -115,10 +115,6 @@ class VllmStudy:
         """The engine arguments that the point sets. Points with equal ones share an engine."""
         return {argument_of(axis): point[axis.name] for axis in self.engine_axes}
 
-    def first_engine_values(self) -> dict[str, Value]:
-        """Those of one of the grid's engines."""
-        return {argument_of(axis): axis.values[0] for axis in self.engine_axes}
-
     def workload(self, point: Point) -> Workload:
         """The static batch of the point."""
         sizes = {name: getattr(self.settings, name) for name in _SIZES.values()}

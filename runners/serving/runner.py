@@ -29,7 +29,7 @@ from planner.space.types import (
 )
 from runners import environment
 from runners.engine_start import Start, StartWatch
-from runners.fork_server import ForkServer, ForkServerError
+from runners.fork_server import ForkServer
 from runners.serving.client import Client, ClientError, Target
 from runners.serving.clients import make_client
 from runners.serving.datasets import prepared
@@ -119,7 +119,8 @@ class VllmServeRunner:
         """Begin to import vLLM in the background, where a server will be started."""
         if self._settings.base_url is None:
             require_engine()
-            self._imports.begin(self._launch(self._study.first_engine_values()).variables)
+            first = {axis.name: axis.values[0] for axis in self._context.axes}
+            self._imports.begin(self._launch(self._study.engine_values(first)).variables)
 
     def measure(self, proposal: Proposal) -> Measurement:
         """A run of the load of `proposal.point`, warm-up and repeats."""
@@ -186,11 +187,7 @@ class VllmServeRunner:
         fork_server = watch.imported(
             lambda: self._imports.for_engine(launch.variables, self._settings.start_timeout_s))
         self._client.warm_up()
-        try:
-            server = self._entered(launch, fork_server)
-        except ForkServerError:
-            self._imports.give_up()
-            server = self._entered(launch, None)
+        server = self._imports.started(fork_server, lambda forked: self._entered(launch, forked))
         self._server, self._values = server, values
         self._target = Target(server.base_url, str(launch.arguments["served_model_name"]), launch.tokenizer)
         return watch.done(server.log())

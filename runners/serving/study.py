@@ -61,10 +61,6 @@ class ServeStudy:
         """The server arguments that the point sets. Points with equal ones share a server."""
         return {argument_of(axis): point[axis.name] for axis in self.engine_axes}
 
-    def first_engine_values(self) -> dict[str, Value]:
-        """Those of one of the grid's servers."""
-        return {argument_of(axis): axis.values[0] for axis in self.engine_axes}
-
     def value(self, point: Point, name: str) -> Any:
         """A part of the load at a point: from its axis, or else from the settings."""
         axis = self.load_axes.get(name)

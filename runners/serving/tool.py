@@ -30,12 +30,11 @@ from runners.serving.client import ClientError, LateError, Load
 from runners.serving.records import Records
 from runners.serving.traffic import Lengths, Traffic, synthetic
 from runners.serving.traffic_files import read_traffic
-from runners.vllm_process import explain
+from runners.vllm_process import explain, tail
 
 __all__ = ["Request", "Tool", "as_count", "drawn", "length_range", "metrics_of", "records_of", "requests_in_flight",
            "traffic_of"]
 
-_LOG_TAIL_BYTES: Final = 200_000
 _VERSION_S: Final = 60.0
 _POLL_S: Final = 0.1
 _ERROR_CHARACTERS: Final = 200
@@ -125,15 +124,9 @@ def _numbers(version: str) -> tuple[int, ...]:
     return tuple(int(number) for number in re.findall(r"\d+", version)[:2])
 
 
-def _log_tail(log: IO[bytes]) -> str:
-    size = log.seek(0, os.SEEK_END)
-    log.seek(max(0, size - _LOG_TAIL_BYTES))
-    return log.read().decode(errors="replace")
-
-
 def _reason(status: int, log: IO[bytes]) -> str:
     """Why it failed, by its log: what a last box of rich says, the last exception, or the last lines."""
-    text = _log_tail(log)
+    text = tail(log)
     if status > 0 and (boxes := re.findall(r"╭[^\n]*\n(.*?)\n╰", text, re.DOTALL)):
         said = " ".join(line.strip(" │") for line in boxes[-1].splitlines())
         said = (said.partition("Reason:")[2] or said).partition("•")[0]
@@ -143,7 +136,7 @@ def _reason(status: int, log: IO[bytes]) -> str:
 
 
 def _last_words(log: IO[bytes]) -> str:
-    lines = [line.strip() for line in _log_tail(log).splitlines() if line.strip()]
+    lines = [line.strip() for line in tail(log).splitlines() if line.strip()]
     return f"; its last line: {lines[-1][:_ERROR_CHARACTERS]}" if lines else ""
 
 

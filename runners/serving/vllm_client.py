@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 import os
 import sys
@@ -14,7 +13,6 @@ import numpy as np
 
 from planner.space.types import FloatArray
 from runners import environment
-from runners.fork_server import ForkServerError
 from runners.serving.client import ClientError, ClientRun, LateError, Load, Target
 from runners.serving.records import Records
 from runners.vllm_imports import VllmImports
@@ -36,7 +34,7 @@ class VllmClient:
     """
 
     def __init__(self, imports: VllmImports | None = None) -> None:
-        self._imports = imports
+        self._imports = imports or VllmImports(())
         self._process: EngineProcess | None = None
 
     def warm_up(self) -> None:
@@ -45,12 +43,8 @@ class VllmClient:
             self.close()
             command = [sys.executable, "-P", "-c", _START, str(Path(__file__).resolve().parents[2])]
             variables = {**os.environ, "VLLM_NO_USAGE_STATS": "1", "VLLM_LOGGING_LEVEL": "WARNING"}
-            fork_server = self._imports.server if self._imports is not None else None
-            if fork_server is not None:
-                with contextlib.suppress(ForkServerError):
-                    self._process = EngineProcess(variables, [_WORKER], fork_server)
-                    return
-            self._process = EngineProcess(variables, command)
+            self._process = self._imports.started(self._imports.server, lambda forked: EngineProcess(
+                variables, command if forked is None else [_WORKER], forked))
 
     def run(self, target: Target, load: Load, timeout_s: float) -> ClientRun:
         """Send the load and wait for its end. Raises ClientError."""

@@ -54,7 +54,8 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--points", default="6,12,24")
     asked = parser.parse_args()
-    axes = [name for name in _AXES if name in pd.read_csv(asked.served, nrows=0)]
+    head = pd.read_csv(asked.served, nrows=0)
+    axes = [name for name in _AXES if name in head]
     served = _medians(asked.served, axes)
     known = from_static(served, _medians(asked.static, ["batch_size", "input_len", "output_len"]))
     x = np.log([served[name] for name in axes]).T
