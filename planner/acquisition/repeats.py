@@ -2,13 +2,14 @@
 
 Notation
 --------
-σ       standard deviation of the logarithm of a repeat, of the target where it is largest
+v_k     variance of the logarithm of the median of k repeats, of the target where it is largest
 g       typical error of the logarithm at a point not measured, as the last estimate of accuracy has it
 r, w    seconds of a repeat, and seconds that a run takes besides its repeats
 k       repeats of a run
 
-What a run of k repeats tells of the points around it grows as 1/(g² + σ²/k), its seconds as w + k·r. The first per the
-second is most at k = (σ/g) √(w/r), which is one or less wherever repeats agree better than predictions do.
+What a run of k repeats tells of the points around it grows as 1/(g² + v_k), its seconds as w + k·r. The first per the
+second is most where (g² + v_k)(w/r + k) is least: at one repeat wherever repeats agree better than predictions do. One
+or two repeats have a wild one in full; the median of three or more leaves it out, and has the noise of usual ones.
 
 Warm-ups are left out once they have shown themselves to be like the repeats after them, but not in the first run of an
 engine. The first runs of a study, and every twentieth after that, make all warm-ups and repeats, so that both stay
@@ -21,10 +22,11 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.stats import chi2
 
 from planner.acquisition import settings
 from planner.ledger.observations import Observations, Run
-from planner.space.types import Status
+from planner.space.types import FloatArray, Status
 
 __all__ = ["Repetition", "repetition"]
 
@@ -45,14 +47,28 @@ def repetition(observations: Observations, most: int, error: float | None) -> Re
     full = _full_runs(observations, most)
     if len(observations.runs) % settings.FULL_EVERY == 0 or len(full) < settings.LEAST_FULL_RUNS:
         return Repetition()
-    noise = max((observations.repeat_noise(target) for target in observations.targets), default=math.nan)
-    if not math.isfinite(noise):
+    variance = np.max([_variances(observations, target, most) for target in observations.targets], axis=0)
+    if not np.isfinite(variance).all():
         return Repetition()
     warmup = _warmup_differs(full)
     if error is None or error <= 0:
         return Repetition(1, warmup)
-    best = noise / error * math.sqrt(_besides(full, warmup))
-    return Repetition(int(np.clip(round(best), 1, most)), warmup)
+    price = (error**2 + variance) * (_besides(full, warmup) + np.arange(1, most + 1))
+    return Repetition(int(np.argmin(price)) + 1, warmup)
+
+
+def _variances(observations: Observations, target: str, most: int) -> FloatArray:
+    """v_k of a target for k from 1 to `most`, (most,); NaN where no point has two repeats."""
+    repeated = [np.log(values) for values in observations.repeats(target).values()
+                if len(values) > 1 and min(values) > 0]
+    if not repeated:
+        return np.full(most, np.nan)
+    squares, freedom = np.array([(np.var(values) * len(values), len(values) - 1) for values in repeated]).T
+    pooled = float(squares.sum() / freedom.sum())
+    usual = min(pooled, float(np.median(squares / chi2.median(freedom))))
+    k = np.arange(1, most + 1)
+    variances: FloatArray = np.where(k > 2, np.pi / 2 * usual, pooled) / k
+    return variances
 
 
 def _full_runs(observations: Observations, most: int) -> list[Run]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
@@ -59,13 +60,27 @@ class Recorder(Protocol[T]):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """What was decided while a run was measured. posterior: of a checkpoint that was due; row: the next run, if any;
+    run_of_row: the run that had covered it, -1 for none."""
+
+    posterior: Posterior | None
+    row: int | None
+    run_of_row: int
+
+
 @dataclass
 class Loop:
     """One campaign. Build it, `run` it once.
 
+    Where a runner leaves a core, the next run is decided while the present one is measured, which then counts as a run
+    of another worker: it is conditioned on, its values are not known yet. So a checkpoint is a run behind.
+
     clock: seconds, for the time that the accelerators wait for the planner; None charges none (simulations).
     stop_requested: called before each run; true ends the loop with the reason "interrupted".
     repeats: repeats of each run that the study asks for, where fewer will do; None where each run makes all.
+    may_plan: whether the planner may compute while a point is measured.
     reached: whether this resumes a study that stopped because of its accuracy.
     """
 
@@ -80,7 +95,10 @@ class Loop:
     stop_requested: Callable[[], bool] = lambda: False
     reached: bool = False
     repeats: int | None = None
+    may_plan: Callable[[Point], bool] = lambda _: False
     posterior: Posterior | None = None
+    _plan: _Plan | None = None
+    _waited_s: float = 0.0
 
     def run(self) -> str:
         """The reason for the end, after running to it: "accuracy", "noise", "boundary", "cost", "trials", "grid",
@@ -102,15 +120,16 @@ class Loop:
             if self._nothing_works(len(self.observations.runs) - resumed):
                 return "failures"
             self._catch_up()
-            due = self._wants_posterior() and self.strategy.is_due(self.observations)
-            if due and (reason := self._checkpoint(rule)):
+            plan, self._plan = self._plan, None
+            found = plan.posterior if plan else self._due_posterior()
+            if found is not None and (reason := self._checkpoint(found, rule)):
                 return reason
-            row = self.strategy.propose(self.observations)
+            row = self._next_row(plan)
             if row is None:
                 return "grid"
             if reason := self._limit(row):
                 return reason
-            planner_s = self.clock() - waiting_since if self.clock else 0.0
+            planner_s = self.clock() - waiting_since + self._waited_s if self.clock else 0.0
             self._measure(row, planner_s, is_first=len(self.observations.runs) == resumed)
             waiting_since = self.clock() if self.clock else 0.0
 
@@ -120,10 +139,22 @@ class Loop:
 
     def _wants_posterior(self) -> bool:
         limits = self.limits
-        return limits.accuracy is not None or limits.share is not None or limits.boundary is not None
+        return (limits.accuracy is not None or limits.share is not None or limits.boundary is not None
+                or self.repeats is not None)
 
-    def _checkpoint(self, rule: AccuracyRule | None) -> str | None:
-        found = self.strategy.posterior(self.observations)
+    def _due_posterior(self) -> Posterior | None:
+        due = self._wants_posterior() and self.strategy.is_due(self.observations)
+        return self.strategy.posterior(self.observations) if due else None
+
+    def _next_row(self, plan: _Plan | None) -> int | None:
+        """The row that was planned ahead, unless another process has had it since."""
+        seen = self.observations
+        if plan is not None and plan.row is not None and plan.row not in seen.pending and (
+                seen.run_of[plan.row] == plan.run_of_row):
+            return plan.row
+        return self.strategy.propose(seen)
+
+    def _checkpoint(self, found: Posterior, rule: AccuracyRule | None) -> str | None:
         self.posterior = with_attainment(found, self.limits.boundary, self.observations)
         self.observer.checkpoint(self.posterior, self.observations)
         reason = rule.checkpoint(self.posterior.accuracy) if rule is not None else None
@@ -151,13 +182,38 @@ class Loop:
                 self.recorder.abandon(handle, "another process was first at this point")
                 return
         self.observer.started(point, self.observations)
-        measurement = learnable(self._outcome(point, seed), point, self.observations)
+        measurement = learnable(self._measured(point, seed), point, self.observations)
         if is_first:  # planned while the runner imported what its engines need, which is charged in full
             planner_s = max(0.0, planner_s - measurement.cost.import_s)
         run = self.recorder.finish(handle, measurement, planner_s)
         self.observations.add(run)
         self.observer.finished(run, self.observations)
         check_gives_targets(run, self.observations)
+
+    def _measured(self, point: Point, seed: int) -> Measurement:
+        """The outcome of a run at `point`; the next run is planned meanwhile, where that is allowed."""
+        self._waited_s = 0.0
+        seen, row = self.observations, self.observations.grid.find(point)
+        if row is None or not seen.measured.any() or not self.may_plan(point):
+            return self._outcome(point, seed)
+        mine = {row, *map(int, cover(seen.grid, self.runner.trajectory_axis, row, seen))} - seen.pending
+        before = seen.current_engine
+        seen.pending |= mine
+        seen.current_engine = int(seen.grid.engine[row])
+        with ThreadPoolExecutor(1) as pool:
+            plan = pool.submit(self._plan_ahead)
+            measurement = self._outcome(point, seed)
+            ended = self.clock() if self.clock else 0.0
+        self._waited_s = self.clock() - ended if self.clock else 0.0
+        seen.pending -= mine
+        seen.current_engine = before
+        self._plan = plan.result()
+        return measurement
+
+    def _plan_ahead(self) -> _Plan:
+        found = self._due_posterior()
+        row = self.strategy.propose(self.observations)
+        return _Plan(found, row, -1 if row is None else int(self.observations.run_of[row]))
 
     def _outcome(self, point: Point, seed: int) -> Measurement:
         grid = self.observations.grid

@@ -11,8 +11,8 @@ from planner.campaign.observers import Observer
 from planner.campaign.setup import StudySetup
 from planner.campaign.stopping import Limits
 from planner.ledger.observations import Observations
-from planner.space.runner_hints import Prepares, Repeats
-from planner.space.types import Status
+from planner.space.runner_hints import LeavesCore, Prepares, repeats_of
+from planner.space.types import Point, Runner, Status
 from planner.strategies.strategy import Posterior
 
 __all__ = ["RunResult", "nothing_measured", "run"]
@@ -65,7 +65,7 @@ def run(
         reached = ledger.study.user_attrs.get("stopped") in {"accuracy", "noise"}
         ledger.study.set_user_attr("stopped", None)
         loop = Loop(study.runner, chosen, ledger, observations, limits, study.seed, observer or Observer(), study.clock,
-                    stop_requested, reached, _repeats(study, strategy))
+                    stop_requested, reached, _repeats(study, strategy), _may_plan(study.runner))
         reason = loop.run()
     finally:
         study.runner.close()
@@ -84,7 +84,11 @@ def nothing_measured(observations: Observations, study_file: Path) -> str:
 
 def _repeats(study: StudySetup, strategy: str) -> int | None:
     """Repeats that the study asks for, where fewer will do. A full sweep makes all."""
-    return study.runner.study_repeats if isinstance(study.runner, Repeats) and strategy != _FULL else None
+    return repeats_of(study.runner) if strategy != _FULL else None
+
+
+def _may_plan(runner: Runner) -> Callable[[Point], bool]:
+    return runner.leaves_core if isinstance(runner, LeavesCore) else lambda _: False
 
 
 def _last_posterior(study: StudySetup, observations: Observations, strategy: str) -> Posterior | None:

@@ -52,6 +52,7 @@ class Observations:
     pending: rows that are being measured now, by runs whose values are not known yet; the record's owner sets it.
     A reading whose point is not in the grid (the axis was narrowed since) is in `runs` but in no column. The same holds
     for a target's value for which its transform is undefined. run_counts: finished runs that executed each point, (N,).
+    repeats_a_run: most repeats of any run: those that a study with fewer in some runs makes in a plain sweep.
 
     A saturated point counts as failed (it has no latencies), and as `saturated`; its rates are in their columns.
 
@@ -72,6 +73,7 @@ class Observations:
         self.seconds: FloatArray = np.full(len(grid), np.nan)
         self._repeats: dict[str, dict[int, tuple[float, ...]]] = {}
         self._columns: dict[str, FloatArray] = {}
+        self.repeats_a_run = 1
         self.current_engine: int | None = None
         self._identity, self._additions = object(), 0
         for run in runs:
@@ -109,6 +111,7 @@ class Observations:
         self.run_of[row] = position
         self.seconds[row] = reading.seconds
         for metric, repeats in reading.metrics.items():
+            self.repeats_a_run = max(self.repeats_a_run, len(repeats))
             if metric in self.targets and not all(map(self.metric(metric).takes, repeats)):
                 continue
             known = self._repeats.setdefault(metric, {})

@@ -108,8 +108,11 @@ class GridModel:
         # A quantity that no run has measured yet is unknown, and so is its noise.
         self._noises = {q.name: self.regressors_[q.name].noise_ if q.name in self.regressors_ else 0.0
                         for q in self.quantities}
+        # Truth is what the plain sweep would measure, with all repeats.
+        self._plain_noises = {name: float(self._of_plain(name, np.array(noise)))
+                              for name, noise in self._noises.items()}
         self._means, self._stds = self._predict_quantities()
-        self._combined = {t.name: t.combine(self._means, self._stds, self._noises) for t in self.targets_}
+        self._combined = {t.name: t.combine(self._means, self._stds, self._plain_noises) for t in self.targets_}
 
     @property
     def quantities(self) -> list[Quantity]:
@@ -164,8 +167,8 @@ class GridModel:
         """Accuracy that noise leaves to a perfect prediction, the mean over the grid; at most 1."""
         found = next(t for t in self.targets_ if t.name == target)
         value = self._combined[target][0]
-        noises = {name: np.full(len(self.grid), noise) for name, noise in self._noises.items()}
-        noise = found.combine(self._means, noises, self._noises)[1]
+        noises = {name: np.full(len(self.grid), noise) for name, noise in self._plain_noises.items()}
+        noise = found.combine(self._means, noises, self._plain_noises)[1]
         return 1 - float(np.nanmean(expected_error(found.transform, value, noise)))
 
     def expected_error(self, target: Target) -> FloatArray:
@@ -180,8 +183,18 @@ class GridModel:
                 nothing = np.full(len(self.grid), np.nan)
                 means[quantity.name], stds[quantity.name] = nothing, nothing
                 continue
-            means[quantity.name], stds[quantity.name] = regressor.predict()
+            means[quantity.name], std = regressor.predict()
+            stds[quantity.name] = self._of_plain(quantity.name, std)
         return means, stds
+
+    def _of_plain(self, quantity: str, std: FloatArray) -> FloatArray:
+        """The deviation of a reading of the plain sweep from `std`, that of a reading as most runs here give it."""
+        data = self.data_[quantity]
+        if data.excess <= 0:
+            return std
+        share = 1 - data.excess / float(np.mean(data.noise**2))
+        plain: FloatArray = np.sqrt(np.maximum(std**2 - data.excess, share * std**2))
+        return plain
 
     def _features(self, quantity: Quantity) -> Features:
         if quantity.length_independent:

@@ -57,12 +57,16 @@ LATER_TOKENS: Final = Quantity("later tokens of the batch", Kind.STEP, Transform
 @dataclass(frozen=True, slots=True)
 class Data:
     """Readings of a quantity: grid rows (n,), values (n,), the run that gave each (n,), and the standard deviation that
-    repeats give it (n,), 0 where no point was repeated."""
+    repeats give it (n,), 0 where no point was repeated.
+
+    excess: what fewer repeats than the study asks for add to the mean square of that deviation.
+    """
 
     rows: IntArray
     values: FloatArray
     runs: IntArray
     noise: FloatArray
+    excess: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,7 +147,7 @@ def data_of(quantity: Quantity, observations: Observations, lines: IntArray | No
     rows = np.flatnonzero(np.isfinite(values))
     if quantity.length_independent and lines is not None:
         rows = rows[np.unique(lines[rows], return_index=True)[1]]
-    return Data(rows, values[rows], observations.run_of[rows], _repeat_noise(quantity, observations, rows))
+    return Data(rows, values[rows], observations.run_of[rows], *_repeat_noise(quantity, observations, rows))
 
 
 def _direct(name: str, observations: Observations, trajectory: str | None) -> Target:
@@ -173,8 +177,8 @@ def _derived(name: str, observations: Observations) -> Target | None:
     return Target(name, parts, Transform.LOG, np.log(1000 * tokens), -1.0, outputs - 1)
 
 
-def _repeat_noise(quantity: Quantity, observations: Observations, rows: IntArray) -> FloatArray:
-    """Standard deviation of the median of the repeats at each of `rows`, (n,).
+def _repeat_noise(quantity: Quantity, observations: Observations, rows: IntArray) -> tuple[FloatArray, float]:
+    """Standard deviation of the median of the repeats at each of `rows`, (n,), and `Data.excess`.
 
     Three repeats tell little of their own spread: it is drawn towards that of all points. What differs between runs,
     and not within one, is no part of it.
@@ -184,14 +188,19 @@ def _repeat_noise(quantity: Quantity, observations: Observations, rows: IntArray
         if len(repeats) > 1 and np.isfinite(repeats).all():
             squares[i], freedom[i], counts[i] = np.var(repeats) * len(repeats), len(repeats) - 1, len(repeats)
     if not freedom.any():
-        return squares
+        return squares, 0.0
     # The median point's: where one run in ten stumbles, the mean would call every point as noisy as those.
     several = freedom > 0
     usual = float(np.median(squares[several] / chi2.median(freedom[several])))
     variance = (squares + USUAL_WEIGHT * usual) / (freedom + USUAL_WEIGHT)
-    # The median of normal readings varies by π/2 as much as their mean.
-    noise: FloatArray = np.sqrt(np.where(counts > 2, np.pi / 2, 1.0) * variance / counts)
-    return noise
+    share = _of_median(counts)
+    fewer = share - _of_median(np.maximum(counts, observations.repeats_a_run))
+    return np.sqrt(share * variance), float(np.mean(fewer * variance))
+
+
+def _of_median(counts: FloatArray) -> FloatArray:
+    """Variance of the median of so many normal readings over that of one, (n,): π/2 times that of their mean."""
+    return np.where(counts > 2, np.pi / 2, 1.0) / counts
 
 
 def _repeats(quantity: Quantity, observations: Observations, row: int) -> FloatArray:

@@ -17,6 +17,7 @@ from planner.campaign.stopping import AccuracyRule, Limits
 from planner.evaluation.accuracy import score
 from planner.evaluation.estimate import Estimate
 from planner.ledger.observations import Observations, Run
+from planner.space.runner_hints import repeats_of
 from planner.space.slo import Boundary
 from planner.space.types import Measurement, Metric, Point, Proposal
 from planner.strategies.registry import make_strategy, uses_trajectories
@@ -160,7 +161,8 @@ def simulate_one(
     timed = _Timed(make_strategy(name, make))
     watch = _Watch(timed, AccuracyRule(stop_accuracy))
     observations = Observations(replay.recorded.grid, replay.metrics)
-    Loop(runner, timed, Memory(), observations, Limits(cost=max(shares) * full), seed, watch, clock=None).run()
+    Loop(runner, timed, Memory(), observations, Limits(cost=max(shares) * full), seed, watch, clock=None,
+         repeats=repeats_of(replay.recorded.runner)).run()
     states = [_state_at(watch.costs, share * full) for share in shares]
     scored = {state: _score(replay, make_strategy(name, make),
                             observations.prefix(state)) for state in set(states) if state}

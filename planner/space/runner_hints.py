@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from planner.space.grid import Grid
-from planner.space.types import FloatArray, Runner
+from planner.space.types import FloatArray, Point, Runner
 
-__all__ = ["Columns", "CountsAccelerators", "EstimatesCost", "NamesMetrics", "Prepares", "Repeats", "accelerators_of",
-           "columns_of", "estimated_seconds", "metrics_of"]
+__all__ = ["Columns", "CountsAccelerators", "EstimatesCost", "LeavesCore", "NamesMetrics", "Prepares", "Repeats",
+           "accelerators_of", "columns_of", "estimated_seconds", "metrics_of", "repeats_of"]
 
 Columns: TypeAlias = Mapping[str, NDArray[Any]]
 
@@ -59,6 +59,15 @@ class Prepares(Protocol):
 
 
 @runtime_checkable
+class LeavesCore(Protocol):
+    """A runner that knows whether its runs leave a core of this machine idle."""
+
+    def leaves_core(self, point: Point) -> bool:
+        """Whether a run at `point` takes as long, and measures the same, while one core here is busy."""
+        ...
+
+
+@runtime_checkable
 class EstimatesCost(Protocol):
     """A runner that estimates the time of a run before any run."""
 
@@ -78,6 +87,11 @@ def accelerators_of(runner: Runner, grid: Grid) -> FloatArray:
     if isinstance(runner, CountsAccelerators):
         return np.asarray(runner.accelerators_at(columns_of(grid)), dtype=np.float64)
     return np.array([runner.accelerators(grid.point(row)) for row in range(len(grid))], dtype=np.float64)
+
+
+def repeats_of(runner: Any) -> int | None:
+    """Repeats of each run that the study asks for, where the runner may make fewer; None where each run makes all."""
+    return runner.study_repeats if isinstance(runner, Repeats) else None
 
 
 def metrics_of(runner: Runner) -> frozenset[str] | None:

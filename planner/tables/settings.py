@@ -55,3 +55,5 @@ class TableSettings(BaseModel):
     """Axis along which a run also measures every smaller value, for the price of the largest."""
     repeats: int = Field(default=1, ge=1)
     """Number of rows that a run reads; all rows if a point has fewer."""
+    adaptive_repeats: bool = False
+    """Whether a run reads fewer rows where another tells less, for its seconds, than the next point would."""

@@ -115,6 +115,10 @@ class VllmServeRunner:
             self._facts = self._found_facts()
         return dict(self._facts)
 
+    def leaves_core(self, point: Point) -> bool:
+        """Whether the planner may compute during a run. Where a server that is up runs is not known: it may be here."""
+        return self._settings.base_url is None and environment.spare_core(self.accelerators(point))
+
     def prepare_engine(self) -> None:
         """Begin to import vLLM in the background, where a server will be started."""
         if self._settings.base_url is None:

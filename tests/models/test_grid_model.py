@@ -277,12 +277,40 @@ def test_the_ceiling_is_the_accuracy_of_a_perfect_prediction_under_noise() -> No
                                                abs=abs_error)
 
 
+def _repeated(seed: int, counts: int) -> Observations:
+    """The same surface and noise, read three times at the first four points and `counts` times at the others."""
+    rng = np.random.default_rng(1000 + seed)
+    once = _of_the_prior(seed, 0.0)
+    observations = Observations(once.grid, ("y_s",))
+    for number, run in enumerate(once.runs):
+        value = once.column("y_s")[once.grid.find(run.point)]
+        repeats = value * np.exp(0.1 * rng.standard_normal(3 if number < 4 else counts))
+        observations.add(Run(number, run.point, Measurement(
+            Status.OK, Cost(), (Reading(run.point, {"y_s": tuple(map(float, repeats))}, 1.0),))))
+    return observations
+
+
+def test_noise_that_the_plain_sweep_would_not_have_is_no_part_of_a_prediction() -> None:
+    """Truth is the median of three, whatever the readings are: a perfect prediction would be as accurate."""
+    single, median = [], []
+    for seed in range(8):
+        for counts, found in ((1, single), (3, median)):
+            observations = _repeated(seed, counts)
+            model = GridModel(observations.grid, None).fit(observations)
+            found.append(model.ceiling("y_s"))
+            assert (model.data_["y_s"].excess > 0) == (counts == 1)
+    noise = 0.1 * np.sqrt(np.pi / 6)
+    perfect = 1 - expected_error(Transform.LOG, np.zeros(1), np.array([noise]))[0]
+    assert np.mean(single) == pytest.approx(perfect, abs=0.015)
+    assert np.mean(median) == pytest.approx(perfect, abs=0.015)
+
+
 @pytest.mark.parametrize("target", ["ttft_ms", "e2el_ms", "output_throughput"])
 def test_the_ceiling_of_a_derived_target(target: str) -> None:
     """A run effect changes all parts of a run by the same share, and so the whole."""
     grid = _grid()
     model = GridModel(grid, "output_len").fit(_observations(grid, 32, noise=0.05))
-    model._noises = dict.fromkeys(model._noises, 0.07)
+    model._plain_noises = dict.fromkeys(model._plain_noises, 0.07)
     assert model.ceiling(target) == pytest.approx(1 - expected_error(Transform.LOG, np.zeros(1), np.array([0.07]))[0],
                                                   rel=1e-6)
 

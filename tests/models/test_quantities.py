@@ -54,6 +54,17 @@ def test_single_readings_tell_of_no_noise() -> None:
     assert among[1] == pytest.approx(noise_of({1: [4.0, 5.0]})[0], rel=1e-12) and among[1] > 0
 
 
+def test_what_fewer_repeats_add_to_the_noise_by_hand() -> None:
+    """Nine points with three repeats each; then two of them with the first alone, which has the variance V of the usual
+    point. The median of three has π/2 of a third of V: what that is less, of two readings in nine."""
+    three = {row: np.exp([row - 0.1, row + 0.0, row + 0.1]) for row in range(9)}
+    data = data_of(quantity(), seen_of(grid_of(9), three), None)
+    assert data.excess == 0
+    fewer = data_of(quantity(), seen_of(grid_of(9), {**three, 3: three[3][:1], 8: three[8][:1]}), None)
+    assert fewer.noise[[3, 8]] == pytest.approx(np.sqrt(0.02 / (2 * np.log(2))), rel=1e-6)  # the usual point's
+    assert fewer.excess == pytest.approx(2 / 9 * (1 - np.pi / 6) * 0.02 / (2 * np.log(2)), rel=1e-6)
+
+
 def test_targets_without_a_logarithm_have_theirs_in_their_own_unit() -> None:
     """Two degrees of freedom: 8/χ²'s median, drawn towards itself; π/2 of a third."""
     usual = 8 / (2 * np.log(2))

@@ -69,6 +69,18 @@ def test_a_run_charges_what_it_draws(tmp_path: Path) -> None:
     assert run(replay, {"tp": 1, "batch": 4}).cost.measure_s == 5  # all, where there are fewer
 
 
+def test_fewer_repeats_are_read_and_charged_where_the_study_allows_it(tmp_path: Path) -> None:
+    asked = Proposal({"tp": 1, "batch": 1}, ({"tp": 1, "batch": 1},), 0, repeats=1)
+    few = runner(tmp_path, repeats=3, adaptive_repeats=True, run_overhead_s=0.5)
+    assert few.study_repeats == 3 and runner(tmp_path, repeats=3).study_repeats is None
+    found = few.measure(asked)
+    (reading,) = found.readings
+    (read,) = reading.metrics["y"]
+    assert found.cost.measure_s == {10: 2.0, 11: 3.0, 12: 4.0}[read]
+    assert reading.seconds == 3 * found.cost.measure_s + 0.5, "what the plain sweep would pay: all repeats"
+    assert few.fingerprint() == runner(tmp_path, repeats=3, run_overhead_s=0.5).fingerprint()
+
+
 def test_an_engine_starts_when_its_axes_change(tmp_path: Path) -> None:
     replay = runner(tmp_path, engine_start_s=60)
     order = [(1, 1), (1, 4), (2, 1), (2, 1), (1, 1)]
