@@ -23,13 +23,13 @@ Mean Σ w_j m_j; variance Σ w_j (v_j + (m_j − mean)²), that of the mixture.
 from __future__ import annotations
 
 import copy
+from functools import partial
 from typing import Self
 
 import numpy as np
 
 from planner.models import settings
 from planner.models.category_embedding import CategoryEmbedding
-from planner.models.gp import GaussianProcess
 from planner.models.heavy_tails import HeavyTailedProcess
 from planner.models.regressor import check_readings
 from planner.space.types import Features, FloatArray, IntArray
@@ -41,7 +41,8 @@ class Ensemble:
     """Regressor by up to three Gaussian processes; gp_base alone with no latency model and few categories.
 
     only: the one member that counts, 0 for gp_base, -1 for the last; all where None. embedding: whether gp_embedding
-    may be a member. heavy_tails: whether outliers are set aside (heavy_tails.py). Learned: `members_`, each with its
+    may be a member. heavy_tails: whether outliers are always set aside (heavy_tails.py), not only where that helps
+    all others much. Learned: `members_`, each with its
     features; `weights_` (J,); `noise_`.
     """
 
@@ -50,7 +51,7 @@ class Ensemble:
     ) -> None:
         self.features = features
         self._only = only
-        process = HeavyTailedProcess if heavy_tails else GaussianProcess
+        process = partial(HeavyTailedProcess, least_gain=0.0 if heavy_tails else settings.OUTLIERS_LEAST_GAIN)
         self._gp_base = process()
         self._embedding = CategoryEmbedding(features) if embedding else CategoryEmbedding(features, most=0)
         latency_model = (features.numeric.shape[1],)

@@ -1,10 +1,10 @@
-"""A Gaussian process for readings of which a few are far off: servers that stalled, queues that overflowed.
+"""A Gaussian process for readings of which a few are far off: servers that stalled, a machine that was busy.
 
 With normal noise one such reading pulls its neighbours along, by factors where y is a logarithm, and teaches rough
 hyper-parameters. Here a reading that the others do not expect is taken to have noise as large as its error, and counts
 for little; what several readings agree on is no error, and stays.
 
-Notation: n readings; e, s error and standard deviation (n,) of each reading as all others predict it.
+Notation: n readings; e, s error and standard deviation (n,) of each reading as all others predict it; z = e/s.
 
 Sources: leaving one out in closed form, Rasmussen & Williams (2006), eq. 5.10 to 5.12; reweighting in place of a
 Student-t likelihood, West, J. R. Statist. Soc. B 46 (1984).
@@ -13,14 +13,15 @@ Student-t likelihood, West, J. R. Statist. Soc. B 46 (1984).
 from __future__ import annotations
 
 import math
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
+from scipy.stats import chi2
 
 from planner.models import settings
 from planner.models.gp import GaussianProcess
 from planner.models.kernels import inverse_of_factor
-from planner.space.types import Features, FloatArray, IntArray
+from planner.space.types import BoolArray, Features, FloatArray, IntArray
 
 __all__ = ["HeavyTailedProcess"]
 
@@ -28,10 +29,17 @@ __all__ = ["HeavyTailedProcess"]
 class HeavyTailedProcess(GaussianProcess):
     """A Gaussian process that sets outliers aside. Learned besides: `known_noise_` (n,), without what it added.
 
+    least_gain : only where that makes the median |e| of all other readings so many times smaller; 0 for always. The
+        other parameters are those of a Gaussian process.
+
     `noise_` is the noise of usual readings: how often one is far off shows in the forecasts that calibrate.
     """
 
     known_noise_: FloatArray
+
+    def __init__(self, *, least_gain: float = 0.0, **given: Any) -> None:
+        super().__init__(**given)
+        self.least_gain = least_gain
 
     def fit(
         self, features: Features, y: FloatArray, noise: FloatArray | None = None, groups: IntArray | None = None
@@ -39,17 +47,37 @@ class HeavyTailedProcess(GaussianProcess):
         """Return self, fitted as a Gaussian process is, and again with more noise where a reading is an outlier."""
         known = np.zeros(len(y)) if noise is None else noise
         super().fit(features, y, known, groups)
+        self.known_noise_ = known
+        if len(y) < settings.LEAST_RUNS_TO_WEIGH or not self._may_gain():
+            return self
+        plain, before = vars(self).copy(), self._errors()[0]
+        kept = self._set_aside(features, y, known, groups)
+        if np.median(before[kept]) < self.least_gain * np.median(self._errors()[0][kept]):
+            vars(self).update(plain)
+        return self
+
+    def _may_gain(self) -> bool:
+        """Whether it is worth trying, which takes several fits: the mean of z² is well above that of normal errors with
+        the same median."""
+        error, deviation = self._errors()
+        squares = (error / deviation) ** 2
+        return not self.least_gain or bool(
+            np.mean(squares) > settings.HEAVY_TAILS * np.median(squares) / chi2.median(1))
+
+    def _set_aside(self, features: Features, y: FloatArray, known: FloatArray, groups: IntArray | None) -> BoolArray:
+        """Fit again with the outliers set aside. Returns which of the readings in use are none, (m,)."""
         usual, added = self.noise_, np.zeros(len(y))
         for _ in range(settings.OUTLIER_ROUNDS):
             error = self._unexpected()
-            if len(y) < settings.LEAST_RUNS_TO_WEIGH or not (error > added).any():
+            if not (error > added).any():
                 break
             added = np.maximum(added, error)
             self._learned_rows = 0  # hyper-parameters that explain outliers are too rough
             super().fit(features, y, np.hypot(known, added), groups)
             usual = math.sqrt(max(self.noise_**2 - float(np.mean(added**2)), settings.TINY))
-        self.known_noise_, self.noise_ = known, usual
-        return self
+        self.noise_ = usual
+        kept: BoolArray = added[self.rows_] == 0
+        return kept
 
     def one_step_ahead(self, runs: IntArray, features: Features | None = None) -> tuple[FloatArray, FloatArray]:
         """As a Gaussian process has it: a deviation includes the row's known noise, not what its own error added."""
@@ -67,8 +95,11 @@ class HeavyTailedProcess(GaussianProcess):
     def _unexpected(self) -> FloatArray:
         """|e| of each reading that is an outlier among the others, (n,), in y's units; 0 for any other reading."""
         found = np.zeros(len(self._y))
-        inverse = np.diag(inverse_of_factor(self._L))
-        error, deviation = np.abs(self._alpha) / inverse, 1 / np.sqrt(inverse)
-        outlier = error > settings.OUTLIER * deviation
-        found[self.rows_] = np.where(outlier, self.scale_ * error, 0.0)
+        error, deviation = self._errors()
+        found[self.rows_] = np.where(error > settings.OUTLIER * deviation, error, 0.0)
         return found
+
+    def _errors(self) -> tuple[FloatArray, FloatArray]:
+        """|e| and s of each reading in use, in y's units."""
+        inverse = np.diag(inverse_of_factor(self._L))
+        return self.scale_ * np.abs(self._alpha) / inverse, self.scale_ / np.sqrt(inverse)

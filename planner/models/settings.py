@@ -180,6 +180,16 @@ OUTLIER = 2.5
 and random subsets of four recorded served grids chose it (results.md): 2 is as good; with 4, a tenth of the gain is
 left on one grid and two thirds on another."""
 
+HEAVY_TAILS = 2.0
+"""On a grid of static batches outliers are looked for where the mean square of the errors is so many times that of
+normal errors with the same median. By judgement: it was 0.8 to 2 in most fits on five recorded grids, 1 to 10 on two
+noisy CPU grids (results.md)."""
+
+OUTLIERS_LEAST_GAIN = 2.0
+"""On a grid of static batches outliers are set aside where all other readings are then predicted with a median error so
+many times smaller. That was 2 to 7 in fits on a CPU grid where a reading in twenty is off by a factor of three or more,
+1.0 to 1.6 on six other recorded grids (medians; results.md)."""
+
 OUTLIER_ROUNDS = 2
 """Rounds of finding outliers: without the worst, others show. Four rounds are no better (results.md)."""
 
