@@ -1,6 +1,7 @@
 """The adaptive loop played on a recorded grid, and scored against its truth.
 
-Every cost is a recorded one, charged to the loop's budget. The truth is used here only, after the loop has ended.
+Every cost is a recorded one, charged to the loop's budget. The truth is used here only, after the loop has ended. Where
+the machine changes in the simulation, the truth is that of the machine as it is when the scored state is reached.
 """
 
 from __future__ import annotations
@@ -17,12 +18,13 @@ from planner.campaign.stopping import AccuracyRule, Limits
 from planner.evaluation.accuracy import score
 from planner.evaluation.estimate import Estimate
 from planner.ledger.observations import Observations, Run
+from planner.space.metrics import time_power
 from planner.space.runner_hints import repeats_of
 from planner.space.slo import Boundary
 from planner.space.types import Measurement, Metric, Point, Proposal
 from planner.strategies.registry import make_strategy, uses_trajectories
 from planner.strategies.strategy import Posterior, Strategy, StrategyContext
-from planner.tables.recorded_grid import RecordedGrid
+from planner.tables.recorded_grid import Drifts, RecordedGrid
 
 __all__ = ["Memory", "Replay", "Task", "simulate_each", "simulate_one", "stage"]
 
@@ -111,11 +113,13 @@ class _Timed:
 
 @dataclass
 class _Watch(Observer):
-    """Records the cost after each run, and where the stopping rule would have stopped."""
+    """Records the cost and the machine's speed after each run, and where the stopping rule would have stopped."""
 
     strategy: Strategy
     rule: AccuracyRule
+    speed_now: Callable[[], float]
     costs: list[float] = field(default_factory=list)
+    speeds: list[float] = field(default_factory=list)
     stopped_at: int | None = None
     reason: str | None = None
     posterior: Posterior | None = None
@@ -123,6 +127,7 @@ class _Watch(Observer):
     def finished(self, run: Run, observations: Observations) -> None:
         previous = self.costs[-1] if self.costs else 0.0
         self.costs.append(previous + run.measurement.cost.accelerator_seconds)
+        self.speeds.append(self.speed_now())
         if self.stopped_at is None and self.strategy.is_due(observations):
             posterior = self.strategy.posterior(observations)
             self.reason = self.rule.checkpoint(posterior.accuracy)
@@ -152,6 +157,12 @@ def stage(replay: Replay, name: str, seed: int) -> tuple[Measurer, StrategyConte
         recorded.grid, replay.targets, trajectory, recorded.accelerators, seed, boundary=replay.boundary)
 
 
+def _speed_of(runner: Measurer) -> Callable[[], float]:
+    """The present factor on the times of the runner's machine: 1 for one that never changes."""
+    inner = runner.inner if isinstance(runner, _PointByPoint) else runner
+    return inner.speed_now if isinstance(inner, Drifts) else lambda: 1.0
+
+
 def simulate_one(
     replay: Replay, name: str, seed: int, shares: Sequence[float], stop_accuracy: float
 ) -> list[dict[str, Any]]:
@@ -159,13 +170,13 @@ def simulate_one(
     full = replay.full_cost
     runner, make = stage(replay, name, seed)
     timed = _Timed(make_strategy(name, make))
-    watch = _Watch(timed, AccuracyRule(stop_accuracy))
+    watch = _Watch(timed, AccuracyRule(stop_accuracy), _speed_of(runner))
     observations = Observations(replay.recorded.grid, replay.metrics)
     Loop(runner, timed, Memory(), observations, Limits(cost=max(shares) * full), seed, watch, clock=None,
          repeats=repeats_of(replay.recorded.runner)).run()
     states = [_state_at(watch.costs, share * full) for share in shares]
-    scored = {state: _score(replay, make_strategy(name, make),
-                            observations.prefix(state)) for state in set(states) if state}
+    scored = {state: _score(replay, make_strategy(name, make), observations.prefix(state), watch.speeds[state - 1])
+              for state in set(states) if state}
     return [
         {
             "strategy": name, "seed": seed, "target": target,
@@ -183,16 +194,20 @@ def _state_at(costs: Sequence[float], limit: float) -> int:
     return int(np.searchsorted(costs, limit * (1 + 1e-12), side="right"))
 
 
-def _score(replay: Replay, strategy: Strategy, observations: Observations) -> dict[str, dict[str, Any]]:
+def _score(
+    replay: Replay, strategy: Strategy, observations: Observations, speed: float
+) -> dict[str, dict[str, Any]]:
     if not observations.measured.any():
         return {}
-    return _scores(replay, strategy.posterior(observations), observations)
+    return _scores(replay, strategy.posterior(observations), observations, speed)
 
 
-def _scores(replay: Replay, posterior: Posterior, observations: Observations) -> dict[str, dict[str, Any]]:
+def _scores(
+    replay: Replay, posterior: Posterior, observations: Observations, speed: float
+) -> dict[str, dict[str, Any]]:
     result = {}
     for target in replay.targets:
-        truth = replay.recorded.truth(target)
+        truth = replay.recorded.truth(target) * speed ** time_power(observations.metric(target))
         prediction = posterior.prediction
         found = score(truth, prediction.value[target], (prediction.low[target], prediction.high[target]),
                       observations.column(target), observations.known, observations.metric(target))
@@ -228,5 +243,6 @@ def _entry(
 def _stop(replay: Replay, watch: _Watch, observations: Observations, full: float, target: str) -> dict[str, Any] | None:
     if watch.stopped_at is None or watch.posterior is None:
         return None
-    found = _scores(replay, watch.posterior, observations.prefix(watch.stopped_at))[target]
-    return {"cost_fraction": watch.costs[watch.stopped_at - 1] / full, **found, "reason": watch.reason}
+    state = watch.stopped_at
+    found = _scores(replay, watch.posterior, observations.prefix(state), watch.speeds[state - 1])[target]
+    return {"cost_fraction": watch.costs[state - 1] / full, **found, "reason": watch.reason}

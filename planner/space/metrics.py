@@ -15,7 +15,8 @@ from planner.space.expressions import quoted, suggestion
 from planner.space.types import Direction, Kind, Metric, Transform
 from planner.space.units import unit_in
 
-__all__ = ["KNOWN", "check_given", "described", "impossible", "metric_named", "refusal", "said", "unit_wanted"]
+__all__ = ["KNOWN", "check_given", "described", "impossible", "metric_named", "refusal", "said", "time_power",
+           "unit_wanted"]
 
 _TIMES: Final = frozenset({Kind.FIRST, Kind.STEP, Kind.WHOLE})
 _STATISTIC: Final = re.compile(r"(mean|median|std|p[0-9]+(?:\.[0-9]+)?)_(\w+)")
@@ -75,6 +76,12 @@ def impossible(metric: Metric, value: float) -> str:
         return (f"{metric.name} is {value:g}, which no {what} is; correct the row, leave it out by `where`, or say "
                 f"which rows succeeded by `ok`, as in \"{quoted(metric.name)} > 0\"")
     return "" if metric.takes(value) else refusal(metric, value)
+
+
+def time_power(metric: Metric) -> int:
+    """What a machine that takes f times as long does to a metric: its values are multiplied by f to this power. 1 for
+    times, -1 for rates, 0 for everything else."""
+    return 1 if metric.kind in _TIMES else -1 if metric.kind is Kind.THROUGHPUT else 0
 
 
 def unit_wanted(metric: Metric) -> str:

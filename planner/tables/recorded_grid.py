@@ -13,7 +13,7 @@ from planner.space.types import FloatArray, IntArray, Runner, RunnerContext
 from planner.tables.recorded import RecordedTable
 from planner.tables.settings import TableSettings
 
-__all__ = ["GridSource", "RecordedGrid", "RecordedRunner", "Sweep"]
+__all__ = ["Drifts", "GridSource", "RecordedGrid", "RecordedRunner", "Sweep"]
 
 
 @runtime_checkable
@@ -51,6 +51,15 @@ class RecordedRunner(Runner, Protocol):
 
     def reseeded(self, seed: int) -> Self:
         """A runner of the same recording that draws with another seed."""
+        ...
+
+
+@runtime_checkable
+class Drifts(Protocol):
+    """A replay runner whose machine changes while it is used, as a simulated one may."""
+
+    def speed_now(self) -> float:
+        """What times are multiplied by now, and rates divided by, against the table."""
         ...
 
 

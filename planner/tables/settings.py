@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
+from planner.tables.machine import MachineSettings
 from planner.tables.table_file import one_line
 
 __all__ = ["TableSettings"]
@@ -57,3 +58,5 @@ class TableSettings(BaseModel):
     """Number of rows that a run reads; all rows if a point has fewer."""
     adaptive_repeats: bool = False
     """Whether a run reads fewer rows where another tells less, for its seconds, than the next point would."""
+    machine: MachineSettings = MachineSettings()
+    """The simulated faults of the machine. Default: none."""

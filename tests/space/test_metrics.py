@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from planner.space.metrics import KNOWN, described, metric_named, said
+from planner.space.metrics import KNOWN, described, metric_named, said, time_power
 from planner.space.spec import TargetSpec, parse_spec
 from planner.space.types import Direction, Kind, Metric, StudyError, Transform
 
@@ -89,6 +89,13 @@ targets: [ttft_ms, {metric: mfu, direction: maximize, kind: share}]
 """)
     assert [metric.name for metric in spec.metrics] == ["ttft_ms", "mfu"] and spec.metrics[1].higher_is_better
     assert described("mfu", spec.metrics) == spec.metrics[1] and described("e2el_ms", spec.metrics) == KNOWN["e2el_ms"]
+
+
+def test_what_a_slower_machine_does_to_a_metric() -> None:
+    powers = {name: time_power(metric_named(name)) for name in ("p99_ttft_ms", "tpot_ms", "latency_s",
+                                                                "request_goodput", "mfu")}
+    assert powers == {"p99_ttft_ms": 1, "tpot_ms": 1, "latency_s": 1, "request_goodput": -1, "mfu": 0}
+    assert time_power(Metric("mfu", kind=Kind.SHARE)) == 0
 
 
 @pytest.mark.parametrize(("targets", "says"), [
