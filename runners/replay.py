@@ -119,9 +119,9 @@ class ReplayRunner:
         """The digest of the table and the settings that change what is read from it."""
         return dict(self._fingerprint)
 
-    def speed_now(self) -> float:
+    def slowdown_now(self) -> float:
         """What the machine's times are multiplied by now, and its rates divided by, against the table."""
-        return self._machine.speed_now()
+        return self._machine.slowdown_now()
 
     def measure(self, proposal: Proposal) -> Measurement:
         """The recorded run of `proposal.point`, with a reading of each covered point that did not fail."""
@@ -135,7 +135,7 @@ class ReplayRunner:
 
     def _run(self, point: int, proposal: Proposal, factors: FloatArray) -> Measurement:
         """What a run gives that the machine does not end. factors: of its repeats."""
-        table, speed = self._table, self._machine.speed_now()
+        table, speed = self._table, self._machine.slowdown_now()
         rows = self._draw(point, proposal)
         spent = float((table.cost_s[rows] * factors[self._repeats(rows, rows)]).sum())
         cost = Cost(self._start(proposal.point) * speed, self._settings.run_overhead_s * speed, spent,
@@ -213,7 +213,7 @@ class ReplayRunner:
         """The metrics of those `rows` that are ok, with the seconds that a run of `repeats` such rows would take.
         factors: of the rows."""
         table, ok = self._table, self._table.ok[rows]
-        overhead = self._settings.run_overhead_s * self._machine.speed_now()
+        overhead = self._settings.run_overhead_s * self._machine.slowdown_now()
         seconds = float((table.cost_s[rows] * factors).mean()) * repeats + overhead
         columns = (self._values[rows[ok]] * factors[ok, None] ** self._powers).T.tolist()
         metrics: dict[str, tuple[float, ...]] = {}

@@ -42,13 +42,13 @@ class ReplayMachine:
         """A run has taken that long."""
         self._clock_s += seconds
 
-    def speed_now(self) -> float:
+    def slowdown_now(self) -> float:
         """The factor of the drift now: 1 at the start, 1.3 where everything takes 30 % longer."""
         return float(np.interp(self._clock_s, self._times, self._factors))
 
     def repeat_factors(self, key: Sequence[int], repeats: int) -> FloatArray:
         """The factor of each repeat of a run that begins now, (repeats,): drift, noise and outliers."""
-        factors = np.full(repeats, self.speed_now())
+        factors = np.full(repeats, self.slowdown_now())
         if noise := self._settings.noise:
             factors *= np.exp(noise * _generator(key, "noise").standard_normal(repeats))
         if outliers := self._settings.outliers:

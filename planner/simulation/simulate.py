@@ -113,11 +113,11 @@ class _Timed:
 
 @dataclass
 class _Watch(Observer):
-    """Records the cost and the machine's speed after each run, and where the stopping rule would have stopped."""
+    """Records the cost and how slow the machine is after each run, and where the stopping rule would have stopped."""
 
     strategy: Strategy
     rule: AccuracyRule
-    speed_now: Callable[[], float]
+    slowdown_now: Callable[[], float]
     costs: list[float] = field(default_factory=list)
     speeds: list[float] = field(default_factory=list)
     stopped_at: int | None = None
@@ -127,7 +127,7 @@ class _Watch(Observer):
     def finished(self, run: Run, observations: Observations) -> None:
         previous = self.costs[-1] if self.costs else 0.0
         self.costs.append(previous + run.measurement.cost.accelerator_seconds)
-        self.speeds.append(self.speed_now())
+        self.speeds.append(self.slowdown_now())
         if self.stopped_at is None and self.strategy.is_due(observations):
             posterior = self.strategy.posterior(observations)
             self.reason = self.rule.checkpoint(posterior.accuracy)
@@ -160,7 +160,7 @@ def stage(replay: Replay, name: str, seed: int) -> tuple[Measurer, StrategyConte
 def _speed_of(runner: Measurer) -> Callable[[], float]:
     """The present factor on the times of the runner's machine: 1 for one that never changes."""
     inner = runner.inner if isinstance(runner, _PointByPoint) else runner
-    return inner.speed_now if isinstance(inner, Drifts) else lambda: 1.0
+    return inner.slowdown_now if isinstance(inner, Drifts) else lambda: 1.0
 
 
 def simulate_one(

@@ -58,7 +58,7 @@ class RecordedRunner(Runner, Protocol):
 class Drifts(Protocol):
     """A replay runner whose machine changes while it is used, as a simulated one may."""
 
-    def speed_now(self) -> float:
+    def slowdown_now(self) -> float:
         """What times are multiplied by now, and rates divided by, against the table."""
         ...
 

@@ -62,7 +62,7 @@ def test_without_faults_nothing_changes(tmp_path: Path) -> None:
     for point in (LONG, FULL, SHORT):
         assert run(plain, point, seed=3) == run(runner(tmp_path, repeats=2, machine={}), point, seed=3)
         assert run(plain, point).cost == run(off, point).cost
-    assert plain.speed_now() == 1 and plain.fingerprint() == runner(tmp_path, repeats=2, machine={}).fingerprint()
+    assert plain.slowdown_now() == 1 and plain.fingerprint() == runner(tmp_path, repeats=2, machine={}).fingerprint()
     assert "machine" not in json.loads(plain.fingerprint()["settings"])
     noisy = json.loads(runner(tmp_path, machine={"noise": 0.1}).fingerprint()["settings"])
     assert noisy["machine"] == {"noise": 0.1}, "and nothing of keys that came later"
@@ -110,25 +110,25 @@ def test_a_ramp_slows_runs_starts_and_overheads_by_hand(tmp_path: Path) -> None:
     replay = runner(tmp_path, machine={"drift": ramp}, engine_start_s=30, run_overhead_s=5)
     first = run(replay)
     assert (first.cost.start_s, first.cost.warmup_s, first.cost.measure_s) == (30, 5, 10) and factors(first) == [1]
-    assert replay.speed_now() == pytest.approx(1.45)
+    assert replay.slowdown_now() == pytest.approx(1.45)
     second = run(replay)  # 45 s are spent, and 15 × 1.45 are on the way
     assert (second.cost.start_s, second.cost.warmup_s, second.cost.measure_s) == pytest.approx((0, 7.25, 14.5))
     assert second.readings[0].seconds == pytest.approx(21.75) and factors(second) == pytest.approx([1.45])
     assert second.readings[0].metrics["tokens"] == pytest.approx([80 / 1.45])
     failed = run(replay, FULL)  # at 66.75 s
     assert failed.reason == "out of memory" and failed.cost.seconds == pytest.approx(45 * 1.6675)
-    assert replay.speed_now() == 2.0, "it stays as it is after over_s"
-    assert replay.reseeded(1).speed_now() == 1.0
+    assert replay.slowdown_now() == 2.0, "it stays as it is after over_s"
+    assert replay.reseeded(1).slowdown_now() == 1.0
 
 
 def test_a_step_comes_at_a_moment_that_the_seed_says() -> None:
     moments = []
     for seed in range(200):
         machine = ReplayMachine(MachineSettings(drift=DriftSettings(kind="step", size=-0.5, over_s=100.0)), seed)
-        speeds = [machine.speed_now()]
+        speeds = [machine.slowdown_now()]
         for _ in range(100):
             machine.charge(1)
-            speeds.append(machine.speed_now())
+            speeds.append(machine.slowdown_now())
         assert set(speeds) == {1.0, 0.5} and speeds == sorted(speeds, reverse=True)
         moments.append(speeds.index(0.5))
     assert np.mean(moments) == pytest.approx(50, abs=8) and min(moments) < 10 and max(moments) > 90
@@ -137,10 +137,10 @@ def test_a_step_comes_at_a_moment_that_the_seed_says() -> None:
 def test_a_walk_has_its_deviation_at_the_end_and_half_of_it_after_a_quarter() -> None:
     def speeds(seed: int) -> list[float]:
         machine = ReplayMachine(MachineSettings(drift=DriftSettings(kind="walk", size=0.3, over_s=1000.0)), seed)
-        found = [machine.speed_now()]
+        found = [machine.slowdown_now()]
         for seconds in (250, 750, 500):
             machine.charge(seconds)
-            found.append(machine.speed_now())
+            found.append(machine.slowdown_now())
         return found
 
     logs = np.log([speeds(seed) for seed in range(1000)])
@@ -165,7 +165,7 @@ def test_a_crash_costs_half_of_the_run_and_the_engine(tmp_path: Path) -> None:
     assert (done.status, done.reason, done.readings) == (Status.FAILED, "crash", ())
     assert (done.cost.start_s, done.cost.run_s) == (30, 12.5)
     again = run(replay)
-    assert replay.speed_now() == 2.0
+    assert replay.slowdown_now() == 2.0
     assert (again.cost.start_s, again.cost.run_s) == pytest.approx((30 * (1 + 42.5 / 75), 12.5 * (1 + 42.5 / 75)))
 
 
