@@ -13,7 +13,7 @@ from planner.campaign.settings import DEFAULT_ACCURACY, NOTHING_WORKS
 from planner.space.address import check_address
 from planner.space.descriptors import describe_models
 from planner.space.expressions import parse
-from planner.space.grid import Grid, full_grid, grid_of_rows
+from planner.space.grid import Grid, check_size, check_values, full_grid, grid_of_rows
 from planner.space.load import load_axis
 from planner.space.metrics import check_given
 from planner.space.plugins import runner_class
@@ -225,7 +225,10 @@ def _grid(spec: StudySpec, directory: Path, kind: type[Runner], settings: Any, s
     constraints = [
         parse(text, spec.space.axes, f"space.constraints[{i}]") for i, text in enumerate(spec.space.constraints)
     ]
+    sizes = [axis.size for axis in spec.space.axes.values()]
+    check_values(sizes)  # before a value of a range is made
     if not (isinstance(kind, type) and issubclass(kind, GridSource)):
+        check_size(sizes)
         axes = [_axis(spec, name, directory) for name in spec.space.axes]
         return full_grid(axes, constraints), ()
     given = tuple(axis.unresolved(name) for name, axis in spec.space.axes.items())

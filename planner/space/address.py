@@ -43,11 +43,10 @@ def check_address(address: object) -> str:
         raise ValueError(_NO_ADDRESS)
     if address.startswith(_FILES):
         return address
-    url = _parsed(address)
-    if url is None:
-        raise ValueError("is no address that can be read; write it like postgresql+psycopg://user@host:5432/name")
-    if "@" in (url.host or ""):
+    if address.count("@") > 1:  # a part of the password would be taken for the host, and be named in errors
         raise ValueError("has two '@'; write an '@' in a user's name or password as %40")
+    if _parsed(address) is None:
+        raise ValueError("is no address that can be read; write it like postgresql+psycopg://user@host:5432/name")
     return address
 
 
@@ -56,7 +55,7 @@ def shown(address: str) -> str:
     if address.startswith(_FILES):
         return address
     url = _parsed(address)
-    if url is None or "@" in (url.host or ""):
+    if url is None or address.count("@") > 1:
         return f"{address.partition('://')[0][:20]}://{_HIDDEN}" if "://" in address else _HIDDEN
     if not _secrets(address):
         return address
@@ -103,7 +102,7 @@ def _argument(argument: str) -> tuple[str, str | None]:
     if not found or value.startswith(_FILES):
         return argument, None
     url = _parsed(value)
-    if url is None or "@" in (url.host or ""):
+    if url is None or value.count("@") > 1:
         return f"{option}{equals}{shown(value)}", scheme
     if not _secrets(value):
         return without_passwords(argument), None

@@ -66,6 +66,8 @@ class SpaceSpec(StrictModel):
             if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
                 raise ValueError(f"'{name}' cannot name an axis; use letters, digits and _, and name its column by "
                                  "`map` (import: --map)")
+            if len(name) > 200:  # Optuna's databases hold names of 512 characters at most
+                raise ValueError(f"'{name[:20]}…' is too long for an axis; use a name of up to 200 characters")
             if keyword.iskeyword(name) or name in FUNCTIONS:
                 raise ValueError(f"'{name}' cannot name an axis: it is a word of the expressions; use another name")
         return axes

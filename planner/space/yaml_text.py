@@ -14,6 +14,8 @@ LARGEST_TEXT: Final = 4_000_000
 _MOST_NODES: Final = 250_000
 """Keys and values once every alias is written out. PyYAML reads some 40,000 a second: a study file that lists as many
 is read in 6 s. An axis of all 100,000 values that one may have fits."""
+_MOST_BITS: Final = 1024
+"""Of a whole number: no float holds a larger one, and Python refuses to print one of 4,300 digits."""
 
 YAML_ERRORS: Final = (yaml.YAMLError, RecursionError, ValueError, TypeError, LookupError, ArithmeticError,
                       AttributeError)
@@ -29,6 +31,17 @@ class BoundedLoader(yaml.SafeLoader):
             problem = f"holds more than {_MOST_NODES:,} keys and values once its aliases (*) are written out"
             raise yaml.constructor.ConstructorError(None, None, problem, None)
         return node
+
+
+    def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
+        number: int = super().construct_yaml_int(node)
+        if number.bit_length() > _MOST_BITS:
+            problem = "a whole number has hundreds of digits"
+            raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
+        return number
+
+
+BoundedLoader.add_constructor("tag:yaml.org,2002:int", BoundedLoader.construct_yaml_int)
 
 
 class UniqueKeysLoader(BoundedLoader):

@@ -138,3 +138,13 @@ def test_a_setup_printed_in_a_log_has_no_password(tmp_path: object) -> None:
     assert setup.storage == ADDRESS and PASSWORD not in repr(setup) + str(setup.spec) + setup.text
     setup = open_setup(path, storage=ADDRESS.replace(PASSWORD, "Other5"))
     assert "Other5" in setup.storage and not {"Other5", PASSWORD} & set(repr(setup).replace(":", " ").split())
+
+
+@pytest.mark.parametrize("address", [
+    "postgresql://u:S3@cret/Pw@h/b", "postgresql://u:a@cret?x@h/b", "postgresql://u:a@cret:5@h", "postgresql://u@h/b@cret",
+])
+def test_a_password_that_ends_early_is_refused(address: str) -> None:
+    """Its rest would be a host or a database, which a server's errors name."""
+    with pytest.raises(ValueError, match="write an '@' in a user's name or password as %40"):
+        check_address(address)
+    assert "cret" not in shown(address) + command_without_passwords(["--storage", address])
