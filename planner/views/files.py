@@ -38,7 +38,9 @@ def _without_formulas(table: pd.DataFrame) -> pd.DataFrame:
     """The table with an apostrophe before text that a spreadsheet would compute: names and reasons are not ours. Our
     own reader takes it away again. Numbers stay."""
     texts = [column for column in table if any(isinstance(value, str) for value in table[column])]
-    safe = table.assign(**{column: table[column].map(as_text_cell) for column in texts})
+    safe = table.copy()
+    for column in texts:
+        safe[column] = safe[column].map(as_text_cell)
     return safe.rename(columns=as_text_cell)
 
 

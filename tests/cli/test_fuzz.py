@@ -128,25 +128,3 @@ def test_any_address(place: Path, sweepwise: Cli, address: str) -> None:
     (place / "bad.yaml").write_text(REPLAY.replace("sqlite:///grid.db", repr(address)), encoding="utf-8",
                                     errors="surrogatepass")
     check(sweepwise("validate", "bad.yaml"))
-
-
-CELLS = ["", "nan", "inf", "1e400", "-1", "9" * 5000, "\0", "\x1b[2J", "=1+1", "'", '"', ",", "\n", "\u2028",
-         "x" * 200_000, "0x10", "1_000", "٣", "True", "null", "[]", "{}", "1,000", "1e-400", "-0", "\ufeff", "a-1b",
-         "b-7b"]
-FILES = {"x.csv": TABLE, "x.jsonl": "".join(
-    f'{{"model": "a-1b", "batch_size": {batch}, "latency_s": {batch}.5, "mode": "x"}}\n' for batch in (1, 2, 4))}
-
-
-@settings(max_examples=120 * TIMES, deadline=None, suppress_health_check=SUPPRESSED, derandomize=TIMES == 1)
-@given(st.sampled_from(sorted(FILES)), st.data())
-def test_any_imported_table(place: Path, sweepwise: Cli, name: str, data: st.DataObject) -> None:
-    content = bytearray(FILES[name].encode())
-    for _ in range(data.draw(st.integers(1, 3))):
-        at = data.draw(st.integers(0, len(content)))
-        new = data.draw(st.sampled_from(CELLS).map(str.encode) | st.binary(max_size=4)
-                        | st.sampled_from([b"\xff\xfe", b"\xed\xa0\x80", b"[" * 2000, b'{"a": ' * 2000]))
-        content[at:at + data.draw(st.integers(0, 8))] = new
-    (place / name).write_bytes(content)
-    check(sweepwise("import", "grid.yaml", name, "--dry-run",
-                    *data.draw(st.sampled_from([(), ("--skip-unknown",), ("--ok", "mode == 'x'"), ("--map",
-                    "model=mode")]))))
