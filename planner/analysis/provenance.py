@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-import re
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,11 +13,11 @@ from typing import Final
 
 from planner.campaign.setup import StudySetup
 from planner.ledger.observations import Observations
+from planner.space.address import command_without_passwords, shown
 
-__all__ = ["Provenance", "provenance_of", "without_passwords"]
+__all__ = ["Provenance", "provenance_of"]
 
 _PACKAGES: Final = ("sweepwise", "optuna", "numpy", "scikit-learn", "plotly")
-_PASSWORD = re.compile(r"(://[^/\s:@]*:)[^/\s@]+(@)")
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,19 +45,14 @@ def provenance_of(
     file = shlex.quote(str(path))
     again = f"sweepwise run {file}" + (f" --seed {run_seed}" if run_seed else "")
     return Provenance(
-        without_passwords(study.text), without_passwords(study.storage), dict(fingerprint),
+        study.text, shown(study.storage), dict(fingerprint),
         sorted({run.measurement.environment for run in observations.runs} - {""}),
         {"python": platform.python_version(), **{name: _version(name) for name in _PACKAGES}},
         f"{platform.system()} {platform.machine()}", run_seed, study.seed,
         [f"sweepwise validate {file}", again,
-         without_passwords(shlex.join(["sweepwise", "report", *arguments]))],
+         command_without_passwords(["sweepwise", "report", *arguments])],
         datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
     )
-
-
-def without_passwords(text: str) -> str:
-    """The text with the passwords of database addresses hidden: reports are shared."""
-    return _PASSWORD.sub(r"\1***\2", text)
 
 
 def _version(package: str) -> str:

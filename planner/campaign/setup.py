@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from planner.campaign.settings import DEFAULT_ACCURACY, NOTHING_WORKS
+from planner.space.address import check_address
 from planner.space.descriptors import describe_models
 from planner.space.expressions import parse
-from planner.space.grid import Grid, full_grid, grid_of_rows
+from planner.space.grid import Grid, check_size, check_values, full_grid, grid_of_rows
 from planner.space.load import load_axis
 from planner.space.metrics import check_given
 from planner.space.plugins import runner_class
 from planner.space.runner_hints import accelerators_of, estimated_seconds, metrics_of
 from planner.space.slo import Boundary, parse_condition
-from planner.space.spec import StudySpec, check_storage, parse_spec, read_spec, validate_model
+from planner.space.spec import StudySpec, parse_spec, read_spec, validate_model
+from planner.space.study_text import text_to_keep
 from planner.space.types import Axis, FloatArray, Metric, Runner, RunnerContext, StudyError
 from planner.tables.recorded_grid import GridSource, RecordedGrid, RecordedRunner
 
@@ -36,14 +38,15 @@ class StudySetup:
     """Everything known about a study before its record is opened. Build it with `open_setup`, which starts and writes
     nothing.
 
-    notes: what the user should know of the recorded table that the study replays, one line each.
+    text: the study file, to be kept and shown: without passwords. notes: what the user should know of the recorded
+    table that the study replays, one line each.
     """
 
     spec: StudySpec
     text: str
     directory: Path
     name: str
-    storage: str
+    storage: str = field(repr=False)
     seed: int
     settings: Any
     grid: Grid
@@ -178,18 +181,19 @@ def open_setup(
     """The setup of a study file, checked. storage, name: override those of the file. Raises StudyError."""
     if storage is not None:
         try:
-            check_storage(storage)
+            check_address(storage)
         except ValueError as error:
-            raise StudyError(f"--storage: '{storage}' {error}") from error
+            raise StudyError(f"--storage: {error}") from None
     spec, text = read_spec(path) if text is None else (parse_spec(text, str(path)), text)
     directory = path.resolve().parent
     kind = runner_class(spec.runner.kind)
     settings = validate_model(kind.Config, spec.runner.settings, "runner")
     grid, notes = _grid(spec, directory, kind, settings, seed)
     context = _context(spec, grid.axes, directory, seed)
+    kept = text_to_keep(text, spec.study.storage, storage or spec.study.storage)
     study = StudySetup(
-        spec, text, directory, name or spec.study.name or path.stem, storage or spec.study.storage, seed,
-        settings, grid, context, notes,
+        spec, kept, directory, name or spec.study.name or path.stem, storage or spec.study.storage, seed, settings,
+        grid, context, notes,
     )
     _check_metrics(study)
     if study.boundary is not None and load_axis(grid) is None:
@@ -221,7 +225,10 @@ def _grid(spec: StudySpec, directory: Path, kind: type[Runner], settings: Any, s
     constraints = [
         parse(text, spec.space.axes, f"space.constraints[{i}]") for i, text in enumerate(spec.space.constraints)
     ]
+    sizes = [axis.size for axis in spec.space.axes.values()]
+    check_values(sizes)  # before a value of a range is made
     if not (isinstance(kind, type) and issubclass(kind, GridSource)):
+        check_size(sizes)
         axes = [_axis(spec, name, directory) for name in spec.space.axes]
         return full_grid(axes, constraints), ()
     given = tuple(axis.unresolved(name) for name, axis in spec.space.axes.items())

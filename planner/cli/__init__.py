@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import traceback
 from typing import Any, Final
 
 import typer
@@ -17,7 +18,7 @@ import planner.cli.exchange
 import planner.cli.files
 import planner.cli.report
 import planner.cli.simulations  # noqa: F401
-from planner.cli.app import app
+from planner.cli.app import app, complain
 from planner.space.types import RunnerError, StudyError
 
 __all__ = ["app", "main"]
@@ -33,21 +34,24 @@ def main() -> None:
     except _UsageError as error:
         sys.exit(_misused(error))
     except StudyError as error:
-        print(f"sweepwise: {error}", file=sys.stderr)
+        complain(str(error))
         sys.exit(2)
     except RunnerError as error:
-        print(f"sweepwise: {error}", file=sys.stderr)
+        complain(str(error))
         sys.exit(1)
     except BrokenPipeError:
         sys.exit(1)
     except (KeyboardInterrupt, typer.Abort):
-        print("sweepwise: interrupted", file=sys.stderr)
+        complain("interrupted")
         sys.exit(130)
+    except Exception:  # a fault of ours: its traceback is shown, but may quote a database's address
+        complain(f"failed; please report this\n{traceback.format_exc().rstrip()}")
+        sys.exit(1)
 
 
 def _misused(error: Any) -> int:
     """Say in one line which argument or option is wrong, where Click would say it in four."""
     said = " ".join(error.format_message().split()).rstrip(".")
     command = error.ctx.command_path if error.ctx else "sweepwise"
-    print(f"sweepwise: {said}; see `{command} --help`", file=sys.stderr)
+    complain(f"{said}; see `{command} --help`")
     return 2

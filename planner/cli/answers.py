@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -51,7 +52,7 @@ def predict(
     subject = opened(study, storage, name, seed)
     table = subject.predict(point or None)
     if not point and output is None and json_file is None:
-        output = Path(f"{subject.name}_predictions.csv")
+        output = Path(re.sub(r"[^\w .()-]", "_", f"{subject.name}_predictions.csv"))  # a name is no path
     if output is not None:
         write_table(table, output)
     axes = [axis.name for axis in subject.grid.axes]

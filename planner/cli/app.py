@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
-from rich.console import Console
 from typer.core import TyperGroup
 
+from planner.space.address import command_without_passwords, hidden, password_help
+from planner.space.text import printable
 from planner.space.types import StudyError
+from planner.views.console import SafeConsole
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from planner.study import Study
 
-__all__ = ["JsonOption", "NameOption", "QuietOption", "SeedOption", "StorageOption", "StudyArgument", "app", "console",
-           "opened", "pairs", "say_notes", "writable", "write_json"]
+__all__ = ["JsonOption", "NameOption", "QuietOption", "SeedOption", "StorageOption", "StudyArgument", "app",
+           "complain", "console", "opened", "pairs", "resume_hint", "say_notes", "writable", "write_json"]
 
 # As a study goes: begin, look, measure, ask, decide, show, exchange, try.
 _ORDER: Final = ("init", "validate", "doctor", "plan", "run", "status", "discard", "predict", "evaluate", "recommend",
@@ -82,8 +87,20 @@ def opened(path: Path, storage: str | None = None, name: str | None = None, seed
 
 
 def console(quiet: bool = False) -> Console:
-    """Where answers go: standard output, or nowhere. No markup: a benchmark's message may hold brackets."""
-    return Console(quiet=quiet, highlight=False, markup=False)
+    """Where answers go: standard output, or nowhere."""
+    return SafeConsole(quiet)
+
+
+def complain(text: str) -> None:
+    """Print an error. It may quote other programs: their terminal codes, and passwords of addresses, are taken out."""
+    given = [part for argument in sys.argv[1:] for part in (argument, argument.partition("=")[2]) if "://" in part]
+    print(f"sweepwise: {printable(hidden(text, *given))}", file=sys.stderr)
+
+
+def resume_hint() -> str:
+    """The command to go on with after an interruption."""
+    arguments = ["sweepwise", *sys.argv[1:]]
+    return f"resume with: {command_without_passwords(arguments)}{password_help(arguments)}"
 
 
 def say_notes(out: Console, notes: Iterable[str]) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 from typing import Annotated
 
 import typer
@@ -16,8 +14,10 @@ from planner.cli.app import (
     StorageOption,
     StudyArgument,
     app,
+    complain,
     console,
     opened,
+    resume_hint,
     say_notes,
     write_json,
 )
@@ -67,10 +67,10 @@ def run(
     write_json(json_file, status.to_json())
     show_status(out, status)
     if result.reason == "interrupted":
-        out.print(f"resume with: {shlex.join(['sweepwise', *sys.argv[1:]])}", soft_wrap=True)
+        out.print(resume_hint(), soft_wrap=True)
         raise typer.Exit(130)
     if not result.succeeded:
-        print(f"sweepwise: no run succeeded; the last said: {result.last_reason or 'nothing'}", file=sys.stderr)
+        complain(f"no run succeeded; the last said: {result.last_reason or 'nothing'}")
         raise typer.Exit(1)
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from planner.cli.app import JsonOption, QuietOption, SeedOption, app, console, opened, writable, write_json
+from planner.cli.app import JsonOption, QuietOption, SeedOption, app, complain, console, opened, writable, write_json
 from planner.space.types import StudyError
 
 __all__: list[str] = []
@@ -62,6 +61,6 @@ def compare(
         if judgement not in found.held:
             out.print(judgement_text(judgement), soft_wrap=True)
     for judgement in found.held:
-        print(f"sweepwise: {judgement_text(judgement)}", file=sys.stderr)
+        complain(judgement_text(judgement))
     if found.held:
         raise typer.Exit(1)

@@ -22,6 +22,7 @@ from planner.cli.app import (
     StorageOption,
     StudyArgument,
     app,
+    complain,
     console,
     opened,
     write_json,
@@ -97,4 +98,4 @@ def _refresh(subject: Study) -> None:
         with subject.written_at_once() as record:
             save(record, overview, f"stopped ({reason})" if reason else "not finished")
     except Exception as error:
-        print(f"sweepwise: the note and the figures could not be written ({error})", file=sys.stderr)
+        complain(f"the note and the figures could not be written ({error})")

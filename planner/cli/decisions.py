@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import shlex
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -18,8 +16,10 @@ from planner.cli.app import (
     StorageOption,
     StudyArgument,
     app,
+    complain,
     console,
     opened,
+    resume_hint,
     write_json,
 )
 from planner.space.types import StudyError
@@ -59,7 +59,7 @@ def recommend(
     answer = subject.recommend(maximize=maximize, minimize=minimize, slo=slo, confidence=confidence,
                                per_accelerator=per_accelerator, verify=verify, tiers=tier or ())
     if answer.verified is not None and answer.verified.interrupted:
-        print(f"sweepwise: interrupted; resume with: {shlex.join(['sweepwise', *sys.argv[1:]])}", file=sys.stderr)
+        complain(f"interrupted; {resume_hint()}")
         raise typer.Exit(130)
     write_json(json_file, to_json(answer, subject.grid, top))
     show_recommendation(console(quiet), answer, subject.grid, top)

@@ -104,9 +104,11 @@ def _yaml(path: Path) -> Any:
     """The content of the file; None if it is not whole."""
     import yaml
 
+    from planner.space.yaml_text import YAML_ERRORS, BoundedLoader
+
     try:
         if path.stat().st_size > _LARGEST:
             return None
-        return yaml.safe_load(path.read_bytes().decode("utf-8-sig"))
-    except (OSError, ValueError, TypeError, RecursionError, yaml.YAMLError):
+        return yaml.load(path.read_bytes().decode("utf-8-sig"), Loader=BoundedLoader)
+    except (OSError, *YAML_ERRORS):
         return None

@@ -24,6 +24,7 @@ from planner.ledger.optuna_private import change_user_attrs, open_trial, set_vio
 from planner.ledger.settled import METRICS_KEY, settled_metrics
 from planner.ledger.storage import check_no_other_copy, open_storage, widen
 from planner.ledger.worker import is_alive, this_worker
+from planner.space.address import shown
 from planner.space.grid import Grid
 from planner.space.metrics import metric_named
 from planner.space.types import Axis, Cost, Direction, Measurement, Metric, Point, Role, Status, StudyError, Value
@@ -56,7 +57,8 @@ class Ledger:
         try:
             return cls(optuna.load_study(study_name=name, storage=opened), axes, targets)
         except KeyError as error:
-            raise StudyError(f"study.name: no study '{name}' in {storage}; `sweepwise run` creates it") from error
+            raise StudyError(f"study.name: no study '{name}' in {shown(storage)}; `sweepwise run` "
+                             "creates it") from error
 
     @classmethod
     def create_or_resume(

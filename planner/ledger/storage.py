@@ -12,6 +12,7 @@ from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from planner.ledger.distributions import Recorded, are_compatible, joined
 from planner.ledger.optuna_private import recorded, unify
+from planner.space.address import hidden, shown
 from planner.space.types import Axis, StudyError
 
 __all__ = ["check_no_other_copy", "distributions", "open_storage", "widen"]
@@ -35,8 +36,8 @@ def open_storage(url: str, must_exist: bool = False) -> optuna.storages.RDBStora
             if beaten and attempt < _ATTEMPTS - 1:
                 time.sleep(_PAUSE_S)
                 continue
-            problem = " ".join(str(error).split())[:160]
-            raise StudyError(f"study.storage: cannot open {url} ({problem}); correct the address") from error
+            problem = hidden(" ".join(str(error).split()), url)[:160]
+            raise StudyError(f"study.storage: cannot open {shown(url)} ({problem}); correct the address") from error
     raise AssertionError("the last attempt returns or raises")
 
 

@@ -62,6 +62,11 @@ class AxisSpec(StrictModel):
             raise ValueError(f"range holds more than {_MAX_AXIS} values; narrow it or list values")
         return self
 
+    @property
+    def size(self) -> int:
+        """How many values the study file gives; 1 if it gives none."""
+        return self.range[1] - self.range[0] + 1 if self.range else len(self.values or [None])
+
     def unresolved(self, name: str) -> Axis:
         """The axis as far as the study file alone tells: without values where it gives none. Raises StudyError."""
         if self.values or self.range:

@@ -14,12 +14,24 @@ import numpy as np
 from planner.space.meaning import as_number, as_truth, is_blank, same
 from planner.space.types import BoolArray, FloatArray, IntArray, Value
 
-__all__ = ["Cells"]
+__all__ = ["Cells", "as_text_cell", "from_text_cell"]
 
 MISSING: Final = frozenset({"", "na", "n/a", "#n/a", "nan", "none", "null", "-"})
 """Words by which files say that there is no number."""
+_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
+"""Characters with which spreadsheets let a formula begin (OWASP, CSV injection)."""
 _GROUPED: Final = re.compile(r"[+-]?\d{1,3}(,\d{3})+(\.\d+)?", re.ASCII)
 _DECIMAL: Final = re.compile(r"[+-]?\d*\.\d+([eE][+-]?\d+)?", re.ASCII)
+
+
+def as_text_cell(cell: Any) -> Any:
+    """The cell for a CSV file: text that a spreadsheet would take for a formula begins with an apostrophe."""
+    return f"'{cell}" if isinstance(cell, str) and cell.lstrip("'").startswith(_FORMULA) else cell
+
+
+def from_text_cell(cell: str) -> str:
+    """The text of a cell of a CSV file, without the apostrophe of `as_text_cell`."""
+    return cell[1:] if cell.startswith("'") and cell.lstrip("'").startswith(_FORMULA) else cell
 
 
 @dataclass(frozen=True, eq=False)

@@ -28,9 +28,11 @@ from planner.space.types import (
     Value,
 )
 
-__all__ = ["Grid", "full_grid", "grid_of_rows"]
+__all__ = ["Grid", "check_size", "check_values", "full_grid", "grid_of_rows"]
 
 _MAX_POINTS: Final = 2_000_000
+_MAX_CODES: Final = 2**27
+"""Points × axes: the codes of a grid take 8 bytes each, here 1 GiB."""
 _MAX_KEY: Final = 2**62  # a point's key among all combinations is a 64-bit integer
 
 
@@ -189,14 +191,31 @@ class Grid:
 
 def full_grid(axes: Sequence[Axis], constraints: Sequence[Expression] = ()) -> Grid:
     """The grid of all combinations that meet the constraints. Raises StudyError if there are none, or too many."""
-    size = math.prod(len(axis.values) for axis in axes)
-    if size > _MAX_POINTS:
-        raise StudyError(f"space.axes: {size:,} combinations are more than {_MAX_POINTS:,}; thin out an axis")
     sizes = [len(axis.values) for axis in axes]
-    codes = np.empty((*sizes, len(axes)), dtype=np.int64)
-    for position, number in enumerate(np.ogrid[tuple(map(slice, sizes))]):
-        codes[..., position] = number
-    return _constrained(Grid(tuple(axes), codes.reshape(-1, len(axes))), constraints)
+    check_size(sizes)
+    numbers = np.arange(math.prod(sizes), dtype=np.int64)
+    codes = np.empty((len(numbers), len(axes)), dtype=np.int64)
+    for position in reversed(range(len(axes))):  # a dimension for each axis would end at numpy's 64
+        codes[:, position] = numbers % sizes[position]
+        numbers //= sizes[position]
+    return _constrained(Grid(tuple(axes), codes), constraints)
+
+
+def check_values(sizes: Sequence[int]) -> None:
+    """Refuse axes of so many values each, whatever a table has of their combinations. Raises StudyError."""
+    if sum(sizes) > _MAX_POINTS:
+        raise StudyError(f"space.axes: {sum(sizes):,} values are more than {_MAX_POINTS:,}; narrow a range")
+
+
+def check_size(sizes: Sequence[int]) -> None:
+    """Refuse a grid of axes of so many values each. Raises StudyError."""
+    size = math.prod(sizes)
+    if size > _MAX_POINTS:
+        said = f"{size:,}" if size < 10**18 else f"some 10^{int(math.log10(size))}"
+        raise StudyError(f"space.axes: {said} combinations are more than {_MAX_POINTS:,}; thin out an axis")
+    if size * len(sizes) > _MAX_CODES:
+        raise StudyError(f"space.axes: {size:,} combinations of {len(sizes):,} axes are too many to hold; thin out an "
+                         "axis, or leave out axes of one value")
 
 
 def grid_of_rows(axes: Sequence[Axis], rows: Mapping[str, Sequence[Value]], constraints: Sequence[Expression]) -> Grid:

@@ -10,18 +10,18 @@ from typing import Any, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from planner.space.address import ADDRESS, check_address
 from planner.space.axis_spec import AxisSpec
 from planner.space.expressions import FUNCTIONS, parse
 from planner.space.metrics import metric_named
 from planner.space.slo import Boundary, parse_condition, parse_tier
 from planner.space.types import Direction, Kind, Metric, StudyError, Transform
 from planner.space.validation import Number, StrictModel, Whole, load_yaml, validate_model
+from planner.space.yaml_text import LARGEST_TEXT
 
 __all__ = ["AxisSpec", "CostLimit", "PriceSpec", "RunnerSpec", "SpaceSpec", "StopSpec", "StudySpec", "TargetSpec",
-           "check_storage",
            "parse_spec", "read_spec", "validate_model"]
 
-_ADDRESS: Final = r"^[a-z0-9+]+://."
 _COST = re.compile(r"^\s*(\$?)\s*(\d+(?:\.\d*)?|\.\d+)\s*(s|m|min|h|d|%)?\s*$")
 _COST_HINT: Final = "cannot read the cost; write it like '2h', '45m', '90s', '5%' or '$20'"
 _USUAL_DIRECTION: Final = {
@@ -66,6 +66,8 @@ class SpaceSpec(StrictModel):
             if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
                 raise ValueError(f"'{name}' cannot name an axis; use letters, digits and _, and name its column by "
                                  "`map` (import: --map)")
+            if len(name) > 200:  # Optuna's databases hold names of 512 characters at most
+                raise ValueError(f"'{name[:20]}…' is too long for an axis; use a name of up to 200 characters")
             if keyword.iskeyword(name) or name in FUNCTIONS:
                 raise ValueError(f"'{name}' cannot name an axis: it is a word of the expressions; use another name")
         return axes
@@ -76,7 +78,7 @@ class StudySection(StrictModel):
 
     name: str | None = Field(default=None, min_length=1, max_length=200)
     """The study's name. Default: the name of the study file."""
-    storage: str = Field(default="sqlite:///sweepwise.db", json_schema_extra={"pattern": _ADDRESS})
+    storage: str = Field(default="sqlite:///sweepwise.db", repr=False, json_schema_extra={"pattern": ADDRESS})
     """An Optuna RDB address; SQLite by default, relative to the working directory."""
 
     @field_validator("name")
@@ -86,17 +88,13 @@ class StudySection(StrictModel):
             raise ValueError("must be one line of printable text")
         return name
 
-    @field_validator("storage")
+    @field_validator("storage", mode="before")
     @classmethod
-    def _storage(cls, storage: str) -> str:
-        return check_storage(storage)
-
-
-def check_storage(address: str) -> str:
-    """The address, unchanged, if it looks like one. Raises ValueError that says what to write."""
-    if not re.match(_ADDRESS, address) or not address.isprintable():
-        raise ValueError("is not a database address; write it like sqlite:///sweepwise.db")
-    return address
+    def _storage(cls, storage: Any) -> str:
+        try:
+            return check_address(storage)
+        except ValueError as error:  # pydantic would repeat the address, and a password in it
+            raise StudyError(f"study.storage: {error}") from None
 
 
 class RunnerSpec(BaseModel):
@@ -251,7 +249,8 @@ def _name_of(target: str | TargetSpec) -> str:
 def read_spec(path: Path) -> tuple[StudySpec, str]:
     """The validated study file and its text. Raises StudyError, one line that names the key and the fix."""
     try:
-        text = path.read_text(encoding="utf-8")
+        with path.open(encoding="utf-8") as file:
+            text = file.read(LARGEST_TEXT + 1)  # one more, so that a longer file is refused
     except FileNotFoundError as error:
         raise StudyError(f"{path}: no such study file; `sweepwise init {path}` writes one to start from") from error
     except (OSError, UnicodeDecodeError) as error:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+import unicodedata
 from typing import Any, Final
 
 from planner.space.types import Point, Value
 
-__all__ = ["about_percent", "as_json", "duration", "percent", "point_json", "point_text"]
+__all__ = ["about_percent", "as_json", "duration", "percent", "point_json", "point_text", "printable"]
 
 
 _POINTS: Final = frozenset({"point", "slice", "engine"})
@@ -46,6 +47,13 @@ def point_json(point: Point) -> dict[str, Value]:
 def point_text(point: Point) -> str:
     """A point on one line."""
     return "  ".join(f"{name}={value}" for name, value in point.items())
+
+
+def printable(text: str) -> str:
+    """The text without control characters, which a terminal obeys, and invisible ones; lines and blanks stay."""
+    return text if text.isprintable() else "".join(
+        character for character in text
+        if character.isprintable() or character in "\n\t" or unicodedata.category(character) == "Zs")
 
 
 def as_json(value: Any) -> Any:

@@ -7,8 +7,10 @@ from typing import Annotated, Any, TypeVar
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from planner.space.address import without_passwords
 from planner.space.expressions import suggestion
 from planner.space.types import StudyError
+from planner.space.yaml_text import LARGEST_TEXT, YAML_ERRORS, UniqueKeysLoader
 
 __all__ = ["Number", "StrictModel", "Whole", "load_yaml", "validate_model"]
 
@@ -18,25 +20,24 @@ Whole = Annotated[int, Field(strict=True)]
 Number = Annotated[float, Field(strict=True)]
 """A number; true and '3' are refused."""
 
-_STUMBLES = (ValueError, TypeError, LookupError, ArithmeticError, AttributeError)
-"""What PyYAML's constructors of explicit types (`!!int ''`) raise."""
-
-
 class StrictModel(BaseModel):
     """A section of a study file: unknown keys are refused; instances are immutable."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, hide_input_in_errors=True)
 
 
 def load_yaml(text: str, source: str) -> dict[str, Any]:
     """The mapping in `text`. Raises StudyError that starts with `source` and, if known, the line."""
+    if len(text) > LARGEST_TEXT:
+        raise StudyError(f"{source}: is longer than {LARGEST_TEXT:,} characters; give a YAML study file")
     try:
-        data = yaml.load(text, Loader=_UniqueKeys)
-    except (yaml.YAMLError, RecursionError, *_STUMBLES) as error:
+        data = yaml.load(text, Loader=UniqueKeysLoader)
+    except YAML_ERRORS as error:
         mark = getattr(error, "problem_mark", None)
         where = f" line {mark.line + 1}" if mark else ""
         problem = getattr(error, "problem", None) or "is not YAML"
-        raise StudyError(f"{source}{where}: {_shortly(str(problem))}; correct the YAML there") from error
+        # Not from the error, which quotes the line.
+        raise StudyError(f"{source}{where}: {_shortly(str(problem))}; correct the YAML there") from None
     if not isinstance(data, dict):
         raise StudyError(f"{source}: holds no keys; start from `sweepwise init`")
     return data
@@ -94,21 +95,5 @@ def _known_keys(model: Any, location: tuple[Any, ...]) -> list[str]:
 
 
 def _shortly(text: str) -> str:
-    text = " ".join(text.split())
+    text = without_passwords(" ".join(text.split()))  # before it is cut: a part of an address does not look like one
     return text if len(text) <= 120 else text[:117] + "..."
-
-
-class _UniqueKeys(yaml.SafeLoader):
-    """YAML, but a repeated key is an error instead of a silent loss."""
-
-    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
-        node = super().compose_mapping_node(anchor)
-        seen = set()
-        for key_node, _ in node.value:
-            if not isinstance(key_node, yaml.ScalarNode) or key_node.value == "<<":
-                continue
-            if key_node.value in seen:
-                problem = f"the key '{key_node.value}' stands twice"
-                raise yaml.constructor.ConstructorError(None, None, problem, key_node.start_mark)
-            seen.add(key_node.value)
-        return node

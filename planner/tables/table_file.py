@@ -18,7 +18,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from planner.space.cells import Cells
+from planner.space.cells import Cells, from_text_cell
 from planner.space.expressions import suggestion
 from planner.space.types import IntArray, StudyError, Value
 
@@ -95,7 +95,7 @@ def _csv_columns(data: bytes, name: str, key: str) -> tuple[dict[str, Cells], In
             if not any(cell.strip() for cell in row):
                 continue
             if not header:
-                header = _header(row, name, key)
+                header = _header([from_text_cell(column) for column in row], name, key)
                 continue
             if len(row) != len(header):
                 raise StudyError(f"{key}: {name} line {begin} has {len(row)} cells where the header has "
@@ -105,7 +105,7 @@ def _csv_columns(data: bytes, name: str, key: str) -> tuple[dict[str, Cells], In
     except csv.Error as error:
         raise StudyError(f"{key}: {name} line {end + 1} is not CSV ({error}); correct the line") from error
     cells = zip(*rows, strict=True) if rows else ((),) * len(header)
-    columns = {column: Cells.of(values) for column, values in zip(header, cells, strict=True)}
+    columns = {column: Cells.of(map(from_text_cell, values)) for column, values in zip(header, cells, strict=True)}
     return columns, np.array(lines, dtype=np.int64)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from planner.analysis.next_points import SweepPair
+from planner.space.cells import as_text_cell
 from planner.space.text import point_json
 from planner.space.types import StudyError
 
@@ -28,9 +29,19 @@ def write_table(table: pd.DataFrame, path: Path) -> None:
         elif path.suffix == ".jsonl":
             path.write_text(_json_lines(table), encoding="utf-8")
         else:
-            table.to_csv(path, index=False)
+            _without_formulas(table).to_csv(path, index=False)
     except OSError as error:
         raise StudyError(f"--output: cannot write {path} ({error.strerror}); give another path") from error
+
+
+def _without_formulas(table: pd.DataFrame) -> pd.DataFrame:
+    """The table with an apostrophe before text that a spreadsheet would compute: names and reasons are not ours. Our
+    own reader takes it away again. Numbers stay."""
+    texts = [column for column in table if any(isinstance(value, str) for value in table[column])]
+    safe = table.copy()
+    for column in texts:
+        safe[column] = safe[column].map(as_text_cell)
+    return safe.rename(columns=as_text_cell)
 
 
 def _json_lines(table: pd.DataFrame) -> str:

@@ -50,6 +50,8 @@ def postgresql_server() -> Iterator[str]:
         data = Path(place, "data")
         subprocess.run([binaries / "initdb", "-D", data, "-U", "tests", "-A", "trust", "-E", "UTF8", "--no-sync"],
                        check=True, capture_output=True, cwd=place, **user)
+        rules = data / "pg_hba.conf"
+        rules.write_text("local all locked scram-sha-256\n" + rules.read_text())  # a user who needs a password
         settings = {"listen_addresses": "", "unix_socket_directories": place, "fsync": "off", "max_connections": "60"}
         # Only the order of transactions matters here, not the disk.
         server = subprocess.Popen(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import time
+import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from hypothesis import assume, event, given, settings
 from hypothesis import strategies as st
 
 from planner.space.expressions import Expression, parse
-from planner.space.grid import Grid, full_grid, grid_of_rows
+from planner.space.grid import Grid, check_size, full_grid, grid_of_rows
 from planner.space.spec import AxisSpec
 from planner.space.types import Axis, Role, Scale, Scope, StudyError
 
@@ -254,3 +255,34 @@ def test_a_hundred_thousand_points_take_less_than_a_second() -> None:
     assert all(grid.find(grid.point(row)) == row for row in range(0, len(grid), 7))
     assert all(len(grid.shorter("output_len", row)) == grid.codes[row, 2] for row in range(0, len(grid), 101))
     assert time.process_time() - begin < 0.8  # 0.16 s; one Python step for each point and axis would take as long
+
+
+# ---------------------------------------------------------------------------------------------------- many axes, sizes
+
+
+def many(*sizes: int) -> list[Axis]:
+    return [Axis(f"a{i}", tuple(range(size)), Scope.WORKLOAD, Scale.LINEAR, ()) for i, size in enumerate(sizes)]
+
+
+def test_a_grid_may_have_more_axes_than_an_array_dimensions() -> None:
+    sizes = [1 + (i % 25 == 3) + (i == 50) for i in range(90)]
+    grid = full_grid(many(*sizes))
+    expected = list(itertools.product(*(range(size) for size in sizes)))
+    assert len(grid) == len(expected) == 32 and grid.codes.tolist() == [list(point) for point in expected]
+    for row in (0, 17, 31):
+        assert grid.find(grid.point(row)) == row
+    assert sorted(np.bincount(grid.lines("a50")).tolist()) == [2] * 16
+
+
+@pytest.mark.parametrize(("sizes", "says"), [
+    ([100_000] * 70, r"some 10\^350 combinations are more than 2,000,000"),
+    ([2] * 21, "2,097,152 combinations are more than"),
+    ([2] * 20 + [1] * 200, "1,048,576 combinations of 220 axes are too many to hold"),
+])
+def test_a_grid_that_is_too_large_is_refused_before_it_is_made(sizes: list[int], says: str) -> None:
+    tracemalloc.start()
+    with pytest.raises(StudyError, match=f"^space.axes: {says}"):
+        check_size(sizes)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 100_000

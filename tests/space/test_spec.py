@@ -228,7 +228,7 @@ def test_costs_may_be_bare_numbers(cost: Any, amount: float) -> None:
     ({"study.name": ""}, "study.name", "at least 1"), ({"study.name": 5}, "study.name", "string"),
     ({"study.name": "a\nb"}, "study.name", "one line"),
     ({"study.storage": "sweepwise.db"}, "study.storage", "sqlite:///"),
-    ({"study.storage": 3}, "study.storage", "string"),
+    ({"study.storage": 3}, "study.storage", "sqlite:///"),
     ({"study.storage": "sqlite:///a\nb"}, "study.storage", "sqlite:///"), ({"study": 3}, "study", "dictionary"),
     ({"runner": "vllm"}, "runner", "dictionary"), ({"runner.kind": 3}, "runner.kind", "string"),
 ])

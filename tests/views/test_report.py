@@ -15,7 +15,7 @@ import yaml
 
 from planner.analysis.baselines import BASELINES
 from planner.analysis.predict import answers
-from planner.analysis.provenance import provenance_of, without_passwords
+from planner.analysis.provenance import provenance_of
 from planner.analysis.report import Report, ReportOptions, report_of
 from planner.analysis.spending import cost_after
 from planner.study import open_study
@@ -191,14 +191,6 @@ def test_what_people_wrote_is_text(written: Path) -> None:
 def test_nothing_is_fetched_and_the_page_is_small(written: Path) -> None:
     assert not re.findall(r"""(?:src|href)=["'](?!data:)""", visible(written.read_text(encoding="utf-8")))
     assert written.stat().st_size < 6_000_000
-
-
-@pytest.mark.parametrize(("text", "said"), [
-    ("storage: postgresql://me:secret@host/db", "storage: postgresql://me:***@host/db"),
-    ("storage: sqlite:///a.db", "storage: sqlite:///a.db"), ("http://host:80/a@b", "http://host:80/a@b"),
-])
-def test_passwords_stay_at_home(text: str, said: str) -> None:
-    assert without_passwords(text) == said
 
 
 def test_markdown_has_whole_tables_and_no_markup_of_others(made: Report) -> None:
