@@ -18,7 +18,7 @@ import planner.cli.files
 import planner.cli.report
 import planner.cli.simulations  # noqa: F401
 from planner.cli.app import app
-from planner.space.types import RunnerError, StudyError
+from planner.space.types import RecordError, RunnerError, StudyError
 
 __all__ = ["app", "main"]
 
@@ -35,7 +35,7 @@ def main() -> None:
     except StudyError as error:
         print(f"sweepwise: {error}", file=sys.stderr)
         sys.exit(2)
-    except RunnerError as error:
+    except (RecordError, RunnerError) as error:
         print(f"sweepwise: {error}", file=sys.stderr)
         sys.exit(1)
     except BrokenPipeError:
