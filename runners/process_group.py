@@ -96,6 +96,7 @@ class ProcessGroup:
         self._ended = False
         self._mark = self._guard.new_mark()
         self._keeper: subprocess.Popen[bytes] | None = None
+        self.process: Child
         with self._guard.starting():
             marks = f"{environment.get(_VARIABLE, '')} {self._mark}".strip()
             if popen is subprocess.Popen and sys.platform == "linux":
@@ -103,7 +104,7 @@ class ProcessGroup:
                     command, marks, env=environment, cwd=cwd, stdin=stdin, stdout=stdout, stderr=stderr,
                     pass_fds=pass_fds)
             else:
-                self.process: Child = popen(
+                self.process = popen(
                     command, env={**environment, _VARIABLE: marks}, cwd=cwd, stdin=stdin, stdout=stdout, stderr=stderr,
                     pass_fds=pass_fds, start_new_session=True)
             self._started = {self.pid: started_at(self.pid)}

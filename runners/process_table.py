@@ -99,8 +99,9 @@ def end_processes(
     """Whether something that `find` finds ran and nothing of it runs any more; False too where `KILL_S` seconds of
     SIGKILL have not helped.
 
-    below, started: as `find` has them. grace_s: seconds between SIGTERM and SIGKILL; 0 kills at once. reap: called again and again; it waits for children
-    of this process that have ended, which without /proc cannot be told from those that run.
+    below, started: as `find` has them. grace_s: seconds between SIGTERM and SIGKILL; 0 kills at once. reap: called
+    again and again; it waits for children of this process that have ended, which without /proc cannot be told from
+    those that run.
     """
     patience, asked = time.monotonic() + grace_s, False
     while found := _find(sessions, mark, below, started):

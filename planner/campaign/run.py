@@ -54,8 +54,8 @@ def run(
 
     strategy: any name of the registry; "full" measures the whole grid, without limits. stop_requested: called before
     each run. Ctrl-C in the middle of a run drops that run and ends the campaign as "interrupted".
-    Raises StudyError if the record does not fit the study file, RunnerError if nothing can be measured here, RecordError
-    if the record can no longer be written; nothing that it has is lost then, and the same campaign can go on.
+    Raises StudyError if the record does not fit the study file, RunnerError if nothing can be measured here,
+    RecordError if the record can no longer be written; nothing that it has is lost, and the campaign can go on later.
     """
     chosen = study.strategy(strategy)
     ledger, watching = study.create_or_resume(), observer or Observer()

@@ -116,7 +116,7 @@ def life(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
 
 
 @pytest.fixture
-def befall(monkeypatch: pytest.MonkeyPatch, life: dict[str, int]) -> Iterator[Callable[[Fault], Clock]]:
+def befall(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Fault], Clock]]:
     """Let a fault begin while the third run is measured."""
     measure, faults = CommandRunner.measure, list[Fault]()
 
@@ -299,14 +299,15 @@ def test_a_server_that_stops_in_mid_run(
     check_one_lost(study, url)
 
 
-# ------------------------------------------------------------------------------------------------- answers that are lost
+# ------------------------------------------------------------------------------------------ answers that are lost
 
 AXES = (Axis("batch_size", (1, 2)),)
 
 
 def patient(url: str, monkeypatch: pytest.MonkeyPatch, method: str) -> tuple[PatientLedger, list[str]]:
     """A ledger whose first answer of `method` does not arrive, though the database has done its work."""
-    ledger, said, act = Ledger.create_or_resume(url, "study", AXES, ("y",), "", {}), list[str](), getattr(Ledger, method)
+    ledger = Ledger.create_or_resume(url, "study", AXES, ("y",), "", {})
+    said, act = list[str](), getattr(Ledger, method)
     monkeypatch.setattr(patience, "_FIRST_PAUSE_S", 0.0)
 
     def lost(self: Ledger, *arguments: Any) -> Any:
