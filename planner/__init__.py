@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from planner.analysis.installed import Installed, installed
     from planner.space.schema import study_schema
     from planner.space.templates import study_template
-    from planner.space.types import RunnerError, StudyError
+    from planner.space.types import RecordError, RunnerError, StudyError
     from planner.study import Study, open_study
 
-__all__ = ["Installed", "RunnerError", "Study", "StudyError", "installed", "open_study", "study_schema",
+__all__ = ["Installed", "RecordError", "RunnerError", "Study", "StudyError", "installed", "open_study", "study_schema",
            "study_template"]
 
 
@@ -32,10 +32,10 @@ def __getattr__(name: str) -> Any:
         from planner.study import Study, open_study
 
         found = {"Study": Study, "open_study": open_study}
-    elif name in {"RunnerError", "StudyError"}:
-        from planner.space.types import RunnerError, StudyError
+    elif name in {"RecordError", "RunnerError", "StudyError"}:
+        from planner.space.types import RecordError, RunnerError, StudyError
 
-        found = {"RunnerError": RunnerError, "StudyError": StudyError}
+        found = {"RecordError": RecordError, "RunnerError": RunnerError, "StudyError": StudyError}
     elif name in {"Installed", "installed"}:
         from planner.analysis.installed import Installed, installed
 

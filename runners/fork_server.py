@@ -11,25 +11,21 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import select
 import socket
 import subprocess
 import sys
-import threading
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, Final
 
+from runners.forked_process import ForkedProcess
 from runners.process_group import ProcessGroup, Stream
 
-__all__ = ["ForkServer", "ForkServerError", "ForkedProcess", "can_fork"]
+__all__ = ["ForkServer", "ForkServerError", "can_fork"]
 
 _START: Final = "import sys; sys.path.append(sys.argv[1]); from runners.fork_server_process import main; main()"
 _MESSAGE_BYTES: Final = 1 << 16
 _FORK_S: Final = 30.0
-_ORPHAN_POLL_S: Final = 0.05
-_UNKNOWN: Final = 255
 
 
 class ForkServerError(Exception):
@@ -139,52 +135,6 @@ class ForkServer:
         if "reason" in answer:
             raise ForkServerError(str(answer["reason"]))
         return answer
-
-
-class ForkedProcess:
-    """A child of the fork server: what ProcessGroup needs of subprocess.Popen. stdin: None unless a pipe was asked
-    for."""
-
-    def __init__(self, pid: int, status: int, stdin: IO[bytes] | None) -> None:
-        self.pid = pid
-        self.stdin = stdin
-        self.returncode: int | None = None
-        self._status = status
-        self._lock = threading.Lock()
-
-    def poll(self) -> int | None:
-        """Its exit status, negative for a signal; None while it runs."""
-        with self._lock:
-            if self.returncode is None and select.select([self._status], [], [], 0)[0]:
-                self.returncode = self._end()
-            return self.returncode
-
-    def wait(self, timeout: float | None = None) -> int:
-        """Its exit status, once it has ended. Raises subprocess.TimeoutExpired."""
-        deadline = None if timeout is None else time.monotonic() + timeout
-        while self.poll() is None:
-            left = None if deadline is None else deadline - time.monotonic()
-            if left is not None and left <= 0:
-                raise subprocess.TimeoutExpired([str(self.pid)], timeout or 0.0)
-            select.select([self._status], [], [], left)
-        assert self.returncode is not None
-        return self.returncode
-
-    def _end(self) -> int | None:
-        """The status that the fork server wrote. If that has been killed, nobody knows it, only whether one runs."""
-        text = os.read(self._status, 64)
-        if not text and _runs(self.pid):
-            time.sleep(_ORPHAN_POLL_S)
-            return None
-        os.close(self._status)
-        return int(text) if text else _UNKNOWN
-
-
-def _runs(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except (OSError, IndexError):
-        return False
 
 
 def _streams(

@@ -23,7 +23,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from runners.process_table import GRACE_S, end_processes, remove_files, shared_memory
+from runners.process_table import GRACE_S, end_processes, remove_files, shared_memory, started_at
 
 __all__ = ["main"]
 
@@ -55,6 +55,7 @@ class _Sessions:
     def __init__(self) -> None:
         self.starting = 0
         self._memory: dict[int, set[Path] | None] = {}  # shared memory to remove; None: not this session's
+        self._started: dict[int, int] = {}  # when its leader did: its number may be another process's later
         self._leaders: dict[int, int] = {}  # session by the descriptor that tells when its leader ends
         self._due: dict[int, float] = {}  # when to end a session whose leader has ended
         self._poll = select.poll()
@@ -88,7 +89,7 @@ class _Sessions:
             memory = self._memory[session]
             if memory is not None:  # first, while it can be found, and so that nothing is left when the processes end
                 remove_files(memory | shared_memory(session))
-        return end_processes(sessions, mark, grace_s)
+        return end_processes(sessions, mark, grace_s, started=self._started)
 
     def _wait_ms(self) -> float | None:
         return max(0.0, min(self._due.values()) - time.monotonic()) * 1e3 if self._due else None
@@ -111,6 +112,7 @@ class _Sessions:
 
     def _watch(self, session: int, owns_memory: bool) -> None:
         self._memory[session] = set() if owns_memory else None
+        self._started[session] = started_at(session)
         with contextlib.suppress(OSError, AttributeError):  # its leader has ended since; no Linux
             descriptor = os.pidfd_open(session)
             self._leaders[descriptor] = session
@@ -118,6 +120,7 @@ class _Sessions:
 
     def _forget(self, session: int) -> None:
         self._memory.pop(session, None)
+        self._started.pop(session, None)
         self._due.pop(session, None)
         for descriptor in [descriptor for descriptor, leader in self._leaders.items() if leader == session]:
             self._unwatch(descriptor)

@@ -18,6 +18,7 @@ from planner.campaign.settings import POINTS_PER_CONTROL
 from planner.campaign.setup import StudySetup
 from planner.ledger.ledger import Ledger
 from planner.ledger.observations import Observations
+from planner.ledger.patience import PatientLedger
 from planner.space.types import IntArray, Proposal, Status, StudyError
 
 __all__ = ["Audit", "Drift", "measure"]
@@ -62,9 +63,9 @@ def measure(
     rows = np.concatenate([rows, _controls(observations, rows, rng)])
     rows = rng.permutation(rows)  # controls are mixed with the others, so that both see the same state of the machine
     rows = rows[np.argsort(study.grid.engine[rows], kind="stable")]
-    ledger = Ledger.create_or_resume(
+    ledger = PatientLedger(Ledger.create_or_resume(
         study.storage, f"{study.name} (audit)", study.grid.axes, study.metrics, study.text,
-        study.runner.fingerprint())
+        study.runner.fingerprint()), watching.waiting)
     audited, controls = Observations(study.grid, study.metrics), Observations(study.grid, study.metrics)
     try:
         for number, row in enumerate(rows):

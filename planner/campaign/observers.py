@@ -13,7 +13,8 @@ class Observer:
     """Is notified of events of a campaign. Every method may be overridden; none may raise or take long.
 
     Contract: `begun` comes first and once, when the record is open; then, for each run, `started` and `finished`, and
-    between runs any number of `checkpoint`s; `ended` comes last, unless an exception ends the campaign.
+    between runs any number of `checkpoint`s; `waiting` at any time; `ended` comes last, unless an exception ends the
+    campaign.
     """
 
     def begun(self, observations: Observations) -> None:
@@ -27,6 +28,9 @@ class Observer:
 
     def checkpoint(self, posterior: Posterior, observations: Observations) -> None:
         """A posterior was computed from all runs so far."""
+
+    def waiting(self, problem: str) -> None:
+        """The record cannot be written now; one line says why, and that it is tried again."""
 
     def ended(self, reason: str, observations: Observations) -> None:
         """Nothing more is measured."""
@@ -57,6 +61,11 @@ class Observers(Observer):
         """A posterior was computed."""
         for observer in self._observers:
             observer.checkpoint(posterior, observations)
+
+    def waiting(self, problem: str) -> None:
+        """The record cannot be written now."""
+        for observer in self._observers:
+            observer.waiting(problem)
 
     def ended(self, reason: str, observations: Observations) -> None:
         """Nothing more is measured."""

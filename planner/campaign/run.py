@@ -11,6 +11,7 @@ from planner.campaign.observers import Observer
 from planner.campaign.setup import StudySetup
 from planner.campaign.stopping import Limits
 from planner.ledger.observations import Observations
+from planner.ledger.patience import PatientLedger
 from planner.space.runner_hints import LeavesCore, Prepares, repeats_of
 from planner.space.types import Point, Runner, Status
 from planner.strategies.strategy import Posterior
@@ -53,10 +54,12 @@ def run(
 
     strategy: any name of the registry; "full" measures the whole grid, without limits. stop_requested: called before
     each run. Ctrl-C in the middle of a run drops that run and ends the campaign as "interrupted".
-    Raises StudyError if the record does not fit the study file, RunnerError if nothing can be measured here.
+    Raises StudyError if the record does not fit the study file, RunnerError if nothing can be measured here,
+    RecordError if the record can no longer be written; nothing that it has is lost, and the campaign can go on later.
     """
     chosen = study.strategy(strategy)
-    ledger = study.create_or_resume()
+    ledger, watching = study.create_or_resume(), observer or Observer()
+    record = PatientLedger(ledger, watching.waiting)
     limits = Limits() if strategy == _FULL else study.limits()
     try:
         if isinstance(study.runner, Prepares):
@@ -64,12 +67,12 @@ def run(
         observations = ledger.observations(study.grid)
         reached = ledger.study.user_attrs.get("stopped") in {"accuracy", "noise"}
         ledger.study.set_user_attr("stopped", None)
-        loop = Loop(study.runner, chosen, ledger, observations, limits, study.seed, observer or Observer(), study.clock,
+        loop = Loop(study.runner, chosen, record, observations, limits, study.seed, watching, study.clock,
                     stop_requested, reached, _repeats(study, strategy), _may_plan(study.runner))
         reason = loop.run()
     finally:
         study.runner.close()
-    ledger.study.set_user_attr("stopped", reason)
+    record.again(lambda: ledger.study.set_user_attr("stopped", reason))
     return RunResult(reason, observations, _last_posterior(study, observations, strategy))
 
 

@@ -12,6 +12,7 @@ from planner.campaign.settings import VERIFY_ROUNDS, WORTH_A_RUN
 from planner.campaign.setup import StudySetup
 from planner.campaign.stopping import Limits
 from planner.ledger.observations import Observations
+from planner.ledger.patience import PatientLedger
 from planner.space.types import FloatArray, Status
 from planner.strategies.strategy import Posterior, Strategy
 
@@ -54,13 +55,14 @@ def verify(
     """The study's observations with the winner measured, and the cost of that. The runs belong to the study.
 
     observations: those of the first answer; their targets are kept. ask: the answer to the question.
-    Raises StudyError and RunnerError as `planner.campaign.run` does.
+    Raises StudyError, RunnerError and RecordError as `planner.campaign.run` does.
     """
-    ledger = study.create_or_resume()
+    ledger, watching = study.create_or_resume(), observer or Observer()
+    record = PatientLedger(ledger, watching.waiting)
     now = ledger.observations(study.grid).with_targets(observations.targets)
     strategy = Verifier(lambda: study.strategy("sweepwise"), ask)
     try:
-        Loop(study.runner, strategy, ledger, now, Limits(), study.seed, observer or Observer(), study.clock).run()
+        Loop(study.runner, strategy, record, now, Limits(), study.seed, watching, study.clock).run()
     finally:
         study.runner.close()
     interrupted = now.runs[-1].measurement.status is Status.INTERRUPTED

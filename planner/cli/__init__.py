@@ -19,7 +19,7 @@ import planner.cli.files
 import planner.cli.report
 import planner.cli.simulations  # noqa: F401
 from planner.cli.app import app, complain
-from planner.space.types import RunnerError, StudyError
+from planner.space.types import RecordError, RunnerError, StudyError
 
 __all__ = ["app", "main"]
 
@@ -36,7 +36,7 @@ def main() -> None:
     except StudyError as error:
         complain(str(error))
         sys.exit(2)
-    except RunnerError as error:
+    except (RecordError, RunnerError) as error:
         complain(str(error))
         sys.exit(1)
     except BrokenPipeError:

@@ -111,6 +111,13 @@ class Ledger:
             trial = self._opening.create(state=TrialState.RUNNING, params=dict(point), user_attrs=whose)
         return trial, self._point(trial.params)
 
+    def begun(self, seed: int) -> tuple[optuna.Trial, Point] | None:
+        """The RUNNING trial that this worker has begun with this seed, and its point; None without one."""
+        for trial in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+            if (trial.user_attrs.get("worker"), trial.user_attrs.get("seed")) == (this_worker(), seed):
+                return open_trial(self.study, trial), self._point(trial.params)
+        return None
+
     def finish(self, trial: optuna.Trial, measurement: Measurement, planner_s: float = 0.0) -> Run:
         """The finished run. Stores the measurement, then closes the trial."""
         number = trial.number

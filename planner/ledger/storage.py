@@ -8,37 +8,56 @@ from typing import Final
 
 import optuna
 from optuna.distributions import BaseDistribution
-from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 
 from planner.ledger.distributions import Recorded, are_compatible, joined
+from planner.ledger.faults import fault_of, place_of, say_faults
 from planner.ledger.optuna_private import recorded, unify
-from planner.space.address import hidden, shown
-from planner.space.types import Axis, StudyError
+from planner.space.address import hidden
+from planner.space.types import Axis, RecordError, StudyError
 
 __all__ = ["check_no_other_copy", "distributions", "open_storage", "widen"]
 
 _ATTEMPTS: Final = 50
 _PAUSE_S: Final = 0.1
+_LOCK_S: Final = 60.0
+"""Seconds that SQLite waits for other processes, each of which holds the lock for milliseconds."""
 
 
 def open_storage(url: str, must_exist: bool = False) -> optuna.storages.RDBStorage:
-    """The storage behind `url`. Raises StudyError, one line. must_exist: do not create a missing file."""
+    """The storage behind `url`, which raises RecordError where its database fails. must_exist: do not create a missing
+    file. Raises StudyError and RecordError.
+    """
     path = url.removeprefix("sqlite:///")
     if must_exist and path != url and not Path(path).exists():
         raise StudyError(f"study.storage: {path} does not exist; `sweepwise run` creates it")
-    connect = {"timeout": 60} if url.startswith("sqlite") else {}
+    settings = {"connect_args": {"timeout": _LOCK_S}} if url.startswith("sqlite") else {"pool_pre_ping": True}
     for attempt in range(_ATTEMPTS):
         try:
-            return optuna.storages.RDBStorage(url, engine_kwargs={"connect_args": connect})
+            storage = optuna.storages.RDBStorage(url, engine_kwargs=settings)
+            say_faults(storage.engine)
+            return storage
         except (SQLAlchemyError, ImportError, ValueError, RuntimeError) as error:
             # Another process is creating the same tables at this moment: both saw none, and one was first.
             beaten = isinstance(error, IntegrityError) or "already exists" in str(error)
             if beaten and attempt < _ATTEMPTS - 1:
                 time.sleep(_PAUSE_S)
                 continue
-            problem = hidden(" ".join(str(error).split()), url)[:160]
-            raise StudyError(f"study.storage: cannot open {shown(url)} ({problem}); correct the address") from error
+            raise _not_opened(url, error) from error
     raise AssertionError("the last attempt returns or raises")
+
+
+def _not_opened(url: str, error: Exception) -> StudyError | RecordError:
+    """What a user is told: of a fault that has another fix than the address, or of the address."""
+    place = place_of(url)
+    database = error if isinstance(error, DBAPIError) else error.__cause__  # Optuna wraps some
+    fault = fault_of(database, place)
+    said = getattr(database, "orig", None) or error
+    if fault is not None and "correct the address" not in str(fault) and (
+            getattr(said, "sqlite_errorname", "") != "SQLITE_CANTOPEN"):
+        return fault
+    problem = hidden(" ".join(str(said).split()), url)[:160]
+    return StudyError(f"study.storage: cannot open {place} ({problem}); correct the address")
 
 
 def distributions(study: optuna.Study, axes: tuple[Axis, ...]) -> dict[str, BaseDistribution]:

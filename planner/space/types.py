@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 __all__ = [
     "Z90", "Axis", "BoolArray", "Cost", "Direction", "Features", "FloatArray", "IntArray", "Kind", "Measurement",
-    "Metric", "Point", "Proposal", "Reading", "Role", "Runner", "RunnerContext", "RunnerError", "Scale", "Scope",
-    "Status", "StudyError", "Transform", "Value",
+    "Metric", "Point", "Proposal", "Reading", "RecordError", "Role", "Runner", "RunnerContext", "RunnerError", "Scale",
+    "Scope", "Status", "StudyError", "Transform", "Value",
 ]
 
 Value: TypeAlias = str | int | float | bool
@@ -43,6 +43,15 @@ class RunnerError(RuntimeError):
 
     def __init__(self, message: str) -> None:
         super().__init__(_one_line(message))
+
+
+class RecordError(RuntimeError):
+    """The record cannot be read or written now: a full disk, a database that another process holds, a server that is
+    down. One line with the fix; exit code 1. passes: whether it may be over in a minute."""
+
+    def __init__(self, message: str, passes: bool = False) -> None:
+        super().__init__(_one_line(message))
+        self.passes = passes
 
 
 def _one_line(message: str) -> str:

@@ -51,6 +51,10 @@ class Progress(Observer):
             self._live = Live(get_renderable=self._view, console=self._console, refresh_per_second=4)
             self._live.start()
 
+    def waiting(self, problem: str) -> None:
+        """Says why nothing goes on."""
+        self.note(problem)
+
     def ended(self, reason: str, observations: Observations) -> None:
         """Closes it."""
         self._stop()
@@ -166,3 +170,7 @@ class AuditProgress(Observer):
     def begun(self, observations: Observations) -> None:
         """The first line."""
         self._console.print(f"auditing {self._count} random points that the study did not measure …")
+
+    def waiting(self, problem: str) -> None:
+        """Says why nothing goes on."""
+        self._console.print(problem, soft_wrap=True)

@@ -36,33 +36,55 @@ def unprivileged() -> dict[str, int]:
     return {"user": user.pw_uid, "group": user.pw_gid}
 
 
+class Server:
+    """A server that can be stopped and started again; it listens on a socket in a private directory only."""
+
+    def __init__(self, binaries: Path, place: str) -> None:
+        self.place, self._binaries, self._user = place, binaries, unprivileged()
+        if self._user:
+            os.chown(place, self._user["user"], self._user["group"])
+        subprocess.run([binaries / "initdb", "-D", Path(place, "data"), "-U", "tests", "-A", "trust", "-E", "UTF8",
+                        "--no-sync"], check=True, capture_output=True, cwd=place, **self._user)
+        rules = Path(place, "data", "pg_hba.conf")
+        rules.write_text("local all locked scram-sha-256\n" + rules.read_text())  # a user who needs a password
+        self.start()
+
+    def start(self) -> None:
+        """Return when it answers."""
+        # Only the order of transactions matters here, not the disk.
+        settings = {"listen_addresses": "", "unix_socket_directories": self.place, "fsync": "off",
+                    "max_connections": "60"}
+        self._process = subprocess.Popen(
+            [self._binaries / "postgres", "-D", Path(self.place, "data"),
+             *(f"--{key}={value}" for key, value in settings.items())],
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=self.place, **self._user)
+        run_sql(self.place, "SELECT 1", tries=200, server=self._process)
+
+    def stop(self, how: signal.Signals = signal.SIGINT) -> None:
+        """Return when it has ended. SIGINT: in good order, but without waiting for its clients."""
+        self._process.send_signal(how)
+        self._process.wait(20)
+
+
 @pytest.fixture(scope="session")
-def postgresql_server() -> Iterator[str]:
-    """The address of a server without its database's name: it listens on a socket in a private directory only."""
+def postgresql_process() -> Iterator[Server]:
+    """The server. A test that stops it must start it again."""
     binaries = server_binaries()
     if binaries is None:
         pytest.skip("no PostgreSQL server is installed")
-    user = unprivileged()
     # Not pytest's own directory: its parents are closed to other users, and a socket's path has 107 characters at most.
     with tempfile.TemporaryDirectory(prefix="pg", ignore_cleanup_errors=True) as place:
-        if user:
-            os.chown(place, user["user"], user["group"])
-        data = Path(place, "data")
-        subprocess.run([binaries / "initdb", "-D", data, "-U", "tests", "-A", "trust", "-E", "UTF8", "--no-sync"],
-                       check=True, capture_output=True, cwd=place, **user)
-        rules = data / "pg_hba.conf"
-        rules.write_text("local all locked scram-sha-256\n" + rules.read_text())  # a user who needs a password
-        settings = {"listen_addresses": "", "unix_socket_directories": place, "fsync": "off", "max_connections": "60"}
-        # Only the order of transactions matters here, not the disk.
-        server = subprocess.Popen(
-            [binaries / "postgres", "-D", data, *(f"--{key}={value}" for key, value in settings.items())],
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=place, **user)
+        server = Server(binaries, place)
         try:
-            run_sql(place, "SELECT 1", tries=200, server=server)
-            yield f"postgresql+psycopg://tests@/{{}}?host={place}"
+            yield server
         finally:
-            server.send_signal(signal.SIGQUIT)  # at once: nobody needs the data any more
-            server.wait(20)
+            server.stop(signal.SIGQUIT)  # at once: nobody needs the data any more
+
+
+@pytest.fixture(scope="session")
+def postgresql_server(postgresql_process: Server) -> str:
+    """The address of the server without its database's name."""
+    return f"postgresql+psycopg://tests@/{{}}?host={postgresql_process.place}"
 
 
 def run_sql(place: str, text: str, tries: int = 1, server: subprocess.Popen[bytes] | None = None) -> None:

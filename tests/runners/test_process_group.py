@@ -47,6 +47,9 @@ TREES = {
     "cleared environment": "env -i sleep TIME; true",
     "daemon": "DAEMON sleep TIME; sleep TIME",
     "child of a daemon": "DAEMON sh -c 'env -i sleep TIME; true'; sleep TIME",
+    "daemon that shows no mark": "DAEMON env -i sleep TIME; sleep TIME",
+    "daemon that ignores SIGTERM": "trap '' TERM; DAEMON env -i sh -c 'sleep TIME & wait; sleep TIME'; sleep TIME",
+    "daemon of a daemon": "DAEMON env -i DAEMON setsid sh -c 'sleep TIME; true'; sleep TIME",
 }
 
 
@@ -88,11 +91,11 @@ time.sleep(1000)
 
 
 @pytest.mark.parametrize("tree", TREES)
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_nothing_outlives_a_process_that_is_killed(tree: str, number: signal.Signals, time_s: str) -> None:
     host = start_host(HOST, *command(TREES[tree], time_s))
     assert host.stdout is not None and host.stdout.readline()
-    least = {"many": 8, "orphan": 2, "daemon": 2, "child of a daemon": 2}.get(tree, 1)
+    least = 8 if tree == "many" else 2 if tree == "orphan" or "daemon" in tree else 1
     assert soon(lambda: len(sleepers(time_s)) >= least)
     host.send_signal(number)
     host.communicate()
@@ -103,11 +106,11 @@ def test_nothing_outlives_a_process_that_is_killed(tree: str, number: signal.Sig
 def test_end_leaves_nothing(tree: str, time_s: str, groups: list[ProcessGroup]) -> None:
     group = ProcessGroup(command(TREES[tree], time_s), os.environ)
     groups.append(group)
-    assert soon(lambda: sleepers(time_s))
+    assert soon(lambda: len(sleepers(time_s)) > ("daemon" in tree))
     time.sleep(0.1)
     group.end(grace_s=0.2)
     assert not sleepers(time_s), "when end returns, not some time later"
-    assert group.process.returncode is not None
+    assert group.process.poll() is not None
     group.end()
 
 
@@ -151,10 +154,12 @@ def test_statuses_and_streams_are_the_commands_own(tmp_path: Path) -> None:
     with (tmp_path / "out").open("w+b") as out:
         group = ProcessGroup(["sh", "-c", "cat; pwd; echo err >&2; exit 3"], os.environ, cwd=tmp_path,
                              stdin=subprocess.PIPE, stdout=out, stderr=subprocess.STDOUT)
-        group.process.communicate(b"said\n", timeout=20)
+        assert group.process.stdin is not None
+        group.process.stdin.write(b"said\n")
+        group.process.stdin.close()
+        assert group.process.wait(20) == 3
         group.end()
         assert (tmp_path / "out").read_text() == f"said\n{tmp_path}\nerr\n"
-    assert group.process.returncode == 3
     killed = ProcessGroup(["sh", "-c", "kill -SEGV $$"], os.environ)
     assert killed.process.wait(20) == -signal.SIGSEGV
     killed.end()
@@ -210,7 +215,7 @@ print(process_group._guard._process.pid, flush=True)
 
 def test_killed_at_any_moment_of_many_starts(time_s: str) -> None:
     """Children that are forked, executed, told of, ended: wherever the kill falls, the guard finds them."""
-    for attempt in range(10):
+    for attempt in range(4):
         host = start_host(BUSY, time_s)
         assert host.stdout is not None
         guard = int(host.stdout.readline())
@@ -284,6 +289,82 @@ def test_where_the_guard_is_killed_another_starts_with_the_next_child(when: str,
     assert soon(lambda: not sleepers(time_s))
 
 
+ALONE = """
+import os, signal, sys, time
+from runners import process_group
+from runners.process_group import ProcessGroup
+group = ProcessGroup(sys.argv[2:], os.environ)
+victim = process_group._guard._process if sys.argv[1] == "guard" else group._keeper
+time.sleep(0.5)
+victim.kill()
+victim.wait()
+print("ready", flush=True)
+time.sleep(1000)
+"""
+
+
+@pytest.mark.parametrize(("victim", "tree"), [
+    *(("guard", tree) for tree in ("wrapper", "many", "ignores SIGTERM", "daemon that shows no mark")),
+    *(("keeper", tree) for tree in ("wrapper", "many", "daemon"))])
+def test_nothing_outlives_us_where_one_of_the_two_was_killed_before(victim: str, tree: str, time_s: str) -> None:
+    host = start_host(ALONE, victim, *command(TREES[tree], time_s))
+    assert host.stdout is not None and host.stdout.readline().strip() == "ready"
+    assert sleepers(time_s)
+    host.kill()
+    host.communicate()
+    assert soon(lambda: not sleepers(time_s), 6)
+
+
+def test_a_child_whose_keeper_was_killed_still_ends(time_s: str, groups: list[ProcessGroup]) -> None:
+    group = ProcessGroup(command(TREES["daemon"], time_s), os.environ)
+    groups.append(group)
+    assert group._keeper is not None and soon(lambda: len(sleepers(time_s)) == 2)
+    group._keeper.kill()
+    group._keeper.wait()
+    with pytest.raises(subprocess.TimeoutExpired):
+        group.process.wait(0.2)
+    group.end()
+    assert not sleepers(time_s) and group.process.poll() is not None
+
+
+def test_a_keeper_goes_with_its_child(groups: list[ProcessGroup]) -> None:
+    """And not before what the child has left behind."""
+    group = ProcessGroup(["sh", "-c", "env -i setsid -f sleep 0.5; exit 3"], os.environ)
+    groups.append(group)
+    assert group.process.wait(20) == 3 and group._keeper is not None
+    group.end(detached=False)
+    assert group._keeper.poll() is None
+    assert group._keeper.wait(20) == 0
+
+
+def test_many_orphans_leave_no_zombies(tmp_path: Path, groups: list[ProcessGroup]) -> None:
+    script = "i=0; while [ $i -lt 50 ]; do (true & true); i=$((i+1)); done; touch done; sleep 1000"
+    group = ProcessGroup(["sh", "-c", script], os.environ, cwd=tmp_path)
+    groups.append(group)
+    assert group._keeper is not None and soon((tmp_path / "done").exists)
+    below = Path(f"/proc/{group._keeper.pid}/task/{group._keeper.pid}/children")
+    assert soon(lambda: len(below.read_text().split()) == 1)
+
+
+def test_a_process_that_merely_has_the_number_is_left_alone(time_s: str) -> None:
+    other = subprocess.Popen(["sleep", time_s], start_new_session=True)
+    try:
+        assert soon(lambda: sleepers(time_s))
+        began = process_table.started_at(other.pid)
+        assert list(find({other.pid}, started={other.pid: began})) == [other.pid]
+        assert not find({other.pid}, started={other.pid: began - 1})
+        assert not process_table.end_processes({other.pid}, started={other.pid: began - 1})
+        (seen,) = (process for process in process_table._running() if process.pid == other.pid)
+        process_table._send_to(seen._replace(started=began - 1), signal.SIGKILL)
+        time.sleep(0.1)
+        assert other.poll() is None
+        process_table._send_to(seen, signal.SIGKILL)
+        assert other.wait(20) == -signal.SIGKILL
+    finally:
+        other.kill()
+        other.wait()
+
+
 FORKS = """
 import os, sys, time
 from runners.process_group import ProcessGroup
@@ -353,7 +434,8 @@ time.sleep(0.5)
 if sys.argv[1] == "noted":
     group.note_memory()
     os.kill(group.pid, 9)
-    os.waitid(os.P_PID, group.pid, os.WEXITED | os.WNOWAIT)
+    while open(f"/proc/{group.pid}/stat").read().rpartition(")")[2].split()[0] != "Z":
+        time.sleep(0.01)
 print("ready", flush=True)
 time.sleep(1000)
 """
@@ -422,5 +504,4 @@ def test_find_leaves_out_what_has_ended(groups: list[ProcessGroup]) -> None:
     group = ProcessGroup(["true"], os.environ)
     groups.append(group)
     assert soon(lambda: not members(group.pid)), "ended, and not waited for"
-    assert group.process.returncode is None
     assert os.getpid() not in find({os.getsid(0)})
