@@ -28,5 +28,5 @@ POINTS_PER_CONTROL = 5
 measured."""
 
 AWAIT_S = 2.0
-"""Seconds after which a worker reads the record again that has nothing to do until it is known whether another lives. By
-judgement: reading takes milliseconds."""
+"""Seconds after which a worker reads the record again, if it has nothing to do until it is known whether another lives.
+By judgement: reading takes milliseconds."""

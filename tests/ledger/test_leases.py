@@ -189,6 +189,7 @@ def test_a_database_that_another_process_holds_delays_a_renewal_and_loses_none(t
     eventually(lambda: heartbeats(ledger.study)[1][0] > before)
 
 
+@pytest.mark.usefixtures("quick")
 def test_the_thread_ends_with_the_ledger(tmp_path: Path) -> None:
     before = set(renewing())
     ledger = open_ledger(f"sqlite:///{tmp_path / 'a.db'}", "x", "y")
@@ -196,6 +197,7 @@ def test_the_thread_ends_with_the_ledger(tmp_path: Path) -> None:
     ledger.begin({"model": "y", "batch_size": 4}, 0)
     (thread,) = set(renewing()) - before
     assert thread.daemon  # a process that ends does not wait for it
+    eventually(lambda study=ledger.study: set(heartbeats(study)[1]) == {0, 1})
     del ledger
     gc.collect()
     thread.join(5)
