@@ -194,7 +194,7 @@ class Study:
         ledger = self._setup.ledger()
         observations = ledger.observations(self.grid)
         posterior = self._learn(observations) if observations.measured.any() else None
-        return status_of(self.name, observations, posterior, ledger.study.user_attrs.get("stopped"))
+        return status_of(self.name, observations, posterior, ledger.stopped)
 
     def posterior(self, metrics: Iterable[str] = ()) -> tuple[Observations, Posterior]:
         """The observations, and the posterior of the targets and of `metrics` at every point.
@@ -325,7 +325,7 @@ class Study:
             self._setup, observations, ledger.fingerprint, trials[0].user_attrs.get("seed") if trials else None,
             self.path, [str(self.path)] if arguments is None else arguments)
         options = ReportOptions(None if truth is None else Path(truth), any_fingerprint, baselines, curves)
-        stopped = ledger.study.user_attrs.get("stopped")
+        stopped = ledger.stopped
         return report_of(self._setup, observations, posterior, provenance, stopped, options)
 
     def simulate(
@@ -388,7 +388,7 @@ class Study:
         ledger = self._setup.ledger()
         now = observations or ledger.observations(self.grid)
         known = posterior or (self._learn(now) if now.measured.any() else None)
-        return overview_of(self._setup, now, known, ledger.study.user_attrs.get("stopped"), taken)
+        return overview_of(self._setup, now, known, ledger.stopped, taken)
 
     @property
     def _price(self) -> float | None:

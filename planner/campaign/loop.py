@@ -55,8 +55,9 @@ class Recorder(Protocol[T]):
         ...
 
     def refresh(self, observations: Observations, before: T | None = None) -> None:
-        """Update runs and pending rows of `observations` with those of other processes; with `before`, only runs begun
-        earlier than that handle are pending."""
+        """Update `observations` with what other processes did: their runs, without those that a person has discarded
+        since, and what they are measuring, in `underway` and `pending`; with `before`, only runs begun earlier than
+        that handle are."""
         ...
 
 
@@ -82,6 +83,8 @@ class Loop:
     repeats: repeats of each run that the study asks for, where fewer will do; None where each run makes all.
     may_plan: whether the planner may compute while a point is measured.
     reached: whether this resumes a study that stopped because of its accuracy.
+    await_others: called when only runs of other workers leave nothing to do; true after a moment's wait to look again.
+    is_provisional: whether the reason for the end holds only while other workers' runs are under way.
     """
 
     runner: Measurer
@@ -96,7 +99,9 @@ class Loop:
     reached: bool = False
     repeats: int | None = None
     may_plan: Callable[[Point], bool] = lambda _: False
+    await_others: Callable[[], bool] = lambda: False
     posterior: Posterior | None = None
+    is_provisional: bool = False
     _plan: _Plan | None = None
     _waited_s: float = 0.0
 
@@ -115,23 +120,37 @@ class Loop:
         waiting_since = self.clock() if self.clock else 0.0
         resumed = len(self.observations.runs)  # a new run after failures is meant as another try
         while True:
-            if self.stop_requested():
-                return "interrupted"
-            if self._nothing_works(len(self.observations.runs) - resumed):
-                return "failures"
             self._catch_up()
+            if reason := self._broken_off(len(self.observations.runs) - resumed):
+                return reason
             plan, self._plan = self._plan, None
             found = plan.posterior if plan else self._due_posterior()
             if found is not None and (reason := self._checkpoint(found, rule)):
                 return reason
             row = self._next_row(plan)
-            if row is None:
-                return "grid"
-            if reason := self._limit(row):
+            if reason := self._nothing_left(row):
+                if self.is_provisional and self.await_others():
+                    continue
                 return reason
+            assert row is not None
             planner_s = self.clock() - waiting_since + self._waited_s if self.clock else 0.0
             self._measure(row, planner_s, is_first=len(self.observations.runs) == resumed)
             waiting_since = self.clock() if self.clock else 0.0
+
+    def _broken_off(self, runs: int) -> str | None:
+        """A reason to end that other workers may not have: of this one's `runs` since it started."""
+        reason = "interrupted" if self.stop_requested() else "failures" if self._nothing_works(runs) else None
+        self.is_provisional = reason is not None and bool(self.observations.underway)
+        return reason
+
+    def _nothing_left(self, row: int | None) -> str | None:
+        """The reason why no run can begin, if none can. Sets `is_provisional`."""
+        if row is None:
+            self.is_provisional = bool(self.observations.pending)
+            return "grid"
+        reason = self._limit(row)
+        self.is_provisional = bool(reason and self.observations.underway) and self._limit(row, alone=True) is None
+        return reason
 
     def _nothing_works(self, runs: int) -> bool:
         most = self.limits.failures
@@ -160,9 +179,25 @@ class Loop:
         reason = rule.checkpoint(self.posterior.accuracy) if rule is not None else None
         return reason or ("boundary" if is_located(self.posterior.attainment) else None)
 
-    def _limit(self, row: int) -> str | None:
+    def _limit(self, row: int | None, alone: bool = False) -> str | None:
+        """The limit that a run at `row` would exceed. None: a point that a person enqueued, whatever it costs. alone:
+        without what other workers' runs will have cost."""
+        seen = self.observations
         plain_cost = self.posterior.plain.cost[0] if self.posterior else None
-        return self.limits.reached(self.observations, self.strategy.price(row, self.observations), plain_cost)
+        is_priced = self.limits.ceiling(plain_cost) is not None
+        others = [self._price(run.row, run.engine) if is_priced else 0.0 for run in seen.underway if not alone]
+        return self.limits.reached(seen, self._price(row, seen.current_engine), plain_cost, others)
+
+    def _price(self, row: int | None, engine: int | None) -> float:
+        """The predicted price of a run where engine configuration `engine` is running; 0 if it is off the grid."""
+        if row is None:
+            return 0.0
+        seen = self.observations
+        here, seen.current_engine = seen.current_engine, engine
+        try:
+            return self.strategy.price(row, seen)
+        finally:
+            seen.current_engine = here
 
     def _catch_up(self, before: Any = None) -> None:
         self.recorder.refresh(self.observations, before)
@@ -173,14 +208,13 @@ class Loop:
     def _measure(self, row: int, planner_s: float, is_first: bool) -> None:
         seed = self.seed + len(self.observations.runs)
         asked = self.observations.grid.point(row)
-        run_before = self.observations.run_of[row]
+        before = int(self.observations.run_of[row]), self.observations.version
         handle, point = self.recorder.begin(asked, seed)
-        if point == asked:
-            # Two processes may choose the same point at the same moment; the record decides which was first.
-            self._catch_up(before=handle)
-            if self.observations.run_of[row] != run_before or row in self.observations.pending:
-                self.recorder.abandon(handle, "another process was first at this point")
-                return
+        # Two processes may take the same point, or the last run, at the same moment; the record decides who was first.
+        self._catch_up(before=handle)
+        if why := self._too_late(row if point == asked else None, *before):
+            self.recorder.abandon(handle, why)
+            return
         self.observer.started(point, self.observations)
         measurement = learnable(self._measured(point, seed), point, self.observations)
         if is_first:  # planned while the runner imported what its engines need, which is charged in full
@@ -189,6 +223,15 @@ class Loop:
         self.observations.add(run)
         self.observer.finished(run, self.observations)
         check_gives_targets(run, self.observations)
+
+    def _too_late(self, row: int | None, run_of_row: int, version: tuple[object, int]) -> str | None:
+        """Why the run that has begun at `row` must not go on, if others did something since `version`; None if it may.
+        row: None where a person chose."""
+        seen = self.observations
+        if row is not None and (seen.run_of[row] != run_of_row or row in seen.pending):
+            return "another process was first at this point"
+        is_last = (seen.underway or seen.version != version) and self._limit(row)
+        return "other processes have begun the last runs" if is_last else None
 
     def _measured(self, point: Point, seed: int) -> Measurement:
         """The outcome of a run at `point`; the next run is planned meanwhile, where that is allowed."""

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from planner.campaign.loop import Loop
-from planner.campaign.observers import Observer
+from planner.campaign.observers import Observer, Observers
+from planner.campaign.settings import AWAIT_S
 from planner.campaign.setup import StudySetup
 from planner.campaign.stopping import Limits
+from planner.ledger.ledger import Ledger
 from planner.ledger.observations import Observations
 from planner.ledger.patience import PatientLedger
+from planner.ledger.stop_reason import record_stop, under_way_again
 from planner.space.runner_hints import LeavesCore, Prepares, repeats_of
 from planner.space.types import Point, Runner, Status
 from planner.strategies.strategy import Posterior
@@ -65,14 +69,16 @@ def run(
         if isinstance(study.runner, Prepares):
             study.runner.prepare_engine()
         observations = ledger.observations(study.grid)
-        reached = ledger.study.user_attrs.get("stopped") in {"accuracy", "noise"}
-        ledger.study.set_user_attr("stopped", None)
-        loop = Loop(study.runner, chosen, record, observations, limits, study.seed, watching, study.clock,
-                    stop_requested, reached, _repeats(study, strategy), _may_plan(study.runner))
+        reached = ledger.stopped in {"accuracy", "noise"}
+        starting = _FirstRun(lambda: record.again(lambda: under_way_again(ledger.study)))
+        loop = Loop(study.runner, chosen, record, observations, limits, study.seed, Observers(starting, watching),
+                    study.clock, stop_requested, reached, _repeats(study, strategy), _may_plan(study.runner),
+                    await_others=lambda: _awaits(ledger))
         reason = loop.run()
     finally:
         study.runner.close()
-    record.again(lambda: ledger.study.set_user_attr("stopped", reason))
+    if not loop.is_provisional:
+        record.again(lambda: record_stop(ledger.study, reason))
     return RunResult(reason, observations, _last_posterior(study, observations, strategy))
 
 
@@ -83,6 +89,27 @@ def nothing_measured(observations: Observations, study_file: Path) -> str:
         return f"has measured nothing yet; `sweepwise run {study_file}` first"
     return (f"none of its {len(observations.runs)} runs succeeded; the last said: {failed[-1].reason or 'nothing'}; "
             f"correct that, then start anew with `sweepwise run {study_file} --name NEW`")
+
+
+class _FirstRun(Observer):
+    """Calls `act` when the first run begins."""
+
+    def __init__(self, act: Callable[[], None]) -> None:
+        self._act = act
+        self._begun = False
+
+    def started(self, point: Point, observations: Observations) -> None:
+        """A run begins."""
+        if not self._begun:
+            self._act()
+        self._begun = True
+
+
+def _awaits(ledger: Ledger) -> bool:
+    """Whether it was worth to wait for a moment: a point may be free soon that a dead worker has."""
+    if ledger.has_doubtful:
+        time.sleep(AWAIT_S)
+    return ledger.has_doubtful
 
 
 def _repeats(study: StudySetup, strategy: str) -> int | None:

@@ -26,3 +26,7 @@ WORTH_A_RUN = 0.5
 POINTS_PER_CONTROL = 5
 """Audited points for each control: a point measured again to see whether the machine has changed. By judgement; not
 measured."""
+
+AWAIT_S = 2.0
+"""Seconds after which a worker reads the record again, if it has nothing to do until it is known whether another lives.
+By judgement: reading takes milliseconds."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -62,12 +62,15 @@ class Limits:
     failures: int | None = None
     boundary: Boundary | None = None
 
-    def reached(self, observations: Observations, next_price: float, plain_cost: float | None) -> str | None:
-        """The limit that ends the study before a run of `next_price` accelerator-seconds; None if none does."""
-        if self.trials is not None and observations.finished >= self.trials:
+    def reached(
+        self, observations: Observations, next_price: float, plain_cost: float | None, others: Sequence[float] = ()
+    ) -> str | None:
+        """The limit that ends the study before a run of `next_price` accelerator-seconds; None if none does. others:
+        predicted prices of the runs that other workers are making: what they will have spent is spent."""
+        if self.trials is not None and observations.finished + len(others) >= self.trials:
             return "trials"
         ceiling = self.ceiling(plain_cost)
-        if ceiling is not None and observations.spent + next_price > ceiling:
+        if ceiling is not None and observations.spent + sum(others) + next_price > ceiling:
             return "cost"
         return None
 

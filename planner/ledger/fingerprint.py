@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final
 
-__all__ = ["differences"]
+from planner.space.types import StudyError
+
+__all__ = ["check_resumable", "differences"]
 
 _MODEL: Final = "model:"
 
@@ -19,3 +21,17 @@ def differences(recorded: Mapping[str, str], present: Mapping[str, str]) -> list
         if recorded.get(key) != present.get(key)
         and not (key.startswith(_MODEL) and (key not in recorded or key not in present))
     ]
+
+
+def check_resumable(
+    name: str, recorded: Mapping[str, Any], targets: list[str], fingerprint: Mapping[str, str] | None
+) -> None:
+    """Raises StudyError if the study, with these user attributes, has other targets or another fingerprint."""
+    fix = "give the new study another name (study.name or --name)"
+    if recorded.get("targets") != targets:
+        raise StudyError(f"targets: study '{name}' was begun for {', '.join(recorded['targets'])}; {fix}")
+    if fingerprint is None or "fingerprint" not in recorded:
+        return
+    if different := differences(recorded["fingerprint"], fingerprint):
+        raise StudyError(f"study '{name}': its measurements do not fit what would run now "
+                         f"({'; '.join(different)}); restore that, or {fix}")

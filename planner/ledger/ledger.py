@@ -8,7 +8,6 @@ measurement is stored before the trial is finished, and a resume completes or cl
 from __future__ import annotations
 
 import contextlib
-import statistics
 import warnings
 from collections.abc import Container, Mapping, Sequence
 from typing import Any, Final
@@ -17,17 +16,26 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from planner.ledger.constraints import conditions_of, violations
-from planner.ledger.fingerprint import differences
-from planner.ledger.observations import Observations, Run
+from planner.ledger.endings import ending, metrics_at, report_trajectory
+from planner.ledger.fingerprint import check_resumable
+from planner.ledger.leases import Leases
+from planner.ledger.observations import Observations, Run, Underway
 from planner.ledger.opening import Opening
-from planner.ledger.optuna_private import change_user_attrs, open_trial, set_violations, violations_attribute
+from planner.ledger.optuna_private import (
+    change_user_attrs,
+    enqueued_params,
+    open_trial,
+    set_violations,
+    violations_attribute,
+)
 from planner.ledger.settled import METRICS_KEY, settled_metrics
+from planner.ledger.stop_reason import stop_reason
 from planner.ledger.storage import check_no_other_copy, open_storage, widen
 from planner.ledger.worker import is_alive, this_worker
 from planner.space.address import shown
 from planner.space.grid import Grid
 from planner.space.metrics import metric_named
-from planner.space.types import Axis, Cost, Direction, Measurement, Metric, Point, Role, Status, StudyError, Value
+from planner.space.types import Axis, Cost, Direction, Measurement, Metric, Point, Status, StudyError, Value
 
 __all__ = ["Ledger"]
 
@@ -44,21 +52,20 @@ class Ledger:
         self.targets = tuple(metric.name for metric in self.metrics)
         self._values = {axis.name: {value: value for value in axis.values} for axis in axes}
         self._opening = Opening(study, axes)
+        self._leases = Leases(study)
+        self._engines: dict[str, int | None] = {}  # worker → the engine configuration that its last run left running
         self._slo = conditions_of(study.user_attrs.get("study_file", ""))
 
     @classmethod
     def existing(cls, storage: str, name: str, axes: tuple[Axis, ...], targets: Sequence[str | Metric]) -> Ledger:
-        """The record of a study that must exist. targets: names, or metrics as the study file describes them.
-
-        Raises StudyError.
-        """
+        """The record of a study that must exist. targets: names, or metrics as the study file describes them. Raises
+        StudyError."""
         opened = open_storage(storage, must_exist=True)
         check_no_other_copy(opened, name)
         try:
             return cls(optuna.load_study(study_name=name, storage=opened), axes, targets)
         except KeyError as error:
-            raise StudyError(f"study.name: no study '{name}' in {shown(storage)}; `sweepwise run` "
-                             "creates it") from error
+            raise StudyError(f"study.name: no study '{name}' in {shown(storage)}; `sweepwise run` creates it") from error
 
     @classmethod
     def create_or_resume(
@@ -81,7 +88,7 @@ class Ledger:
 
         def resumed(recorded: Mapping[str, Any]) -> dict[str, Any]:
             if "targets" in recorded:
-                _check_resumable(name, recorded, names, fingerprint)
+                check_resumable(name, recorded, names, fingerprint)
             began = {"targets": names, "study_file": study_file, METRICS_KEY: recorded.get(METRICS_KEY, settled)}
             # Models added to the axis are added to the fingerprint.
             return began if fingerprint is None else {
@@ -98,12 +105,18 @@ class Ledger:
         return ledger
 
     @property
+    def stopped(self) -> str | None:
+        """Why the last campaign ended; None if none did, or one is under way."""
+        return stop_reason(self.study)
+
+    @property
     def fingerprint(self) -> dict[str, str]:
         """The fingerprint of the study's measurements."""
         return dict(self.study.user_attrs.get("fingerprint", {}))
 
     def begin(self, point: Point, seed: int) -> tuple[optuna.Trial, Point]:
         """A new RUNNING trial and its point: `point`, or an enqueued point if there is one."""
+        self._leases.keep()
         whose = {"worker": this_worker(), "seed": seed}
         trial = self._enqueued(point, whose)
         if trial is None:
@@ -129,18 +142,21 @@ class Ledger:
 
     def add(self, point: Point, measurement: Measurement, attributes: Mapping[str, Any]) -> int:
         """The trial number of a run made elsewhere, recorded in one transaction."""
-        state, values = self._ending(point, measurement)
+        state, values = ending(self.targets, point, measurement)
         kept = {"measurement": measurement.to_json(), **attributes}
         if measurement.reason:
             kept["reason"] = measurement.reason
-        missed = violations(self._slo, _metrics_at(point, measurement))
+        missed = violations(self._slo, metrics_at(point, measurement))
         return self._opening.create(state=state, values=values, params=dict(point), user_attrs=kept,
                             system_attrs=violations_attribute(missed)).number
 
     def abandon(self, trial: optuna.Trial, reason: str) -> None:
-        """Close a trial whose run was interrupted; it counts neither as a failure nor as a trial."""
-        measurement = Measurement(Status.INTERRUPTED, Cost(), reason=reason)
-        self.finish(trial, measurement)
+        """Close a trial whose run was interrupted; it counts neither as a failure nor as a trial. A point that a person
+        enqueued is enqueued again."""
+        (taken,) = (t for t in self.study.get_trials(deepcopy=False) if t.number == trial.number)
+        if asked := enqueued_params(taken):
+            self.study.enqueue_trial(asked)
+        self.finish(trial, Measurement(Status.INTERRUPTED, Cost(), reason=reason))
 
     def observations(self, grid: Grid) -> Observations:
         """Observations of all runs that were not discarded, in order; other processes' unfinished runs are pending."""
@@ -149,10 +165,16 @@ class Ledger:
         return observations
 
     def refresh(self, observations: Observations, before: optuna.Trial | None = None) -> None:
-        """Add the runs that other processes have finished since, and mark as pending what they are measuring: with
-        `before`, only trials begun earlier than that one. Closes the trials of dead processes."""
+        """Add the runs that other processes have finished since, drop those that were discarded, and mark as pending
+        what others are measuring: with `before`, only trials begun earlier than that one. Closes the trials of dead
+        processes."""
         self.close_interrupted()
-        self._take_in(observations, None if before is None else before.number)
+        self._take_in(observations, before)
+
+    @property
+    def has_doubtful(self) -> bool:
+        """Whether a run counts as under way whose worker, on another machine, will soon be taken for dead."""
+        return self._leases.doubtful
 
     @property
     def discarded(self) -> dict[int, str]:
@@ -175,31 +197,45 @@ class Ledger:
 
     def close_interrupted(self) -> None:
         """Complete or close the RUNNING trials of dead workers."""
-        for trial in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-            if is_alive(trial.user_attrs.get("worker", "")):
-                continue
-            left = open_trial(self.study, trial)
-            # Another process may be closing it at the same time.
-            with contextlib.suppress(optuna.exceptions.UpdateFinishedTrialError):
-                if "measurement" in trial.user_attrs:
-                    measurement = Measurement.from_json(trial.user_attrs["measurement"])
-                    self._close(left, measurement, trial.intermediate_values)
-                else:
-                    gone = Measurement(Status.INTERRUPTED, Cost(), reason="the process that ran it is gone")
-                    self._store(left, gone)
+        running = self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+        alive = {trial.number: is_alive(trial.user_attrs.get("worker", "")) for trial in running}
+        lost = self._leases.lost([trial for trial in running if alive[trial.number] is None])
+        for trial in running:
+            if alive[trial.number] is False or trial.number in lost:
+                self._close_for(trial)
 
-    def _take_in(self, observations: Observations, before: int | None = None) -> None:
-        taken = {run.number for run in observations.runs} | set(self.discarded)
-        observations.pending.clear()
-        for trial in self.study.get_trials(deepcopy=False):
+    def _close_for(self, trial: FrozenTrial) -> None:
+        left = open_trial(self.study, trial)
+        # Another process may be closing it at the same time.
+        with contextlib.suppress(optuna.exceptions.UpdateFinishedTrialError):
+            if "measurement" in trial.user_attrs:
+                measurement = Measurement.from_json(trial.user_attrs["measurement"])
+                self._close(left, measurement, trial.intermediate_values)
+            else:
+                gone = Measurement(Status.INTERRUPTED, Cost(), reason="the process that ran it is gone")
+                self._store(left, gone)
+
+    def _take_in(self, observations: Observations, before: optuna.Trial | None = None) -> None:
+        gone, underway = set(self.discarded), []
+        observations.drop(gone)
+        taken = {run.number for run in observations.runs} | gone
+        trials = self.study.get_trials(deepcopy=False)
+        last = len(trials)
+        if before is not None and not enqueued_params(trials[before.number]):
+            last = before.number  # numbers are in the order of beginning, but for those of points enqueued long before
+        for trial in trials:
+            worker = trial.user_attrs.get("worker", "")
             if trial.number in taken:
                 continue
             if "measurement" in trial.user_attrs and trial.state.is_finished():
-                observations.add(self._run(trial), elsewhere=True)
-            elif trial.state is TrialState.RUNNING and (before is None or trial.number < before):
-                row = observations.grid.find(trial.params)
-                if row is not None:
-                    observations.pending.add(row)
+                run = self._run(trial)
+                observations.add(run, elsewhere=True)
+                self._engines[worker] = observations.left_running(run)
+            elif trial.state is TrialState.RUNNING and trial.number < last and (
+                    before is None or trial.number != before.number):
+                underway.append(Underway(observations.grid.find(trial.params), self._engines.get(worker)))
+        observations.underway = tuple(underway)
+        observations.pending = {run.row for run in underway if run.row is not None}
 
     def _enqueued(self, point: Point, whose: Mapping[str, Any]) -> optuna.Trial | None:
         """A trial enqueued by a person, taken over; None if there is none. Trials with values off the axes are closed
@@ -245,58 +281,19 @@ class Ledger:
         return self.add(self._point(trial.params), measurement, kept)
 
     def _close(self, trial: optuna.Trial, measurement: Measurement, reported: Container[int] = ()) -> None:
-        self._report_trajectory(trial, measurement, reported)
-        set_violations(trial, violations(self._slo, _metrics_at(trial.params, measurement)))
+        report_trajectory(self.axes, self.targets, trial, measurement, reported)
+        set_violations(trial, violations(self._slo, metrics_at(trial.params, measurement)))
         self._tell(trial.number, trial.params, measurement)
 
     def _tell(self, number: int, point: Point, measurement: Measurement) -> None:
-        state, values = self._ending(point, measurement)
+        state, values = ending(self.targets, point, measurement)
         if values is None:
             self.study.tell(number, state=state, skip_if_finished=True)
         else:
             self.study.tell(number, values, skip_if_finished=True)
-
-    def _ending(self, point: Point, measurement: Measurement) -> tuple[TrialState, list[float] | None]:
-        """The final state of a trial with this measurement, and its values."""
-        if measurement.status is Status.SATURATED:  # known, but without latencies
-            return TrialState.PRUNED, None
-        if measurement.status is not Status.OK:
-            return TrialState.FAIL, None
-        own = _metrics_at(point, measurement)
-        values = [statistics.median(own[target]) for target in self.targets if own.get(target)]
-        # A target that is undefined at the point (tpot at one output token) leaves the trial without values:
-        # Optuna has no partial values, and an invented number would be wrong.
-        return (TrialState.COMPLETE, values) if len(values) == len(self.targets) else (TrialState.PRUNED, None)
-
-    def _report_trajectory(self, trial: optuna.Trial, measurement: Measurement, reported: Container[int]) -> None:
-        axis = next((a.name for a in self.axes if Role.OUTPUT_TOKENS in a.roles), None)
-        if len(self.targets) != 1 or axis is None or len(measurement.readings) < 2:
-            return
-        for reading in measurement.readings:
-            step = int(reading.point[axis])
-            if step not in reported and (repeats := reading.metrics.get(self.targets[0])):
-                trial.report(statistics.median(repeats), step)
 
 
 def _direction(metric: Metric) -> optuna.study.StudyDirection:
     """A direction for Optuna, which requires one for every value; nothing here depends on it."""
     maximize = metric.direction is Direction.MAXIMIZE
     return optuna.study.StudyDirection.MAXIMIZE if maximize else optuna.study.StudyDirection.MINIMIZE
-
-
-def _check_resumable(
-    name: str, recorded: Mapping[str, Any], targets: list[str], fingerprint: Mapping[str, str] | None
-) -> None:
-    fix = "give the new study another name (study.name or --name)"
-    if recorded.get("targets") != targets:
-        raise StudyError(f"targets: study '{name}' was begun for {', '.join(recorded['targets'])}; {fix}")
-    if fingerprint is None or "fingerprint" not in recorded:
-        return
-    if different := differences(recorded["fingerprint"], fingerprint):
-        raise StudyError(f"study '{name}': its measurements do not fit what would run now "
-                         f"({'; '.join(different)}); restore that, or {fix}")
-
-
-def _metrics_at(point: Mapping[str, Any], measurement: Measurement) -> Mapping[str, tuple[float, ...]]:
-    """The metrics of a run at its own point."""
-    return next((r.metrics for r in measurement.readings if dict(r.point) == dict(point)), {})

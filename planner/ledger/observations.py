@@ -6,7 +6,7 @@ Notation: N grid points. A metric's column is (N,), NaN where nothing was measur
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final, Self
 
@@ -28,7 +28,7 @@ from planner.space.types import (
     Value,
 )
 
-__all__ = ["Observations", "Run"]
+__all__ = ["Observations", "Run", "Underway"]
 
 _CANNOT_RUN: Final = (Status.FAILED, Status.SATURATED)
 
@@ -46,10 +46,20 @@ class Run:
     planner_s: float = 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class Underway:
+    """A run that another worker is making. row: its point, None if that is not in the grid. engine: the configuration
+    that the worker's last run left running, None if there is none."""
+
+    row: int | None
+    engine: int | None = None
+
+
 class Observations:
-    """Runs in the order in which they were made. Grows only by `add`; a column read earlier never changes.
+    """Runs in the order in which they were made. Changes only by `add` and `drop`; a column read earlier never does.
 
     pending: rows that are being measured now, by runs whose values are not known yet; the record's owner sets it.
+    underway: runs of other workers; the record's owner sets it.
     A reading whose point is not in the grid (the axis was narrowed since) is in `runs` but in no column. The same holds
     for a target's value for which its transform is undefined. run_counts: finished runs that executed each point, (N,).
     repeats_a_run: most repeats of any run: those that a study with fewer in some runs makes in a plain sweep.
@@ -60,11 +70,18 @@ class Observations:
     """
 
     def __init__(self, grid: Grid, targets: Iterable[str | Metric], runs: Iterable[Run] = ()) -> None:
-        self.grid = grid
         self._described = tuple(metric_named(target) if isinstance(target, str) else target for target in targets)
         self.targets = tuple(metric.name for metric in self._described)
-        self.runs: list[Run] = []
         self.pending: set[int] = set()
+        self.underway: tuple[Underway, ...] = ()
+        self.current_engine: int | None = None
+        self._clear(grid)
+        for run in runs:
+            self.add(run)
+
+    def _clear(self, grid: Grid) -> None:
+        self.grid = grid
+        self.runs: list[Run] = []
         self.measured = np.zeros(len(grid), dtype=bool)
         self.failed = np.zeros(len(grid), dtype=bool)
         self.saturated = np.zeros(len(grid), dtype=bool)
@@ -74,10 +91,21 @@ class Observations:
         self._repeats: dict[str, dict[int, tuple[float, ...]]] = {}
         self._columns: dict[str, FloatArray] = {}
         self.repeats_a_run = 1
-        self.current_engine: int | None = None
         self._identity, self._additions = object(), 0
-        for run in runs:
-            self.add(run)
+
+    def drop(self, numbers: Container[int]) -> None:
+        """Forget the runs with these numbers, which a person has discarded."""
+        if any(run.number in numbers for run in self.runs):
+            left = [run for run in self.runs if run.number not in numbers]
+            self._clear(self.grid)
+            for run in left:
+                self.add(run, elsewhere=True)  # which engine runs here has not changed
+
+    def left_running(self, run: Run) -> int | None:
+        """The engine configuration that runs on after a run, where it was made; None after a failure."""
+        row = self.grid.find(run.point)
+        goes_on = row is not None and run.measurement.status in (Status.OK, Status.SATURATED)
+        return int(self.grid.engine[row]) if row is not None and goes_on else None
 
     def add(self, run: Run, *, elsewhere: bool = False) -> None:
         """Add a finished run. An interrupted run adds only its cost.
@@ -92,8 +120,7 @@ class Observations:
         if row is not None and run.measurement.status is not Status.INTERRUPTED:
             self.run_counts[row] += 1
         if row is not None and not elsewhere:
-            goes_on = run.measurement.status in (Status.OK, Status.SATURATED)
-            self.current_engine = int(self.grid.engine[row]) if goes_on else None
+            self.current_engine = self.left_running(run)
         if run.measurement.status in _CANNOT_RUN and row is not None and not self.measured[row]:
             self.failed[row] = True
             self.saturated[row] = run.measurement.status is Status.SATURATED

@@ -26,8 +26,9 @@ from sqlalchemy import Connection, Table, bindparam, func, insert, select, updat
 from planner.ledger.distributions import Recorded, are_compatible
 from planner.space.types import Point, Value
 
-__all__ = ["ChoicesChanged", "change_user_attrs", "claim", "contains", "create_trial", "enqueued_params", "identity",
-           "open_trial", "recorded", "set_violations", "study_id", "unify", "violations_attribute", "written_at_once"]
+__all__ = ["ChoicesChanged", "beat", "change_user_attrs", "claim", "contains", "create_trial", "enqueued_params",
+           "heartbeats", "identity", "open_trial", "recorded", "set_violations", "study_id", "unify",
+           "violations_attribute", "written_at_once"]
 
 # `Trial.set_constraint`, Optuna 5's public way, writes one attribute a constraint, which optuna-dashboard (0.21) does
 # not read. Both read this older list.
@@ -40,6 +41,7 @@ _PARAMS: Final[Table] = models.TrialParamModel.__table__
 _STUDY_USER: Final[Table] = models.StudyUserAttributeModel.__table__
 _STUDY_SYSTEM: Final[Table] = models.StudySystemAttributeModel.__table__
 _TRIAL_USER: Final[Table] = models.TrialUserAttributeModel.__table__
+_HEARTBEATS: Final[Table] = models.TrialHeartbeatModel.__table__
 
 
 class ChoicesChanged(ValueError):  # noqa: N818 -- not the caller's error: use the record's choices and try again
@@ -169,6 +171,30 @@ def change_user_attrs(study: optuna.Study, change: Callable[[dict[str, Any]], Ma
         _put(connection, _STUDY_USER, _STUDY_USER.c.study_id, study._study_id, wanted)
 
 
+def beat(study: optuna.Study, trials: Sequence[FrozenTrial]) -> None:
+    """Record that the workers of these trials are alive now, by the database's clock.
+
+    Optuna's `record_heartbeat` writes to the same table, but in the session's local time: an hour passes for a run
+    whenever clocks change to summer time, and its worker is taken for dead.
+    """
+    numbers = [trial._trial_id for trial in trials]
+    if not numbers:
+        return
+    with _alone(study) as connection:
+        now = _utc_now(connection)
+        connection.execute(_HEARTBEATS.delete().where(_HEARTBEATS.c.trial_id.in_(numbers)))
+        connection.execute(insert(_HEARTBEATS), [{"trial_id": number, "heartbeat": now} for number in numbers])
+
+
+def heartbeats(study: optuna.Study) -> tuple[datetime, dict[int, datetime]]:
+    """Now, and the last heartbeat of each RUNNING trial that has one, by its number; both by the database's clock."""
+    query = select(_TRIALS.c.number, _HEARTBEATS.c.heartbeat).join_from(_HEARTBEATS, _TRIALS).where(
+        _TRIALS.c.study_id == study._study_id, _TRIALS.c.state == TrialState.RUNNING)
+    with _database(study).engine.connect() as connection:
+        found = {row.number: row.heartbeat for row in connection.execute(query)}
+        return _utc_now(connection), found
+
+
 @contextmanager
 def written_at_once(study: optuna.Study) -> Iterator[optuna.Study]:
     """A view of the study: system attributes set within the block are stored together at its end, none if it raises.
@@ -228,6 +254,12 @@ def _alone(study: optuna.Study) -> Iterator[Connection]:
             raise KeyError(f"study {study._study_id} is gone")
         yield connection
         connection.commit()
+
+
+def _utc_now(connection: Connection) -> datetime:
+    """The database's time, without a zone as its columns are."""
+    now: datetime = connection.execute(select(func.now())).scalar_one()
+    return now.astimezone(UTC).replace(tzinfo=None) if now.tzinfo else now  # PostgreSQL says the zone, SQLite has UTC
 
 
 def _put(connection: Connection, table: Table, owner: Any, number: int, attributes: Mapping[str, Any]) -> None:

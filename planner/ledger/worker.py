@@ -2,16 +2,83 @@
 
 from __future__ import annotations
 
+import functools
 import os
+import secrets
 import socket
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 __all__ = ["is_alive", "this_worker"]
 
+_OLD_PARTS: Final = 3  # host, pid and start time were an identity in earlier versions
+
+
+@dataclass(frozen=True, slots=True)
+class _Worker:
+    """host, boot and namespace say where process numbers mean the same; token is the process's own, and in no other
+    machine, not even in one that was copied with all its memory."""
+
+    host: str
+    pid: str
+    started: str
+    boot: str = ""
+    namespace: str = ""
+    token: str = ""
+
+    @property
+    def place(self) -> tuple[str, str, str]:
+        return self.host, self.boot, self.namespace
+
 
 def this_worker() -> str:
-    """The identity of this process, stored with its trials: host, pid, start time."""
-    return f"{socket.gethostname()}|{os.getpid()}|{_started(os.getpid())}"
+    """The identity of this process, stored with its trials: host, pid, start time, boot, pid namespace, token."""
+    me = _here(os.getpid())
+    return "|".join((me.host, me.pid, me.started, me.boot, me.namespace, me.token))
+
+
+def is_alive(worker: str) -> bool | None:
+    """Whether the process that `this_worker` named still runs; None where that cannot be seen from here: on another
+    machine, in another container. An identity of an earlier version is taken to be alive elsewhere, by its host name
+    alone: it has no lease, so that its silence says nothing."""
+    parts = worker.split("|")
+    if len(parts) == _OLD_PARTS:
+        return parts[0] != socket.gethostname() or _runs(parts[1], parts[2])
+    if len(parts) != len(_Worker.__slots__):
+        return False
+    other, me = _Worker(*parts), _here(os.getpid())
+    if other == me:
+        return True
+    if other.place != me.place or not all(me.place) or not _sees_own_processes():
+        return None
+    if other.pid == me.pid:  # an earlier process with this number; or, begun at the same moment, a copy of this one
+        return None if other.started == me.started else False
+    return _runs(other.pid, other.started)
+
+
+@functools.cache
+def _here(pid: int) -> _Worker:
+    """This process. By pid: a fork is another worker."""
+    return _Worker(socket.gethostname(), str(pid), _started(pid), _read("/proc/sys/kernel/random/boot_id"),
+                   _link("/proc/self/ns/pid"), secrets.token_hex(8))
+
+
+def _sees_own_processes() -> bool:
+    """Whether /proc shows the namespace that this process is in: `unshare --pid` alone leaves the outer one there."""
+    return _link("/proc/self") == str(os.getpid())
+
+
+def _runs(pid: str, started: str) -> bool:
+    if not pid.isdigit():
+        return False
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return _started(int(pid)) == started
 
 
 def _started(pid: int) -> str:
@@ -26,18 +93,15 @@ def _started(pid: int) -> str:
     return "dead" if state in {"Z", "X"} else rest[18]
 
 
-def is_alive(worker: str) -> bool:
-    """Whether the process that `this_worker` named still runs; assumed true for another machine's."""
-    host, _, process = worker.partition("|")
-    if not process:
-        return False
-    if host != socket.gethostname():
-        return True
-    pid, _, started = process.partition("|")
+def _read(path: str) -> str:
     try:
-        os.kill(int(pid), 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return _started(int(pid)) == started
+        return Path(path).read_text().strip()
+    except OSError:
+        return ""
+
+
+def _link(path: str) -> str:
+    try:
+        return os.readlink(path)  # noqa: PTH115 -- a namespace's link leads to no path
+    except OSError:
+        return ""

@@ -122,6 +122,8 @@ def _check_two(one: Recorder[Any], two: Recorder[Any], grid: Grid) -> None:
     early = _begun(one, grid, 0)
     two.refresh(theirs)
     assert theirs.pending == {0}, f"refresh: another process measures row 0, but pending are {theirs.pending}"
+    assert [run.row for run in theirs.underway] == [0], (
+        f"refresh: another process makes one run, at row 0, but under way are {theirs.underway}")
     late = _begun(two, grid, 1)
     two.refresh(theirs, late)
     assert theirs.pending == {0}, f"refresh: begun before ours is row 0 alone, but pending are {theirs.pending}"
@@ -137,6 +139,7 @@ def _check_two(one: Recorder[Any], two: Recorder[Any], grid: Grid) -> None:
         found = [r for r in theirs.runs if r.measurement.status is not Status.INTERRUPTED]
         assert found == [run], f"refresh: another process made {run}, but there is {found}"
     assert 0 not in theirs.pending, "refresh: a run of another process has ended, and is still pending"
+    assert not [run for run in theirs.underway if run.row == 0], "refresh: a run has ended, and is still under way"
     assert theirs.measured[0]
     two.finish(late, Measurement(Status.FAILED, Cost(2.0), reason="no"), _PLANNER_S)
     one.refresh(ours)

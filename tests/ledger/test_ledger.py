@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import optuna
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -17,7 +18,7 @@ from optuna.trial import TrialState
 
 from planner.ledger.fingerprint import differences
 from planner.ledger.ledger import Ledger
-from planner.ledger.worker import is_alive, this_worker
+from planner.ledger.worker import this_worker
 from planner.space.grid import full_grid
 from planner.space.types import Axis, Cost, Measurement, Reading, Role, Scale, Scope, Status, StudyError
 
@@ -362,6 +363,26 @@ def test_a_discarded_run_stays_and_its_points_are_free(tmp_path: Path) -> None:
         again.discard(running.number, "")
 
 
+def test_a_run_that_is_discarded_elsewhere_is_gone_at_the_next_refresh(tmp_path: Path) -> None:
+    """From every array and sum, as if it had never been; the others stay, and so does the engine that runs here."""
+    ledger, grid = open_ledger(tmp_path), full_grid(AXES)
+    observations = ledger.observations(grid)
+    for at in (point("b"), point("a", 1), point("b")):
+        trial, _ = ledger.begin(at, 0)
+        observations.add(ledger.finish(trial, measured(at, 1.0 + len(observations.runs))))
+    version, engine, before = observations.version, observations.current_engine, observations.column("latency_ms")
+    Ledger.existing(storage(tmp_path), "study", AXES, ("latency_ms",)).discard(1, "the fan stood still")
+    ledger.refresh(observations)
+    assert [run.number for run in observations.runs] == [0, 2] and observations.finished == 2
+    assert not observations.known[grid.find(point("a", 1))] and observations.known.sum() == 1
+    assert observations.spent == 2 * measured(point()).cost.accelerator_seconds
+    assert observations.version != version and observations.current_engine == engine is not None
+    assert np.isfinite(before[grid.find(point("a", 1))]), "a column read earlier has changed"
+    assert len(observations.repeats("latency_ms")[grid.find(point("b"))]) == 6
+    ledger.refresh(observations)
+    assert [run.number for run in observations.runs] == [0, 2]
+
+
 def test_a_running_trial_of_a_living_process_is_left_alone(tmp_path: Path) -> None:
     trial, at = open_ledger(tmp_path).begin(point(), 0)
     other = open_ledger(tmp_path)
@@ -371,12 +392,13 @@ def test_a_running_trial_of_a_living_process_is_left_alone(tmp_path: Path) -> No
     assert not observations.known.any() and not observations.runs
 
 
-@pytest.mark.parametrize("worker", ["", "{host}|{pid}|1", "dead"])
+@pytest.mark.parametrize("worker", ["", "{host}|{pid}|1", "{host}|{pid}|1|{rest}", "dead"])
 def test_a_running_trial_of_a_dead_process_is_closed_as_interrupted(tmp_path: Path, worker: str) -> None:
     """Dead: nobody's, that of a process number given to another since, that of one that ended."""
-    host, pid, _ = this_worker().split("|")
+    host, pid, _, rest = this_worker().split("|", 3)
     trial, at = open_ledger(tmp_path).begin(point(), 0)
-    trial.set_user_attr("worker", dead_worker() if worker == "dead" else worker.format(host=host, pid=pid))
+    trial.set_user_attr("worker", dead_worker() if worker == "dead" else worker.format(
+        host=host, pid=pid, rest=rest))
     observations = open_ledger(tmp_path).observations(full_grid(AXES))
     (closed,) = load(tmp_path).get_trials()
     assert closed.state is TrialState.FAIL and closed.user_attrs["measurement"]["status"] == "interrupted"
@@ -404,27 +426,6 @@ def test_a_measurement_stored_before_its_trial_ended_is_completed(tmp_path: Path
     (expected,) = load(tmp_path / "straight").get_trials()
     assert (completed.state, completed.values, completed.intermediate_values) == (
         expected.state, expected.values, expected.intermediate_values)
-
-
-def test_a_zombie_is_dead() -> None:
-    script = "from planner.ledger.worker import this_worker; print(this_worker(), flush=True); input()"
-    with subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                          text=True) as child:
-        assert child.stdout is not None
-        worker = child.stdout.readline().strip()
-        assert is_alive(worker)
-        child.kill()
-        # Killed, and not yet waited for: its number is still taken.
-        Path(f"/proc/{child.pid}/stat").read_text()
-        for _ in range(1000):
-            if not is_alive(worker):
-                break
-        else:
-            pytest.fail("a killed process that nobody waited for still counts as alive")
-
-
-def test_this_process_lives_and_another_machine_is_taken_to() -> None:
-    assert is_alive(this_worker()) and is_alive("elsewhere|1|1") and not is_alive("no worker at all")
 
 
 def test_a_process_that_goes_on_has_no_engine_until_it_runs_one(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import ast
 import functools
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
@@ -286,3 +287,36 @@ def test_written_at_once(study: optuna.Study, in_memory: bool) -> None:
         private.identity(draft)[0].set_study_system_attr(number, "figure", [3])
         raise RuntimeError
     assert stored() == {**before, "figure": [1, 2]}
+
+
+def test_beat_and_heartbeats(study: optuna.Study) -> None:
+    for model in "aba":
+        private.create_trial(study, template(model))
+    first, second, _ = study.get_trials()
+    now, at = private.heartbeats(study)
+    assert at == {} and abs((now - datetime.now(UTC).replace(tzinfo=None)).total_seconds()) < 60
+    private.beat(study, [first, second])
+    private.beat(study, [])
+    now, at = private.heartbeats(again(study))
+    assert set(at) == {0, 1} and all(timedelta(0) <= now - one < timedelta(seconds=60) for one in at.values())
+    time.sleep(1.01)  # SQLite's clock counts whole seconds
+    private.beat(again(study), [second])
+    later = private.heartbeats(study)[1]
+    assert later[0] == at[0] and later[1] > at[1]
+    study.tell(0, 1.0)
+    assert set(private.heartbeats(study)[1]) == {1}, "a trial that has ended has no lease"
+
+
+def test_heartbeats_do_not_depend_on_a_time_zone(postgresql: Callable[[], str]) -> None:
+    """Nor on summer time: two workers, or one before and after the change, may be hours apart."""
+    url = postgresql()
+    ahead, behind = (open_storage(f"{url}&options=-ctimezone%3D{zone}") for zone in ("Asia/Tokyo", "America/Lima"))
+    study = optuna.create_study(storage=ahead, study_name="study")
+    private.create_trial(study, template())
+    private.beat(study, study.get_trials())
+    for storage in (ahead, behind):
+        now, at = private.heartbeats(optuna.load_study(study_name="study", storage=storage))
+        assert timedelta(0) <= now - at[0] < timedelta(seconds=60)
+    for storage in (ahead, behind):
+        storage.remove_session()
+        storage.engine.dispose()

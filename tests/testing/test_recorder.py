@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from planner.ledger.ledger import Ledger
-from planner.ledger.observations import Observations, Run
+from planner.ledger.observations import Observations, Run, Underway
 from planner.simulation.simulate import Memory
 from planner.space.grid import Grid
 from planner.space.types import Cost, Measurement, Point, Status
@@ -66,6 +66,7 @@ class Sound:
     def refresh(self, observations: Observations, before: Entry | None = None) -> None:
         taken = {run.number for run in observations.runs}
         observations.pending.clear()
+        observations.underway = ()
         for entry in self.entries:
             if entry.run is not None and entry.number not in taken:
                 observations.add(entry.run, elsewhere=True)
@@ -73,6 +74,7 @@ class Sound:
                 row = observations.grid.find(entry.point)
                 assert row is not None
                 observations.pending.add(row)
+                observations.underway += (Underway(row),)
 
 
 def check(kind: Callable[[list[Entry]], Any]) -> None:
@@ -113,10 +115,21 @@ def ended_only(self: Sound, observations: Observations, before: Entry | None = N
     observations.pending.clear()
 
 
+def rows_only(self: Sound, observations: Observations, before: Entry | None = None) -> None:
+    Sound.refresh(self, observations, before)
+    observations.underway = ()
+
+
+def never_over(self: Sound, observations: Observations, before: Entry | None = None) -> None:
+    underway = observations.underway
+    Sound.refresh(self, observations, before)
+    observations.underway = underway or observations.underway
+
+
 def pending_only(self: Sound, observations: Observations, before: Entry | None = None) -> None:
     found = Observations(observations.grid, observations.targets)
     Sound.refresh(self, found, before)
-    observations.pending = found.pending
+    observations.pending, observations.underway = found.pending, found.underway
 
 
 def as_ours(self: Sound, observations: Observations, before: Entry | None = None) -> None:
@@ -124,7 +137,7 @@ def as_ours(self: Sound, observations: Observations, before: Entry | None = None
     Sound.refresh(self, found, before)
     for run in found.runs[len(observations.runs):]:
         observations.add(run)
-    observations.pending = found.pending
+    observations.pending, observations.underway = found.pending, found.underway
 
 
 def fails_when_abandoned(self: Sound, trial: Entry, reason: str) -> None:
@@ -162,6 +175,8 @@ BROKEN: dict[str, tuple[dict[str, Any], str]] = {
     "doubled": ({"refresh": doubled}, "come again"),
     "own are pending": ({"refresh": lambda self, o, _=None: Sound.refresh(self, o)}, "not pending"),
     "nothing is pending": ({"refresh": ended_only}, "another process measures row 0"),
+    "only rows": ({"refresh": rows_only}, "under way are"),
+    "never over": ({"refresh": never_over}, "still under way"),
     "nothing is taken in": ({"refresh": pending_only}, "another process made"),
     "engines of others": ({"refresh": as_ours}, "counts as ours"),
     "failures are lost": ({"finish": only_successes}, "not seen as one"),
