@@ -65,7 +65,8 @@ class Ledger:
         try:
             return cls(optuna.load_study(study_name=name, storage=opened), axes, targets)
         except KeyError as error:
-            raise StudyError(f"study.name: no study '{name}' in {shown(storage)}; `sweepwise run` creates it") from error
+            problem = f"study.name: no study '{name}' in {shown(storage)}; `sweepwise run` creates it"
+            raise StudyError(problem) from error
 
     @classmethod
     def create_or_resume(
