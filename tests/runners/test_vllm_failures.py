@@ -202,7 +202,7 @@ def test_close_leaves_nothing_and_may_be_called_twice(runner: VllmRunner) -> Non
     runner.close()
     runner.close()
     assert not process_table.members(group)
-    assert len(list(Path("/dev/fd").iterdir())) == descriptors - 3, "log, requests, replies"
+    assert len(list(Path("/dev/fd").iterdir())) == descriptors - 4, "log, requests, replies, the report of its keeper"
 
 
 def test_no_vllm_at_all(runner: VllmRunner, monkeypatch: pytest.MonkeyPatch) -> None:
