@@ -8,7 +8,7 @@ and by descent, ends them in good order and removes their shared memory. It star
 10 MB; a child costs a line in its pipe.
 
 A *keeper* (`process_keeper`, Linux) is the parent of one child: whatever the child starts stays below it, daemons with
-a cleared environment too. It costs 8 MB, and 28 ms at the child's start on two cores. A ForkServer's children have the keeper of
+a cleared environment too. It costs 8 MB, and 30 ms at the child's start. A ForkServer's children have the keeper of
 their server.
 
 What ends                     which processes end with it
