@@ -102,6 +102,7 @@ class Loop:
     await_others: Callable[[], bool] = lambda: False
     posterior: Posterior | None = None
     is_provisional: bool = False
+    _has_begun: bool = False  # whether this session's engines have what all of them need once
     _plan: _Plan | None = None
     _waited_s: float = 0.0
 
@@ -186,7 +187,10 @@ class Loop:
         plain_cost = self.posterior.plain.cost[0] if self.posterior else None
         is_priced = self.limits.ceiling(plain_cost) is not None
         others = [self._price(run.row, run.engine) if is_priced else 0.0 for run in seen.underway if not alone]
-        return self.limits.reached(seen, self._price(row, seen.current_engine), plain_cost, others)
+        price = self._price(row, seen.current_engine)
+        if is_priced and not self._has_begun:
+            price += seen.import_cost
+        return self.limits.reached(seen, price, plain_cost, others)
 
     def _price(self, row: int | None, engine: int | None) -> float:
         """The predicted price of a run where engine configuration `engine` is running; 0 if it is off the grid."""
@@ -219,6 +223,7 @@ class Loop:
         measurement = learnable(self._measured(point, seed), point, self.observations)
         if is_first:  # planned while the runner imported what its engines need, which is charged in full
             planner_s = max(0.0, planner_s - measurement.cost.import_s)
+        self._has_begun = True
         run = self.recorder.finish(handle, measurement, planner_s)
         self.observations.add(run)
         self.observer.finished(run, self.observations)

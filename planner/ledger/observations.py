@@ -247,6 +247,12 @@ class Observations:
         found = [run.measurement.cost.import_s for run in self.runs if run.measurement.cost.import_s > 0]
         return float(np.median(found)) if found else 0.0
 
+    @property
+    def import_cost(self) -> float:
+        """`import_s` in accelerator-seconds."""
+        found = [cost.import_s * cost.accelerators for run in self.runs if (cost := run.measurement.cost).import_s > 0]
+        return float(np.median(found)) if found else 0.0
+
     def engine_starts(self) -> dict[int, list[float]]:
         """Engine configuration → seconds of each recorded start."""
         starts: dict[int, list[float]] = {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -286,6 +287,25 @@ def test_the_time_that_accelerators_wait_for_the_planner_is_charged() -> None:
     assert loop.run() == "trials"
     assert [run.planner_s for run in observations.runs] == [3.0] * 4
     assert observations.spent == pytest.approx(12.0 + sum(latency(p.point) for p in runner.proposals))
+
+
+def test_a_limit_of_cost_counts_the_imports_that_another_session_pays_again() -> None:
+    """An import of 8 s on two accelerators was paid before: with 15 s left, no session may begin."""
+    class Importing(Fake):
+        def measure(self, proposal: Proposal) -> Measurement:
+            found = super().measure(proposal)
+            first = len(self.proposals) == 1
+            return replace(found, cost=replace(found.cost, import_s=8.0 if first else 0.0, accelerators=2.0))
+
+    _, observations, *_ = play("random", Limits(trials=3), Importing())
+    assert observations.import_cost == 16.0 and observations.import_s == 8.0
+    spent = observations.spent
+    reason, _, memory, _ = play("random", Limits(cost=spent + 15), Importing(), observations=observations)
+    assert reason == "cost" and not memory.begun
+    cheap = play("random", Limits(cost=spent + 15), observations=Observations(
+        observations.grid, ("latency_s",), [replace(run, measurement=replace(run.measurement, cost=Cost(
+            measure_s=run.measurement.cost.run_s))) for run in observations.runs]))
+    assert cheap[2].begun, "without an import, 15 s are enough to begin"
 
 
 def test_an_enqueued_point_is_run_in_place_of_the_chosen_one() -> None:
