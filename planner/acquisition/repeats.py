@@ -26,6 +26,7 @@ from scipy.stats import chi2
 
 from planner.acquisition import settings
 from planner.ledger.observations import Observations, Run
+from planner.models.quantities import variance_of_median
 from planner.space.types import FloatArray, Status
 
 __all__ = ["Repetition", "repetition"]
@@ -59,15 +60,13 @@ def repetition(observations: Observations, most: int, error: float | None) -> Re
 
 def _variances(observations: Observations, target: str, most: int) -> FloatArray:
     """v_k of a target for k from 1 to `most`, (most,); NaN where no point has two repeats."""
-    repeated = [np.log(values) for values in observations.repeats(target).values()
-                if len(values) > 1 and min(values) > 0]
-    if not repeated:
+    squares, freedom = observations.repeat_squares(target)
+    if not len(freedom):
         return np.full(most, np.nan)
-    squares, freedom = np.array([(np.var(values) * len(values), len(values) - 1) for values in repeated]).T
     pooled = float(squares.sum() / freedom.sum())
     usual = min(pooled, float(np.median(squares / chi2.median(freedom))))
-    k = np.arange(1, most + 1)
-    variances: FloatArray = np.where(k > 2, np.pi / 2 * usual, pooled) / k
+    k = np.arange(1.0, most + 1)
+    variances: FloatArray = variance_of_median(k) * np.where(k > 2, usual, pooled)
     return variances
 
 

@@ -6,7 +6,7 @@ Notation: N grid points. A metric's column is (N,), NaN where nothing was measur
 from __future__ import annotations
 
 import statistics
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final, Self
 
@@ -16,6 +16,7 @@ from planner.space.grid import Grid
 from planner.space.metrics import metric_named
 from planner.space.types import (
     BoolArray,
+    Cost,
     FloatArray,
     IntArray,
     Measurement,
@@ -207,12 +208,16 @@ class Observations:
 
     def repeat_noise(self, metric: str) -> float:
         """Pooled standard deviation of log repeats within a point; NaN if no point has two repeats."""
-        squares, freedom = 0.0, 0
-        for repeats in self.repeats(metric).values():
-            if len(repeats) > 1 and min(repeats) > 0:
-                squares += float(np.var(np.log(repeats))) * len(repeats)
-                freedom += len(repeats) - 1
-        return float(np.sqrt(squares / freedom)) if freedom else float("nan")
+        squares, freedom = self.repeat_squares(metric)
+        return float(np.sqrt(squares.sum() / freedom.sum())) if len(freedom) else float("nan")
+
+    def repeat_squares(self, metric: str) -> tuple[FloatArray, FloatArray]:
+        """Sum of squares of the log repeats around their mean at each point with several, and its degrees of freedom,
+        (m,) each."""
+        several = [np.log(repeats) for repeats in self.repeats(metric).values()
+                   if len(repeats) > 1 and min(repeats) > 0]
+        return (np.array([float(np.var(repeats)) * len(repeats) for repeats in several]),
+                np.array([len(repeats) - 1.0 for repeats in several]))
 
     @property
     def spent(self) -> float:
@@ -244,13 +249,15 @@ class Observations:
     @property
     def import_s(self) -> float:
         """Seconds of what a session's engines need once, the median of what was charged; 0 where nothing was."""
-        found = [run.measurement.cost.import_s for run in self.runs if run.measurement.cost.import_s > 0]
-        return float(np.median(found)) if found else 0.0
+        return self._usual_import(lambda cost: cost.import_s)
 
     @property
     def import_cost(self) -> float:
         """`import_s` in accelerator-seconds."""
-        found = [cost.import_s * cost.accelerators for run in self.runs if (cost := run.measurement.cost).import_s > 0]
+        return self._usual_import(lambda cost: cost.import_s * cost.accelerators)
+
+    def _usual_import(self, amount: Callable[[Cost], float]) -> float:
+        found = [amount(run.measurement.cost) for run in self.runs if run.measurement.cost.import_s > 0]
         return float(np.median(found)) if found else 0.0
 
     def engine_starts(self) -> dict[int, list[float]]:

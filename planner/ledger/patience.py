@@ -10,6 +10,7 @@ from typing import Final, TypeVar
 
 import optuna
 
+from planner.ledger.endings import metrics_at
 from planner.ledger.ledger import Ledger
 from planner.ledger.observations import Observations, Run
 from planner.space.text import point_text
@@ -88,6 +89,6 @@ class PatientLedger:
 
 def _outcome(point: Point, measurement: Measurement) -> str:
     """What the run gave at its point, on one line."""
-    own = next((reading.metrics for reading in measurement.readings if reading.point == point), {})
-    said = [f"{name} {statistics.median(values):.6g}" for name, values in own.items() if values]
+    said = [f"{name} {statistics.median(values):.6g}"
+            for name, values in metrics_at(point, measurement).items() if values]
     return ", ".join(said) or measurement.reason or measurement.status

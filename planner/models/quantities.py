@@ -24,7 +24,8 @@ from planner.models.settings import USUAL_WEIGHT
 from planner.models.transforms import forward
 from planner.space.types import FloatArray, IntArray, Kind, Role, Transform
 
-__all__ = ["FIRST_TOKEN", "LATER_TOKENS", "Data", "Quantity", "Target", "data_of", "merged", "targets_of"]
+__all__ = ["FIRST_TOKEN", "LATER_TOKENS", "Data", "Quantity", "Target", "data_of", "merged", "targets_of",
+           "variance_of_median"]
 
 _E2EL, _FIRST = "e2el_ms", "batch_ttft_ms"
 # Numerators of vLLM's throughputs over a static batch: tokens or requests that e2el seconds bring.
@@ -193,12 +194,12 @@ def _repeat_noise(quantity: Quantity, observations: Observations, rows: IntArray
     several = freedom > 0
     usual = float(np.median(squares[several] / chi2.median(freedom[several])))
     variance = (squares + USUAL_WEIGHT * usual) / (freedom + USUAL_WEIGHT)
-    share = _of_median(counts)
-    fewer = share - _of_median(np.maximum(counts, observations.repeats_a_run))
+    share = variance_of_median(counts)
+    fewer = share - variance_of_median(np.maximum(counts, observations.repeats_a_run))
     return np.sqrt(share * variance), float(np.mean(fewer * variance))
 
 
-def _of_median(counts: FloatArray) -> FloatArray:
+def variance_of_median(counts: FloatArray) -> FloatArray:
     """Variance of the median of so many normal readings over that of one, (n,): π/2 times that of their mean."""
     return np.where(counts > 2, np.pi / 2, 1.0) / counts
 
