@@ -65,7 +65,7 @@ def _variances(observations: Observations, target: str, most: int) -> FloatArray
         return np.full(most, np.nan)
     pooled = float(squares.sum() / freedom.sum())
     usual = min(pooled, float(np.median(squares / chi2.median(freedom))))
-    k = np.arange(1.0, most + 1)
+    k = np.arange(1, most + 1, dtype=np.float64)
     variances: FloatArray = variance_of_median(k) * np.where(k > 2, usual, pooled)
     return variances
 
