@@ -45,6 +45,7 @@ from planner.space.types import (
     Value,
 )
 from runners.command_text import OutputError, Template, command_fingerprint, last_line, parse_metrics, tail
+from runners.device_watch import watched
 from runners.process_group import ProcessGroup
 from runners.process_table import GRACE_S
 
@@ -181,6 +182,7 @@ class CommandRunner:
     def _environment(self) -> str:
         return environment_id(self._fingerprint)
 
+    @watched
     def measure(self, proposal: Proposal) -> Measurement:
         """The metrics of one run: the command is executed for each warm-up, then for each repeat."""
         begin = time.monotonic()

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import functools
 import importlib.util
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
+
+from runners.nvml import load_nvml, visible_devices
 
 __all__ = ["Device", "found_devices"]
 
@@ -41,36 +42,14 @@ def found_devices(count: int) -> tuple[Device, ...]:
 
 
 def _nvml_devices(count: int) -> tuple[Device, ...]:
-    nvml = _nvml()
+    nvml = load_nvml()
     if nvml is None:
         return ()
-    handles = _visible(nvml)[:count]
+    handles = visible_devices(nvml)[:count]
     if len(handles) < count or any(_is_shared(nvml, handle) for handle in handles):
         return ()
     return tuple(Device(_watts(nvml, handle), _counter(
         functools.partial(nvml.nvmlDeviceGetTotalEnergyConsumption, handle)), "nvml") for handle in handles)
-
-
-def _visible(nvml: Any) -> list[Any]:
-    """NVML's handles of the devices that CUDA would show, in its order.
-
-    Numbers are those of NVML, by bus address. CUDA has the same ones in machines with equal devices, and in all others
-    with CUDA_DEVICE_ORDER=PCI_BUS_ID, as vLLM asks of its users. Like CUDA, this stops at the first entry that names no
-    device.
-    """
-    handles = [nvml.nvmlDeviceGetHandleByIndex(i) for i in range(nvml.nvmlDeviceGetCount())]
-    wish = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if wish is None:
-        return handles
-    names = [str(nvml.nvmlDeviceGetUUID(handle)) for handle in handles]
-    chosen = []
-    for entry in (part.strip() for part in wish.split(",")):
-        found = ([handles[int(entry)]] if entry.isdecimal() and int(entry) < len(handles) else
-                 [handle for name, handle in zip(names, handles, strict=True) if entry and name.startswith(entry)])
-        if len(found) != 1:
-            break
-        chosen += found
-    return chosen
 
 
 def _is_shared(nvml: Any, handle: Any) -> bool:
@@ -118,18 +97,6 @@ def _answers(read: Callable[[], object]) -> bool:
     except Exception:
         return False
     return True
-
-
-@functools.cache
-def _nvml() -> Any | None:
-    """NVML, ready for use until this process ends; None without its package, its driver or a device."""
-    try:
-        import pynvml
-
-        pynvml.nvmlInit()
-    except Exception:
-        return None
-    return pynvml
 
 
 @functools.cache

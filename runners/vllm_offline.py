@@ -31,6 +31,7 @@ from planner.space.types import (
     Value,
 )
 from runners import environment
+from runners.device_watch import watched
 from runners.engine_start import Start, StartWatch
 from runners.vllm_imports import ENGINE_MODULES, VllmImports
 from runners.vllm_metrics import metric_names
@@ -109,6 +110,7 @@ class VllmRunner:
         arguments = self._study.engine_arguments(self._study.engine_values(first))
         self._imports.begin(engine_environment(arguments, None))
 
+    @watched
     def measure(self, proposal: Proposal) -> Measurement:
         """A run of the batch of `proposal.point`, warm-ups and repeats, with a reading of every point it covers."""
         accelerators = self.accelerators(proposal.point)

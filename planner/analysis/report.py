@@ -12,6 +12,7 @@ from typing import Any
 from planner.analysis.baselines import Curve, curve_of, play
 from planner.analysis.boundary import Boundaries, boundary_of
 from planner.analysis.checkpoints import Checkpoint, checkpoints, worst_estimates
+from planner.analysis.disturbances import disturbance_lines
 from planner.analysis.evaluation_report import EvaluationReport, TruthTable, against_truth, truth_values
 from planner.analysis.load_curves import LoadCurves, load_curves
 from planner.analysis.provenance import Provenance
@@ -216,6 +217,7 @@ def report_of(
     savings = evaluation.gains if evaluation else gains(observations, posterior.plain, posterior.longest)
     taken = checkpoints(study.posterior, observations, posterior) if options.curves else []
     curves, notes = _curves(study, observations, taken, path if evaluation else None, options)
+    notes += [f"disturbed: {line}" for line in disturbance_lines(observations)]
     return Report(study, observations, posterior, evaluation, savings, taken, _rates(study, observations, posterior),
                   curves, provenance, stopped, notes)
 

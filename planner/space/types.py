@@ -263,6 +263,8 @@ class Measurement:
     """Time of the last warm-up over the median time of the repeats, where both were made."""
     start_parts: tuple[tuple[str, float], ...] = ()
     """The parts of the engine's start before the run, imports included, and their seconds, where the runner knows."""
+    disturbances: tuple[str, ...] = ()
+    """What slowed the run besides its load, where the runner knows: throttled clocks, other processes."""
 
     def to_json(self) -> dict[str, Any]:
         """The form in which the ledger keeps it; `from_json` is its inverse."""
@@ -271,6 +273,8 @@ class Measurement:
             kept["warmup_ratio"] = self.warmup_ratio
         if self.start_parts:
             kept["start_parts"] = dict(self.start_parts)
+        if self.disturbances:
+            kept["disturbances"] = list(self.disturbances)
         return {
             "status": self.status.value,
             "reason": self.reason,
@@ -300,7 +304,7 @@ class Measurement:
         return cls(
             Status(data["status"]), Cost(**data["cost"]), readings, data["reason"],
             tuple(tuple(times) for times in data["trajectory_s"]), data["environment"], data.get("records", ""),
-            data.get("warmup_ratio"), tuple(data.get("start_parts", {}).items()),
+            data.get("warmup_ratio"), tuple(data.get("start_parts", {}).items()), tuple(data.get("disturbances", ())),
         )
 
 

@@ -81,6 +81,8 @@ class Progress(Observer):
             self.note(f"run {run.number} failed: {run.measurement.reason[:160]}")
         elif run.measurement.status is Status.SATURATED:
             self.note(f"run {run.number}: {point_text(run.point)} is saturated: no latency, its rates are kept")
+        elif run.measurement.disturbances:
+            self.note(f"run {run.number} was disturbed: {'; '.join(run.measurement.disturbances)}")
         elif self._live is None and not self._quiet:
             self._console.print(self._line(run, observations), soft_wrap=True)
 

@@ -104,9 +104,10 @@ def runs_table(observations: Observations, discarded: Mapping[int, str]) -> Tabl
         table.add_column(column, overflow="fold")
     for run in observations.runs:
         measurement = run.measurement
-        reason = f": {measurement.reason}" if measurement.reason else ""
-        table.add_row(str(run.number), point_text(run.point), measurement.status.value + reason,
-                      str(len(measurement.readings)), duration(measurement.cost.accelerator_seconds))
+        reason = "; ".join(filter(None, (measurement.reason, *measurement.disturbances)))
+        status = measurement.status.value + (f": {reason}" if reason else "")
+        table.add_row(str(run.number), point_text(run.point), status, str(len(measurement.readings)),
+                      duration(measurement.cost.accelerator_seconds))
     if discarded:
         table.caption = "discarded: " + ", ".join(f"{number} ({why})" for number, why in sorted(discarded.items()))
         table.caption_justify = "left"

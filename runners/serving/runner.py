@@ -28,6 +28,7 @@ from planner.space.types import (
     Value,
 )
 from runners import environment
+from runners.device_watch import watched
 from runners.engine_start import Start, StartWatch
 from runners.fork_server import ForkServer
 from runners.serving.client import Client, ClientError, Target
@@ -128,6 +129,13 @@ class VllmServeRunner:
 
     def measure(self, proposal: Proposal) -> Measurement:
         """A run of the load of `proposal.point`, warm-up and repeats."""
+        return self._measured_here(proposal) if self._settings.base_url is None else self._measured(proposal)
+
+    @watched
+    def _measured_here(self, proposal: Proposal) -> Measurement:
+        return self._measured(proposal)
+
+    def _measured(self, proposal: Proposal) -> Measurement:
         accelerators = self.accelerators(proposal.point)
         watch = StartWatch()
         try:

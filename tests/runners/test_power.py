@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from runners import power_devices
+from runners import nvml, power_devices
 from runners.power import PowerMeter, integral, is_covered
 
 WINDOW_S = 0.35
@@ -96,7 +96,7 @@ def no_library(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def forget() -> None:
-    power_devices._nvml.cache_clear()
+    nvml.load_nvml.cache_clear()
     power_devices._zeus.cache_clear()
 
 
