@@ -35,6 +35,15 @@ FULL_EVERY, LEAST_FULL_RUNS = 20, 3
 """One run in so many makes all warm-ups and repeats that the study asks for, and the first so many do, so that noise
 and warm-ups stay known. By judgement; not measured."""
 
+CONTROL_ERROR_SHARE, CONTROL_SHARE, LEAST_RUNS_BETWEEN_CONTROLS = 0.5, 0.05, 5
+"""A point is measured again when the drift since the last time may be more than this share of the error; all such runs
+take this share of the cost at most, and so many others lie between two of them at least. By judgement: controls that
+were due without a drift, each time a study had doubled, changed no accuracy by more than a point (results.md)."""
+
+CONTROL_LEAST_DRIFT = 0.03
+"""A drift that cannot have become larger is not looked for. By judgement: where there is none, 1 to 2 % are learned,
+the median of its prior, and repeats of one run differ by as much."""
+
 SAME_WARMUP = 0.02
 """A warm-up that differs from the repeats by no more than this share, for certain, is like them. By judgement; on two
 CPU cores warm-ups took 5 to 8 % longer (studies/compare/results.md)."""

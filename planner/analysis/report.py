@@ -170,6 +170,11 @@ class Report:
         """What the engine starts consisted of, where the runner knows."""
         return start_parts(self.observations)
 
+    @property
+    def disturbances(self) -> list[str]:
+        """What disturbed runs, a sentence each."""
+        return disturbance_lines(self.observations)
+
     def money(self, seconds: float) -> float | None:
         """Money for accelerator-seconds; None if the study names no price."""
         price = self.study.spec.price
@@ -217,7 +222,6 @@ def report_of(
     savings = evaluation.gains if evaluation else gains(observations, posterior.plain, posterior.longest)
     taken = checkpoints(study.posterior, observations, posterior) if options.curves else []
     curves, notes = _curves(study, observations, taken, path if evaluation else None, options)
-    notes += [f"disturbed: {line}" for line in disturbance_lines(observations)]
     return Report(study, observations, posterior, evaluation, savings, taken, _rates(study, observations, posterior),
                   curves, provenance, stopped, notes)
 

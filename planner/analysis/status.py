@@ -10,6 +10,7 @@ import numpy as np
 
 from planner.evaluation.estimate import Estimate
 from planner.evaluation.gains import Gains, gains
+from planner.evaluation.machine_drift import MachineDrift
 from planner.ledger.observations import Observations
 from planner.space.types import Value
 from planner.strategies.strategy import Posterior
@@ -56,7 +57,7 @@ class Status:
     complete: every grid point was measured or failed, so nothing is predicted. plain: the plain sweep, and gains over
     it; None if nothing was measured. accuracy: estimated, by target; None if unknown.
     stopped: why the last campaign ended; None if none did, or one is under way. boundary: what is known of it; None if
-    the study asks for none, or nothing was measured.
+    the study asks for none, or nothing was measured. drift: how the machine has changed; None if that is unknown.
     """
 
     name: str
@@ -73,6 +74,7 @@ class Status:
     never_run: tuple[NeverRun, ...]
     stopped: str | None
     boundary: BoundaryStatus | None = None
+    drift: MachineDrift | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The form of `status --json`."""
@@ -93,6 +95,7 @@ class Status:
             "never_run": {missing.axis: list(missing.values) for missing in self.never_run},
             "stopped": self.stopped,
             **({} if self.boundary is None else {"boundary": asdict(self.boundary)}),
+            **({} if self.drift is None else {"drift": self.drift.to_json()}),
         }
 
 
@@ -104,7 +107,7 @@ def status_of(name: str, observations: Observations, posterior: Posterior | None
         int(observations.measured.sum()), bool(observations.known.all()), posterior.plain if posterior else None,
         gains(observations, posterior.plain, posterior.longest) if posterior else None,
         posterior.accuracy if posterior else dict.fromkeys(observations.targets), never_run(observations), stopped,
-        BoundaryStatus.of_posterior(posterior))
+        BoundaryStatus.of_posterior(posterior), posterior.drift if posterior else None)
 
 
 def never_run(observations: Observations) -> tuple[NeverRun, ...]:

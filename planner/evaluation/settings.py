@@ -71,3 +71,6 @@ LEAST_BERNOULLI = 1e-4
 MOST_RUNS_A_POINT = 4
 """Runs of one point after which its noise is taken for irreducible and it lies on the boundary. By judgement; not
 measured."""
+
+LEAST_DRIFT = 0.02
+"""A machine that has changed by less is not said to have: repeats of one run often differ by as much. By judgement."""

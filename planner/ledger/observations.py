@@ -38,13 +38,15 @@ _CANNOT_RUN: Final = (Status.FAILED, Status.SATURATED)
 class Run:
     """One finished run of the record: its trial number, executed point and measurement.
 
-    planner_s: seconds for which the accelerators waited for the planner before this run.
+    planner_s: seconds for which the accelerators waited for the planner before this run. started_at: when it began, in
+    seconds since 1970; None where that is not known.
     """
 
     number: int
     point: Point
     measurement: Measurement
     planner_s: float = 0.0
+    started_at: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +66,8 @@ class Observations:
     A reading whose point is not in the grid (the axis was narrowed since) is in `runs` but in no column. The same holds
     for a target's value for which its transform is undefined. run_counts: finished runs that executed each point, (N,).
     repeats_a_run: most repeats of any run: those that a study with fewer in some runs makes in a plain sweep.
+    begun: seconds from the beginning of the first run to that of each, ascending. A run takes the time that it is
+    charged for, or the time until the next began where that is longer; so a replay has a time too.
 
     A saturated point counts as failed (it has no latencies), and as `saturated`; its rates are in their columns.
 
@@ -89,6 +93,8 @@ class Observations:
         self.run_of: IntArray = np.full(len(grid), -1, dtype=np.int64)
         self.run_counts: IntArray = np.zeros(len(grid), dtype=np.int64)
         self.seconds: FloatArray = np.full(len(grid), np.nan)
+        self.begun: list[float] = []
+        self._readings: dict[str, dict[tuple[int, int], tuple[float, ...]]] = {}
         self._repeats: dict[str, dict[int, tuple[float, ...]]] = {}
         self._columns: dict[str, FloatArray] = {}
         self.repeats_a_run = 1
@@ -115,6 +121,7 @@ class Observations:
         configuration is `current_engine`, None before the first run here and after a failure.
         """
         position = len(self.runs)
+        self.begun.append(self._begun(run))
         self.runs.append(run)
         self._additions += 1
         row = self.grid.find(run.point)
@@ -130,6 +137,13 @@ class Observations:
         for reading in run.measurement.readings:
             self._add_reading(reading, position, run.measurement.status is Status.OK)
 
+    def _begun(self, run: Run) -> float:
+        if not self.runs:
+            return 0.0
+        last = self.runs[-1]
+        apart = run.started_at - last.started_at if run.started_at and last.started_at else 0.0
+        return self.begun[-1] + max(last.measurement.cost.seconds + last.planner_s, apart)
+
     def _add_reading(self, reading: Reading, position: int, ok: bool) -> None:
         row = self.grid.find(reading.point)
         if row is None or (not ok and self.measured[row]):
@@ -144,6 +158,7 @@ class Observations:
                 continue
             known = self._repeats.setdefault(metric, {})
             known[row] = known.get(row, ()) + tuple(repeats)
+            self._readings.setdefault(metric, {})[row, position] = tuple(repeats)
             if metric not in self._columns:
                 self._columns[metric] = np.full(len(self.grid), np.nan)
             self._columns[metric][row] = statistics.median(known[row])
@@ -200,6 +215,22 @@ class Observations:
     def repeats(self, metric: str) -> Mapping[int, tuple[float, ...]]:
         """Row → raw repeats of the metric."""
         return self._repeats.get(metric, {})
+
+    def readings(self, metric: str) -> Mapping[tuple[int, int], tuple[float, ...]]:
+        """Row and position of the run in `runs` → raw repeats of the metric. A point that was measured again has
+        several readings."""
+        return self._readings.get(metric, {})
+
+    def first_readings(self, metric: str) -> tuple[IntArray, IntArray, FloatArray]:
+        """Rows, ascending; the position in `runs` of the run that measured each first; the median of its repeats, (n,)
+        each."""
+        first: dict[int, int] = {}
+        for row, position in self.readings(metric):
+            first[row] = min(position, first.get(row, position))
+        rows = sorted(first)
+        values = [statistics.median(self._readings[metric][row, first[row]]) for row in rows]
+        return (np.array(rows, dtype=np.int64), np.array([first[row] for row in rows], dtype=np.int64),
+                np.array(values, dtype=np.float64))
 
     def column(self, metric: str) -> FloatArray:
         """The median over repeats, (N,)."""

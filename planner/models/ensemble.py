@@ -31,7 +31,7 @@ import numpy as np
 from planner.models import settings
 from planner.models.category_embedding import CategoryEmbedding
 from planner.models.heavy_tails import HeavyTailedProcess
-from planner.models.regressor import check_readings
+from planner.models.regressor import DriftEstimate, check_readings
 from planner.space.types import Features, FloatArray, IntArray
 
 __all__ = ["Ensemble"]
@@ -68,23 +68,23 @@ class Ensemble:
 
     def fit(
         self, rows: IntArray, y: FloatArray, runs: IntArray, noise: FloatArray | None = None,
-        run_effect: bool = False, latency_model: FloatArray | None = None,
+        run_effect: bool = False, latency_model: FloatArray | None = None, ages: FloatArray | None = None,
     ) -> Self:
         """Return self, fitted as in the contract.
 
         The latency model is a column of the linear parts of gp_physics and gp_embedding. The embedding is further
         columns of all parts of gp_embedding.
         """
-        check_readings(len(self.features), rows, y, runs, noise, latency_model)
+        check_readings(len(self.features), rows, y, runs, noise, latency_model, ages)
         groups = runs if run_effect else None
-        self.members_ = [(self._gp_base.fit(self.features[rows], y, noise, groups), self.features)]
+        self.members_ = [(self._gp_base.fit(self.features[rows], y, noise, groups, ages), self.features)]
         if latency_model is not None and np.ptp(latency_model) > settings.EQUAL:
             features = self._wider(_standardised(latency_model))
-            self.members_.append((self._gp_physics.fit(features[rows], y, noise, groups), features))
+            self.members_.append((self._gp_physics.fit(features[rows], y, noise, groups, ages), features))
         if self._embedding.width:
             known = np.zeros(len(self.features)) if latency_model is None else _standardised(latency_model)
             features = self._wider(known, self._embedding.fit(self._gp_base).columns(self._gp_base))
-            self.members_.append((self._gp_embedding.fit(features[rows], y, noise, groups), features))
+            self.members_.append((self._gp_embedding.fit(features[rows], y, noise, groups, ages), features))
         if self._only is not None:
             self.members_ = [self.members_[self._only]]
         distinct = np.unique(runs)
@@ -123,6 +123,11 @@ class Ensemble:
         """
         member, features = self.members_[0]
         return member.covariance(features[rows], features[others])
+
+    @property
+    def drift_(self) -> DriftEstimate | None:
+        """As the member has it that has most weight."""
+        return self.members_[int(np.argmax(self.weights_))][0].drift_
 
     def _embedding_forecasts(
         self, rows: IntArray, runs: IntArray, later: IntArray, features: Features

@@ -37,6 +37,7 @@ class ForestRegressor:
     """
 
     noise_: float
+    drift_ = None
 
     def __init__(self, features: Features, *, trees: int = settings.TREES, min_samples_leaf: int = 1, seed: int = 0
                  ) -> None:
@@ -47,10 +48,10 @@ class ForestRegressor:
 
     def fit(
         self, rows: IntArray, y: FloatArray, runs: IntArray, noise: FloatArray | None = None,
-        run_effect: bool = False, latency_model: FloatArray | None = None,
+        run_effect: bool = False, latency_model: FloatArray | None = None, ages: FloatArray | None = None,
     ) -> Self:
         """Return self, fitted to y (n,) at `rows`; the rest as in the contract."""
-        check_readings(len(self._X), rows, y, runs, noise, latency_model)
+        check_readings(len(self._X), rows, y, runs, noise, latency_model, ages)
         X, known = self._X[rows], np.zeros_like(y) if noise is None else noise
         # leaf variances are differences of squares: they lose all digits where y is far from 0
         self._centre = float(np.mean(y))

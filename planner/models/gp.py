@@ -5,7 +5,7 @@ Notation
 n, m        data rows; rows to predict
 y           (n,) the quantity as given (sweepwise: the logarithm of a metric), in its own units
 z           (n,) (y − centre)/scale; hyper-parameters live in these units
-N           (n, n) noise: s_noise² + known² on the diagonal, s_run² between readings of one run
+N           (n, n) noise: s_noise² + known² on the diagonal, s_run² between readings of one run, and the drift
 K           (n, n) covariance of z, k(X, X) + N
 L, α        lower Cholesky factor of K; K⁻¹z
 θ           logarithms of the hyper-parameters (kernels.py)
@@ -40,6 +40,7 @@ from planner.models.kernels import (
     representative_rows,
     safe_cholesky,
 )
+from planner.models.regressor import DriftEstimate
 from planner.space.types import Features, FloatArray, IntArray
 
 __all__ = ["GaussianProcess"]
@@ -104,9 +105,11 @@ class GaussianProcess:
         self.seed = seed
 
     def fit(
-        self, features: Features, y: FloatArray, noise: FloatArray | None = None, groups: IntArray | None = None
+        self, features: Features, y: FloatArray, noise: FloatArray | None = None, groups: IntArray | None = None,
+        ages: FloatArray | None = None,
     ) -> Self:
         """Return self, fitted to n ≥ 1 rows. groups: (n,) equal where readings share a run, and with it some noise.
+        ages: (n,) from 0, the newest, to 1, the oldest, where the machine may drift.
 
         y and `noise` (known standard deviations, 0 where unknown) are (n,) in the same units. Raises
         ValueError for shapes that disagree and for values that are not finite.
@@ -114,11 +117,11 @@ class GaussianProcess:
         y, noise = _checked(features, y, noise, groups)
         kernel = HierarchicalKernel(
             features.numeric.shape[1], features.category.shape[1], self.linear_only, self.category_terms,
-            groups is not None,
+            groups is not None, ages is not None,
         )
         warm = self.warm_start and hasattr(self, "_theta") and self._kernel.shape == kernel.shape
         self._kernel, self._features, self._y, self._noise = kernel, features, y, noise
-        self._groups = None if groups is None else np.asarray(groups)
+        self._groups, self._ages = None if groups is None else np.asarray(groups), ages
         if not (warm and self._still_good(y)):
             fresh = not warm or len(y) >= settings.RESTART_GROWTH * self._cold_rows
             self.centre_, self.scale_ = float(np.mean(y)), _scale(y)
@@ -148,6 +151,7 @@ class GaussianProcess:
         other = copy.copy(self)
         other._features, other._y, other._noise = self._features[rows], self._y[rows], self._noise[rows]
         other._groups = None if self._groups is None else self._groups[rows]
+        other._ages = None if self._ages is None else self._ages[rows]
         other._factorise()
         return other
 
@@ -171,6 +175,19 @@ class GaussianProcess:
         mean[order] = self.centre_ + self.scale_ * (z - own @ u)
         std[order] = self.scale_ * np.sqrt(np.maximum((own**2).sum(axis=1), settings.TINY))
         return mean, std
+
+    @property
+    def drift_(self) -> DriftEstimate | None:
+        """How the machine has changed from the oldest reading to the newest, in y's units; None without ages."""
+        if self._ages is None:
+            return None
+        scale = self.scale_ * self.hyperparameters_.drift
+        # A reading of age t has s²·min(t, 1) in common with the oldest.
+        common = self.hyperparameters_.drift**2 * self._ages[self.rows_]
+        whitened = solve_triangular(self._L, common, lower=True, check_finite=False)
+        variance = self.hyperparameters_.drift**2 - float(whitened @ whitened)
+        return DriftEstimate(scale, -self.scale_ * float(common @ self._alpha),
+                             self.scale_ * math.sqrt(max(variance, settings.TINY)))
 
     def _still_good(self, y: FloatArray) -> bool:
         """Whether hyper-parameters may be kept: little new data, and y where it was."""
@@ -207,7 +224,8 @@ class GaussianProcess:
         """The kernel's pairs of data rows, noise included, and their z."""
         features = self._features if features is None else features
         runs = None if self._groups is None else self._groups[rows]
-        pairs = self._kernel.data_pairs(features[rows], (self._noise[rows] / self.scale_) ** 2, runs)
+        ages = None if self._ages is None else self._ages[rows]
+        pairs = self._kernel.data_pairs(features[rows], (self._noise[rows] / self.scale_) ** 2, runs, ages)
         return pairs, (self._y[rows] - self.centre_) / self.scale_
 
     def _factorise(self) -> None:

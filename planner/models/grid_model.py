@@ -33,7 +33,7 @@ from planner.models.latency_model import Covers, batch_of
 from planner.models.latency_models import AnyLatencyModel, latency_model_of
 from planner.models.past_forecasts import Combined, PastForecasts, joined
 from planner.models.quantities import Data, Quantity, Target, data_of, merged, targets_of
-from planner.models.regressor import Regressor
+from planner.models.regressor import DriftEstimate, Regressor
 from planner.models.transforms import back, expected_error
 from planner.space.grid import Grid
 from planner.space.types import Z90, BoolArray, Features, FloatArray, IntArray, Kind, Role, Transform
@@ -104,7 +104,8 @@ class GridModel:
                 # The readings of one run share a run effect: taken as independent, they make intervals too narrow.
                 run_effect = self.trajectory is not None and not quantity.length_independent
                 self.regressors_[quantity.name].fit(
-                    data.rows, data.values, data.runs, data.noise, run_effect, self._latency_model(quantity, data))
+                    data.rows, data.values, data.runs, data.noise, run_effect, self._latency_model(quantity, data),
+                    data.ages)
         # A quantity that no run has measured yet is unknown, and so is its noise.
         self._noises = {q.name: self.regressors_[q.name].noise_ if q.name in self.regressors_ else 0.0
                         for q in self.quantities}
@@ -171,6 +172,13 @@ class GridModel:
         noise = found.combine(self._means, noises, self._plain_noises)[1]
         return 1 - float(np.nanmean(expected_error(found.transform, value, noise)))
 
+    @property
+    def drifts(self) -> list[tuple[Quantity, DriftEstimate]]:
+        """How the machine has changed from the first run to the last, as each quantity shows it."""
+        found = ((quantity, regressor.drift_) for quantity in self.quantities
+                 if (regressor := self.regressors_.get(quantity.name)) is not None)
+        return [(quantity, drift) for quantity, drift in found if drift is not None]
+
     def expected_error(self, target: Target) -> FloatArray:
         """What the model expects to be wrong by at each point, (N,), as errors are reported."""
         return expected_error(target.transform, *self._combined[target.name])
@@ -219,31 +227,28 @@ class GridModel:
         return work - latency_model.fit(data.rows, np.exp(work[data.rows] - data.values))
 
     def _forecasts(self, target: Target) -> Forecasts:
-        actual = self.observations_.column(target.name)
-        rows = np.flatnonzero(np.isfinite(actual))
+        # What is measured again is known from the first time: only that tells how well unmeasured points are predicted.
+        rows, runs, actual = self.observations_.first_readings(target.name)
         means, stds = {}, {}
         for quantity in target.quantities:
-            mean, std = self._one_step_ahead(quantity)
-            means[quantity.name], stds[quantity.name] = mean[rows], std[rows]
+            means[quantity.name], stds[quantity.name] = self._one_step_ahead(quantity, rows, runs)
         mean, std = target.combine(means, stds, self._noises, rows)
-        return forecasts_of(target.transform, mean, std, actual[rows], self.observations_.run_of[rows])
+        return forecasts_of(target.transform, mean, std, actual, runs)
 
-    def _one_step_ahead(self, quantity: Quantity) -> tuple[FloatArray, FloatArray]:
-        """Mean and σ, each (N,), where a reading of a later run covers the point, from earlier runs; else NaN."""
-        mean, std = np.full(len(self.grid), np.nan), np.full(len(self.grid), np.nan)
+    def _one_step_ahead(self, quantity: Quantity, rows: IntArray, runs: IntArray) -> tuple[FloatArray, FloatArray]:
+        """Mean and σ of the quantity at `rows` in those `runs`, (n,) each, from earlier runs; NaN for early runs, and
+        where the run did not read it."""
+        mean, std = np.full(len(rows), np.nan), np.full(len(rows), np.nan)
         regressor, data = self.regressors_.get(quantity.name), self.data_[quantity.name]
         enough = len(np.unique(data.runs)) >= settings.LEAST_RUNS_TO_FORECAST
         forecast = regressor.one_step_ahead() if regressor and enough else None
         if forecast is None:
             return mean, std
-        if not (quantity.length_independent and self._lines is not None):
-            mean[data.rows], std[data.rows] = forecast
-            return mean, std
         # One reading gives a length-independent quantity for every measured point of its line.
-        of_line = np.full(int(self._lines.max()) + 1, -1)
-        of_line[self._lines[data.rows]] = np.arange(len(data.rows))
-        measured = np.flatnonzero(self.observations_.measured)
-        position = of_line[self._lines[measured]]
-        measured, position = measured[position >= 0], position[position >= 0]
-        mean[measured], std[measured] = forecast[0][position], forecast[1][position]
+        lines = self._lines if quantity.length_independent and self._lines is not None else np.arange(len(self.grid))
+        places = {place: i for i, place in enumerate(zip(lines[data.rows].tolist(), data.runs.tolist(), strict=True))}
+        found = [places.get(place, -1) for place in zip(lines[rows].tolist(), runs.tolist(), strict=True)]
+        position = np.array(found, dtype=np.int64)
+        there = position >= 0
+        mean[there], std[there] = forecast[0][position[there]], forecast[1][position[there]]
         return mean, std

@@ -29,8 +29,8 @@ __all__ = ["HeavyTailedProcess"]
 class HeavyTailedProcess(GaussianProcess):
     """A Gaussian process that sets outliers aside. Learned besides: `known_noise_` (n,), without what it added.
 
-    least_gain : only where that makes the median |e| of all other readings so many times smaller; 0 for always. The
-        other parameters are those of a Gaussian process.
+    least_gain : only where that makes the median |e| of all other readings so many times smaller; 0 for always. A
+        reading that is wildly off is always set aside. The other parameters are those of a Gaussian process.
 
     `noise_` is the noise of usual readings: how often one is far off shows in the forecasts that calibrate.
     """
@@ -42,16 +42,20 @@ class HeavyTailedProcess(GaussianProcess):
         self.least_gain = least_gain
 
     def fit(
-        self, features: Features, y: FloatArray, noise: FloatArray | None = None, groups: IntArray | None = None
+        self, features: Features, y: FloatArray, noise: FloatArray | None = None, groups: IntArray | None = None,
+        ages: FloatArray | None = None,
     ) -> Self:
         """Return self, fitted as a Gaussian process is, and again with more noise where a reading is an outlier."""
         known = np.zeros(len(y)) if noise is None else noise
-        super().fit(features, y, known, groups)
+        super().fit(features, y, known, groups, ages)
         self.known_noise_ = known
-        if len(y) < settings.LEAST_RUNS_TO_WEIGH or not self._may_gain():
+        if len(y) < settings.LEAST_RUNS_TO_WEIGH:
+            return self
+        self._set_wild_aside(features, y, known)
+        if not self._may_gain():
             return self
         plain, before = vars(self).copy(), self._errors()[0]
-        kept = self._set_aside(features, y, known, groups)
+        kept = self._set_aside(features, y, known)
         if np.median(before[kept]) < self.least_gain * np.median(self._errors()[0][kept]):
             vars(self).update(plain)
         return self
@@ -64,7 +68,26 @@ class HeavyTailedProcess(GaussianProcess):
         return not self.least_gain or bool(
             np.mean(squares) > settings.HEAVY_TAILS * np.median(squares) / chi2.median(1))
 
-    def _set_aside(self, features: Features, y: FloatArray, known: FloatArray, groups: IntArray | None) -> BoolArray:
+    def _set_wild_aside(self, features: Features, y: FloatArray, known: FloatArray) -> None:
+        """Set aside the run that the others predict worst where that makes the data far more probable, then the next.
+
+        A reading that is off by factors need not show in its z: short lengthscales explain it, and roughen the rest.
+        """
+        added = np.zeros(len(y))
+        for _ in range(settings.OUTLIER_ROUNDS):
+            members, error = self._worst_run(added)
+            if np.mean(error) < settings.WILD:
+                return
+            plain = vars(self).copy()
+            added[members] = error
+            self._learned_rows = self._cold_rows = 0  # learned anew: rough ones would be where the search begins
+            super().fit(features, y, np.hypot(known, added), self._groups, self._ages)
+            if self.log_posterior_ - plain["log_posterior_"] < settings.WILD_EVIDENCE:
+                vars(self).update(plain)
+                return
+            self.noise_ = math.sqrt(max(self.noise_**2 - float(np.mean(added**2)), settings.TINY))
+
+    def _set_aside(self, features: Features, y: FloatArray, known: FloatArray) -> BoolArray:
         """Fit again with the outliers set aside. Returns which of the readings in use are none, (m,)."""
         usual, added = self.noise_, np.zeros(len(y))
         for _ in range(settings.OUTLIER_ROUNDS):
@@ -73,7 +96,7 @@ class HeavyTailedProcess(GaussianProcess):
                 break
             added = np.maximum(added, error)
             self._learned_rows = 0  # hyper-parameters that explain outliers are too rough
-            super().fit(features, y, np.hypot(known, added), groups)
+            super().fit(features, y, np.hypot(known, added), self._groups, self._ages)
             usual = math.sqrt(max(self.noise_**2 - float(np.mean(added**2)), settings.TINY))
         self.noise_ = usual
         kept: BoolArray = added[self.rows_] == 0
@@ -98,6 +121,19 @@ class HeavyTailedProcess(GaussianProcess):
         error, deviation = self._errors()
         found[self.rows_] = np.where(error > settings.OUTLIER * deviation, error, 0.0)
         return found
+
+    def _worst_run(self, added: FloatArray) -> tuple[IntArray, FloatArray]:
+        """The readings of the run with the largest mean error of those without noise `added`, and the |e| of each, all
+        of them left out together, (k,) each."""
+        inverse, alpha = inverse_of_factor(self._L), self._alpha
+        runs = np.arange(len(self.rows_)) if self._groups is None else self._groups[self.rows_]
+        worst, largest = np.zeros(0, dtype=np.int64), np.zeros(1)
+        for run in np.unique(runs[added[self.rows_] == 0]):
+            inside = np.flatnonzero(runs == run)
+            error = self.scale_ * np.abs(np.linalg.solve(inverse[np.ix_(inside, inside)], alpha[inside]))
+            if np.mean(error) > np.mean(largest):
+                worst, largest = self.rows_[inside], error
+        return worst, largest
 
     def _errors(self) -> tuple[FloatArray, FloatArray]:
         """|e| and s of each reading in use, in y's units."""

@@ -9,6 +9,7 @@ G           (n, m) inner products x·x' of the numeric columns
 S_a         (n, m) 1 where both rows have the same value on axis a, else 0
 M           (n, m) Matérn-5/2 correlation, (1 + √5 r + 5/3 r²) exp(−√5 r), r² = Σ_j (x_j − x'_j)² / ℓ_j²
 B           (n, n) 1 where both rows are readings of the same run, else 0
+t           (n,) age of each reading: 0 for the newest, 1 for the oldest
 θ           logarithms of the hyper-parameters, in the order of `Hyperparameters`
 W           (n, n) symmetric weights, αα' − K⁻¹ in a marginal likelihood
 
@@ -19,7 +20,9 @@ The noise-free covariance, every s a standard deviation in units of the scaled y
 What all categories share is learned from all of them. What belongs to one (its offset, slopes, shape) is a
 departure whose size is learned. Categories are exchangeable: a category never run is predicted by what is
 shared, with the spread between categories as its uncertainty. The residual Matérn shares its lengthscales with the
-common one. Readings add s_noise² on the diagonal and s_run² B.
+common one. Readings add s_noise² on the diagonal and s_run² B. If the machine may drift, they add
+s_drift² min(t_i, t_j) as well: a random walk of the logarithm of its speed, counted back from the newest reading. So
+predictions speak of the machine as it was then, and a reading tells the less of it the older it is.
 
 Sources: Rasmussen & Williams, Gaussian Processes for Machine Learning (2006), eq. 4.17 and 5.9; lengthscale
 prior with a median that grows as √D: Hvarfner, Hellsten & Nardi, arXiv 2402.02229.
@@ -61,6 +64,7 @@ class Priors:
     residual: tuple[float, float] = settings.RESIDUAL_PRIOR
     noise: tuple[float, float] = settings.NOISE_PRIOR
     run_noise: tuple[float, float] = settings.RUN_NOISE_PRIOR
+    drift: tuple[float, float] = settings.DRIFT_PRIOR
 
 
 @dataclass(frozen=True)
@@ -77,6 +81,8 @@ class Hyperparameters:
     residual: FloatArray
     noise: float
     run_noise: float
+    drift: float = 0.0
+    """Standard deviation of the drift over the whole study so far."""
 
 
 @dataclass(frozen=True)
@@ -94,34 +100,40 @@ class Pairs:
     """(n,) known noise variance of each row, in scaled units: for a set of data with itself."""
     same_run: FloatArray | None = None
     """(n, n) B, likewise; None where no runs are given."""
+    drift: FloatArray | None = None
+    """(n, n) min(t_i, t_j), likewise; None where no ages are given."""
 
 
 class HierarchicalKernel:
     """Evaluates k and its gradient, for one shape of features.
 
     d: numeric columns. axes: category axes. linear_only: columns left out of the Matérn parts. terms: what a
-    category may have of its own. grouped: whether readings of one run share noise.
+    category may have of its own. grouped: whether readings of one run share noise. drifting: whether readings have
+    ages.
     """
 
     def __init__(
-        self, d: int, axes: int, linear_only: tuple[int, ...], terms: tuple[CategoryTerm, ...], grouped: bool
+        self, d: int, axes: int, linear_only: tuple[int, ...], terms: tuple[CategoryTerm, ...], grouped: bool,
+        drifting: bool = False,
     ) -> None:
         unknown = set(terms) - set(ALL_TERMS)
         if unknown or any(not 0 <= column < d for column in linear_only):
             raise ValueError(f"unknown category terms {sorted(unknown)} or a column in {linear_only} out of {d}")
         self.rough = np.array([j for j in range(d) if j not in linear_only], dtype=np.int64)
-        self.shape = (d, axes, linear_only, terms, grouped)
+        self.shape = (d, axes, linear_only, terms, grouped, drifting)
         self.ways = axes + (axes > 1)
         D, A = len(self.rough), self.ways
-        ends = np.cumsum([D, 1, 1, A, A, A, 1, 1])
-        names = ("lengthscales", "linear", "matern", "offset", "slope", "residual", "noise", "run_noise")
-        self.slots = {name: slice(int(end - size), int(end)) for name, end, size in
-                      zip(names, ends, (D, 1, 1, A, A, A, 1, 1), strict=True)}
+        sizes = {"lengthscales": D, "linear": 1, "matern": 1, "offset": A, "slope": A, "residual": A, "noise": 1,
+                 "run_noise": 1, "drift": 1}
+        ends = np.cumsum(list(sizes.values()))
+        self.slots = {name: slice(int(end - size), int(end)) for (name, size), end in
+                      zip(sizes.items(), ends, strict=True)}
         self.active = np.ones(int(ends[-1]), dtype=bool)
         for name in set(ALL_TERMS) - set(terms):
             self.active[self.slots[name]] = False
         self.active[self.slots["linear"]] = d > 0
         self.active[self.slots["run_noise"]] = grouped
+        self.active[self.slots["drift"]] = drifting
 
     def prior(self, priors: Priors) -> tuple[FloatArray, FloatArray]:
         """Prior mean and standard deviation of θ, each (p,)."""
@@ -139,6 +151,7 @@ class HierarchicalKernel:
         return Hyperparameters(
             part["lengthscales"], float(part["linear"][0]), float(part["matern"][0]), part["offset"],
             part["slope"], part["residual"], float(part["noise"][0]), float(part["run_noise"][0]),
+            float(part["drift"][0]),
         )
 
     def starts(self, priors: Priors, count: int, seed: int) -> list[FloatArray]:
@@ -157,9 +170,12 @@ class HierarchicalKernel:
             same_category.append(np.prod(same_category, axis=0))
         return Pairs(a.numeric[:, self.rough], b.numeric[:, self.rough], a.numeric @ b.numeric.T, tuple(same_category))
 
-    def data_pairs(self, a: Features, known: FloatArray, runs: IntArray | None) -> Pairs:
-        """The same for data with itself. known: (n,) scaled noise variances; runs: (n,) run of each row."""
-        return replace(self.pairs(a, a), known=known, same_run=None if runs is None else _same(runs, runs))
+    def data_pairs(
+        self, a: Features, known: FloatArray, runs: IntArray | None, ages: FloatArray | None = None
+    ) -> Pairs:
+        """The same for data with itself. known: (n,) scaled noise variances; runs: (n,) run of each row; ages: t."""
+        return replace(self.pairs(a, a), known=known, same_run=None if runs is None else _same(runs, runs),
+                       drift=None if ages is None else np.minimum.outer(ages, ages))
 
     def matrix(self, h: Hyperparameters, pairs: Pairs) -> FloatArray:
         """Covariance, (n, m), with noise where `pairs` has any."""
@@ -200,6 +216,8 @@ class HierarchicalKernel:
         gradient[self.slots["noise"]] = 2 * h.noise**2 * np.trace(W)
         if pairs.same_run is not None:
             gradient[self.slots["run_noise"]] = 2 * h.run_noise**2 * np.vdot(W, pairs.same_run)
+        if pairs.drift is not None:
+            gradient[self.slots["drift"]] = 2 * h.drift**2 * np.vdot(W, pairs.drift)
         return gradient
 
     @staticmethod
@@ -218,6 +236,8 @@ class HierarchicalKernel:
             K[np.diag_indices_from(K)] += h.noise**2 + pairs.known
         if pairs.same_run is not None:
             K += h.run_noise**2 * pairs.same_run
+        if pairs.drift is not None:
+            K += h.drift**2 * pairs.drift
         return K
 
 

@@ -29,6 +29,7 @@ class MaternRegressor:
     """
 
     noise_: float
+    drift_ = None
 
     def __init__(self, features: Features, seed: int = 0) -> None:
         self.seed = seed
@@ -36,10 +37,10 @@ class MaternRegressor:
 
     def fit(
         self, rows: IntArray, y: FloatArray, runs: IntArray, noise: FloatArray | None = None,
-        run_effect: bool = False, latency_model: FloatArray | None = None,
+        run_effect: bool = False, latency_model: FloatArray | None = None, ages: FloatArray | None = None,
     ) -> Self:
         """Return self, fitted to y (n,) at `rows`; the rest as in the contract."""
-        check_readings(len(self._X), rows, y, runs, noise, latency_model)
+        check_readings(len(self._X), rows, y, runs, noise, latency_model, ages)
         kernel = ConstantKernel() * Matern(np.ones(self._X.shape[1]), nu=2.5) + WhiteKernel()
         self._gp = GaussianProcessRegressor(kernel, normalize_y=True, random_state=self.seed)
         with warnings.catch_warnings():

@@ -41,18 +41,18 @@ class PastForecasts:
 
     def of(self, metric: Metric, observations: Observations) -> Forecasts:
         """The forecasts of the readings of the later half of the runs that measured the metric, in order of rows."""
-        actual = observations.column(metric.name)
-        rows = np.flatnonzero(np.isfinite(actual))
-        runs = observations.run_of[rows]
+        rows, runs, actual = observations.first_readings(metric.name)
         distinct = np.unique(runs)
-        rows = rows[runs >= distinct[len(distinct) // 2]] if len(distinct) else rows
+        if len(distinct):
+            later = runs >= distinct[len(distinct) // 2]
+            rows, runs, actual = rows[later], runs[later], actual[later]
         mean, std = np.full(len(rows), np.nan), np.full(len(rows), np.nan)
         edges = boundaries(len(observations.runs))
         for begin, end in pairwise([*edges, len(observations.runs)]):
-            here = (observations.run_of[rows] >= begin) & (observations.run_of[rows] < end)
+            here = (runs >= begin) & (runs < end)
             if here.any() and metric.name in (model := self._model(observations, begin)):
                 mean[here], std[here] = (array[rows[here]] for array in model[metric.name])
-        return forecasts_of(metric.transform, mean, std, actual[rows], observations.run_of[rows])
+        return forecasts_of(metric.transform, mean, std, actual, runs)
 
     def _model(self, observations: Observations, count: int) -> Combined:
         key = tuple(run.number for run in observations.runs[:count])

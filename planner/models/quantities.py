@@ -10,11 +10,12 @@ Notation: N grid points; o output_len; quantities and targets are handled on the
 
 from __future__ import annotations
 
+import math
 import operator
 import statistics
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 from scipy.stats import chi2
@@ -28,6 +29,7 @@ __all__ = ["FIRST_TOKEN", "LATER_TOKENS", "Data", "Quantity", "Target", "data_of
            "variance_of_median"]
 
 _E2EL, _FIRST = "e2el_ms", "batch_ttft_ms"
+_UNCHANGING: Final = (Kind.SHARE, Kind.OTHER)
 # Numerators of vLLM's throughputs over a static batch: tokens or requests that e2el seconds bring.
 _PER_BATCH: Final[Mapping[str, Callable[[FloatArray, FloatArray, FloatArray], FloatArray]]] = {
     "output_throughput": lambda batch, _, outputs: batch * outputs,
@@ -60,7 +62,8 @@ class Data:
     """Readings of a quantity: grid rows (n,), values (n,), the run that gave each (n,), and the standard deviation that
     repeats give it (n,), 0 where no point was repeated.
 
-    excess: what fewer repeats than the study asks for add to the mean square of that deviation.
+    excess: what fewer repeats than the study asks for add to the mean square of that deviation. ages: of each reading,
+    from 0, the newest run, to 1, the first, (n,); None for a quantity that no machine's speed changes.
     """
 
     rows: IntArray
@@ -68,6 +71,7 @@ class Data:
     runs: IntArray
     noise: FloatArray
     excess: float = 0.0
+    ages: FloatArray | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,12 +147,26 @@ def merged(targets: list[Target], observations: Observations, lines: IntArray | 
 
 
 def data_of(quantity: Quantity, observations: Observations, lines: IntArray | None) -> Data:
-    """The readings of a quantity, transformed; one a line where it is independent of the output's length."""
-    values = _column(quantity, observations)
-    rows = np.flatnonzero(np.isfinite(values))
+    """The readings of a quantity, transformed, by row and run; one a line and run where it is independent of the
+    output's length."""
+    found = sorted((where, reading) for where, reading in _readings(quantity, observations).items()
+                   if math.isfinite(reading.value))
     if quantity.length_independent and lines is not None:
-        rows = rows[np.unique(lines[rows], return_index=True)[1]]
-    return Data(rows, values[rows], observations.run_of[rows], *_repeat_noise(quantity, observations, rows))
+        of_line = {(int(lines[row]), run): ((row, run), reading) for (row, run), reading in reversed(found)}
+        found = sorted(of_line.values(), key=operator.itemgetter(0))
+    rows = np.array([row for (row, _), _ in found], dtype=np.int64)
+    runs = np.array([run for (_, run), _ in found], dtype=np.int64)
+    values = np.array([reading.value for _, reading in found])
+    noise, excess = _repeat_noise([reading.repeats for _, reading in found], observations.repeats_a_run)
+    return Data(rows, values, runs, noise, excess, _ages(quantity, observations, runs))
+
+
+def _ages(quantity: Quantity, observations: Observations, runs: IntArray) -> FloatArray | None:
+    begun = np.array(observations.begun)
+    if quantity.kind in _UNCHANGING or not len(runs) or begun[-1] <= 0:
+        return None
+    ages: FloatArray = 1 - begun[runs] / begun[-1]
+    return ages
 
 
 def _direct(name: str, observations: Observations, trajectory: str | None) -> Target:
@@ -178,14 +196,14 @@ def _derived(name: str, observations: Observations) -> Target | None:
     return Target(name, parts, Transform.LOG, np.log(1000 * tokens), -1.0, outputs - 1)
 
 
-def _repeat_noise(quantity: Quantity, observations: Observations, rows: IntArray) -> tuple[FloatArray, float]:
-    """Standard deviation of the median of the repeats at each of `rows`, (n,), and `Data.excess`.
+def _repeat_noise(readings: Sequence[FloatArray], repeats_a_run: int) -> tuple[FloatArray, float]:
+    """Standard deviation of the median of the repeats of each reading, (n,), and `Data.excess`.
 
     Three repeats tell little of their own spread: it is drawn towards that of all points. What differs between runs,
     and not within one, is no part of it.
     """
-    squares, freedom, counts = np.zeros(len(rows)), np.zeros(len(rows)), np.ones(len(rows))
-    for i, repeats in enumerate(_repeats(quantity, observations, int(row)) for row in rows):
+    squares, freedom, counts = np.zeros(len(readings)), np.zeros(len(readings)), np.ones(len(readings))
+    for i, repeats in enumerate(readings):
         if len(repeats) > 1 and np.isfinite(repeats).all():
             squares[i], freedom[i], counts[i] = np.var(repeats) * len(repeats), len(repeats) - 1, len(repeats)
     if not freedom.any():
@@ -195,7 +213,7 @@ def _repeat_noise(quantity: Quantity, observations: Observations, rows: IntArray
     usual = float(np.median(squares[several] / chi2.median(freedom[several])))
     variance = (squares + USUAL_WEIGHT * usual) / (freedom + USUAL_WEIGHT)
     share = variance_of_median(counts)
-    fewer = share - variance_of_median(np.maximum(counts, observations.repeats_a_run))
+    fewer = share - variance_of_median(np.maximum(counts, repeats_a_run))
     return np.sqrt(share * variance), float(np.mean(fewer * variance))
 
 
@@ -204,40 +222,36 @@ def variance_of_median(counts: FloatArray) -> FloatArray:
     return np.where(counts > 2, np.pi / 2, 1.0) / counts
 
 
-def _repeats(quantity: Quantity, observations: Observations, row: int) -> FloatArray:
-    """The quantity in each repeat at a row."""
+class _Reading(NamedTuple):
+    """A quantity in one run at one row, transformed: the median, and each repeat."""
 
-    def of(metric: str) -> FloatArray:
-        return np.array(observations.repeats(metric).get(row, ()))
+    value: float
+    repeats: FloatArray
 
-    if quantity.name == FIRST_TOKEN.name:
-        return forward(Transform.LOG, of(_FIRST))
+
+def _readings(quantity: Quantity, observations: Observations) -> dict[tuple[int, int], _Reading]:
+    """The quantity's readings by row and run; NaN where its transform is undefined."""
     if quantity.name == LATER_TOKENS.name:
-        total, first = of(_E2EL), of(_FIRST)
-        return forward(Transform.LOG, total - first) if len(total) == len(first) else np.empty(0)
-    return forward(quantity.transform, of(quantity.name))
+        return _later_tokens(observations)
+    metric = _FIRST if quantity.name == FIRST_TOKEN.name else quantity.name
+    return {where: _Reading(float(forward(quantity.transform, np.array(statistics.median(repeats)))),
+                            forward(quantity.transform, np.array(repeats)))
+            for where, repeats in observations.readings(metric).items()}
 
 
-def _column(quantity: Quantity, observations: Observations) -> FloatArray:
-    """The quantity at each point, (N,)."""
-    if quantity.name == FIRST_TOKEN.name:
-        return forward(Transform.LOG, observations.column(_FIRST))
-    if quantity.name == LATER_TOKENS.name:
-        outputs = observations.grid.size_column(Role.OUTPUT_TOKENS)
-        return forward(Transform.LOG, _decoding(observations) / np.where(outputs > 1, outputs - 1, np.nan))
-    return forward(quantity.transform, observations.column(quantity.name))
-
-
-def _decoding(observations: Observations) -> FloatArray:
-    """Milliseconds from the first token to the last, (N,): the median of each repeat's own, as that of tpot is."""
-    totals, firsts = observations.repeats(_E2EL), observations.repeats(_FIRST)
-    result = np.full(len(observations.grid), np.nan)
-    for row, total in totals.items():
-        if len(first := firsts.get(row, ())) == len(total):
-            result[row] = statistics.median(map(operator.sub, total, first))
-        elif first:
-            result[row] = statistics.median(total) - statistics.median(first)
-    return result
+def _later_tokens(observations: Observations) -> dict[tuple[int, int], _Reading]:
+    """Milliseconds between tokens after the first: of each repeat from its own first token, as tpot is."""
+    outputs = observations.grid.size_column(Role.OUTPUT_TOKENS)
+    firsts, found = observations.readings(_FIRST), {}
+    for where, total in observations.readings(_E2EL).items():
+        first, steps = firsts.get(where, ()), float(outputs[where[0]]) - 1
+        if not first or steps <= 0:
+            continue
+        each = list(map(operator.sub, total, first)) if len(first) == len(total) else []
+        middle = statistics.median(each) if each else statistics.median(total) - statistics.median(first)
+        found[where] = _Reading(float(forward(Transform.LOG, np.array(middle / steps))),
+                                forward(Transform.LOG, np.array(each) / steps))
+    return found
 
 
 def _is_length_independent(values: FloatArray, observations: Observations) -> bool:

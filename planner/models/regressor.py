@@ -6,13 +6,27 @@ regressor; `Ensemble` (Gaussian processes) and `ForestRegressor` are.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Protocol, Self
 
 import numpy as np
 
 from planner.space.types import Features, FloatArray, IntArray
 
-__all__ = ["Regressor", "check_readings", "columns_of"]
+__all__ = ["DriftEstimate", "Regressor", "check_readings", "columns_of"]
+
+
+@dataclass(frozen=True, slots=True)
+class DriftEstimate:
+    """How a machine has changed over the time of a regressor's readings, in the units of its quantity.
+
+    scale: standard deviation that drifts over such a time have, as learned. change, std: what the newest reading has
+    more than the oldest would have at its point; mean and standard deviation.
+    """
+
+    scale: float
+    change: float
+    std: float
 
 
 class Regressor(Protocol):
@@ -40,16 +54,22 @@ class Regressor(Protocol):
     noise_: float
     """Standard deviation of one more reading whose own noise is not known beforehand; above 0."""
 
+    @property
+    def drift_(self) -> DriftEstimate | None:
+        """How the machine has changed; None where no ages were given, or the regressor has no use for them."""
+        ...
+
     def fit(
         self, rows: IntArray, y: FloatArray, runs: IntArray, noise: FloatArray | None = None,
-        run_effect: bool = False, latency_model: FloatArray | None = None,
+        run_effect: bool = False, latency_model: FloatArray | None = None, ages: FloatArray | None = None,
     ) -> Self:
         """Return self, fitted to values y (n,), n ≥ 1, at `rows` (n,).
 
         runs: (n,) the run of each reading; numbers ascend in time and are equal for readings of one run. noise: (n,)
         known standard deviation of each reading, 0 where unknown. run_effect: readings of one run share a part of
         their noise. latency_model: (N,) a latency model's logarithm at every grid point, to be used as far as it
-        proves right. What a regressor has no use for, it ignores.
+        proves right. ages: (n,) how old each reading is, 0 for the newest and 1 for the oldest, where the machine may
+        have changed since; predictions are of the newest. What a regressor has no use for, it ignores.
         """
         ...
 
@@ -75,17 +95,17 @@ class Regressor(Protocol):
 
 def check_readings(
     points: int, rows: IntArray, y: FloatArray, runs: IntArray, noise: FloatArray | None = None,
-    latency_model: FloatArray | None = None,
+    latency_model: FloatArray | None = None, ages: FloatArray | None = None,
 ) -> None:
     """Raise ValueError where the arguments of `fit` break the contract, on a grid of so many points."""
-    shapes = {np.shape(part) for part in (rows, y, runs, noise) if part is not None}
+    shapes = {np.shape(part) for part in (rows, y, runs, noise, ages) if part is not None}
     if len(shapes) > 1 or len(np.shape(rows)) != 1 or not len(rows):
-        raise ValueError(f"rows, y, runs and noise must have the same n ≥ 1 readings, not shapes {sorted(shapes)}")
+        raise ValueError(f"rows, y, runs, noise, ages must have the same n ≥ 1 readings, not shapes {sorted(shapes)}")
     if np.min(rows) < 0 or np.max(rows) >= points:
         raise ValueError(f"rows must be 0 to {points - 1}, not {np.min(rows)} to {np.max(rows)}")
     if latency_model is not None and np.shape(latency_model) != (points,):
         raise ValueError(f"latency_model must have shape ({points},), not {np.shape(latency_model)}")
-    for name, numbers in (("y", y), ("noise", noise), ("latency_model", latency_model)):
+    for name, numbers in (("y", y), ("noise", noise), ("latency_model", latency_model), ("ages", ages)):
         if numbers is not None and not np.isfinite(numbers).all():
             raise ValueError(f"{name} must be finite")
 

@@ -71,6 +71,9 @@ NOISE_PRIOR = (0.03, 0.8)
 """A few per cent of benchmark noise on the logarithm of a metric that spans two or three e-folds is 0.01 to 0.05.
 Evidence as for LENGTHSCALE_PRIOR, in results.md."""
 RUN_NOISE_PRIOR = (0.03, 0.8)
+DRIFT_PRIOR = (0.01, 1.5)
+"""Of the machine's drift over the whole study so far: 1 % of a metric that spans e-folds, wide enough for 30 %. By
+judgement; without a drift accuracy on the quickstart's grid is the same with and without this term (results.md)."""
 
 CATEGORY_DISTANCE = 1.5
 """Another category is as far away as this difference of a standardised size: where the initial design spreads, and
@@ -184,6 +187,12 @@ HEAVY_TAILS = 2.0
 """On a grid of static batches outliers are looked for where the mean square of the errors is so many times that of
 normal errors with the same median. By judgement: it was 0.8 to 2 in most fits on five recorded grids, 1 to 10 on two
 noisy CPU grids (results.md)."""
+
+WILD, WILD_EVIDENCE = 0.69, 7.0
+"""A run is wild where the others predict it with a mean error of a factor of two, and the data are e⁷ = 1,100 times as
+probable once it is set aside: one run in a thousand may be wild. By judgement. On the quickstart's grid, one repeat a
+run, a repeat that is ten times as long moved up to 15 % of all predictions by up to nine of their intervals; with this
+none by more than 0.2 (12 runs in turn; results.md)."""
 
 OUTLIERS_LEAST_GAIN = 2.0
 """On a grid of static batches outliers are set aside where all other readings are then predicted with a median error so

@@ -7,6 +7,7 @@ import copy
 
 import numpy as np
 
+from planner.acquisition.controls import control_row
 from planner.acquisition.initial_design import by_engine, initial_design
 from planner.acquisition.level_set import LevelSetChooser
 from planner.acquisition.variance_reduction import Chooser, choose_batch
@@ -50,10 +51,13 @@ class AdaptiveStrategy:
         self._cost = cost or CostModel(context.grid, context.accelerators)
         self._choose = choose or (choose_batch if context.boundary is None else LevelSetChooser(context.boundary))
         self._fitted: tuple[object, int] | None = None
+        self._controls: set[int] = set()
         self._first_cost: tuple[tuple[object, int], CostModel] | None = None
 
     def propose(self, observations: Observations) -> int | None:
         """The next row of the initial design, of the present batch, or of a new batch; None if no point is left."""
+        if (row := self._control(observations)) is not None:
+            return row
         if self._weighs_starts(observations):
             self._cost = self._cost_at(observations)
         if self._is_finished(observations):
@@ -72,6 +76,17 @@ class AdaptiveStrategy:
         """Predictions, estimated accuracy, and the cost of the whole sweep."""
         self._fit(observations)
         return posterior_of(self._model, self._cost, observations, self.context.trajectory)
+
+    def _control(self, observations: Observations) -> int | None:
+        """The row to measure again, if the machine may have changed. Not before a batch is planned from a fit."""
+        if self._is_initial or self._fitted is None:
+            return None
+        drift = max((found.scale for _, found in self._model.drifts), default=0.0)
+        errors = [float(np.mean(found.ape)) for found in self._model.forecasts_.values() if len(found.ape)]
+        row = control_row(observations, self._cost, drift, max(errors, default=0.0))
+        if row is not None:
+            self._controls.add(row)
+        return row
 
     def price(self, row: int, observations: Observations) -> float:
         """Predicted accelerator-seconds of a run at `row`, engine start included; 0 before anything is measured."""
@@ -111,7 +126,7 @@ class AdaptiveStrategy:
 
     def _is_shared(self, observations: Observations) -> bool:
         """Whether others measure, or have measured since the present batch was planned."""
-        own = set(self._queue)
+        own = set(self._queue) | self._controls
         return bool(observations.pending) or any(
             run.measurement.status is not Status.INTERRUPTED and observations.grid.find(run.point) not in own
             for run in observations.runs[self._planned_at:])

@@ -10,6 +10,7 @@ import numpy as np
 
 from planner.evaluation.attainment import Attainment, attainment_of
 from planner.evaluation.estimate import Estimate, estimate_accuracy
+from planner.evaluation.machine_drift import MachineDrift, machine_drift
 from planner.ledger.observations import Observations
 from planner.models.cost import CostModel
 from planner.models.feasibility import probability_of_feasibility
@@ -50,6 +51,7 @@ class Posterior:
     plain: cost of the plain sweep, a separate run of each point; longest: cost of the sweep of longest runs only, each
     of which also measures every shorter point; None without trajectories.
     attainment: of the study's boundary; set by `with_attainment`, not by strategies.
+    drift: how the machine has changed; predictions are of the machine as it is at the last run. None if unknown.
     """
 
     prediction: Prediction
@@ -58,6 +60,7 @@ class Posterior:
     plain: Sweep
     longest: Sweep | None = None
     attainment: Attainment | None = None
+    drift: MachineDrift | None = None
 
 
 @runtime_checkable
@@ -65,8 +68,8 @@ class Strategy(Protocol):
     """Chooses points and predicts the others. Other packages register theirs in the group "sweepwise.strategies".
 
     Contract: `propose` returns the grid row to run next, one that is neither known nor pending, or None if its
-    design is finished or nothing is left; it may be called again after a failure. Where a boundary is asked for, it may
-    also return a measured row, to be measured again. `posterior` needs at least one
+    design is finished or nothing is left; it may be called again after a failure. It may also return a measured row, to
+    be measured again: near a boundary, or to see whether the machine has changed. `posterior` needs at least one
     measured point and changes nothing that `propose` decides. Both see the truth only through `observations`, and give
     the same answers for the same seed and the same runs.
     """
@@ -100,7 +103,8 @@ def posterior_of(model: GridModel, cost: CostModel, observations: Observations, 
     """The posterior of a model and a cost model, both fitted to `observations`."""
     feasibility = probability_of_feasibility(observations.grid, observations)
     accuracy = estimate_accuracy(model, ~observations.known, feasibility)
-    return Posterior(model.predict(), accuracy, feasibility, *sweeps(cost, trajectory, feasibility))
+    return Posterior(model.predict(), accuracy, feasibility, *sweeps(cost, trajectory, feasibility),
+                     drift=machine_drift(model))
 
 
 def with_attainment(posterior: Posterior, boundary: Boundary | None, observations: Observations) -> Posterior:

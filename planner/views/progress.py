@@ -19,6 +19,7 @@ from planner.space.text import about_percent, duration, percent, point_text
 from planner.space.types import Point, Status
 from planner.strategies.strategy import Posterior
 from planner.views.boundary import undecided_text
+from planner.views.machine import drift_text
 
 __all__ = ["AuditProgress", "Progress"]
 
@@ -90,6 +91,8 @@ class Progress(Observer):
         """Shows the estimated accuracy."""
         self._posterior, self._observations = posterior, observations
         self._outlook.checkpoint(posterior, observations)
+        if changed := drift_text(posterior.drift):
+            self.note(changed)
         if self._live is None and not self._quiet:
             parts = [f"{t} {percent(e.estimated)}" for t, e in posterior.accuracy.items() if e is not None]
             if parts:

@@ -17,6 +17,7 @@ from planner.ledger.observations import Observations
 from planner.space.text import about_percent, duration, percent, point_text
 from planner.views.boundary import undecided_text
 from planner.views.listing import Listing
+from planner.views.machine import drift_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -55,6 +56,8 @@ def show_status(out: Console, status: Status) -> None:
         out.print(accuracy_table(status.accuracy))
         if unknown := never_run(status.never_run):
             out.print(unknown, soft_wrap=True)
+        if changed := drift_text(status.drift):
+            out.print(Text(changed, style="yellow"), soft_wrap=True)
 
 
 def accuracy_table(estimates: Mapping[str, Estimate | None]) -> Table:

@@ -168,7 +168,8 @@ class Witness(Ensemble):
     """Keeps its arguments, and gives 2 with standard deviation 0.1 as every forecast."""
 
     def fit(
-        self, rows: Any, y: Any, runs: Any, noise: Any = None, run_effect: bool = False, latency_model: Any = None
+        self, rows: Any, y: Any, runs: Any, noise: Any = None, run_effect: bool = False, latency_model: Any = None,
+        ages: Any = None,
     ) -> Self:
         self.given = (rows, y, runs, noise, run_effect)
         return super().fit(rows, y, runs, noise, run_effect, latency_model)

@@ -32,10 +32,11 @@ def drawn(kernel: HierarchicalKernel, rng: np.random.Generator) -> np.ndarray:
 def test_gradient_matches_finite_differences(features, d, levels, grouped):
     rng = np.random.default_rng(7)
     X, y = features(25, d, levels), rng.standard_normal(25)
-    kernel = HierarchicalKernel(d, len(levels), (d - 1,) if d > 1 else (), ALL_TERMS, grouped)
+    kernel = HierarchicalKernel(d, len(levels), (d - 1,) if d > 1 else (), ALL_TERMS, grouped, grouped)
     theta = drawn(kernel, rng)
     theta[kernel.slots["noise"]] = np.log(0.2)  # well conditioned, so that differences mean something
-    pairs = kernel.data_pairs(X, 0.01 * rng.random(25), rng.integers(0, 6, 25) if grouped else None)
+    runs, ages = (rng.integers(0, 6, 25), rng.random(25)) if grouped else (None, None)
+    pairs = kernel.data_pairs(X, 0.01 * rng.random(25), runs, ages)
     _, gradient = _log_likelihood(kernel, theta, pairs, y)
     for p, step in enumerate(1e-5 * np.eye(len(theta))):
         up, down = (_log_likelihood(kernel, theta + s * step, pairs, y)[0] for s in (1, -1))

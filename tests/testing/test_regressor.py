@@ -16,12 +16,14 @@ from planner.testing import check_regressor
 class Sound:
     """The mean of the readings of each row, else of all. Subclasses break one thing each."""
 
+    drift_ = None
+
     def __init__(self, features: Features) -> None:
         self.features = features
 
     def fit(
         self, rows: IntArray, y: FloatArray, runs: IntArray, noise: FloatArray | None = None,
-        run_effect: bool = False, latency_model: FloatArray | None = None,
+        run_effect: bool = False, latency_model: FloatArray | None = None, ages: FloatArray | None = None,
     ) -> Self:
         check_readings(len(self.features), rows, y, runs, noise, latency_model)
         self.mean_ = np.full(len(self.features), y.mean())

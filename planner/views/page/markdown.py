@@ -25,6 +25,8 @@ def markdown(report: Report) -> str:
     for name, title in titles.items():
         if found[name].rows:
             parts += [f"### {title}", _table(found[name])]
+    if said["machine"]:
+        parts += ["### Whether the machine changed", _text(said["machine"])]
     if report.provenance.fingerprint:
         parts += ["### Measured under", _table(found["fingerprint"])]
     versions = ", ".join(f"{name} {number}" for name, number in found["versions"].rows)

@@ -9,6 +9,7 @@ from typing import Final
 from planner.analysis.report import Accuracy, Report
 from planner.space.text import about_percent, duration, percent, point_text
 from planner.views.boundary import boundary_rows, load_name, undecided_text
+from planner.views.machine import drift_text
 from planner.views.terminal import never_run
 
 __all__ = ["Large", "Table", "boundary_tables", "headline", "paragraphs", "tables"]
@@ -61,6 +62,7 @@ def paragraphs(report: Report) -> dict[str, str]:
                    "(probability above one half).",
         "curve": _curve(report),
         "boundary": _boundary(report),
+        "machine": _machine(report),
         "kind": "true" if any(one.kind == "true" for one in report.accuracies) else "estimated",
     }
 
@@ -79,6 +81,19 @@ def tables(report: Report) -> dict[str, Table]:
         "fingerprint": Table(("key", "value"), sorted(report.provenance.fingerprint.items())),
         "versions": Table(("package", "version"), list(report.provenance.versions.items())),
     }
+
+
+def _machine(report: Report) -> str:
+    """Whether the machine was the same all along; empty where nothing can tell, as in a study without times."""
+    drift = report.posterior.drift
+    noted = [f"A run was disturbed: {line}." for line in report.disturbances]
+    if drift is None:
+        return " ".join(noted)
+    changed = drift_text(drift)
+    said = f"{changed[0].upper()}{changed[1:]}." if changed else (
+        "No change of the machine was seen while the study ran; a run takes now "
+        f"{percent(drift.low)} … {percent(drift.high)} of what it took at first (90 % interval).")
+    return " ".join([said, *noted])
 
 
 def _boundary(report: Report) -> str:
