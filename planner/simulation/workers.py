@@ -2,7 +2,8 @@
 
 Each worker is a campaign of its own, with its own runner, and so its own running engine. All of them share one record
 and one strategy. A run ends when its recorded seconds are over; it is then recorded, and its worker chooses its next
-run while the others' runs are under way. Choosing takes no simulated time.
+run while the others' runs are under way. Choosing takes no simulated time. Workers of a real study have a strategy
+each, fitted as often or more often, and each comes to its own decision to stop.
 
 Notation: runs are numbered as they begin, from 0 on and without gaps, as in a study's record. The first k runs are what
 a study has that begins no more than k: whatever was under way is finished and paid.
