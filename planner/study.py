@@ -331,20 +331,20 @@ class Study:
     def simulate(
         self, strategies: Sequence[str] = ("sweepwise",), *, seeds: int = 3,
         at_cost: Sequence[float] = (0.01, 0.02, 0.05, 0.1), stop_accuracy: float = 0.95, jobs: int = 1,
-        file: str | Path | None = None, observer: SimulationObserver | None = None,
+        file: str | Path | None = None, observer: SimulationObserver | None = None, workers: Sequence[int] = (),
     ) -> Simulation:
         """Each strategy with each seed, played over the recorded grid and scored against its truth. Needs no record.
 
         at_cost: shares of the full cost at which to score. stop_accuracy: where the stopping rule would stop. jobs:
-        simulations at a time. file: written after each; simulations in it are not repeated. Raises StudyError if the
-        runner replays no recorded grid.
+        simulations at a time. file: written after each; simulations in it are not repeated. workers: numbers of
+        workers to play each with. Raises StudyError if the runner replays no recorded grid.
         """
         from planner.analysis.simulated import Simulation
         from planner.simulation.play import SimulationOptions, play
-        from planner.simulation.simulate import Replay
+        from planner.simulation.replay import Replay
 
         options = SimulationOptions(tuple(dict.fromkeys(strategies)), seeds, tuple(at_cost), stop_accuracy, jobs,
-                                    self._setup.seed)
+                                    self._setup.seed, tuple(dict.fromkeys(workers)))
         replay = Replay(self._setup.recorded(), self.metrics, self._setup.boundary)
         return Simulation(play(self.name, self._setup.text, replay, options, Path(file) if file else None, observer))
 

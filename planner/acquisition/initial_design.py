@@ -14,7 +14,7 @@ from planner.models.settings import CATEGORY_DISTANCE
 from planner.space.grid import Grid
 from planner.space.types import BoolArray, Features, FloatArray, IntArray, Role, Scale
 
-__all__ = ["by_engine", "cost_proxy", "initial_design", "initial_size", "spread_out"]
+__all__ = ["by_engine", "cost_proxy", "initial_design", "initial_size", "spread_further", "spread_out"]
 
 
 def initial_size(grid: Grid, trajectory: str | None) -> int:
@@ -49,6 +49,23 @@ def initial_design(grid: Grid, trajectory: str | None, seed: int, prices: FloatA
     if grid.is_served:
         return picked
     return np.array(by_engine(picked, grid.engine[picked]), dtype=np.int64)
+
+
+def spread_further(
+    grid: Grid, trajectory: str | None, taken: IntArray, rows: IntArray, prices: FloatArray | None = None
+) -> int:
+    """One more point of the initial design, of `rows`: as far from the points `taken`, (k,) of one at least, as the
+    design's are, cheap ones first. prices: as for the design."""
+    some = rows[np.isin(rows, _candidates(grid, trajectory))]
+    rows = some if len(some) else rows
+    if len(rows) > DESIGN_CANDIDATES:
+        rows = rows[:: len(rows) // DESIGN_CANDIDATES + 1]
+    features = grid.features
+    squares = np.full(len(rows), np.inf)
+    for row in taken:
+        squares = np.minimum(squares, _squares(features, rows, int(row)))
+    cheapness = (cost_proxy(grid) if prices is None else prices)[rows] ** -COST_EXPONENT
+    return int(rows[np.argmax(np.sqrt(squares) * cheapness)])
 
 
 def by_engine(rows: IntArray, engines: IntArray, running: int | None = None) -> list[int]:
@@ -121,7 +138,11 @@ def cost_proxy(grid: Grid) -> FloatArray:
 def _distance(features: Features, i: int) -> FloatArray:
     """Distance of each point from point i, (n,): Euclidean in the standardised sizes; another category is as far as
     `CATEGORY_DISTANCE`."""
-    squares = ((features.numeric - features.numeric[i]) ** 2).sum(axis=1)
-    squares += CATEGORY_DISTANCE**2 * (features.category != features.category[i]).sum(axis=1)
-    distance: FloatArray = np.sqrt(squares)
+    distance: FloatArray = np.sqrt(_squares(features, slice(None), i))
     return distance
+
+
+def _squares(features: Features, rows: IntArray | slice, i: int) -> FloatArray:
+    squares: FloatArray = ((features.numeric[rows] - features.numeric[i]) ** 2).sum(axis=1)
+    squares += CATEGORY_DISTANCE**2 * (features.category[rows] != features.category[i]).sum(axis=1)
+    return squares

@@ -20,6 +20,11 @@ RETURN_SHARE = 0.3
 """An engine is not left while coming back to it would have this share of the utility of what is better: as much is
 learned of every engine in the end, and one start for each is enough. By judgement; not measured."""
 
+CAUTION = 2.0
+"""Standard deviations by which a run's price is taken higher while other workers measure: the runs that end first are
+the short ones. By the expected prices, 64 workers on an A100 grid chose runs that cost 10 to 26 times what they were
+taken for (results.md)."""
+
 CANDIDATES, REFERENCES = 600, 400
 """Points that may be chosen, and points whose variance counts, drawn at random each time: memory and time. 80 to 3,000
 candidates, or other references, made no difference on MI300X, which is not in the repository (results.md)."""

@@ -25,7 +25,7 @@ import numpy as np
 from planner.acquisition.batch_selection import BatchSelection
 from planner.acquisition.initial_design import by_engine
 from planner.acquisition.settings import CANDIDATES, REFERENCES
-from planner.acquisition.underway import given_readings, rows_underway
+from planner.acquisition.underway import given_readings, of_known_price, prices, rows_underway
 from planner.ledger.observations import Observations
 from planner.models.cost import CostModel
 from planner.models.grid_model import GridModel
@@ -84,15 +84,15 @@ def choose_batch(
     Runs that are pending, and those that ended after `model` was fitted, count as measured: several workers that are
     asked one after the other choose what one batch for all of them would hold.
     """
-    candidates = open_sample(observations, CANDIDATES, rng)
+    candidates = of_known_price(open_sample(observations, CANDIDATES, rng), observations)
     if not len(candidates):
         return []
     references = sample(observations.unmeasured_rows, REFERENCES, rng)
     engines = model.grid.engine[candidates]
     selection = BatchSelection(
         _fields(model, candidates, references, rows_underway(model, observations), feasibility),
-        feasibility[candidates], cost.price(candidates), cost.start_seconds()[candidates] * cost.devices[candidates],
-        engines, observations.current_engine)
+        feasibility[candidates], prices(cost, candidates, observations),
+        cost.start_seconds()[candidates] * cost.devices[candidates], engines, observations.current_engine)
     chosen: list[int] = []
     while len(chosen) < min(size, len(candidates)):
         chosen += selection.select(size - len(chosen))

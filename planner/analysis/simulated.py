@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
-__all__ = ["Simulation", "Summary"]
+__all__ = ["Simulation", "Summary", "WorkersSummary", "cost_of_accuracy"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +25,29 @@ class Summary:
     accuracy: tuple[float, ...]
     stops_at: float
     accuracy_there: float
+    stopped: int
+    seeds: int
+
+
+@dataclass(frozen=True, slots=True)
+class WorkersSummary:
+    """Medians over seeds of the simulations with so many workers, as in `Summary`.
+
+    cost: share of the full cost at which the stated accuracy is reached; relative: to that with the fewest workers that
+    were played; starts: share of the full cost that engine starts take until then. wall_s: time to the stop; speed_up:
+    how many times sooner that is than with the fewest workers.
+    """
+
+    strategy: str
+    target: str
+    workers: int
+    cost: float
+    relative: float
+    starts: float
+    stops_at: float
+    accuracy_there: float
+    wall_s: float
+    speed_up: float
     stopped: int
     seeds: int
 
@@ -50,6 +74,24 @@ class Simulation:
         return [self._summary(name, target)
                 for name, target in dict.fromkeys((run["strategy"], run["target"]) for run in self.runs)]
 
+    @property
+    def by_workers(self) -> list[WorkersSummary]:
+        """One for each strategy, target and number of workers; empty where no numbers were asked for."""
+        asked = [run for run in self.runs if "workers" in run]
+        found = []
+        for name, target in dict.fromkeys((run["strategy"], run["target"]) for run in asked):
+            mine = [run for run in asked if (run["strategy"], run["target"]) == (name, target)]
+            numbers = sorted({run["workers"] for run in mine})
+            fewest = [run for run in mine if run["workers"] == numbers[0]]
+            found += [self._with_workers([run for run in mine if run["workers"] == number], fewest)
+                      for number in numbers]
+        return found
+
+    @property
+    def stated_accuracy(self) -> float:
+        """The accuracy at which the stopping rule would stop."""
+        return float(self.answer["options"]["stop_accuracy"])
+
     def to_json(self) -> dict[str, Any]:
         """The form of `simulate --json`."""
         return dict(self.answer)
@@ -61,6 +103,34 @@ class Simulation:
             name, target, tuple(_median([run["at"][i]["accuracy"] for run in mine]) for i in range(len(self.shares))),
             _median([stop["cost_fraction"] for stop in stops]), _median([stop["accuracy"] for stop in stops]),
             len(stops), len(mine))
+
+
+    def _with_workers(self, mine: list[dict[str, Any]], fewest: list[dict[str, Any]]) -> WorkersSummary:
+        cost, starts = self._cost(mine, "cost_actual"), self._cost(mine, "starts_fraction")
+        stops, wall_s = [run["stop"] for run in mine if run["stop"]], _wall_s(mine)
+        one = mine[0]
+        return WorkersSummary(
+            one["strategy"], one["target"], one["workers"], cost, cost / self._cost(fewest, "cost_actual"), starts,
+            _median([stop["cost_fraction"] for stop in stops]), _median([stop["accuracy"] for stop in stops]),
+            wall_s, _wall_s(fewest) / wall_s, len(stops), len(mine))
+
+    def _cost(self, runs: list[dict[str, Any]], of: str) -> float:
+        return _median([cost_of_accuracy(run["at"], self.stated_accuracy, of) for run in runs])
+
+
+def cost_of_accuracy(entries: Sequence[Mapping[str, Any]], accuracy: float, of: str = "cost_actual") -> float:
+    """What is spent when an accuracy is first reached, between the two entries around it; NaN if it never is, or is at
+    the first entry already. of: the entries' key."""
+    known = [entry for entry in entries if entry["accuracy"] is not None]
+    for below, there in pairwise(known):
+        if below["accuracy"] < accuracy <= there["accuracy"]:
+            share = (accuracy - below["accuracy"]) / (there["accuracy"] - below["accuracy"])
+            return float(below[of] + share * (there[of] - below[of]))
+    return math.nan
+
+
+def _wall_s(runs: Iterable[Mapping[str, Any]]) -> float:
+    return _median([run["stop"]["wall_s"] for run in runs if run["stop"]])
 
 
 def _median(values: list[float | None]) -> float:

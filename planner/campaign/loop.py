@@ -6,10 +6,10 @@ The loop depends neither on the runner nor on the record: simulations play the s
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 from threadpoolctl import threadpool_limits
 
@@ -21,9 +21,11 @@ from planner.ledger.observations import Observations, Run
 from planner.space.types import Cost, Measurement, Point, Proposal, Status
 from planner.strategies.strategy import Posterior, Strategy, cover, with_attainment
 
-__all__ = ["Loop", "Measurer", "Observer", "Recorder"]
+__all__ = ["Loop", "Measurer", "Observer", "Recorder", "Turns"]
 
 T = TypeVar("T")
+Turns: TypeAlias = Generator[tuple[Point, int], Measurement | None, T]
+"""Gives the point and the seed of each run, and is sent what it measured."""
 
 
 class Measurer(Protocol):
@@ -111,12 +113,21 @@ class Loop:
         "failures" or "interrupted". Raises StudyError if runs do not give a target, RunnerError as the runner does."""
         # The planner's matrices are small: a second BLAS thread slows them, and takes a core from the benchmark.
         with threadpool_limits(limits=1):
-            self.observer.begun(self.observations)
-            reason = self._run()
-            self.observer.ended(reason, self.observations)
-            return reason
+            turns, measurement = self.turns(), None
+            try:
+                while True:
+                    measurement = self.measured(*turns.send(measurement))
+            except StopIteration as end:
+                return str(end.value)
 
-    def _run(self) -> str:
+    def turns(self) -> Turns[str]:
+        """What `run` does, where the caller makes the runs with `measured`: simulations take several loops in turns."""
+        self.observer.begun(self.observations)
+        reason = yield from self._turns()
+        self.observer.ended(reason, self.observations)
+        return reason
+
+    def _turns(self) -> Turns[str]:
         rule = AccuracyRule(self.limits.accuracy, self.reached) if self.limits.accuracy is not None else None
         waiting_since = self.clock() if self.clock else 0.0
         resumed = len(self.observations.runs)  # a new run after failures is meant as another try
@@ -135,7 +146,7 @@ class Loop:
                 return reason
             assert row is not None
             planner_s = self.clock() - waiting_since + self._waited_s if self.clock else 0.0
-            self._measure(row, planner_s, is_first=len(self.observations.runs) == resumed)
+            yield from self._measure(row, planner_s, is_first=len(self.observations.runs) == resumed)
             waiting_since = self.clock() if self.clock else 0.0
 
     def _broken_off(self, runs: int) -> str | None:
@@ -209,7 +220,7 @@ class Loop:
             for row in list(self.observations.pending):
                 self.observations.pending.update(self.observations.grid.shorter(axis, row).tolist())
 
-    def _measure(self, row: int, planner_s: float, is_first: bool) -> None:
+    def _measure(self, row: int, planner_s: float, is_first: bool) -> Turns[None]:
         seed = self.seed + len(self.observations.runs)
         asked = self.observations.grid.point(row)
         before = int(self.observations.run_of[row]), self.observations.version
@@ -220,7 +231,9 @@ class Loop:
             self.recorder.abandon(handle, why)
             return
         self.observer.started(point, self.observations)
-        measurement = learnable(self._measured(point, seed), point, self.observations)
+        measured = yield point, seed
+        assert measured is not None
+        measurement = learnable(measured, point, self.observations)
         if is_first:  # planned while the runner imported what its engines need, which is charged in full
             planner_s = max(0.0, planner_s - measurement.cost.import_s)
         self._has_begun = True
@@ -238,7 +251,7 @@ class Loop:
         is_last = (seen.underway or seen.version != version) and self._limit(row)
         return "other processes have begun the last runs" if is_last else None
 
-    def _measured(self, point: Point, seed: int) -> Measurement:
+    def measured(self, point: Point, seed: int) -> Measurement:
         """The outcome of a run at `point`; the next run is planned meanwhile, where that is allowed."""
         self._waited_s = 0.0
         seen, row = self.observations, self.observations.grid.find(point)

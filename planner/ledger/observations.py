@@ -165,7 +165,11 @@ class Observations:
 
     def prefix(self, runs: int) -> Self:
         """The observations as they stood after the first `runs` runs."""
-        return type(self)(self.grid, self._described, self.runs[:runs])
+        return self.of_runs(self.runs[:runs])
+
+    def of_runs(self, runs: Iterable[Run]) -> Self:
+        """The observations if only these runs had been made."""
+        return type(self)(self.grid, self._described, runs)
 
     def with_targets(self, targets: Iterable[str]) -> Self:
         """The same runs with other targets. Targets that the study describes keep that description."""

@@ -130,6 +130,11 @@ class CostModel:
         price: FloatArray = ((self.seconds() * self._share + self._overhead) * self.devices)[rows]
         return price
 
+    def high_price(self, rows: IntArray, deviations: float) -> FloatArray:
+        """The price of each of `rows` if its seconds are so many standard deviations above what is expected, (n,)."""
+        high: FloatArray = self.price(rows) * np.exp(deviations / Z90 * self._spread[rows])
+        return high
+
 
 def _share_of_plain(observations: Observations) -> float:
     """What a run takes of the seconds that the plain sweep would spend at its point: the median of the last runs."""

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from planner.simulation.observer import SimulationObserver
-from planner.simulation.simulate import Replay, simulate_each, stage
+from planner.simulation.replay import Replay
+from planner.simulation.simulate import Task, simulate_each, stage
 from planner.simulation.simulation_file import SimulationFile, header
 from planner.space.types import StudyError
 from planner.strategies.registry import check_names, make_strategy
@@ -18,7 +19,8 @@ __all__ = ["SimulationOptions", "play"]
 @dataclass(frozen=True, slots=True)
 class SimulationOptions:
     """The simulations to play. seeds: number of consecutive seeds from first_seed on. at_cost: shares of the full
-    cost, ascending, at which to score. stop_accuracy: threshold of the stopping rule. jobs: simulations at a time."""
+    cost, ascending, at which to score. stop_accuracy: threshold of the stopping rule. jobs: simulations at a time.
+    workers: numbers of workers, each played with each seed; empty: one, without saying so."""
 
     strategies: tuple[str, ...] = ("sweepwise",)
     seeds: int = 3
@@ -26,6 +28,15 @@ class SimulationOptions:
     stop_accuracy: float = 0.95
     jobs: int = 1
     first_seed: int = 0
+    workers: tuple[int, ...] = ()
+
+    @property
+    def tasks(self) -> list[Task]:
+        """The simulations, those of one strategy together."""
+        seeds = range(self.first_seed, self.first_seed + self.seeds)
+        if not self.workers:
+            return [(name, seed) for name in self.strategies for seed in seeds]
+        return [(name, seed, workers) for name in self.strategies for workers in self.workers for seed in seeds]
 
     def check(self) -> None:
         """Raises StudyError that names the wrong option of `simulate`."""
@@ -36,6 +47,8 @@ class SimulationOptions:
         if not self.at_cost or not all(0 < share <= 1 for share in self.at_cost):
             said = ",".join(f"{share:g}" for share in self.at_cost)
             raise StudyError(f"--at-cost: '{said}' is out of range; shares of the full cost lie above 0 and up to 1")
+        if any(number < 1 for number in self.workers):
+            raise StudyError(f"--workers: {min(self.workers)} is out of range; write numbers from 1 on, as in 1,8,64")
         check_names(self.strategies, "--strategies")
 
 
@@ -53,8 +66,7 @@ def play(
         make_strategy(strategy, stage(replay, strategy, options.first_seed)[1])  # refused before any is played
     watching = observer or SimulationObserver()
     shares = sorted(set(options.at_cost))
-    tasks = [(strategy, seed) for strategy in options.strategies
-             for seed in range(options.first_seed, options.first_seed + options.seeds)]
+    tasks = options.tasks
     record = SimulationFile(file, header(name, study_file, replay, shares, options.stop_accuracy), tasks)
     watching.begun(len(tasks), len(tasks) - len(record.missing))
     for runs in simulate_each(replay, record.missing, shares, options.stop_accuracy, options.jobs):

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
-from planner.simulation.simulate import Replay, Task
+from planner.simulation.replay import Replay
+from planner.simulation.simulate import Task
 from planner.space.text import as_json
 from planner.space.types import StudyError
 
@@ -48,7 +49,7 @@ class SimulationFile:
         self._header = as_json(header)
         self._runs: dict[Task, list[dict[str, Any]]] = {}
         for run in self._read():
-            self._runs.setdefault((run["strategy"], run["seed"]), []).append(run)
+            self._runs.setdefault(_task(run), []).append(run)
 
     @property
     def missing(self) -> list[Task]:
@@ -57,7 +58,7 @@ class SimulationFile:
 
     def add(self, runs: list[dict[str, Any]]) -> None:
         """Store the result of one simulation: its entry for each target."""
-        self._runs[runs[0]["strategy"], runs[0]["seed"]] = as_json(runs)
+        self._runs[_task(runs[0])] = as_json(runs)
         if self.path is None:
             return
         beside = self.path.with_name(self.path.name + ".partial")
@@ -88,3 +89,9 @@ class SimulationFile:
             raise StudyError(f"--json: {self.path} holds a simulation with another {differs[0]}; give another file, or "
                              "delete that one to start again")
         return list(held["runs"])
+
+
+def _task(run: Mapping[str, Any]) -> Task:
+    """The simulation of which `run` is a result."""
+    task = run["strategy"], run["seed"]
+    return (*task, run["workers"]) if "workers" in run else task

@@ -46,6 +46,9 @@ class _FreeStarts(CostModel):
     def price(self, rows: IntArray) -> FloatArray:
         return self._real.price(rows)
 
+    def high_price(self, rows: IntArray, deviations: float) -> FloatArray:
+        return self._real.high_price(rows, deviations)
+
     def start_seconds(self) -> FloatArray:
         return np.zeros(len(self.grid))
 
@@ -55,6 +58,9 @@ class _EqualCost(_FreeStarts):
 
     def price(self, rows: IntArray) -> FloatArray:
         return np.ones(len(rows))
+
+    def high_price(self, rows: IntArray, deviations: float) -> FloatArray:
+        return self.price(rows)
 
 
 class _Split:

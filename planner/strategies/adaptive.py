@@ -8,7 +8,7 @@ import copy
 import numpy as np
 
 from planner.acquisition.controls import control_row
-from planner.acquisition.initial_design import by_engine, initial_design
+from planner.acquisition.initial_design import by_engine, initial_design, spread_further
 from planner.acquisition.level_set import LevelSetChooser
 from planner.acquisition.variance_reduction import Chooser, choose_batch
 from planner.ledger.observations import Observations
@@ -60,7 +60,9 @@ class AdaptiveStrategy:
             return row
         if self._weighs_starts(observations):
             self._cost = self._cost_at(observations)
-        if self._is_finished(observations):
+        if self._awaits_results(observations):
+            rows = self._further(observations)
+        elif self._is_finished(observations):
             rows = self._plan(observations)
         elif self._is_initial or not self._is_shared(observations):
             rows = self._ready(observations)
@@ -119,7 +121,25 @@ class AdaptiveStrategy:
             self._cost.fit(observations)
             self._fitted = observations.version
 
+    def _awaits_results(self, observations: Observations) -> bool:
+        """Whether other workers have all that is left of the initial design, and too few of its runs have ended to
+        learn from."""
+        few = len(observations.runs) < self._size
+        return self._is_initial and few and bool(observations.underway) and not self._ready(observations)
+
+    def _further(self, observations: Observations) -> list[int]:
+        """A point beyond the initial design, on the engine that is running here where starts take time."""
+        left, grid = observations.open_rows, self.context.grid
+        here = left[grid.engine[left] == observations.current_engine] if observations.engine_starts() else left
+        if not len(left):
+            return []
+        taken = np.array([*np.flatnonzero(observations.known), *observations.pending])
+        return [spread_further(grid, self.context.trajectory, taken, here if len(here) else left,
+                               self.context.prices)]
+
     def _is_finished(self, observations: Observations) -> bool:
+        if self._awaits_results(observations):
+            return False
         if self._is_initial or not self._is_shared(observations):
             return not self._ready(observations)
         return self._fitted is None or len(observations.runs) >= self._planned_at + self._size

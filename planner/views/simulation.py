@@ -10,11 +10,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
-from planner.analysis.simulated import Simulation, Summary
+from planner.analysis.simulated import Simulation, Summary, WorkersSummary
 from planner.simulation.observer import SimulationObserver
 from planner.space.text import duration, percent
 
-__all__ = ["SimulationProgress", "simulation_table"]
+__all__ = ["SimulationProgress", "simulation_table", "workers_table"]
 
 
 class SimulationProgress(SimulationObserver):
@@ -63,7 +63,8 @@ def _latest(runs: list[dict[str, Any]]) -> str:
     """sweepwise, seed 0: latency_s 95.1 % at 10 % of the cost"""
     last = runs[0]["at"][-1]["cost_fraction"]
     found = ", ".join(f"{run['target']} {percent(_number(run['at'][-1]['accuracy']))}" for run in runs)
-    return f"{runs[0]['strategy']}, seed {runs[0]['seed']}: {found} at {last * 100:g} % of the cost"
+    workers = f", {runs[0]['workers']} workers" if "workers" in runs[0] else ""
+    return f"{runs[0]['strategy']}, seed {runs[0]['seed']}{workers}: {found} at {last * 100:g} % of the cost"
 
 
 def simulation_table(found: Simulation) -> Table:
@@ -82,7 +83,30 @@ def simulation_table(found: Simulation) -> Table:
     return table
 
 
-def _stops(one: Summary) -> tuple[str, str]:
+def workers_table(found: Simulation) -> Table:
+    """What an accuracy costs with each number of workers, and how soon a study ends."""
+    stated = f"{found.stated_accuracy * 100:g} %"
+    table = Table(box=None, title="Several workers, median over seeds", title_justify="left")
+    for column in ("strategy", "target", "workers", f"cost of {stated}", "relative", "of it starts", "stops at",
+                   "accuracy there", "time to finish", "speed-up"):
+        table.add_column(column, justify="left" if column in {"strategy", "target"} else "right", overflow="fold")
+    for one in found.by_workers:
+        table.add_row(
+            one.strategy, one.target, str(one.workers), percent(one.cost), _times(one.relative), percent(one.starts),
+            *_stops(one), duration(one.wall_s) if math.isfinite(one.wall_s) else "–", _times(one.speed_up))
+    answer = found.answer
+    table.caption = (f"{answer['grid_points']:,} grid points; costs are shares of the full cost, "
+                     f"{duration(answer['full_cost'])} of accelerator time; –: not reached, or before the first share "
+                     "of --at-cost")
+    table.caption_justify = "left"
+    return table
+
+
+def _times(factor: float) -> str:
+    return f"{factor:.2f} ×" if math.isfinite(factor) else "–"
+
+
+def _stops(one: Summary | WorkersSummary) -> tuple[str, str]:
     """Median cost and accuracy at the stop over the seeds that stop, with their number if some do not."""
     if not one.stopped:
         return "–", "–"

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from planner.acquisition.underway import executed, given_readings, rows_underway
+from planner.acquisition.underway import executed, given_readings, of_known_price, prices, rows_underway
 from planner.acquisition.variance_reduction import choose_batch, open_sample
-from planner.ledger.observations import Observations, Run
+from planner.ledger.observations import Observations, Run, Underway
 from planner.models.cost import CostModel
 from planner.models.grid_model import GridModel
 from planner.space.grid import Grid, full_grid
@@ -98,3 +98,29 @@ def test_workers_draw_the_same_candidates() -> None:
     assert open_sample(observations, 100, np.random.default_rng(5)).tolist() == everything[40:].tolist()
     observations.pending = set(range(1, 359))
     assert open_sample(observations, 5, np.random.default_rng(5)).tolist() == [359]
+
+
+def test_prices_are_high_while_others_measure() -> None:
+    """Of runs that began together the short ones end first: what the others will cost is then taken for too little."""
+    observations = measured(LINE, list(range(0, 360, 19)))
+    cost, rows = CostModel(LINE, np.ones(360)).fit(observations), np.array([0, 5, 200])
+    alone = prices(cost, rows, observations)
+    np.testing.assert_array_equal(alone, cost.price(rows))
+    observations.underway = (Underway(7),)
+    high = prices(cost, rows, observations)
+    assert high[0] == alone[0], "a price that is known"
+    assert (high[1:] > alone[1:]).all()
+
+
+def test_a_category_of_which_no_run_has_ended_waits() -> None:
+    grid = full_grid([Axis("model", ("a", "b", "c"), scale=Scale.CATEGORY), Axis("x", (1, 2, 3))])
+    observations, rows = Observations(grid, ("latency_ms",)), np.arange(9)
+    point = grid.point(0)
+    observations.underway = (Underway(3),)
+    assert of_known_price(rows, observations).tolist() == rows.tolist(), "no price is known"
+    observations.add(Run(0, point, Measurement(Status.OK, Cost(measure_s=1.0),
+                                               (Reading(point, {"latency_ms": (5.0,)}, 1.0),))))
+    assert of_known_price(rows, observations).tolist() == [0, 1, 2]
+    assert of_known_price(rows[4:], observations).tolist() == [4, 5, 6, 7, 8]
+    observations.underway = ()
+    assert of_known_price(rows, observations).tolist() == rows.tolist()

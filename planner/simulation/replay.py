@@ -1,0 +1,30 @@
+"""What simulations are played on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from planner.space.slo import Boundary
+from planner.space.types import Metric
+from planner.tables.recorded_grid import RecordedGrid
+
+__all__ = ["Replay"]
+
+
+@dataclass(frozen=True, eq=False)
+class Replay:
+    """The input of simulations: a recorded grid, the metrics to predict, and the boundary to find, if any."""
+
+    recorded: RecordedGrid
+    metrics: tuple[Metric, ...]
+    boundary: Boundary | None = None
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """The metrics' names."""
+        return tuple(metric.name for metric in self.metrics)
+
+    @property
+    def full_cost(self) -> float:
+        """Accelerator-seconds of the plain sweep."""
+        return self.recorded.plain_sweep.cost[0]
