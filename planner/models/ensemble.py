@@ -31,7 +31,7 @@ import numpy as np
 from planner.models import settings
 from planner.models.category_embedding import CategoryEmbedding
 from planner.models.heavy_tails import HeavyTailedProcess
-from planner.models.regressor import check_readings
+from planner.models.regressor import ALL, check_readings
 from planner.space.types import Features, FloatArray, IntArray
 
 __all__ = ["Ensemble"]
@@ -62,8 +62,12 @@ class Ensemble:
     def __copy__(self) -> Self:
         other = object.__new__(type(self))
         vars(other).update(vars(self))
-        for part in ("_gp_base", "_gp_physics", "_gp_embedding", "_embedding"):
-            setattr(other, part, copy.copy(getattr(self, part)))
+        copies = {part: copy.copy(getattr(self, part)) for part in (
+            "_gp_base", "_gp_physics", "_gp_embedding", "_embedding")}
+        vars(other).update(copies)
+        if hasattr(self, "members_"):
+            by_original = {id(getattr(self, part)): copies[part] for part in copies}
+            other.members_ = [(by_original[id(member)], features) for member, features in self.members_]
         return other
 
     def fit(
@@ -100,14 +104,14 @@ class Ensemble:
         self.noise_ = float(self.weights_ @ [member.noise_ for member, _ in self.members_])
         return self
 
-    def predict(self) -> tuple[FloatArray, FloatArray]:
-        """Mean and standard deviation of the mixture, each (N,), of one more reading at every grid point.
+    def predict(self, rows: IntArray | slice = ALL) -> tuple[FloatArray, FloatArray]:
+        """Mean and standard deviation of the mixture, each (n,), of one more reading at `rows`.
 
         Each member's own noise is included: what a member cannot explain counts as noise, and lowers its weight.
         """
         readings = []
         for member, features in self.members_:
-            mean, std = member.predict(features)
+            mean, std = member.predict(features[rows])
             readings.append((mean, np.hypot(std, member.noise_)))
         return _mixture(readings, self.weights_)
 

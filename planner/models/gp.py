@@ -37,9 +37,9 @@ from planner.models.kernels import (
     Pairs,
     Priors,
     inverse_of_factor,
-    representative_rows,
     safe_cholesky,
 )
+from planner.models.representative import representative_rows
 from planner.space.types import Features, FloatArray, IntArray
 
 __all__ = ["GaussianProcess"]

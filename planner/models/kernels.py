@@ -38,7 +38,7 @@ from planner.space.types import Features, FloatArray, IntArray
 
 __all__ = [
     "ALL_TERMS", "CategoryTerm", "HierarchicalKernel", "Hyperparameters", "Pairs", "Priors",
-    "inverse_of_factor", "representative_rows", "safe_cholesky",
+    "inverse_of_factor", "safe_cholesky",
 ]
 
 CategoryTerm: TypeAlias = Literal["offset", "slope", "residual"]
@@ -241,26 +241,6 @@ def inverse_of_factor(L: FloatArray) -> FloatArray:
     lower = np.tril(lapack.dpotri(L, lower=1)[0])
     inverse: FloatArray = lower + np.tril(lower, -1).T
     return inverse
-
-
-def representative_rows(features: Features, count: int, seed: int) -> IntArray:
-    """All rows, or `count` of them in ascending order: half farthest-point, half uniform at random."""
-    n = len(features)
-    if n <= count:
-        return np.arange(n)
-    rng = np.random.default_rng(seed)
-    chosen = np.zeros(n, dtype=bool)
-    nearest = np.full(n, np.inf)
-    row = int(rng.integers(n))
-    for _ in range(count // 2):
-        chosen[row] = True
-        apart = ((features.numeric - features.numeric[row]) ** 2).sum(axis=1)
-        apart = apart + settings.CATEGORY_DISTANCE**2 * (features.category != features.category[row]).sum(axis=1)
-        nearest = np.where(chosen, -1.0, np.minimum(nearest, apart))
-        row = int(np.argmax(nearest))
-    rest = np.flatnonzero(~chosen)
-    chosen[rng.choice(rest, size=count - int(chosen.sum()), replace=False)] = True
-    return np.flatnonzero(chosen)
 
 
 def _same(left: IntArray, right: IntArray) -> FloatArray:

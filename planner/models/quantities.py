@@ -185,7 +185,10 @@ def _repeat_noise(quantity: Quantity, observations: Observations, rows: IntArray
     and not within one, is no part of it.
     """
     squares, freedom, counts = np.zeros(len(rows)), np.zeros(len(rows)), np.ones(len(rows))
-    for i, repeats in enumerate(_repeats(quantity, observations, int(row)) for row in rows):
+    metric = {FIRST_TOKEN.name: _FIRST, LATER_TOKENS.name: _E2EL}.get(quantity.name, quantity.name)
+    known = observations.repeats(metric)
+    several = [i for i, row in enumerate(rows.tolist()) if len(known.get(row, ())) > 1]
+    for i, repeats in zip(several, (_repeats(quantity, observations, int(rows[i])) for i in several), strict=True):
         if len(repeats) > 1 and np.isfinite(repeats).all():
             squares[i], freedom[i], counts[i] = np.var(repeats) * len(repeats), len(repeats) - 1, len(repeats)
     if not freedom.any():

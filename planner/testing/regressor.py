@@ -77,6 +77,10 @@ def _check_answers(regressor: Regressor, points: int, rows: IntArray, runs: IntA
         assert np.shape(found) == (points,), f"predict: {name} must have the shape ({points},), not {np.shape(found)}"
         assert np.isfinite(found).all(), f"predict: {name} must be finite"
     assert (std > 0).all(), "predict: standard deviations must be above 0"
+    some = regressor.predict(np.array([3, 0]))
+    for found, part in zip((mean, std), some, strict=True):
+        assert np.shape(part) == (2,) and np.allclose(part, found[[3, 0]], rtol=1e-6, atol=1e-9), (
+            "predict: of some rows it gives other numbers than of all")
     mean_before, std_before = mean.copy(), std.copy()
     mean += 1e6  # the caller may do so
     std += 1e6
