@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Self
 
 import numpy as np
@@ -17,7 +18,7 @@ from planner.models import settings
 from planner.models.ensemble import Ensemble
 from planner.models.latency_models import latency_model_of
 from planner.models.regressor import ALL, Regressor
-from planner.models.sampled import is_large, sampled_rows
+from planner.models.sampled import is_large, sampled_rows, used_readings
 from planner.space.grid import Grid
 from planner.space.types import Z90, BoolArray, Features, FloatArray, IntArray
 from planner.tables.recorded_grid import Sweep
@@ -44,14 +45,15 @@ class CostModel:
     Parameters
     ----------
     accelerators : devices that a run of each point occupies, (N,).
-    make : builds the regressor of the logarithm of the seconds.
+    make : builds the regressor of the logarithm of the seconds; our own where None.
     """
 
     def __init__(
-        self, grid: Grid, accelerators: FloatArray, make: Callable[[Features], Regressor] = Ensemble
+        self, grid: Grid, accelerators: FloatArray, make: Callable[[Features], Regressor] | None = None
     ) -> None:
         self.grid = grid
         self.devices = accelerators
+        make = partial(Ensemble, steady=is_large(grid)) if make is None else make
         self._regressor = make(grid.features)
         self._feasible_regressor = make(grid.features)
         self._latency_model = latency_model_of(grid, "output")
@@ -103,9 +105,11 @@ class CostModel:
     def _learn(self, regressor: Regressor, observations: Observations, known: BoolArray) -> Regressor:
         """The regressor, fitted to the logarithm of the seconds of the `known` points."""
         rows = np.flatnonzero(known)
-        latency_model = None if self._latency_model.is_trivial else self._latency_model.fit(rows,
-            observations.seconds[known])
-        y, runs = np.log(observations.seconds[known]), observations.run_of[rows]
+        if is_large(self.grid):
+            rows = rows[used_readings(self.grid, rows, observations.run_of[rows], settings.COST_POINTS)]
+        seconds = observations.seconds[rows]
+        latency_model = None if self._latency_model.is_trivial else self._latency_model.fit(rows, seconds)
+        y, runs = np.log(seconds), observations.run_of[rows]
         return regressor.fit(rows, y, runs, run_effect=True, latency_model=latency_model)
 
     def seconds(self, rows: IntArray | slice = ALL) -> FloatArray:

@@ -42,16 +42,18 @@ class Ensemble:
 
     only: the one member that counts, 0 for gp_base, -1 for the last; all where None. embedding: whether gp_embedding
     may be a member. heavy_tails: whether outliers are always set aside (heavy_tails.py), not only where that helps
-    all others much. Learned: `members_`, each with its
-    features; `weights_` (J,); `noise_`.
+    all others much. steady: whether hyper-parameters are kept for longer then (HeavyTailedProcess). Learned:
+    `members_`, each with its features; `weights_` (J,); `noise_`.
     """
 
     def __init__(
-        self, features: Features, only: int | None = None, embedding: bool = True, heavy_tails: bool = False
+        self, features: Features, only: int | None = None, embedding: bool = True, heavy_tails: bool = False,
+        steady: bool = False,
     ) -> None:
         self.features = features
         self._only = only
-        process = partial(HeavyTailedProcess, least_gain=0.0 if heavy_tails else settings.OUTLIERS_LEAST_GAIN)
+        process = partial(HeavyTailedProcess, least_gain=0.0 if heavy_tails else settings.OUTLIERS_LEAST_GAIN,
+                          steady=steady)
         self._gp_base = process()
         self._embedding = CategoryEmbedding(features) if embedding else CategoryEmbedding(features, most=0)
         latency_model = (features.numeric.shape[1],)

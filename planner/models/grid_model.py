@@ -36,7 +36,7 @@ from planner.models.past_forecasts import Forecast, PastForecasts, joined
 from planner.models.prediction import Prediction, predicted_later
 from planner.models.quantities import Data, Quantity, Target, data_of, merged, targets_of
 from planner.models.regressor import ALL, Regressor
-from planner.models.sampled import sampled_rows
+from planner.models.sampled import is_large, sampled_rows, used_readings
 from planner.models.transforms import back, expected_error
 from planner.space.grid import Grid
 from planner.space.types import Z90, BoolArray, Features, FloatArray, IntArray, Kind, Role, Transform
@@ -71,7 +71,7 @@ class GridModel:
         self.grid = grid
         self.trajectory = trajectory
         self.rows = sampled_rows(grid)
-        self._make = make or partial(Ensemble, heavy_tails=grid.is_served)
+        self._make = make or partial(Ensemble, heavy_tails=grid.is_served, steady=is_large(grid))
         self._lines = grid.lines(trajectory) if trajectory else None
         self._length_independent_features = grid.features_without(trajectory) if trajectory else grid.features
         self.regressors_: dict[str, Regressor] = {}
@@ -103,7 +103,10 @@ class GridModel:
     def _learn(self, observations: Observations) -> None:
         self.observations_, self.fitted_runs_ = observations, len(observations.runs)
         self.targets_ = merged(targets_of(observations, self.trajectory), observations, self._lines)
-        self.data_ = {q.name: data_of(q, observations, self._lines) for q in self.quantities}
+        every = {q.name: data_of(q, observations, self._lines) for q in self.quantities}
+        self.data_ = every if self.is_whole else {
+            name: data.at(used_readings(self.grid, data.rows, data.runs, settings.MAX_POINTS))
+            for name, data in every.items()}
         for quantity in self.quantities:
             data = self.data_[quantity.name]
             if len(data.rows):
@@ -112,7 +115,8 @@ class GridModel:
                 # The readings of one run share a run effect: taken as independent, they make intervals too narrow.
                 run_effect = self.trajectory is not None and not quantity.length_independent
                 self.regressors_[quantity.name].fit(
-                    data.rows, data.values, data.runs, data.noise, run_effect, self._latency_model(quantity, data))
+                    data.rows, data.values, data.runs, data.noise, run_effect,
+                    self._latency_model(quantity, every[quantity.name]))
         # A quantity that no run has measured yet is unknown, and so is its noise.
         self._noises = {q.name: self.regressors_[q.name].noise_ if q.name in self.regressors_ else 0.0
                         for q in self.quantities}

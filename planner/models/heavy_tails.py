@@ -20,7 +20,7 @@ from scipy.stats import chi2
 
 from planner.models import settings
 from planner.models.gp import GaussianProcess
-from planner.models.kernels import inverse_of_factor
+from planner.models.kernels import diagonal_of_inverse
 from planner.space.types import BoolArray, Features, FloatArray, IntArray
 
 __all__ = ["HeavyTailedProcess"]
@@ -31,22 +31,28 @@ class HeavyTailedProcess(GaussianProcess):
 
     least_gain : only where that makes the median |e| of all other readings so many times smaller; 0 for always. The
         other parameters are those of a Gaussian process.
+    steady : hyper-parameters that were learned with outliers set aside are kept as long as a Gaussian process keeps
+        its own. Otherwise they are learned again at each fit that finds an outlier.
 
     `noise_` is the noise of usual readings: how often one is far off shows in the forecasts that calibrate.
     """
 
     known_noise_: FloatArray
+    _is_kept: bool
 
-    def __init__(self, *, least_gain: float = 0.0, **given: Any) -> None:
+    def __init__(self, *, least_gain: float = 0.0, steady: bool = False, **given: Any) -> None:
         super().__init__(**given)
         self.least_gain = least_gain
+        self.steady = steady
 
     def fit(
         self, features: Features, y: FloatArray, noise: FloatArray | None = None, groups: IntArray | None = None
     ) -> Self:
         """Return self, fitted as a Gaussian process is, and again with more noise where a reading is an outlier."""
         known = np.zeros(len(y)) if noise is None else noise
+        before_learning = getattr(self, "_theta", None)
         super().fit(features, y, known, groups)
+        self._is_kept = self.steady and self._theta is before_learning
         self.known_noise_ = known
         if len(y) < settings.LEAST_RUNS_TO_WEIGH or not self._may_gain():
             return self
@@ -72,7 +78,8 @@ class HeavyTailedProcess(GaussianProcess):
             if not (error > added).any():
                 break
             added = np.maximum(added, error)
-            self._learned_rows = 0  # hyper-parameters that explain outliers are too rough
+            if not self._is_kept:
+                self._learned_rows = 0  # hyper-parameters that explain outliers are too rough
             super().fit(features, y, np.hypot(known, added), groups)
             usual = math.sqrt(max(self.noise_**2 - float(np.mean(added**2)), settings.TINY))
         self.noise_ = usual
@@ -101,5 +108,5 @@ class HeavyTailedProcess(GaussianProcess):
 
     def _errors(self) -> tuple[FloatArray, FloatArray]:
         """|e| and s of each reading in use, in y's units."""
-        inverse = np.diag(inverse_of_factor(self._L))
+        inverse = diagonal_of_inverse(self._L)
         return self.scale_ * np.abs(self._alpha) / inverse, self.scale_ / np.sqrt(inverse)

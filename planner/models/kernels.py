@@ -38,7 +38,7 @@ from planner.space.types import Features, FloatArray, IntArray
 
 __all__ = [
     "ALL_TERMS", "CategoryTerm", "HierarchicalKernel", "Hyperparameters", "Pairs", "Priors",
-    "inverse_of_factor", "safe_cholesky",
+    "diagonal_of_inverse", "inverse_of_factor", "safe_cholesky",
 ]
 
 CategoryTerm: TypeAlias = Literal["offset", "slope", "residual"]
@@ -241,6 +241,12 @@ def inverse_of_factor(L: FloatArray) -> FloatArray:
     lower = np.tril(lapack.dpotri(L, lower=1)[0])
     inverse: FloatArray = lower + np.tril(lower, -1).T
     return inverse
+
+
+def diagonal_of_inverse(L: FloatArray) -> FloatArray:
+    """The diagonal of K⁻¹, (n,)."""
+    diagonal: FloatArray = np.diag(lapack.dpotri(L, lower=1)[0])
+    return diagonal
 
 
 def _same(left: IntArray, right: IntArray) -> FloatArray:

@@ -27,7 +27,8 @@ import numpy as np
 
 from planner.models import settings
 from planner.models.chunked_prefill import chunk_sizes, tokens_until_median, tokens_while_median_decodes
-from planner.models.regression import distinct_terms, fit_weights, log_error, logarithm_of, parameters_of
+from planner.models.regression import distinct_columns, fit_weights, log_error, logarithm_of, parameters_of
+from planner.models.sampled import sampled_rows
 from planner.space.grid import Grid
 from planner.space.types import FloatArray, IntArray, Role
 
@@ -44,7 +45,8 @@ class LatencyModel:
     """
 
     def __init__(self, grid: Grid, covers: Covers, length_independent: bool) -> None:
-        self._terms = distinct_terms(_terms(grid, covers, length_independent))
+        terms, few = _terms(grid, covers, length_independent), sampled_rows(grid)
+        self._terms = np.column_stack([terms[k] for k in distinct_columns([term[few] for term in terms])])
         self._chunked = [] if length_independent and covers == "step" else _chunked(grid, covers)
 
     @property

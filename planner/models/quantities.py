@@ -69,6 +69,10 @@ class Data:
     noise: FloatArray
     excess: float = 0.0
 
+    def at(self, places: IntArray) -> Data:
+        """Some of the readings, by their places."""
+        return Data(*(part[places] for part in (self.rows, self.values, self.runs, self.noise)), self.excess)
+
 
 @dataclass(frozen=True, eq=False)
 class Target:

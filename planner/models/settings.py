@@ -51,6 +51,14 @@ LEFT_TO_RIGHT = 8
 """numpy adds fewer terms of a row than this from left to right, as a sum of columns does. Numerical: the same to the
 last bit, five times as fast."""
 
+THINNED = 4
+"""On a large grid, readings beyond so many times those in use are left out at random before a subset is spread over
+them: time. By judgement; not measured."""
+
+COST_POINTS = 500
+"""On a large grid, readings that prices are learned from: a price needs not be more precise than the choice that it
+weighs. By judgement; not measured."""
+
 CHUNK_ENTRIES = 1_000_000
 """Entries of a prediction's cross-covariance held at once: 8 MiB a matrix, which fits caches. Numerical: changes no
 result."""

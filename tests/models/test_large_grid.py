@@ -15,7 +15,10 @@ from planner.ledger.observations import Observations, Run
 from planner.models import settings
 from planner.models.cost import CostModel
 from planner.models.ensemble import Ensemble
+from planner.models.gp import GaussianProcess
+from planner.models.heavy_tails import HeavyTailedProcess
 from planner.models.large_server_model import LargeServerModel
+from planner.models.sampled import used_readings
 from planner.models.server_model import ServerModel
 from planner.space.grid import Grid, full_grid
 from planner.space.types import Axis, Cost, Measurement, Reading, Role, Scale, Scope, Status
@@ -135,6 +138,66 @@ def test_prices_are_predicted_where_they_are_asked_for(monkeypatch: pytest.Monke
     later = copy.copy(large).fit(measured(grid, 20, seed=3))
     assert not np.allclose(later.price(rows), large.price(rows))
     np.testing.assert_allclose(large.price(rows), exact.price(rows), rtol=1e-8)
+
+
+@pytest.mark.parametrize("runs", [30, 90])
+def test_readings_in_use_are_in_order_of_time_and_spread(runs: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of them where they are few; else from many runs, none twice."""
+    monkeypatch.setattr(settings, "THINNED", 2)
+    grid = grid_of()
+    observations = measured(grid, runs)
+    rows = np.flatnonzero(observations.measured)
+    of_run = observations.run_of[rows]
+    few, every = (used_readings(grid, rows, of_run, most) for most in (20, 10_000))
+    assert (np.diff(of_run[every]) >= 0).all() and sorted(every) == list(range(len(rows)))
+    assert (np.diff(of_run[few]) >= 0).all() and len(set(few)) == 20
+    assert len(set(of_run[few])) > 10 and len(set(grid.codes[rows[few], 0])) == 3
+
+
+def test_a_large_grid_is_learned_from_as_many_readings_as_its_models_take(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(settings, "EXACT_POINTS", 1000)
+    monkeypatch.setattr(settings, "MAX_POINTS", 40)
+    monkeypatch.setattr(settings, "COST_POINTS", 15)
+    strategy = strategy_of(grid_of())
+    strategy.posterior(measured(grid_of(), 40))
+    used = {name: len(data.rows) for name, data in strategy._model.data_.items()}
+    assert used and max(used.values()) == 40
+    member, _ = strategy._cost._fitted[0].members_[0]  # type: ignore[attr-defined]
+    assert len(member.rows_) == 15
+
+
+def test_one_factorisation_serves_for_the_fit_and_its_forecasts() -> None:
+    """In order of time; in any other order the forecasts are the same, from a second one."""
+    features, rng = grid_of().features, np.random.default_rng(0)
+    rows, runs = rng.permutation(len(features))[:60], np.arange(60) // 2
+    y = features.numeric[rows].sum(axis=1) + 0.1 * rng.standard_normal(60)
+    shuffled = rng.permutation(60)
+    gp = GaussianProcess().fit(features[rows], y, groups=runs)
+    other = copy.copy(gp)
+    other._features, other._y, other._noise = features[rows[shuffled]], y[shuffled], gp._noise[shuffled]
+    other._groups = runs[shuffled]
+    other._factorise()
+    for one, two in zip(gp.one_step_ahead(runs), other.one_step_ahead(runs[shuffled]), strict=True):
+        np.testing.assert_allclose(one[shuffled], two, rtol=1e-7)
+
+
+def test_hyper_parameters_learned_without_outliers_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A steady process learns them once for little new data; the usual one at each fit that finds an outlier."""
+    features, rng = grid_of().features, np.random.default_rng(0)
+    rows = rng.permutation(len(features))[:63]
+    y = features.numeric[rows].sum(axis=1) + 0.02 * rng.standard_normal(63)
+    y[::9] += 2.0
+    learned: list[bool] = []
+    learn = GaussianProcess._learn
+    monkeypatch.setattr(GaussianProcess, "_learn", lambda self, *given: learned.append(True) or learn(self, *given))
+    for steady in (True, False):
+        process = HeavyTailedProcess(steady=steady)
+        process.fit(features[rows[:60]], y[:60])
+        learned.clear()
+        process.fit(features[rows], y)
+        assert bool(learned) is not steady
+        smooth = np.delete(np.arange(63), np.arange(0, 63, 9))
+        assert np.abs(process.predict(features[rows[smooth]])[0] - y[smooth]).mean() < 0.1
 
 
 RATES = (Axis("request_rate", (0.5, 1.0, 4.0, float("inf")), scale=Scale.LOG, roles=(Role.RATE,)),)
