@@ -43,8 +43,7 @@ from planner.space.types import Z90, BoolArray, Features, FloatArray, IntArray, 
 
 __all__ = ["GridModel", "Prediction"]
 
-# What the latency model is of, by the kind of a metric; any other is taken for a whole latency.
-_COVERS: Final[Mapping[Kind, Covers]] = {Kind.FIRST: "first", Kind.STEP: "step"}
+_COVERS: Final[Mapping[Kind, Covers]] = {Kind.FIRST: "first", Kind.STEP: "step"}  # any other: a whole latency
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,6 +78,7 @@ class GridModel:
         self._past = PastForecasts(self._learned_anew) if grid.is_served else None
         self._at_rows: _Surface | None = None
         self._counts: dict[str, FloatArray] = {}
+        self._earlier: GridModel | None = None
         self.past_forecasts_: dict[str, Forecasts] = {}
 
     def fit(self, observations: Observations) -> GridModel:
@@ -94,8 +94,12 @@ class GridModel:
 
     def _learned_anew(self, observations: Observations) -> Forecast:
         model = GridModel(self.grid, self.trajectory, self._make)
+        before = self._earlier
+        if before is not None and before.fitted_runs_ <= len(observations.runs):
+            model = before._frozen()  # what earlier runs have taught: a start that takes a third of the time
         model._learn(observations)
         if not self.is_whole:
+            self._earlier = model
             return lambda rows: model._computed(rows).combined
         combined = model._surface(model.rows).combined
         return lambda rows: {name: (mean[rows], std[rows]) for name, (mean, std) in combined.items()}
@@ -155,10 +159,14 @@ class GridModel:
         """All targets at all points, their intervals calibrated by one-step-ahead forecasts."""
         if self.is_whole:
             return self._prediction(ALL)
-        kept = copy.copy(self)  # this model will be fitted again before anybody asks
-        kept.regressors_ = {name: copy.copy(regressor) for name, regressor in self.regressors_.items()}
+        kept = self._frozen()  # before anybody asks, this model is fitted again
         kept._counts = {target.name: self.calibration_count(target.name) for target in self.targets_}
         return predicted_later(tuple(kept._counts), kept._prediction)
+
+    def _frozen(self) -> GridModel:
+        other = copy.copy(self)
+        other.regressors_ = {name: copy.copy(regressor) for name, regressor in self.regressors_.items()}
+        return other
 
     @property
     def is_whole(self) -> bool:
@@ -207,8 +215,7 @@ class GridModel:
         """What is predicted at `rows`; at `self.rows`, computed once."""
         if rows is not self.rows:
             return self._computed(rows)
-        if self._at_rows is None:
-            self._at_rows = self._computed(rows)
+        self._at_rows = self._at_rows or self._computed(rows)
         return self._at_rows
 
     def _computed(self, rows: IntArray | slice) -> _Surface:
@@ -216,9 +223,8 @@ class GridModel:
         return _Surface(means, stds, {t.name: t.combine(means, stds, self._plain_noises, rows) for t in self.targets_})
 
     def _means(self, rows: IntArray) -> dict[str, FloatArray]:
-        if self.is_whole:
-            return {name: mean[rows] for name, mean in self._surface(self.rows).means.items()}
-        return self._predict_quantities(rows)[0]
+        return {name: mean[rows] for name, mean in self._surface(self.rows).means.items()} if self.is_whole else (
+            self._predict_quantities(rows)[0])
 
     def _predict_quantities(self, rows: IntArray | slice) -> tuple[dict[str, FloatArray], dict[str, FloatArray]]:
         means, stds = {}, {}

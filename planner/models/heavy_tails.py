@@ -81,6 +81,7 @@ class HeavyTailedProcess(GaussianProcess):
             if not self._is_kept:
                 self._learned_rows = 0  # hyper-parameters that explain outliers are too rough
             super().fit(features, y, np.hypot(known, added), groups)
+            self._is_kept = self.steady
             usual = math.sqrt(max(self.noise_**2 - float(np.mean(added**2)), settings.TINY))
         self.noise_ = usual
         kept: BoolArray = added[self.rows_] == 0

@@ -112,7 +112,7 @@ def _reading(point: Point, noise: float) -> Reading:
 def _timed(what: str, profile: int = 0) -> Iterator[None]:
     """Print the seconds of the block and the peak of resident memory so far; with `profile`, its costliest calls."""
     profiler = cProfile.Profile()
-    began = time.perf_counter()
+    began, computed = time.perf_counter(), time.process_time()
     if profile:
         profiler.enable()
     try:
@@ -120,7 +120,8 @@ def _timed(what: str, profile: int = 0) -> Iterator[None]:
     finally:
         profiler.disable()
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-        print(f"{what:46s} {time.perf_counter() - began:8.2f} s   peak {peak:5.2f} GiB", flush=True)
+        print(f"{what:46s} {time.perf_counter() - began:8.2f} s  ({time.process_time() - computed:.2f} s of CPU)"
+              f"  peak {peak:5.2f} GiB", flush=True)
     if profile:
         pstats.Stats(profiler).sort_stats("cumulative").print_stats(profile)
 

@@ -68,7 +68,7 @@ def test_a_forecast_knows_nothing_of_its_own_run_or_of_later_ones() -> None:
     past.of(Metric("ms"), measured(where, truth, rows))
     assert asked == [13, 17, 22, 28]  # kept
     past.of(Metric("ms"), measured(where, truth, np.random.default_rng(0).permutation(len(where))[:60]))
-    assert sorted(len(key) for key in past._kept) == [28, 35, 44, 55], "models of runs that are not forecast any more go"
+    assert sorted(len(key) for key in past._kept) == [28, 35, 44, 55], "models go when they are of no more use"
 
 
 @pytest.mark.parametrize(("draw", "least", "most"), [
