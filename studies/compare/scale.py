@@ -256,12 +256,11 @@ def commands(folder: Path, trials: int, points: int, only: str | None) -> None:
         "report": [*tool, "report", str(path), "-o", str(folder / "report.html")]}
     for name, command in asked.items():
         if only is None or name in only.split(","):
-            before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-            began = time.perf_counter()
+            before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
             done = subprocess.run(command, capture_output=True, text=True, check=False)
-            peak = max(before, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss) / 2**20
-            took = time.perf_counter() - began
-            print(f"{name:16s} {took:8.2f} s   exit {done.returncode}, peak so far {peak:.2f} GiB", flush=True)
+            after, took = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter() - began
+            print(f"{name:16s} {took:8.2f} s  ({after.ru_utime - before.ru_utime:.2f} s of CPU)  exit {done.returncode}, "
+                  f"peak so far {after.ru_maxrss / 2**20:.2f} GiB", flush=True)
             if name == "worker" or done.returncode:
                 print(done.stdout[-2000:], done.stderr[-1000:])
 
