@@ -259,8 +259,9 @@ def commands(folder: Path, trials: int, points: int, only: str | None) -> None:
             before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
             done = subprocess.run(command, capture_output=True, text=True, check=False)
             after, took = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter() - began
-            print(f"{name:16s} {took:8.2f} s  ({after.ru_utime - before.ru_utime:.2f} s of CPU)  exit {done.returncode}, "
-                  f"peak so far {after.ru_maxrss / 2**20:.2f} GiB", flush=True)
+            computed, peak = after.ru_utime - before.ru_utime, after.ru_maxrss / 2**20
+            print(f"{name:16s} {took:8.2f} s  ({computed:.2f} s of CPU)  exit {done.returncode}, "
+                  f"peak so far {peak:.2f} GiB", flush=True)
             if name == "worker" or done.returncode:
                 print(done.stdout[-2000:], done.stderr[-1000:])
 
