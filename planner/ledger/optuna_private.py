@@ -238,7 +238,7 @@ class QuickStorage(RDBStorage):
             parts = [_by_trial(connection, table, wanted) if trials else {} for table in (
                 _PARAMS, _VALUES, _TRIAL_USER, _TRIAL_SYSTEM, _STEPS)]
         known: dict[str, BaseDistribution] = {}
-        return [_frozen(row, *(part.get(row.trial_id, []) for part in parts), known) for row in trials]
+        return [_frozen(row, [part.get(row.trial_id, []) for part in parts], known) for row in trials]
 
 
 def _by_trial(connection: Connection, table: Table, wanted: Any) -> dict[int, list[Row[Any]]]:
@@ -250,11 +250,9 @@ def _by_trial(connection: Connection, table: Table, wanted: Any) -> dict[int, li
     return found
 
 
-def _frozen(
-    trial: Row[Any], params: list[Row[Any]], values: list[Row[Any]], user: list[Row[Any]], system: list[Row[Any]],
-    steps: list[Row[Any]], known: dict[str, BaseDistribution],
-) -> FrozenTrial:
+def _frozen(trial: Row[Any], parts: Sequence[list[Row[Any]]], known: dict[str, BaseDistribution]) -> FrozenTrial:
     """A trial from its rows. known: distributions by their text."""
+    params, values, user, system, steps = parts
     for row in params:
         if row.distribution_json not in known:
             known[row.distribution_json] = json_to_distribution(row.distribution_json)

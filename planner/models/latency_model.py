@@ -22,6 +22,7 @@ model a little makes it look more certain than it is.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -107,8 +108,14 @@ def _chunked(grid: Grid, covers: Covers) -> list[Callable[[IntArray | slice], Fl
         case "output":
             return []
         case "first":
-            return [lambda rows, C=C: tokens_until_median(b[rows], i[rows], C[rows]) * work[rows]
-                    for C in chunk_sizes(grid)]
+            def first(C: FloatArray, rows: IntArray | slice) -> FloatArray:
+                return tokens_until_median(b[rows], i[rows], C[rows]) * work[rows]
+
+            return [partial(first, C) for C in chunk_sizes(grid)]
         case "step":
-            return [lambda rows, C=C: tokens_while_median_decodes(b[rows], i[rows], steps[rows], C[rows])
-                    * work[rows] / steps[rows] for C in chunk_sizes(grid)]
+            def step(C: FloatArray, rows: IntArray | slice) -> FloatArray:
+                tokens = tokens_while_median_decodes(b[rows], i[rows], steps[rows], C[rows])
+                term: FloatArray = tokens * work[rows] / steps[rows]
+                return term
+
+            return [partial(step, C) for C in chunk_sizes(grid)]

@@ -29,14 +29,16 @@ class Prediction:
         """The same at some rows, arrays (n,)."""
         if self.compute is not None:
             return self.compute(rows)
-        return Prediction(*({name: array[rows] for name, array in part.items()}
-                            for part in (self.value, self.low, self.high, self.std)))
+        value, low, high, std = ({name: array[rows] for name, array in part.items()}
+                                 for part in (self.value, self.low, self.high, self.std))
+        return Prediction(value, low, high, std)
 
 
 def predicted_later(targets: tuple[str, ...], compute: Callable[[IntArray | slice], Prediction]) -> Prediction:
     """A prediction that `compute` makes: at every point when one of its arrays is first read, else where asked."""
     whole = _Whole(compute)
-    return Prediction(*(_Part(targets, whole, part) for part in ("value", "low", "high", "std")), compute)
+    value, low, high, std = (_Part(targets, whole, part) for part in ("value", "low", "high", "std"))
+    return Prediction(value, low, high, std, compute)
 
 
 class _Whole:

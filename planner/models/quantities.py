@@ -71,7 +71,7 @@ class Data:
 
     def at(self, places: IntArray) -> Data:
         """Some of the readings, by their places."""
-        return Data(*(part[places] for part in (self.rows, self.values, self.runs, self.noise)), self.excess)
+        return Data(self.rows[places], self.values[places], self.runs[places], self.noise[places], self.excess)
 
 
 @dataclass(frozen=True, eq=False)
@@ -191,8 +191,8 @@ def _repeat_noise(quantity: Quantity, observations: Observations, rows: IntArray
     squares, freedom, counts = np.zeros(len(rows)), np.zeros(len(rows)), np.ones(len(rows))
     metric = {FIRST_TOKEN.name: _FIRST, LATER_TOKENS.name: _E2EL}.get(quantity.name, quantity.name)
     known = observations.repeats(metric)
-    several = [i for i, row in enumerate(rows.tolist()) if len(known.get(row, ())) > 1]
-    for i, repeats in zip(several, (_repeats(quantity, observations, int(rows[i])) for i in several), strict=True):
+    repeated = [i for i, row in enumerate(rows.tolist()) if len(known.get(row, ())) > 1]
+    for i, repeats in zip(repeated, (_repeats(quantity, observations, int(rows[i])) for i in repeated), strict=True):
         if len(repeats) > 1 and np.isfinite(repeats).all():
             squares[i], freedom[i], counts[i] = np.var(repeats) * len(repeats), len(repeats) - 1, len(repeats)
     if not freedom.any():

@@ -38,7 +38,7 @@ def _squares(numeric: FloatArray, columns: list[FloatArray], row: int) -> FloatA
     if not 0 < len(columns) < settings.LEFT_TO_RIGHT:
         whole: FloatArray = ((numeric - numeric[row]) ** 2).sum(axis=1)
         return whole
-    squares = (columns[0] - columns[0][row]) ** 2
+    squares: FloatArray = (columns[0] - columns[0][row]) ** 2
     for column in columns[1:]:
         away = column - column[row]
         away *= away

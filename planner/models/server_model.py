@@ -79,7 +79,7 @@ class Columns:
         return cls(i, o, n, parameters_of(grid), rates, tuple(_batches(grid)), heaviest)
 
     def __getitem__(self, rows: IntArray | slice) -> Columns:
-        return Columns(*(part[rows] for part in (self.i, self.o, self.n, self.P, self.rates)),
+        return Columns(self.i[rows], self.o[rows], self.n[rows], self.P[rows], self.rates[rows],
                        tuple(batch[rows] for batch in self.batches), self.heaviest)
 
 

@@ -179,7 +179,7 @@ def write_record(folder: Path, trials: int, points: int) -> Path:
     ledger = setup.create_or_resume()
     measured: list[tuple[Point, Measurement]] = []
     for row in rng.permutation(len(setup.grid))[:trials]:
-        point = setup.grid.point(int(row))
+        point: Point = setup.grid.point(int(row))
         reading = _reading(point, float(np.exp(0.05 * rng.standard_normal())))
         measured.append((point, Measurement(Status.OK, Cost(measure_s=reading.seconds), (reading,))))
     for point, measurement in measured[:2]:
