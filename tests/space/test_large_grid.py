@@ -67,7 +67,8 @@ def test_up_to_two_million_points(tmp_path: Path, axes: dict[str, object], point
     plan = tmp_path / "plan.json"
     subprocess.run([sys.executable, "-m", "planner.cli", "plan", path, "--json", plan, "--quiet"], check=True)
     planned = json.loads(plan.read_text())
-    assert planned["grid_points"] == points and planned["full_cost_s"] > planned["adaptive_cost_s"][1] > 0
+    cheap, expensive = planned["adaptive_cost_s"]
+    assert planned["grid_points"] == points and planned["full_cost_s"] >= expensive > cheap > 0
     done = subprocess.run([sys.executable, "-c", PROPOSE, path], check=True, stdout=subprocess.PIPE, text=True)
     said = json.loads(done.stdout)
     assert said["points"] == points and said["open"] and said["price"] > 0
