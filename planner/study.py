@@ -224,8 +224,8 @@ class Study:
         from planner.analysis.predict import find_points, prediction_table
 
         observations, posterior = self.posterior()
-        table = prediction_table(posterior, observations)
-        return table if points is None else table.iloc[find_points(points, observations)]
+        return prediction_table(
+            posterior, observations, None if points is None else find_points(points, observations))
 
     def evaluate(
         self, truth: str | Path, *, any_fingerprint: bool = False, renames: Mapping[str, str] | None = None,

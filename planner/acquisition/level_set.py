@@ -57,7 +57,7 @@ class LevelSetChooser:
         """Up to `size` grid rows to run next, engines in an order that starts each at most once. A row may be measured
         already: its noise leaves it undecided. feasibility: probability that each point can run, (N,)."""
         attainment = attainment_of(self.boundary, model.predict(), feasibility, observations)
-        rows = sample(_candidates(attainment, observations), settings.CANDIDATES, rng)
+        rows = sample(_candidates(attainment, observations), settings.CANDIDATES, rng, model.grid)
         if not len(rows):
             # Other processes measure all that is undecided: meanwhile any run that tells something of the grid will do.
             others = attainment.open_count > 0

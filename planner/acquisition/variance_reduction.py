@@ -29,6 +29,9 @@ from planner.acquisition.underway import given_readings, of_known_price, prices,
 from planner.ledger.observations import Observations
 from planner.models.cost import CostModel
 from planner.models.grid_model import GridModel
+from planner.models.sampled import is_large
+from planner.space.grid import Grid
+from planner.space.sampling import spread_rows
 from planner.space.types import BoolArray, FloatArray, IntArray
 
 __all__ = ["Chooser", "choose_batch", "open_sample", "sample"]
@@ -87,7 +90,7 @@ def choose_batch(
     candidates = of_known_price(open_sample(observations, CANDIDATES, rng), observations)
     if not len(candidates):
         return []
-    references = sample(observations.unmeasured_rows, REFERENCES, rng)
+    references = sample(observations.unmeasured_rows, REFERENCES, rng, model.grid)
     engines = model.grid.engine[candidates]
     selection = BatchSelection(
         _fields(model, candidates, references, rows_underway(model, observations), feasibility),
@@ -122,12 +125,16 @@ def _fields(
 def open_sample(observations: Observations, most: int, rng: np.random.Generator) -> IntArray:
     """At most `most` of the rows that may be run next, ascending. Workers that draw with the same seed draw the same
     rows, but for those that are pending."""
-    rows = sample(observations.unmeasured_rows, most, rng)
+    rows = sample(observations.unmeasured_rows, most, rng, observations.grid)
     if observations.pending:
         rows = rows[~np.isin(rows, list(observations.pending))]
-    return rows if len(rows) else sample(observations.open_rows, most, rng)
+    return rows if len(rows) else sample(observations.open_rows, most, rng, observations.grid)
 
 
-def sample(rows: IntArray, most: int, rng: np.random.Generator) -> IntArray:
-    """At most `most` of the rows, ascending, drawn at random where there are more."""
-    return rows if len(rows) <= most else np.sort(rng.choice(rows, most, replace=False))
+def sample(rows: IntArray, most: int, rng: np.random.Generator, grid: Grid) -> IntArray:
+    """At most `most` of the rows, ascending, drawn at random where there are more; of a large grid, some of every
+    engine, which may be a few more."""
+    if len(rows) <= most:
+        return rows
+    return spread_rows(rows, grid.engine, most, rng) if is_large(grid) else np.sort(
+        rng.choice(rows, most, replace=False))

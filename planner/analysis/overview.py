@@ -12,6 +12,7 @@ from planner.analysis.status import Status, status_of
 from planner.analysis.surface import Surface, surface_of
 from planner.campaign.setup import StudySetup
 from planner.ledger.observations import Observations
+from planner.models.sampled import is_large
 from planner.space.types import FloatArray
 from planner.strategies.strategy import Posterior
 
@@ -23,7 +24,7 @@ class Overview:
     """A study as it stands. Without measurements there are no checkpoints, rates or surfaces.
 
     goal: the requested accuracy. costs: accelerator-seconds after each run. rates: or a line that says why there are
-    none.
+    none. surfaces: none of a large grid, which is predicted only where somebody asks.
     """
 
     status: Status
@@ -47,5 +48,7 @@ def overview_of(
     if posterior is None:
         return Overview(*about, (), "nothing was measured", {})
     course = checkpoints(study.posterior, observations, posterior) if taken is None else taken
+    if is_large(observations.grid):  # nobody has asked for every point, which takes minutes
+        return Overview(*about, course, "the grid is too large to be predicted after each run", {})
     return Overview(*about, course, rates_of(study.accelerators, observations, posterior),
                     {target: surface_of(target, observations, posterior) for target in study.targets})

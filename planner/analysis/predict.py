@@ -12,7 +12,7 @@ from planner.evaluation.metric_posterior import undefined
 from planner.ledger.observations import Observations
 from planner.models.transforms import back, forward
 from planner.space.meaning import match
-from planner.space.types import Z90, FloatArray, Point, StudyError, Transform, Value
+from planner.space.types import Z90, FloatArray, IntArray, Point, StudyError, Transform, Value
 from planner.strategies.strategy import Posterior
 
 if TYPE_CHECKING:
@@ -21,19 +21,23 @@ if TYPE_CHECKING:
 __all__ = ["answers", "find_points", "prediction_table"]
 
 
-def answers(posterior: Posterior, observations: Observations, target: str) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Value, low and high of a target at each point, (N,): measured if available, else predicted.
+def answers(
+    posterior: Posterior, observations: Observations, target: str, rows: IntArray | None = None
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Value, low and high of a target at each of `rows`, by default at each point: measured if available, else
+    predicted.
 
     A measured value's interval is the spread of its median over repeats; without repeats, or of a share, that of the
     model.
     """
-    measured = observations.column(target)
-    prediction = posterior.prediction
+    here = slice(None) if rows is None else rows
+    measured = observations.column(target)[here]
+    prediction = posterior.prediction if rows is None else posterior.prediction.at(rows)
     value = np.where(np.isfinite(measured), measured, prediction.value[target])
     low, high = prediction.low[target].copy(), prediction.high[target].copy()
     noise = observations.repeat_noise(target)
     share = observations.metric(target).transform is Transform.LOGIT
-    for row, repeats in observations.repeats(target).items():
+    for row, repeats in _repeats(observations, target, rows):
         if share:
             known = np.array([low[row], high[row], measured[row], prediction.value[target][row]])
             left, right, there, predicted = forward(Transform.LOGIT, known)
@@ -46,29 +50,44 @@ def answers(posterior: Posterior, observations: Observations, target: str) -> tu
         elif np.isfinite(prediction.value[target][row]):
             shift = measured[row] - prediction.value[target][row]
             low[row], high[row] = low[row] + shift, high[row] + shift
-    value[observations.failed] = low[observations.failed] = high[observations.failed] = np.nan
-    nowhere = undefined(target, observations)
+    failed = observations.failed[here]
+    value[failed] = low[failed] = high[failed] = np.nan
+    nowhere = undefined(target, observations)[here]
     for array in (value, low, high):
         array[nowhere] = np.nan
     return value, low, high
 
 
-def prediction_table(posterior: Posterior, observations: Observations) -> pd.DataFrame:
-    """One row a grid point: the axes, `source` (measured, failed or predicted), `probability_ok`, and for each
-    target its value and the ends of its 90 % interval."""
+def _repeats(
+    observations: Observations, target: str, rows: IntArray | None
+) -> Iterable[tuple[int, tuple[float, ...]]]:
+    """The repeats at each measured one of `rows`, by its place among them."""
+    known = observations.repeats(target)
+    if rows is None:
+        return known.items()
+    return [(place, known[row]) for place, row in enumerate(rows.tolist()) if row in known]
+
+
+def prediction_table(
+    posterior: Posterior, observations: Observations, rows: Sequence[int] | None = None
+) -> pd.DataFrame:
+    """One row for each of the grid's `rows`, by default for each point: the axes, `source` (measured, failed or
+    predicted), `probability_ok`, and for each target its value and the ends of its 90 % interval."""
     import pandas as pd
 
     grid = observations.grid
+    asked = None if rows is None else np.array(rows, dtype=np.int64)
+    here = slice(None) if asked is None else asked
     columns: dict[str, Any] = {
-        axis.name: [axis.values[code] for code in grid.codes[:, i]] for i, axis in enumerate(grid.axes)
+        axis.name: [axis.values[code] for code in grid.codes[here, i]] for i, axis in enumerate(grid.axes)
     }
     columns["source"] = np.where(observations.measured, "measured", np.where(observations.failed, "failed",
-        "predicted"))
-    columns["probability_ok"] = posterior.feasibility
+        "predicted"))[here]
+    columns["probability_ok"] = posterior.feasibility[here]
     for target in observations.targets:
-        value, low, high = answers(posterior, observations, target)
+        value, low, high = answers(posterior, observations, target, asked)
         columns |= {target: value, f"{target}_low": low, f"{target}_high": high}
-    return pd.DataFrame(columns)
+    return pd.DataFrame(columns, index=None if asked is None else asked)
 
 
 def find_points(points: Iterable[str | Point], observations: Observations) -> list[int]:

@@ -63,9 +63,10 @@ def estimate_accuracy(model: GridModel, unmeasured: BoolArray, weight: FloatArra
                       ) -> Mapping[str, Estimate | None]:
     """Estimated accuracy of each target over the `unmeasured` points (N,), by the target's name.
 
-    weight: (N,) probability that each point can run. None with too few runs for an estimate.
+    weight: (N,) probability that each point can run. None with too few runs for an estimate. A large grid's means are
+    taken over the model's sample of it.
     """
-    weights = np.where(unmeasured, weight, 0.0)
+    weights = np.where(unmeasured, weight, 0.0)[model.rows]
     estimates: dict[str, Estimate | None] = {}
     for target in model.targets_:
         forecasts = model.forecasts_[target.name]
@@ -76,7 +77,7 @@ def estimate_accuracy(model: GridModel, unmeasured: BoolArray, weight: FloatArra
         if not weights.any():
             estimates[target.name] = Estimate(1.0, 1.0, 1.0)  # nothing is left to predict
             continue
-        calibration_count = model.calibration_count(target.name)
+        calibration_count = model.calibration_count(target.name)[model.rows]
         errors = model.expected_error(target) * small_sample_inflation(calibration_count) * weights
         ratio, spread = _correction(forecasts, np.random.default_rng(seed))
         small_sample = float((settings.SMALL_SAMPLE_SPREAD / calibration_count) @ errors / max(float(errors.sum()),

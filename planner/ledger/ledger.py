@@ -19,7 +19,7 @@ from planner.ledger.constraints import conditions_of, violations
 from planner.ledger.endings import ending, metrics_at, report_trajectory
 from planner.ledger.fingerprint import check_resumable
 from planner.ledger.leases import Leases
-from planner.ledger.observations import Observations, Run, Underway
+from planner.ledger.observations import Observations
 from planner.ledger.opening import Opening
 from planner.ledger.optuna_private import (
     change_user_attrs,
@@ -28,6 +28,7 @@ from planner.ledger.optuna_private import (
     set_violations,
     violations_attribute,
 )
+from planner.ledger.run import Run, Underway, begun_at
 from planner.ledger.settled import METRICS_KEY, settled_metrics
 from planner.ledger.stop_reason import stop_reason
 from planner.ledger.storage import check_no_other_copy, open_storage, widen
@@ -116,12 +117,11 @@ class Ledger:
         return dict(self.study.user_attrs.get("fingerprint", {}))
 
     def begin(self, point: Point, seed: int) -> tuple[optuna.Trial, Point]:
-        """A new RUNNING trial and its point: `point`, or an enqueued point if there is one."""
+        """A new RUNNING trial, written in one go, and its point: `point`, or an enqueued point if there is one."""
         self._leases.keep()
         whose = {"worker": this_worker(), "seed": seed}
         trial = self._enqueued(point, whose)
         if trial is None:
-            # In one transaction: a RUNNING trial always has its point and its worker.
             trial = self._opening.create(state=TrialState.RUNNING, params=dict(point), user_attrs=whose)
         return trial, self._point(trial.params)
 
@@ -139,7 +139,7 @@ class Ledger:
             self._store(trial, measurement, planner_s)
         except optuna.exceptions.UpdateFinishedTrialError:
             number = self._keep(trial, measurement, planner_s)
-        return Run(number, self._point(trial.params), measurement, planner_s)
+        return Run(number, self._point(trial.params), measurement, planner_s, begun_at(trial))
 
     def add(self, point: Point, measurement: Measurement, attributes: Mapping[str, Any]) -> int:
         """The trial number of a run made elsewhere, recorded in one transaction."""
@@ -257,7 +257,7 @@ class Ledger:
     def _run(self, trial: FrozenTrial) -> Run:
         measurement = Measurement.from_json(trial.user_attrs["measurement"])
         planner_s = float(trial.user_attrs.get("planner_s", 0.0))
-        return Run(trial.number, self._point(trial.params), measurement, planner_s)
+        return Run(trial.number, self._point(trial.params), measurement, planner_s, begun_at(trial))
 
     def _store(self, trial: optuna.Trial, measurement: Measurement, planner_s: float = 0.0) -> None:
         if planner_s:

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Container, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final, Self
 
 import numpy as np
 
+from planner.ledger.run import Run, Underway
 from planner.space.grid import Grid
 from planner.space.metrics import metric_named
 from planner.space.types import (
@@ -19,9 +20,7 @@ from planner.space.types import (
     Cost,
     FloatArray,
     IntArray,
-    Measurement,
     Metric,
-    Point,
     Reading,
     Scale,
     Status,
@@ -34,30 +33,6 @@ __all__ = ["Observations", "Run", "Underway"]
 _CANNOT_RUN: Final = (Status.FAILED, Status.SATURATED)
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
-    """One finished run of the record: its trial number, executed point and measurement.
-
-    planner_s: seconds for which the accelerators waited for the planner before this run. started_at: when it began, in
-    seconds since 1970; None where that is not known.
-    """
-
-    number: int
-    point: Point
-    measurement: Measurement
-    planner_s: float = 0.0
-    started_at: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Underway:
-    """A run that another worker is making. row: its point, None if that is not in the grid. engine: the configuration
-    that the worker's last run left running, None if there is none."""
-
-    row: int | None
-    engine: int | None = None
-
-
 class Observations:
     """Runs in the order in which they were made. Changes only by `add` and `drop`; a column read earlier never does.
 
@@ -66,8 +41,7 @@ class Observations:
     A reading whose point is not in the grid (the axis was narrowed since) is in `runs` but in no column. The same holds
     for a target's value for which its transform is undefined. run_counts: finished runs that executed each point, (N,).
     repeats_a_run: most repeats of any run: those that a study with fewer in some runs makes in a plain sweep.
-    begun: seconds from the beginning of the first run to that of each, ascending. A run takes the time that it is
-    charged for, or the time until the next began where that is longer; so a replay has a time too.
+    begun: seconds from the beginning of the first run to that of each, ascending: a run takes at least what it costs.
 
     A saturated point counts as failed (it has no latencies), and as `saturated`; its rates are in their columns.
 
@@ -221,20 +195,18 @@ class Observations:
         return self._repeats.get(metric, {})
 
     def readings(self, metric: str) -> Mapping[tuple[int, int], tuple[float, ...]]:
-        """Row and position of the run in `runs` → raw repeats of the metric. A point that was measured again has
-        several readings."""
+        """Row and position of the run in `runs` → raw repeats of the metric, several for a point measured again."""
         return self._readings.get(metric, {})
 
     def first_readings(self, metric: str) -> tuple[IntArray, IntArray, FloatArray]:
-        """Rows, ascending; the position in `runs` of the run that measured each first; the median of its repeats, (n,)
-        each."""
+        """Rows, ascending, the position of the run that measured each first, the median of its repeats, (n,) each."""
         first: dict[int, int] = {}
         for row, position in self.readings(metric):
             first[row] = min(position, first.get(row, position))
         rows = sorted(first)
+        runs = np.array([first[row] for row in rows], dtype=np.int64)
         values = [statistics.median(self._readings[metric][row, first[row]]) for row in rows]
-        return (np.array(rows, dtype=np.int64), np.array([first[row] for row in rows], dtype=np.int64),
-                np.array(values, dtype=np.float64))
+        return np.array(rows, dtype=np.int64), runs, np.array(values, dtype=np.float64)
 
     def column(self, metric: str) -> FloatArray:
         """The median over repeats, (N,)."""

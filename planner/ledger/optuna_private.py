@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -21,13 +22,13 @@ from optuna.storages import BaseStorage, RDBStorage
 from optuna.storages._cached_storage import _CachedStorage
 from optuna.storages._rdb import models
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy import Connection, Table, bindparam, func, insert, select, update
+from sqlalchemy import Connection, Row, Table, bindparam, func, insert, or_, select, update
 
 from planner.ledger.distributions import Recorded, are_compatible
 from planner.space.types import Point, Value
 
-__all__ = ["ChoicesChanged", "beat", "change_user_attrs", "claim", "contains", "create_trial", "enqueued_params",
-           "heartbeats", "identity", "open_trial", "recorded", "set_violations", "study_id", "unify",
+__all__ = ["ChoicesChanged", "QuickStorage", "beat", "change_user_attrs", "claim", "contains", "create_trial",
+           "enqueued_params", "heartbeats", "identity", "open_trial", "recorded", "set_violations", "study_id", "unify",
            "violations_attribute", "written_at_once"]
 
 # `Trial.set_constraint`, Optuna 5's public way, writes one attribute a constraint, which optuna-dashboard (0.21) does
@@ -42,6 +43,10 @@ _STUDY_USER: Final[Table] = models.StudyUserAttributeModel.__table__
 _STUDY_SYSTEM: Final[Table] = models.StudySystemAttributeModel.__table__
 _TRIAL_USER: Final[Table] = models.TrialUserAttributeModel.__table__
 _HEARTBEATS: Final[Table] = models.TrialHeartbeatModel.__table__
+_VALUES: Final[Table] = models.TrialValueModel.__table__
+_STEPS: Final[Table] = models.TrialIntermediateValueModel.__table__
+_TRIAL_SYSTEM: Final[Table] = models.TrialSystemAttributeModel.__table__
+_MOST_NUMBERS: Final = 500  # in one query: SQLite allowed 999 for long
 
 
 class ChoicesChanged(ValueError):  # noqa: N818 -- not the caller's error: use the record's choices and try again
@@ -211,6 +216,64 @@ def written_at_once(study: optuna.Study) -> Iterator[optuna.Study]:
     else:
         with _alone(study) as connection:
             _put(connection, _STUDY_SYSTEM, _STUDY_SYSTEM.c.study_id, study._study_id, gathered.written)
+
+
+class QuickStorage(RDBStorage):
+    """Optuna's storage, which reads many trials ten times as fast: rows in place of objects of SQLAlchemy's, and each
+    distribution decoded once. What it returns is what Optuna returns."""
+
+    def _get_trials(
+        self, study_id: int, states: Container[TrialState] | None, included_trial_ids: set[int],
+        trial_id_greater_than: int,
+    ) -> list[FrozenTrial]:
+        again = {number for number in included_trial_ids if number <= trial_id_greater_than}
+        if states is not None or len(again) > _MOST_NUMBERS:
+            return super()._get_trials(study_id, states, included_trial_ids, trial_id_greater_than)
+        wanted = (_TRIALS.c.study_id == study_id) & or_(
+            _TRIALS.c.trial_id > trial_id_greater_than, _TRIALS.c.trial_id.in_(again))
+        with self.engine.connect() as connection:
+            if connection.execute(select(_STUDIES.c.study_id).where(_STUDIES.c.study_id == study_id)).first() is None:
+                raise KeyError(f"study {study_id} is gone")
+            trials = connection.execute(select(_TRIALS).where(wanted).order_by(_TRIALS.c.trial_id)).all()
+            parts = [_by_trial(connection, table, wanted) if trials else {} for table in (
+                _PARAMS, _VALUES, _TRIAL_USER, _TRIAL_SYSTEM, _STEPS)]
+        known: dict[str, BaseDistribution] = {}
+        return [_frozen(row, [part.get(row.trial_id, []) for part in parts], known) for row in trials]
+
+
+def _by_trial(connection: Connection, table: Table, wanted: Any) -> dict[int, list[Row[Any]]]:
+    """The rows of the wanted trials by trial, in the order in which they were written."""
+    found: dict[int, list[Row[Any]]] = defaultdict(list)
+    key = next(iter(table.primary_key))
+    for row in connection.execute(select(table).join(_TRIALS).where(wanted).order_by(key)).all():
+        found[row.trial_id].append(row)
+    return found
+
+
+def _frozen(trial: Row[Any], parts: Sequence[list[Row[Any]]], known: dict[str, BaseDistribution]) -> FrozenTrial:
+    """A trial from its rows. known: distributions by their text."""
+    params, values, user, system, steps = parts
+    for row in params:
+        if row.distribution_json not in known:
+            known[row.distribution_json] = json_to_distribution(row.distribution_json)
+    distributions = {row.param_name: known[row.distribution_json] for row in params}
+    value_of = models.TrialValueModel.stored_repr_to_value
+    step_of = models.TrialIntermediateValueModel.stored_repr_to_intermediate_value
+    targets = {row.objective: value_of(row.value, row.value_type) for row in values}
+    return FrozenTrial(
+        number=trial.number, state=trial.state, value=None,
+        values=[targets[place] for place in sorted(targets)] if targets else None,
+        datetime_start=_local(trial.datetime_start), datetime_complete=_local(trial.datetime_complete),
+        params={row.param_name: distributions[row.param_name].to_external_repr(row.param_value) for row in params},
+        distributions=distributions, user_attrs={row.key: json.loads(row.value_json) for row in user},
+        system_attrs={row.key: json.loads(row.value_json) for row in system},
+        intermediate_values={row.step: step_of(row.intermediate_value, row.intermediate_value_type) for row in steps},
+        trial_id=trial.trial_id)
+
+
+def _local(utc: datetime | None) -> datetime | None:
+    """A time of the database, without a zone, in this machine's zone, without it too, as Optuna has it."""
+    return utc and utc.replace(tzinfo=UTC).astimezone().replace(tzinfo=None)
 
 
 class _Gathered:

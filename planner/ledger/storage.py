@@ -12,7 +12,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 
 from planner.ledger.distributions import Recorded, are_compatible, joined
 from planner.ledger.faults import fault_of, place_of, say_faults
-from planner.ledger.optuna_private import recorded, unify
+from planner.ledger.optuna_private import QuickStorage, recorded, unify
 from planner.space.address import hidden
 from planner.space.types import Axis, RecordError, StudyError
 
@@ -34,7 +34,7 @@ def open_storage(url: str, must_exist: bool = False) -> optuna.storages.RDBStora
     settings = {"connect_args": {"timeout": _LOCK_S}} if url.startswith("sqlite") else {"pool_pre_ping": True}
     for attempt in range(_ATTEMPTS):
         try:
-            storage = optuna.storages.RDBStorage(url, engine_kwargs=settings)
+            storage = QuickStorage(url, engine_kwargs=settings)
             say_faults(storage.engine)
             return storage
         except (SQLAlchemyError, ImportError, ValueError, RuntimeError) as error:

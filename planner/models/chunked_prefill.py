@@ -39,7 +39,7 @@ def chunk_sizes(grid: Grid) -> list[FloatArray]:
         if axis.name in _NAMES and axis.scale is not Scale.CATEGORY:
             swept = np.asarray(grid.column(axis.name), dtype=np.float64)
             return [np.where(swept > 0, swept, settings.WHOLE_PROMPT)]
-    return [np.full(len(grid), size) for size in settings.CHUNK_SIZES]
+    return [np.broadcast_to(size, len(grid)) for size in settings.CHUNK_SIZES]
 
 
 def tokens_until_median(b: FloatArray, i: FloatArray, C: FloatArray) -> FloatArray:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from typing import Self
 
 import numpy as np
@@ -15,12 +17,26 @@ from planner.ledger.observations import Observations
 from planner.models import settings
 from planner.models.ensemble import Ensemble
 from planner.models.latency_models import latency_model_of
-from planner.models.regressor import Regressor
+from planner.models.regressor import ALL, Regressor
+from planner.models.sampled import is_large, sampled_rows, used_readings
 from planner.space.grid import Grid
 from planner.space.types import Z90, BoolArray, Features, FloatArray, IntArray
 from planner.tables.recorded_grid import Sweep
 
 __all__ = ["CostModel"]
+
+
+@dataclass(frozen=True, eq=False)
+class _Expected:
+    """Seconds of a run at some points, of one that succeeds, and the half-width of the logarithm's 90 % interval; (n,)
+    each."""
+
+    seconds: FloatArray
+    if_feasible: FloatArray
+    spread: FloatArray
+
+    def __getitem__(self, rows: IntArray | slice) -> _Expected:
+        return _Expected(self.seconds[rows], self.if_feasible[rows], self.spread[rows])
 
 
 class CostModel:
@@ -29,14 +45,15 @@ class CostModel:
     Parameters
     ----------
     accelerators : devices that a run of each point occupies, (N,).
-    make : builds the regressor of the logarithm of the seconds.
+    make : builds the regressor of the logarithm of the seconds; our own where None.
     """
 
     def __init__(
-        self, grid: Grid, accelerators: FloatArray, make: Callable[[Features], Regressor] = Ensemble
+        self, grid: Grid, accelerators: FloatArray, make: Callable[[Features], Regressor] | None = None
     ) -> None:
         self.grid = grid
         self.devices = accelerators
+        make = partial(Ensemble, steady=is_large(grid)) if make is None else make
         self._regressor = make(grid.features)
         self._feasible_regressor = make(grid.features)
         self._latency_model = latency_model_of(grid, "output")
@@ -59,33 +76,46 @@ class CostModel:
         failed = observations.failed
         self._failure_s = float(np.median(observations.seconds[failed])) if failed.any() else 0.0
         known = np.isfinite(observations.seconds) & (observations.seconds > 0)
-        self._seconds, self._if_feasible = np.ones(len(self.grid)), np.ones(len(self.grid))
-        self._spread = np.zeros(len(self.grid))
+        self._measured = np.where(known, observations.seconds, np.nan)
         self.learned_ = bool(known.any())
+        self._fitted: list[Regressor] = []
         if self.learned_ and not known.all():
-            self._seconds, self._spread = self._predict(self._regressor, observations, known)
-            self._if_feasible = self._seconds.copy()
+            self._fitted.append(self._learn(self._regressor, observations, known))
             if (succeeded := known & observations.measured).any() and observations.failed.any():
                 # How soon a run fails says nothing about how long a run takes that succeeds.
-                self._if_feasible, self._spread = self._predict(self._feasible_regressor, observations, succeeded)
-        self._spread[known] = 0.0
-        self._seconds[known] = self._if_feasible[known] = observations.seconds[known]
+                self._fitted.append(self._learn(self._feasible_regressor, observations, succeeded))
+        self._whole = None if is_large(self.grid) else self._expected(ALL)
         return self
 
-    def _predict(
-        self, regressor: Regressor, observations: Observations, known: BoolArray
-    ) -> tuple[FloatArray, FloatArray]:
-        """Seconds at every point and the half-width of their logarithm's 90 % interval, (N,), from the `known` ones."""
-        rows = np.flatnonzero(known)
-        latency_model = None if self._latency_model.is_trivial else self._latency_model.fit(rows,
-            observations.seconds[known])
-        y, runs = np.log(observations.seconds[known]), observations.run_of[rows]
-        mean, std = regressor.fit(rows, y, runs, run_effect=True, latency_model=latency_model).predict()
-        return np.exp(mean), Z90 * std
+    def _expected(self, rows: IntArray | slice) -> _Expected:
+        measured = self._measured[rows]
+        if self._fitted:
+            found = [regressor.predict(rows) for regressor in self._fitted]
+            seconds, (if_feasible, spread) = np.exp(found[0][0]), (np.exp(found[-1][0]), Z90 * found[-1][1])
+        else:
+            seconds, if_feasible, spread = np.ones(len(measured)), np.ones(len(measured)), np.zeros(len(measured))
+        known = np.isfinite(measured)
+        spread[known] = 0.0
+        seconds[known] = if_feasible[known] = measured[known]
+        return _Expected(seconds, if_feasible, spread)
 
-    def seconds(self) -> FloatArray:
-        """Seconds of a run of each point alone, (N,): measured where it was, else predicted; ones before any run."""
-        return self._seconds
+    def _at(self, rows: IntArray | slice) -> _Expected:
+        return self._expected(rows) if self._whole is None else self._whole[rows]
+
+    def _learn(self, regressor: Regressor, observations: Observations, known: BoolArray) -> Regressor:
+        """The regressor, fitted to the logarithm of the seconds of the `known` points."""
+        rows = np.flatnonzero(known)
+        if is_large(self.grid):
+            rows = rows[used_readings(self.grid, rows, observations.run_of[rows], settings.COST_POINTS)]
+        seconds = observations.seconds[rows]
+        latency_model = None if self._latency_model.is_trivial else self._latency_model.fit(rows, seconds)
+        y, runs = np.log(seconds), observations.run_of[rows]
+        return regressor.fit(rows, y, runs, run_effect=True, latency_model=latency_model)
+
+    def seconds(self, rows: IntArray | slice = ALL) -> FloatArray:
+        """Seconds of a run of each of `rows` alone, by default of every point: measured where it was, else predicted;
+        ones before any run."""
+        return self._at(rows).seconds
 
     def start_seconds(self) -> FloatArray:
         """Seconds of starting each point's engine, (N,): measured for that configuration, else the others' median."""
@@ -102,17 +132,19 @@ class CostModel:
         near the border of what fails, and do not show whether points beyond it fail as fast, so the interval reaches
         to the time of a point that can run. Where it is uncertain whether a point can run, the ends take the cheaper
         and the more expensive case. Errors of points count as fully correlated, which is wider than the truth. NaN
-        before any run has taken a known time.
+        before any run has taken a known time. On a large grid the runs are those of a sample, in proportion.
         """
         rows = np.arange(len(self.grid)) if rows is None else rows
-        first = rows[np.unique(self.grid.engine[rows], return_index=True)[1]]
+        first = _first_of_each(self.grid.engine, rows)
         starts, devices = self.start_seconds(), self.devices
         if not self.learned_:
             return Sweep((float("nan"),) * 3, (float("nan"),) * 3)
-        runs = np.ones(len(rows)) if feasibility is None else np.where(self._spread[rows] > 0, feasibility[rows], 1.0)
-        succeeding: list[FloatArray] = [
-            self._if_feasible[rows] * np.exp(sign * self._spread[rows]) for sign in (0, -1, 1)]
-        failing = np.full(len(rows), self._failure_s)
+        taken = sampled_rows(self.grid, rows)
+        assert not isinstance(taken, slice)
+        expected = self._at(taken)
+        runs = np.ones(len(taken)) if feasibility is None else np.where(expected.spread > 0, feasibility[taken], 1.0)
+        succeeding: list[FloatArray] = [expected.if_feasible * np.exp(sign * expected.spread) for sign in (0, -1, 1)]
+        failing = np.full(len(taken), self._failure_s)
         unable: list[FloatArray] = [failing, np.minimum(failing, succeeding[1]), np.maximum(failing, succeeding[2])]
         ends = [runs * good + (1 - runs) * bad for good, bad in zip(succeeding, unable, strict=True)]
         uncertain = (runs > settings.SURE) & (runs < 1 - settings.SURE)
@@ -120,20 +152,28 @@ class CostModel:
             ends[end] = np.where(uncertain, unable[end], ends[end])
         starts_s = float(starts[first].sum()) + self._import_s
         starts_cost = float((starts * devices)[first].sum()) + self._import_s * float(devices[rows[:1]].sum())
-        seconds = tuple(float(end.sum()) + starts_s for end in ends)
-        cost = tuple(float((end * devices[rows]).sum()) + starts_cost for end in ends)
+        share = len(taken) / len(rows)
+        seconds = tuple(float(end.sum()) / share + starts_s for end in ends)
+        cost = tuple(float((end * devices[taken]).sum()) / share + starts_cost for end in ends)
         return Sweep(seconds, cost, starts_s, starts_cost)
 
     def price(self, rows: IntArray) -> FloatArray:
         """Accelerator-seconds of a run at each of `rows`, engine start apart, planning between runs included. A run
         may make fewer repeats than the plain sweep."""
-        price: FloatArray = ((self.seconds() * self._share + self._overhead) * self.devices)[rows]
+        price: FloatArray = (self.seconds(rows) * self._share + self._overhead) * self.devices[rows]
         return price
 
     def high_price(self, rows: IntArray, deviations: float) -> FloatArray:
         """The price of each of `rows` if its seconds are so many standard deviations above what is expected, (n,)."""
-        high: FloatArray = self.price(rows) * np.exp(deviations / Z90 * self._spread[rows])
+        high: FloatArray = self.price(rows) * np.exp(deviations / Z90 * self._at(rows).spread)
         return high
+
+
+def _first_of_each(engine: IntArray, rows: IntArray) -> IntArray:
+    """The first of the rows of each engine, in order of engines."""
+    first = np.full(int(engine.max()) + 1, -1)
+    first[engine[rows[::-1]]] = rows[::-1]  # the last one that is assigned stays
+    return first[first >= 0]
 
 
 def _share_of_plain(observations: Observations) -> float:

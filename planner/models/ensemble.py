@@ -31,7 +31,7 @@ import numpy as np
 from planner.models import settings
 from planner.models.category_embedding import CategoryEmbedding
 from planner.models.heavy_tails import HeavyTailedProcess
-from planner.models.regressor import DriftEstimate, check_readings
+from planner.models.regressor import ALL, DriftEstimate, check_readings
 from planner.space.types import Features, FloatArray, IntArray
 
 __all__ = ["Ensemble"]
@@ -42,16 +42,18 @@ class Ensemble:
 
     only: the one member that counts, 0 for gp_base, -1 for the last; all where None. embedding: whether gp_embedding
     may be a member. heavy_tails: whether outliers are always set aside (heavy_tails.py), not only where that helps
-    all others much. Learned: `members_`, each with its
-    features; `weights_` (J,); `noise_`.
+    all others much. steady: whether hyper-parameters are kept for longer then (HeavyTailedProcess). Learned:
+    `members_`, each with its features; `weights_` (J,); `noise_`.
     """
 
     def __init__(
-        self, features: Features, only: int | None = None, embedding: bool = True, heavy_tails: bool = False
+        self, features: Features, only: int | None = None, embedding: bool = True, heavy_tails: bool = False,
+        steady: bool = False,
     ) -> None:
         self.features = features
         self._only = only
-        process = partial(HeavyTailedProcess, least_gain=0.0 if heavy_tails else settings.OUTLIERS_LEAST_GAIN)
+        process = partial(HeavyTailedProcess, least_gain=0.0 if heavy_tails else settings.OUTLIERS_LEAST_GAIN,
+                          steady=steady)
         self._gp_base = process()
         self._embedding = CategoryEmbedding(features) if embedding else CategoryEmbedding(features, most=0)
         latency_model = (features.numeric.shape[1],)
@@ -62,8 +64,12 @@ class Ensemble:
     def __copy__(self) -> Self:
         other = object.__new__(type(self))
         vars(other).update(vars(self))
-        for part in ("_gp_base", "_gp_physics", "_gp_embedding", "_embedding"):
-            setattr(other, part, copy.copy(getattr(self, part)))
+        copies = {part: copy.copy(getattr(self, part)) for part in (
+            "_gp_base", "_gp_physics", "_gp_embedding", "_embedding")}
+        vars(other).update(copies)
+        if hasattr(self, "members_"):
+            by_original = {id(getattr(self, part)): copies[part] for part in copies}
+            other.members_ = [(by_original[id(member)], features) for member, features in self.members_]
         return other
 
     def fit(
@@ -100,14 +106,14 @@ class Ensemble:
         self.noise_ = float(self.weights_ @ [member.noise_ for member, _ in self.members_])
         return self
 
-    def predict(self) -> tuple[FloatArray, FloatArray]:
-        """Mean and standard deviation of the mixture, each (N,), of one more reading at every grid point.
+    def predict(self, rows: IntArray | slice = ALL) -> tuple[FloatArray, FloatArray]:
+        """Mean and standard deviation of the mixture, each (n,), of one more reading at `rows`.
 
         Each member's own noise is included: what a member cannot explain counts as noise, and lowers its weight.
         """
         readings = []
         for member, features in self.members_:
-            mean, std = member.predict(features)
+            mean, std = member.predict(features[rows])
             readings.append((mean, np.hypot(std, member.noise_)))
         return _mixture(readings, self.weights_)
 

@@ -22,7 +22,7 @@ import numpy as np
 from sklearn.ensemble import RandomForestRegressor
 
 from planner.models import settings
-from planner.models.regressor import check_readings, columns_of
+from planner.models.regressor import ALL, check_readings, columns_of
 from planner.space.types import Features, FloatArray, IntArray
 
 __all__ = ["ForestRegressor"]
@@ -66,9 +66,9 @@ class ForestRegressor:
         self.noise_ = self._leftover_noise(X, y - self._centre, known)
         return self
 
-    def predict(self) -> tuple[FloatArray, FloatArray]:
-        """Mean and standard deviation, each (N,), of one more reading at every grid point, noise included."""
-        means, variances = self._per_tree(self._X)
+    def predict(self, rows: IntArray | slice = ALL) -> tuple[FloatArray, FloatArray]:
+        """Mean and standard deviation, each (n,), of one more reading at `rows`, noise included."""
+        means, variances = self._per_tree(self._X[rows])
         mean: FloatArray = self._centre + means.mean(axis=0)
         std = np.maximum(np.sqrt(means.var(axis=0) + variances.mean(axis=0)), self._least_std)
         return mean, np.hypot(std, self.noise_)

@@ -37,10 +37,10 @@ from planner.models.kernels import (
     Pairs,
     Priors,
     inverse_of_factor,
-    representative_rows,
     safe_cholesky,
 )
 from planner.models.regressor import DriftEstimate
+from planner.models.representative import representative_rows
 from planner.space.types import Features, FloatArray, IntArray
 
 __all__ = ["GaussianProcess"]
@@ -163,11 +163,15 @@ class GaussianProcess:
         place of those given to `fit`.
 
         With rows in order of time, z is L u for independent standard normal u (Rasmussen & Williams, eq. A.12): earlier
-        runs predict z_g − L_gg u_g for block g, with covariance L_gg L_gg'. One factorisation gives all forecasts.
+        runs predict z_g − L_gg u_g for block g, with covariance L_gg L_gg'. One factorisation gives all forecasts: that
+        of `fit`, where the rows were given in order of time.
         """
         order = self.rows_[np.argsort(runs[self.rows_], kind="stable")]
-        pairs, z = self._scaled(order, features)
-        L = safe_cholesky(self._kernel.matrix(self.hyperparameters_, pairs))
+        if features is None and np.array_equal(order, self.rows_):
+            L, z = self._L, (self._y[order] - self.centre_) / self.scale_  # the same matrix, factorised by `fit`
+        else:
+            pairs, z = self._scaled(order, features)
+            L = safe_cholesky(self._kernel.matrix(self.hyperparameters_, pairs))
         u = solve_triangular(L, z, lower=True, check_finite=False)
         same = np.tril(np.equal.outer(runs[order], runs[order]))
         mean, std = np.full(len(runs), np.nan), np.full(len(runs), np.nan)

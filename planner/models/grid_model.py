@@ -10,6 +10,7 @@ z           error of a forecast over its σ
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -31,36 +32,36 @@ from planner.models.calibration import (
 from planner.models.ensemble import Ensemble
 from planner.models.latency_model import Covers, batch_of
 from planner.models.latency_models import AnyLatencyModel, latency_model_of
-from planner.models.past_forecasts import Combined, PastForecasts, joined
+from planner.models.past_forecasts import Forecast, PastForecasts, joined
+from planner.models.prediction import Prediction, predicted_later
 from planner.models.quantities import Data, Quantity, Target, data_of, merged, targets_of
-from planner.models.regressor import DriftEstimate, Regressor
+from planner.models.regressor import ALL, DriftEstimate, Regressor
+from planner.models.sampled import is_large, sampled_rows, used_readings
 from planner.models.transforms import back, expected_error
 from planner.space.grid import Grid
 from planner.space.types import Z90, BoolArray, Features, FloatArray, IntArray, Kind, Role, Transform
 
 __all__ = ["GridModel", "Prediction"]
 
-# What the latency model is of, by the kind of a metric; any other is taken for a whole latency.
-_COVERS: Final[Mapping[Kind, Covers]] = {Kind.FIRST: "first", Kind.STEP: "step"}
+_COVERS: Final[Mapping[Kind, Covers]] = {Kind.FIRST: "first", Kind.STEP: "step"}  # any other: a whole latency
 
 
 @dataclass(frozen=True, eq=False)
-class Prediction:
-    """Value (median), 90 % interval in the target's unit, and σ of each target; arrays (N,) by the target's name.
+class _Surface:
+    """Means and standard deviations of all quantities at some rows, (n,) by name, and of the targets that follow."""
 
-    NaN where nothing can be predicted. Measured points have a prediction too: what was measured is in the record.
-    """
-
-    value: Mapping[str, FloatArray]
-    low: Mapping[str, FloatArray]
-    high: Mapping[str, FloatArray]
-    std: Mapping[str, FloatArray]
+    means: Mapping[str, FloatArray]
+    stds: Mapping[str, FloatArray]
+    combined: Mapping[str, tuple[FloatArray, FloatArray]]
 
 
 class GridModel:
     """A regressor for each quantity, combined into targets. `fit` may be called again and starts warm.
 
+    A grid of more than `settings.EXACT_POINTS` points is predicted where it is asked for: its means are over a sample.
+
     make : builds a regressor for the features of the grid; our own where None.
+    rows : the points over which means are taken: all of them, or the sample.
     """
 
     def __init__(
@@ -68,12 +69,16 @@ class GridModel:
     ) -> None:
         self.grid = grid
         self.trajectory = trajectory
-        self._make = make or partial(Ensemble, heavy_tails=grid.is_served)
+        self.rows = sampled_rows(grid)
+        self._make = make or partial(Ensemble, heavy_tails=grid.is_served, steady=is_large(grid))
         self._lines = grid.lines(trajectory) if trajectory else None
         self._length_independent_features = grid.features_without(trajectory) if trajectory else grid.features
         self.regressors_: dict[str, Regressor] = {}
         self._latency_models: dict[str, AnyLatencyModel] = {}
         self._past = PastForecasts(self._learned_anew) if grid.is_served else None
+        self._at_rows: _Surface | None = None
+        self._counts: dict[str, FloatArray] = {}
+        self._earlier: GridModel | None = None
         self.past_forecasts_: dict[str, Forecasts] = {}
 
     def fit(self, observations: Observations) -> GridModel:
@@ -87,15 +92,25 @@ class GridModel:
             self.forecasts_[name] = joined(self.forecasts_[name], past)
         return self
 
-    def _learned_anew(self, observations: Observations) -> Combined:
+    def _learned_anew(self, observations: Observations) -> Forecast:
         model = GridModel(self.grid, self.trajectory, self._make)
+        before = self._earlier
+        if before is not None and before.fitted_runs_ <= len(observations.runs):
+            model = before._frozen()  # what earlier runs have taught: a start that takes a third of the time
         model._learn(observations)
-        return model._combined
+        if not self.is_whole:
+            self._earlier = model
+            return lambda rows: model._computed(rows).combined
+        combined = model._surface(model.rows).combined
+        return lambda rows: {name: (mean[rows], std[rows]) for name, (mean, std) in combined.items()}
 
     def _learn(self, observations: Observations) -> None:
         self.observations_, self.fitted_runs_ = observations, len(observations.runs)
         self.targets_ = merged(targets_of(observations, self.trajectory), observations, self._lines)
-        self.data_ = {q.name: data_of(q, observations, self._lines) for q in self.quantities}
+        every = {q.name: data_of(q, observations, self._lines) for q in self.quantities}
+        self.data_ = every if self.is_whole else {
+            name: data.at(used_readings(self.grid, data.rows, data.runs, settings.MAX_POINTS))
+            for name, data in every.items()}
         for quantity in self.quantities:
             data = self.data_[quantity.name]
             if len(data.rows):
@@ -104,16 +119,15 @@ class GridModel:
                 # The readings of one run share a run effect: taken as independent, they make intervals too narrow.
                 run_effect = self.trajectory is not None and not quantity.length_independent
                 self.regressors_[quantity.name].fit(
-                    data.rows, data.values, data.runs, data.noise, run_effect, self._latency_model(quantity, data),
-                    data.ages)
+                    data.rows, data.values, data.runs, data.noise, run_effect,
+                    self._latency_model(quantity, every[quantity.name]), data.ages)
         # A quantity that no run has measured yet is unknown, and so is its noise.
         self._noises = {q.name: self.regressors_[q.name].noise_ if q.name in self.regressors_ else 0.0
                         for q in self.quantities}
         # Truth is what the plain sweep would measure, with all repeats.
         self._plain_noises = {name: float(self._of_plain(name, np.array(noise)))
                               for name, noise in self._noises.items()}
-        self._means, self._stds = self._predict_quantities()
-        self._combined = {t.name: t.combine(self._means, self._stds, self._plain_noises) for t in self.targets_}
+        self._at_rows = None
 
     @property
     def quantities(self) -> list[Quantity]:
@@ -123,14 +137,15 @@ class GridModel:
     def weights(self, rows: IntArray) -> dict[str, FloatArray]:
         """Weight of each quantity's variance in the sum of the targets' variances at `rows`, (n,) by quantity."""
         total: dict[str, FloatArray] = {}
+        means = self._means(rows)
         for target in self.targets_:
-            for name, share in self.shares(target, rows).items():
+            for name, share in target.shares(means, rows).items():
                 total[name] = total.get(name, np.zeros(len(rows))) + share**2
         return total
 
     def shares(self, target: Target, rows: IntArray) -> dict[str, FloatArray]:
         """What an error of each of its quantities does to the target at `rows`, (n,) by quantity."""
-        return target.shares({name: mean[rows] for name, mean in self._means.items()}, rows)
+        return target.shares(self._means(rows), rows)
 
     def observes(self, quantity: Quantity) -> BoolArray:
         """Whether a run at each point measures the quantity, (N,): one token has no time between tokens."""
@@ -142,10 +157,29 @@ class GridModel:
 
     def predict(self) -> Prediction:
         """All targets at all points, their intervals calibrated by one-step-ahead forecasts."""
+        if self.is_whole:
+            return self._prediction(ALL)
+        kept = self._frozen()  # before anybody asks, this model is fitted again
+        kept._counts = {target.name: self.calibration_count(target.name) for target in self.targets_}
+        return predicted_later(tuple(kept._counts), kept._prediction)
+
+    def _frozen(self) -> GridModel:
+        other = copy.copy(self)
+        other.regressors_ = {name: copy.copy(regressor) for name, regressor in self.regressors_.items()}
+        return other
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether every point is predicted at each fit, which a large grid's are not."""
+        return isinstance(self.rows, slice)
+
+    def _prediction(self, rows: IntArray | slice) -> Prediction:
+        surface = self._surface(rows)
         value, low, high, std = {}, {}, {}, {}
         for target in self.targets_:
-            mean, sigma = self._combined[target.name]
-            inflation = small_sample_inflation(self.calibration_count(target.name))
+            mean, sigma = surface.combined[target.name]
+            count = self._counts[target.name] if self._counts else self.calibration_count(target.name)
+            inflation = small_sample_inflation(count[rows])
             inflation = inflation / small_sample_inflation(forecast_runs(self.forecasts_[target.name]))
             width = Z90 * sigma * self.calibration(target.name) * inflation
             value[target.name], std[target.name] = back(target.transform, mean), sigma
@@ -167,9 +201,10 @@ class GridModel:
     def ceiling(self, target: str) -> float:
         """Accuracy that noise leaves to a perfect prediction, the mean over the grid; at most 1."""
         found = next(t for t in self.targets_ if t.name == target)
-        value = self._combined[target][0]
-        noises = {name: np.full(len(self.grid), noise) for name, noise in self._plain_noises.items()}
-        noise = found.combine(self._means, noises, self._plain_noises)[1]
+        surface = self._surface(self.rows)
+        value = surface.combined[target][0]
+        noises = {name: np.full(len(value), noise) for name, noise in self._plain_noises.items()}
+        noise = found.combine(surface.means, noises, self._plain_noises, self.rows)[1]
         return 1 - float(np.nanmean(expected_error(found.transform, value, noise)))
 
     @property
@@ -180,18 +215,33 @@ class GridModel:
         return [(quantity, drift) for quantity, drift in found if drift is not None]
 
     def expected_error(self, target: Target) -> FloatArray:
-        """What the model expects to be wrong by at each point, (N,), as errors are reported."""
-        return expected_error(target.transform, *self._combined[target.name])
+        """What the model expects to be wrong by at each of `self.rows`, as errors are reported."""
+        return expected_error(target.transform, *self._surface(self.rows).combined[target.name])
 
-    def _predict_quantities(self) -> tuple[dict[str, FloatArray], dict[str, FloatArray]]:
+    def _surface(self, rows: IntArray | slice) -> _Surface:
+        """What is predicted at `rows`; at `self.rows`, computed once."""
+        if rows is not self.rows:
+            return self._computed(rows)
+        self._at_rows = self._at_rows or self._computed(rows)
+        return self._at_rows
+
+    def _computed(self, rows: IntArray | slice) -> _Surface:
+        means, stds = self._predict_quantities(rows)
+        return _Surface(means, stds, {t.name: t.combine(means, stds, self._plain_noises, rows) for t in self.targets_})
+
+    def _means(self, rows: IntArray) -> dict[str, FloatArray]:
+        return {name: mean[rows] for name, mean in self._surface(self.rows).means.items()} if self.is_whole else (
+            self._predict_quantities(rows)[0])
+
+    def _predict_quantities(self, rows: IntArray | slice) -> tuple[dict[str, FloatArray], dict[str, FloatArray]]:
         means, stds = {}, {}
         for quantity in self.quantities:
             regressor = self.regressors_.get(quantity.name)
             if regressor is None:
-                nothing = np.full(len(self.grid), np.nan)
+                nothing = np.full(len(self.grid) if isinstance(rows, slice) else len(rows), np.nan)
                 means[quantity.name], stds[quantity.name] = nothing, nothing
                 continue
-            means[quantity.name], std = regressor.predict()
+            means[quantity.name], std = regressor.predict(rows)
             stds[quantity.name] = self._of_plain(quantity.name, std)
         return means, stds
 
@@ -236,8 +286,7 @@ class GridModel:
         return forecasts_of(target.transform, mean, std, actual, runs)
 
     def _one_step_ahead(self, quantity: Quantity, rows: IntArray, runs: IntArray) -> tuple[FloatArray, FloatArray]:
-        """Mean and σ of the quantity at `rows` in those `runs`, (n,) each, from earlier runs; NaN for early runs, and
-        where the run did not read it."""
+        """Mean and σ of a quantity at `rows` in those `runs`, (n,) each, from earlier runs; NaN without a forecast."""
         mean, std = np.full(len(rows), np.nan), np.full(len(rows), np.nan)
         regressor, data = self.regressors_.get(quantity.name), self.data_[quantity.name]
         enough = len(np.unique(data.runs)) >= settings.LEAST_RUNS_TO_FORECAST
@@ -245,10 +294,7 @@ class GridModel:
         if forecast is None:
             return mean, std
         # One reading gives a length-independent quantity for every measured point of its line.
-        lines = self._lines if quantity.length_independent and self._lines is not None else np.arange(len(self.grid))
-        places = {place: i for i, place in enumerate(zip(lines[data.rows].tolist(), data.runs.tolist(), strict=True))}
-        found = [places.get(place, -1) for place in zip(lines[rows].tolist(), runs.tolist(), strict=True)]
-        position = np.array(found, dtype=np.int64)
+        position = data.places(rows, runs, self._lines if quantity.length_independent else None)
         there = position >= 0
         mean[there], std[there] = forecast[0][position[there]], forecast[1][position[there]]
         return mean, std

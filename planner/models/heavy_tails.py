@@ -20,7 +20,7 @@ from scipy.stats import chi2
 
 from planner.models import settings
 from planner.models.gp import GaussianProcess
-from planner.models.kernels import inverse_of_factor
+from planner.models.kernels import diagonal_of_inverse, inverse_of_factor
 from planner.space.types import BoolArray, Features, FloatArray, IntArray
 
 __all__ = ["HeavyTailedProcess"]
@@ -31,15 +31,19 @@ class HeavyTailedProcess(GaussianProcess):
 
     least_gain : only where that makes the median |e| of all other readings so many times smaller; 0 for always. A
         reading that is wildly off is always set aside. The other parameters are those of a Gaussian process.
+    steady : hyper-parameters that were learned with outliers set aside are kept as long as a Gaussian process keeps
+        its own. Otherwise they are learned again at each fit that finds an outlier.
 
     `noise_` is the noise of usual readings: how often one is far off shows in the forecasts that calibrate.
     """
 
     known_noise_: FloatArray
+    _is_kept: bool
 
-    def __init__(self, *, least_gain: float = 0.0, **given: Any) -> None:
+    def __init__(self, *, least_gain: float = 0.0, steady: bool = False, **given: Any) -> None:
         super().__init__(**given)
         self.least_gain = least_gain
+        self.steady = steady
 
     def fit(
         self, features: Features, y: FloatArray, noise: FloatArray | None = None, groups: IntArray | None = None,
@@ -47,11 +51,14 @@ class HeavyTailedProcess(GaussianProcess):
     ) -> Self:
         """Return self, fitted as a Gaussian process is, and again with more noise where a reading is an outlier."""
         known = np.zeros(len(y)) if noise is None else noise
+        before_learning = getattr(self, "_theta", None)
         super().fit(features, y, known, groups, ages)
+        self._is_kept = self.steady and self._theta is before_learning
         self.known_noise_ = known
         if len(y) < settings.LEAST_RUNS_TO_WEIGH:
             return self
-        self._set_wild_aside(features, y, known)
+        if len(self.rows_) < settings.MAX_POINTS:  # it takes an inverse; among so many readings one has many neighbours
+            self._set_wild_aside(features, y, known)
         if not self._may_gain():
             return self
         plain, before = vars(self).copy(), self._errors()[0]
@@ -80,8 +87,10 @@ class HeavyTailedProcess(GaussianProcess):
                 return
             plain = vars(self).copy()
             added[members] = error
-            self._learned_rows = self._cold_rows = 0  # learned anew: rough ones would be where the search begins
+            if not self._is_kept:
+                self._learned_rows = self._cold_rows = 0  # learned anew: rough ones would be where the search begins
             super().fit(features, y, np.hypot(known, added), self._groups, self._ages)
+            self._is_kept = self.steady
             if self.log_posterior_ - plain["log_posterior_"] < settings.WILD_EVIDENCE:
                 vars(self).update(plain)
                 return
@@ -95,8 +104,10 @@ class HeavyTailedProcess(GaussianProcess):
             if not (error > added).any():
                 break
             added = np.maximum(added, error)
-            self._learned_rows = 0  # hyper-parameters that explain outliers are too rough
+            if not self._is_kept:
+                self._learned_rows = 0  # hyper-parameters that explain outliers are too rough
             super().fit(features, y, np.hypot(known, added), self._groups, self._ages)
+            self._is_kept = self.steady
             usual = math.sqrt(max(self.noise_**2 - float(np.mean(added**2)), settings.TINY))
         self.noise_ = usual
         kept: BoolArray = added[self.rows_] == 0
@@ -137,5 +148,5 @@ class HeavyTailedProcess(GaussianProcess):
 
     def _errors(self) -> tuple[FloatArray, FloatArray]:
         """|e| and s of each reading in use, in y's units."""
-        inverse = np.diag(inverse_of_factor(self._L))
+        inverse = diagonal_of_inverse(self._L)
         return self.scale_ * np.abs(self._alpha) / inverse, self.scale_ / np.sqrt(inverse)

@@ -41,7 +41,7 @@ from planner.space.types import Features, FloatArray, IntArray
 
 __all__ = [
     "ALL_TERMS", "CategoryTerm", "HierarchicalKernel", "Hyperparameters", "Pairs", "Priors",
-    "inverse_of_factor", "representative_rows", "safe_cholesky",
+    "diagonal_of_inverse", "inverse_of_factor", "safe_cholesky",
 ]
 
 CategoryTerm: TypeAlias = Literal["offset", "slope", "residual"]
@@ -263,24 +263,10 @@ def inverse_of_factor(L: FloatArray) -> FloatArray:
     return inverse
 
 
-def representative_rows(features: Features, count: int, seed: int) -> IntArray:
-    """All rows, or `count` of them in ascending order: half farthest-point, half uniform at random."""
-    n = len(features)
-    if n <= count:
-        return np.arange(n)
-    rng = np.random.default_rng(seed)
-    chosen = np.zeros(n, dtype=bool)
-    nearest = np.full(n, np.inf)
-    row = int(rng.integers(n))
-    for _ in range(count // 2):
-        chosen[row] = True
-        apart = ((features.numeric - features.numeric[row]) ** 2).sum(axis=1)
-        apart = apart + settings.CATEGORY_DISTANCE**2 * (features.category != features.category[row]).sum(axis=1)
-        nearest = np.where(chosen, -1.0, np.minimum(nearest, apart))
-        row = int(np.argmax(nearest))
-    rest = np.flatnonzero(~chosen)
-    chosen[rng.choice(rest, size=count - int(chosen.sum()), replace=False)] = True
-    return np.flatnonzero(chosen)
+def diagonal_of_inverse(L: FloatArray) -> FloatArray:
+    """The diagonal of K⁻¹, (n,)."""
+    diagonal: FloatArray = np.diag(lapack.dpotri(L, lower=1)[0])
+    return diagonal
 
 
 def _same(left: IntArray, right: IntArray) -> FloatArray:

@@ -21,13 +21,17 @@ model a little makes it look more certain than it is.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Literal, TypeAlias
 
 import numpy as np
 
 from planner.models import settings
 from planner.models.chunked_prefill import chunk_sizes, tokens_until_median, tokens_while_median_decodes
-from planner.models.regression import distinct_terms, fit_weights, log_error, logarithm_of, parameters_of
+from planner.models.regression import distinct_columns, fit_weights, log_error, logarithm_of, parameters_of
+from planner.models.regressor import ALL
+from planner.models.sampled import sampled_rows
 from planner.space.grid import Grid
 from planner.space.types import FloatArray, IntArray, Role
 
@@ -44,8 +48,10 @@ class LatencyModel:
     """
 
     def __init__(self, grid: Grid, covers: Covers, length_independent: bool) -> None:
-        self._terms = distinct_terms(_terms(grid, covers, length_independent))
+        terms, few = _terms(grid, covers, length_independent), sampled_rows(grid)
+        self._terms = np.column_stack([terms[k] for k in distinct_columns([term[few] for term in terms])])
         self._chunked = [] if length_independent and covers == "step" else _chunked(grid, covers)
+        self._last: tuple[int, FloatArray] | None = None
 
     @property
     def is_trivial(self) -> bool:
@@ -54,15 +60,22 @@ class LatencyModel:
 
     def fit(self, rows: IntArray, latency: FloatArray) -> FloatArray:
         """Logarithm of the fitted latency at every grid point, (N,), in its unit. latency: (n,) above 0, at `rows`."""
-        terms, weights = self._terms, fit_weights(self._terms[rows], latency)
+        weights, best = fit_weights(self._terms[rows], latency), None
         least = log_error(self._terms[rows] @ weights, latency) - settings.CHUNKS_LEAST_IMPROVEMENT
-        for term in self._chunked:
-            if term[rows].any():
-                wider = np.column_stack([self._terms[rows], term[rows]])
+        for number, chunked in enumerate(self._chunked):
+            if (term := chunked(rows)).any():
+                wider = np.column_stack([self._terms[rows], term])
                 found = fit_weights(wider, latency)
                 if (error := log_error(wider @ found, latency)) < least:
-                    least, terms, weights = error, np.column_stack([self._terms, term]), found
+                    least, weights, best = error, found, number
+        terms = self._terms if best is None else np.column_stack([self._terms, self._everywhere(best)])
         return logarithm_of(terms @ weights, latency)
+
+    def _everywhere(self, number: int) -> FloatArray:
+        """The chunked term at every point, (N,); the last one is kept, since the next fit mostly wants it again."""
+        if self._last is None or self._last[0] != number:
+            self._last = number, self._chunked[number](ALL)
+        return self._last[1]
 
 
 def batch_of(grid: Grid) -> FloatArray:
@@ -86,8 +99,8 @@ def _terms(grid: Grid, covers: Covers, length_independent: bool) -> list[FloatAr
     return terms
 
 
-def _chunked(grid: Grid, covers: Covers) -> list[FloatArray]:
-    """The term φ of a prefill in chunks, (N,), for each chunk size that is tried."""
+def _chunked(grid: Grid, covers: Covers) -> list[Callable[[IntArray | slice], FloatArray]]:
+    """The term φ of a prefill in chunks at some rows, for each chunk size that is tried."""
     i, b = grid.size_column(Role.INPUT_TOKENS), batch_of(grid)
     work = parameters_of(grid) / grid.size_column(Role.ACCELERATORS)
     steps = np.maximum(grid.size_column(Role.OUTPUT_TOKENS) - 1, 1)
@@ -95,6 +108,14 @@ def _chunked(grid: Grid, covers: Covers) -> list[FloatArray]:
         case "output":
             return []
         case "first":
-            return [tokens_until_median(b, i, C) * work for C in chunk_sizes(grid)]
+            def first(C: FloatArray, rows: IntArray | slice) -> FloatArray:
+                return tokens_until_median(b[rows], i[rows], C[rows]) * work[rows]
+
+            return [partial(first, C) for C in chunk_sizes(grid)]
         case "step":
-            return [tokens_while_median_decodes(b, i, steps, C) * work / steps for C in chunk_sizes(grid)]
+            def step(C: FloatArray, rows: IntArray | slice) -> FloatArray:
+                tokens = tokens_while_median_decodes(b[rows], i[rows], steps[rows], C[rows])
+                term: FloatArray = tokens * work[rows] / steps[rows]
+                return term
+
+            return [partial(step, C) for C in chunk_sizes(grid)]

@@ -15,7 +15,7 @@ from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
 
 from planner.models import settings
-from planner.models.regressor import check_readings, columns_of
+from planner.models.regressor import ALL, check_readings, columns_of
 from planner.space.types import Features, FloatArray, IntArray
 
 __all__ = ["MaternRegressor"]
@@ -51,9 +51,9 @@ class MaternRegressor:
         self.noise_ = max(scale * float(np.sqrt(self._gp.kernel_.k2.noise_level)), settings.TINY)
         return self
 
-    def predict(self) -> tuple[FloatArray, FloatArray]:
-        """Mean and standard deviation, each (N,), of one more reading at every grid point, noise included."""
-        mean, std = self._gp.predict(self._X, return_std=True)
+    def predict(self, rows: IntArray | slice = ALL) -> tuple[FloatArray, FloatArray]:
+        """Mean and standard deviation, each (n,), of one more reading at `rows`, noise included."""
+        mean, std = self._gp.predict(self._X[rows], return_std=True)
         return np.asarray(mean), np.maximum(np.asarray(std), self.noise_)
 
     def one_step_ahead(self) -> None:

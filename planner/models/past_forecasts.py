@@ -21,23 +21,24 @@ import numpy as np
 from planner.ledger.observations import Observations
 from planner.models import settings
 from planner.models.calibration import Forecasts, forecasts_of
-from planner.space.types import FloatArray, Metric
+from planner.space.types import FloatArray, IntArray, Metric
 
-__all__ = ["Combined", "PastForecasts", "boundaries", "joined"]
+__all__ = ["Forecast", "PastForecasts", "boundaries", "joined"]
 
-Combined: TypeAlias = Mapping[str, tuple[FloatArray, FloatArray]]
-"""Mean and σ of each target at every grid point, (N,) each, on the scale of its transform."""
+Forecast: TypeAlias = Callable[[IntArray], Mapping[str, tuple[FloatArray, FloatArray]]]
+"""Mean and σ of each target at some rows, (n,) each, on the scale of its transform."""
 
 
 class PastForecasts:
-    """Makes the forecasts. Models of earlier runs are kept, so that each boundary is fitted once.
+    """Makes the forecasts. Models of earlier runs are kept while they are needed, so that each boundary is fitted once.
 
     learn : fits a new model to observations, and gives what it predicts.
     """
 
-    def __init__(self, learn: Callable[[Observations], Combined]) -> None:
+    def __init__(self, learn: Callable[[Observations], Forecast]) -> None:
         self._learn = learn
-        self._kept: dict[tuple[int, ...], Combined] = {}
+        self._kept: dict[tuple[int, ...], Forecast] = {}
+        self._used: dict[str, set[tuple[int, ...]]] = {}
 
     def of(self, metric: Metric, observations: Observations) -> Forecasts:
         """The forecasts of the readings of the later half of the runs that measured the metric, in order of rows."""
@@ -48,17 +49,22 @@ class PastForecasts:
             rows, runs, actual = rows[later], runs[later], actual[later]
         mean, std = np.full(len(rows), np.nan), np.full(len(rows), np.nan)
         edges = boundaries(len(observations.runs))
+        used = self._used[metric.name] = set()
         for begin, end in pairwise([*edges, len(observations.runs)]):
             here = (runs >= begin) & (runs < end)
-            if here.any() and metric.name in (model := self._model(observations, begin)):
-                mean[here], std[here] = (array[rows[here]] for array in model[metric.name])
+            found = self._model(observations, begin, used)(rows[here]) if here.any() else {}
+            if metric.name in found:
+                mean[here], std[here] = found[metric.name]
+        needed = set().union(*self._used.values())
+        self._kept = {key: forecast for key, forecast in self._kept.items() if key in needed}
         return forecasts_of(metric.transform, mean, std, actual, runs)
 
-    def _model(self, observations: Observations, count: int) -> Combined:
+    def _model(self, observations: Observations, count: int, used: set[tuple[int, ...]]) -> Forecast:
         key = tuple(run.number for run in observations.runs[:count])
+        used.add(key)
         if key not in self._kept:
             before = observations.prefix(count)
-            self._kept[key] = self._learn(before) if before.measured.any() else {}
+            self._kept[key] = self._learn(before) if before.measured.any() else lambda _: {}
         return self._kept[key]
 
 

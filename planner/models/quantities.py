@@ -73,6 +73,20 @@ class Data:
     excess: float = 0.0
     ages: FloatArray | None = None
 
+    def places(self, rows: IntArray, runs: IntArray, lines: IntArray | None) -> IntArray:
+        """The place of the reading at each row in that run, (m,), -1 where there is none. lines: a reading holds for
+        all rows of its line, (N,)."""
+        def named(rows: IntArray, runs: IntArray) -> list[tuple[int, int]]:
+            return list(zip((rows if lines is None else lines[rows]).tolist(), runs.tolist(), strict=True))
+
+        known = {name: place for place, name in enumerate(named(self.rows, self.runs))}
+        return np.array([known.get(name, -1) for name in named(rows, runs)], dtype=np.int64)
+
+    def at(self, places: IntArray) -> Data:
+        """Some of the readings, by their places."""
+        ages = None if self.ages is None else self.ages[places]
+        return Data(self.rows[places], self.values[places], self.runs[places], self.noise[places], self.excess, ages)
+
 
 @dataclass(frozen=True, eq=False)
 class Target:

@@ -14,7 +14,8 @@ from planner.models import settings
 from planner.space.grid import Grid
 from planner.space.types import FloatArray, Scale
 
-__all__ = ["distinct_terms", "fit_weights", "log_error", "logarithm_of", "parameters_of", "relative_error"]
+__all__ = ["distinct_columns", "distinct_terms", "fit_weights", "log_error", "logarithm_of", "parameters_of",
+           "relative_error"]
 
 
 def fit_weights(terms: FloatArray, latency: FloatArray) -> FloatArray:
@@ -46,11 +47,17 @@ def relative_error(predicted: FloatArray, latency: FloatArray) -> float:
 
 def distinct_terms(terms: list[FloatArray]) -> FloatArray:
     """The constant and the terms that differ from it and from each other over the grid, (N, K)."""
-    kept: list[FloatArray] = []
-    for term in terms:
-        if not any(np.allclose(term / term.mean(), other / other.mean(), rtol=settings.SAME_TERM) for other in kept):
-            kept.append(term)
-    return np.column_stack(kept)
+    return np.column_stack([terms[k] for k in distinct_columns(terms)])
+
+
+def distinct_columns(terms: list[FloatArray]) -> list[int]:
+    """The places of these terms."""
+    kept: list[int] = []
+    shares = [term / term.mean() for term in terms]
+    for k, share in enumerate(shares):
+        if not any(np.allclose(share, shares[other], rtol=settings.SAME_TERM) for other in kept):
+            kept.append(k)
+    return kept
 
 
 def parameters_of(grid: Grid) -> FloatArray:

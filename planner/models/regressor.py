@@ -7,13 +7,16 @@ regressor; `Ensemble` (Gaussian processes) and `ForestRegressor` are.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol, Self
+from typing import Final, Protocol, Self
 
 import numpy as np
 
 from planner.space.types import Features, FloatArray, IntArray
 
-__all__ = ["DriftEstimate", "Regressor", "check_readings", "columns_of"]
+__all__ = ["ALL", "DriftEstimate", "Regressor", "check_readings", "columns_of"]
+
+ALL: Final = slice(None)
+"""Every grid point, in place of rows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +76,9 @@ class Regressor(Protocol):
         """
         ...
 
-    def predict(self) -> tuple[FloatArray, FloatArray]:
-        """Mean and standard deviation, each (N,), of one more reading at every grid point, noise included."""
+    def predict(self, rows: IntArray | slice = ALL) -> tuple[FloatArray, FloatArray]:
+        """Mean and standard deviation, each (n,), of one more reading at `rows`, noise included; by default at every
+        grid point. A large grid is never predicted as a whole unless a user asks for it."""
         ...
 
     def one_step_ahead(self) -> tuple[FloatArray, FloatArray] | None:

@@ -32,6 +32,7 @@ Sources: Little, Operations Research 9 (1961); Kleinrock, Queueing Systems I (19
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
@@ -43,7 +44,43 @@ from planner.space.devices import replicas_axis
 from planner.space.grid import Grid
 from planner.space.types import FloatArray, IntArray, Role, Scale
 
-__all__ = ["ServerModel"]
+__all__ = ["Columns", "ServerModel", "Shape", "factor_tables", "shapes_of", "terms_of"]
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """A set of terms. batch: which of `Columns.batches` b is. input_cost, most: r, and the utilisation of the heaviest
+    load, where a rate adds terms; most is 0 where none are added."""
+
+    batch: int
+    input_cost: float = 0.0
+    most: float = 0.0
+
+
+@dataclass(frozen=True, eq=False)
+class Columns:
+    """What the terms are made of, at some points, (n,) each. batches: what b may be. heaviest: the largest work of the
+    whole grid for each r."""
+
+    i: FloatArray
+    o: FloatArray
+    n: FloatArray
+    P: FloatArray
+    rates: FloatArray
+    batches: tuple[FloatArray, ...]
+    heaviest: dict[float, float]
+
+    @classmethod
+    def of(cls, grid: Grid) -> Columns:
+        """Those of every point."""
+        i, o = grid.size_column(Role.INPUT_TOKENS), grid.size_column(Role.OUTPUT_TOKENS)
+        n, rates = grid.size_column(Role.ACCELERATORS), _rates(grid)
+        heaviest = {r: float(_work(i, o, n, rates, r).max()) for r in settings.INPUT_TOKEN_COSTS}
+        return cls(i, o, n, parameters_of(grid), rates, tuple(_batches(grid)), heaviest)
+
+    def __getitem__(self, rows: IntArray | slice) -> Columns:
+        return Columns(self.i[rows], self.o[rows], self.n[rows], self.P[rows], self.rates[rows],
+                       tuple(batch[rows] for batch in self.batches), self.heaviest)
 
 
 class ServerModel:
@@ -53,9 +90,11 @@ class ServerModel:
     """
 
     def __init__(self, grid: Grid, covers: Covers) -> None:
-        self._shapes = [distinct_terms(terms) for terms in _shapes(grid, covers)]
+        columns = Columns.of(grid)
+        self._shapes = [distinct_terms(terms_of(columns, covers, shape)) for shape in shapes_of(grid)]
         self._codes = [grid.codes[:, place] for place, axis in enumerate(grid.axes)
                        if axis.scale is Scale.CATEGORY and len(axis.values) > 1]
+        self._levels = [int(codes.max()) + 1 for codes in self._codes]
 
     @property
     def is_trivial(self) -> bool:
@@ -75,27 +114,45 @@ class ServerModel:
         factors = np.ones(len(terms))
         for _ in range(settings.FACTOR_ROUNDS if self._codes else 1):
             common: FloatArray = terms @ fit_weights(terms[rows], latency / factors[rows])
-            factors = self._factors(common[rows], rows, latency)
+            tables = factor_tables(common[rows], latency, [codes[rows] for codes in self._codes], self._levels)
+            factors = np.ones(len(terms))
+            for table, codes in zip(tables, self._codes, strict=True):
+                factors *= table[codes]
         return common * factors
 
-    def _factors(self, common: FloatArray, rows: IntArray, latency: FloatArray) -> FloatArray:
-        """f at every grid point, (N,), given what all categories share at `rows`, (n,)."""
-        factors = np.ones(len(self._shapes[0]))
-        for codes in self._codes:
-            ratio = common * factors[rows] / latency
-            runs, sums, squares = (np.bincount(codes[rows], power, codes.max() + 1)
-                                   for power in (np.ones(len(rows)), ratio, ratio**2))
-            best = np.where(squares > 0, sums / np.where(squares > 0, squares, 1), 1)
-            factors *= (best ** (runs / (runs + settings.FACTOR_WEIGHT)))[codes]
-        return factors
+
+def factor_tables(
+    common: FloatArray, latency: FloatArray, codes: list[IntArray], levels: list[int]
+) -> list[FloatArray]:
+    """f of each of the `levels` values of each category axis, given what all categories share, (n,). codes: (n,) of
+    each axis."""
+    factors, tables = np.ones(len(common)), []
+    for own, count in zip(codes, levels, strict=True):
+        ratio = common * factors / latency
+        runs, sums, squares = (np.bincount(own, power, count) for power in (np.ones(len(own)), ratio, ratio**2))
+        best = np.where(squares > 0, sums / np.where(squares > 0, squares, 1), 1)
+        tables.append(best ** (runs / (runs + settings.FACTOR_WEIGHT)))
+        factors *= tables[-1][own]
+    return tables
 
 
-def _shapes(grid: Grid, covers: Covers) -> list[list[FloatArray]]:
-    """The sets of terms that are tried, the plainest first."""
-    found = [_closed(grid, covers, batch) for batch in _batches(grid)]
-    if grid.by_role(Role.RATE) is not None:
-        found += [[*terms, *_open(grid, covers, terms, rho)] for terms in found for rho in _utilisations(grid)]
-    return found
+def shapes_of(grid: Grid) -> list[Shape]:
+    """The shapes that are tried, the plainest first."""
+    closed = [Shape(batch) for batch in range(len(_batches(grid)))]
+    if grid.by_role(Role.RATE) is None:
+        return closed
+    loads = list(product(settings.INPUT_TOKEN_COSTS, settings.MOST_UTILISATIONS))
+    return closed + [Shape(one.batch, *load) for one in closed for load in loads]
+
+
+def terms_of(columns: Columns, covers: Covers, shape: Shape) -> list[FloatArray]:
+    """The terms φ of a shape, (n,) each."""
+    terms = _closed(columns, covers, columns.batches[shape.batch])
+    if not shape.most:
+        return terms
+    work = _work(columns.i, columns.o, columns.n, columns.rates, shape.input_cost)
+    rho = shape.most * work / max(columns.heaviest[shape.input_cost], settings.TINY)
+    return [*terms, *_open(columns, covers, terms, rho)]
 
 
 def _batches(grid: Grid) -> list[FloatArray]:
@@ -104,10 +161,9 @@ def _batches(grid: Grid) -> list[FloatArray]:
     return [c] if axis is None else [c, c * grid.numbers(axis.name), c / grid.numbers(axis.name)]
 
 
-def _closed(grid: Grid, covers: Covers, b: FloatArray) -> list[FloatArray]:
-    i, o = grid.size_column(Role.INPUT_TOKENS), grid.size_column(Role.OUTPUT_TOKENS)
-    n, P = grid.size_column(Role.ACCELERATORS), parameters_of(grid)
-    step = [np.ones(len(grid)), P / n, b, b * P / n, b * (i + o / 2) / n]
+def _closed(columns: Columns, covers: Covers, b: FloatArray) -> list[FloatArray]:
+    i, o, n, P = columns.i, columns.o, columns.n, columns.P
+    step = [np.ones(len(i)), P / n, b, b * P / n, b * (i + o / 2) / n]
     prefill = [i, i * P / n, i**2 * np.sqrt(P) / n]
     wave, between = [b * p for p in prefill], [b * p / o for p in prefill]
     match covers:
@@ -119,23 +175,18 @@ def _closed(grid: Grid, covers: Covers, b: FloatArray) -> list[FloatArray]:
             return [*step, *prefill, *wave, *(o * term for term in step)]
 
 
-def _open(grid: Grid, covers: Covers, terms: list[FloatArray], rho: FloatArray) -> list[FloatArray]:
+def _open(columns: Columns, covers: Covers, terms: list[FloatArray], rho: FloatArray) -> list[FloatArray]:
     """What a request rate adds at this utilisation; nothing where the rate is infinite, in closed loop."""
     if covers == "output":
-        return [np.maximum(1, rho) / _rates(grid)]
-    crowded = np.where(np.isfinite(_rates(grid)), 1 / np.maximum(1 - rho, settings.LEAST_IDLE[covers]), 0.0)
+        return [np.maximum(1, rho) / columns.rates]
+    crowded = np.where(np.isfinite(columns.rates), 1 / np.maximum(1 - rho, settings.LEAST_IDLE[covers]), 0.0)
     return [crowded * term for term in terms]
 
 
-def _utilisations(grid: Grid) -> list[FloatArray]:
-    """ρ for each pair of x₁ and r that is tried."""
-    i, o = grid.size_column(Role.INPUT_TOKENS), grid.size_column(Role.OUTPUT_TOKENS)
-    found = []
-    for ratio, most in product(settings.INPUT_TOKEN_COSTS, settings.MOST_UTILISATIONS):
-        rate = np.where(np.isfinite(_rates(grid)), _rates(grid), 0.0)
-        work = rate * (o + ratio * i) / grid.size_column(Role.ACCELERATORS)
-        found.append(most * work / max(work.max(), settings.TINY))
-    return found
+def _work(i: FloatArray, o: FloatArray, n: FloatArray, rates: FloatArray, input_cost: float) -> FloatArray:
+    """Work that arrives in a second, x (n,)."""
+    work: FloatArray = np.where(np.isfinite(rates), rates, 0.0) * (o + input_cost * i) / n
+    return work
 
 
 def _rates(grid: Grid) -> FloatArray:

@@ -47,9 +47,30 @@ MAX_HYPER_POINTS, MAX_POINTS = 500, 2000
 """Readings that hyper-parameters are learned on, and that predictions use, at most: time grows with the cube. The
 times that this keeps are in results.md; what it costs in accuracy was not measured."""
 
+LEFT_TO_RIGHT = 8
+"""numpy adds fewer terms of a row than this from left to right, as a sum of columns does. Numerical: the same to the
+last bit, five times as fast."""
+
+THINNED = 4
+"""On a large grid, readings beyond so many times those in use are left out at random before a subset is spread over
+them: time. By judgement; not measured."""
+
+COST_POINTS = 500
+"""On a large grid, readings that prices are learned from: a price needs not be more precise than the choice that it
+weighs. By judgement; not measured."""
+
 CHUNK_ENTRIES = 1_000_000
 """Entries of a prediction's cross-covariance held at once: 8 MiB a matrix, which fits caches. Numerical: changes no
 result."""
+
+EXACT_POINTS = 50_000
+"""Grids of more points are predicted where somebody asks, and means over them are taken over a sample: with 2,000
+readings a prediction of 1,000,000 points takes minutes (results.md). The limit itself is by judgement."""
+
+SAMPLE_POINTS = 2_000
+"""Points of that sample. Expected errors differ between points by about their mean, so that the mean of an error of
+3 % is known to 0.07 points, by calculation. The cost of the plain sweep is known to 2 % on two grids of a million
+points (one standard deviation; results.md). Both are far less than the stated intervals are wide."""
 
 # ---------------------------------------------------------------------------------------------------------- kernel
 

@@ -138,7 +138,7 @@ class BotorchQnipv:
             self._fits = self._learn(observations, self._fits)
         feasibility = probability_of_feasibility(self.context.grid, observations)
         tried = open_sample(observations, CANDIDATES, rng)
-        mc_points = sample(observations.unmeasured_rows, REFERENCES, rng)
+        mc_points = sample(observations.unmeasured_rows, REFERENCES, rng, self.context.grid)
         weights = np.maximum(feasibility[mc_points], 1e-12)
         weights /= weights.sum()
         pending = np.array(executed(self.context.grid, self.context.trajectory, observations.pending), dtype=np.int64)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
@@ -121,10 +122,15 @@ def sweeps(
     """The plain sweep, and the sweep of the longest runs alone (None without trajectories).
 
     feasibility: probability that each point can run, (N,); all 1 by default."""
-    grid = cost.grid
     if trajectory is None:
         return cost.sweep(feasibility=feasibility), None
+    return cost.sweep(feasibility=feasibility), cost.sweep(_longest(cost.grid, trajectory), feasibility)
+
+
+@functools.lru_cache(maxsize=1)
+def _longest(grid: Grid, trajectory: str) -> IntArray:
+    """The rows of the longest run of each line. Of the last grid it is kept: a large one takes a second to sort."""
     codes, lines = grid.codes[:, grid.position(trajectory)], grid.lines(trajectory)
     order = np.lexsort((-codes, lines))
-    longest = order[np.unique(lines[order], return_index=True)[1]]
-    return cost.sweep(feasibility=feasibility), cost.sweep(longest, feasibility)
+    longest: IntArray = order[np.unique(lines[order], return_index=True)[1]]
+    return longest

@@ -83,6 +83,9 @@ def _check_answers(regressor: Regressor, points: int, rows: IntArray, runs: IntA
     again = regressor.predict()
     assert np.array_equal(again[0], mean_before) and np.array_equal(again[1], std_before), (
         "predict: asked again it gives other numbers; arrays that it gives away belong to the caller")
+    for whole, part in zip((mean_before, std_before), regressor.predict(np.array([3, 0])), strict=True):
+        assert np.shape(part) == (2,) and np.allclose(part, whole[[3, 0]], rtol=1e-6, atol=1e-9), (
+            "predict: of some rows it gives other numbers than of all")
     _check_forecasts(regressor, runs)
     _check_covariance(regressor, rows)
     assert np.array_equal(regressor.predict()[0], mean_before), "one_step_ahead or covariance changes what is predicted"

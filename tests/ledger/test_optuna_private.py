@@ -13,7 +13,7 @@ from typing import Any, Final
 import optuna
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
-from optuna.storages import BaseStorage
+from optuna.storages import BaseStorage, RDBStorage
 from optuna.trial import TrialState
 
 from planner.ledger import optuna_private as private
@@ -320,3 +320,40 @@ def test_heartbeats_do_not_depend_on_a_time_zone(postgresql: Callable[[], str]) 
     for storage in (ahead, behind):
         storage.remove_session()
         storage.engine.dispose()
+
+
+def every_kind_of_trial(study: optuna.Study) -> None:
+    """Waiting, running, failed, pruned and complete trials, with every kind of value."""
+    study.enqueue_trial({"model": "b"}, user_attrs={"why": "é", "list": [1, None]})
+    for number, values in enumerate(((float("inf"), -1.5), (float("-inf"), 0.0), (1e-300, 2.0))):
+        study.add_trial(optuna.trial.create_trial(
+            params={"model": "a", "size": 1 + number}, distributions=SPACE, values=values,
+            user_attrs={"measurement": {"cost": 1.5}, "seed": number}, system_attrs={"constraints": [0.5]}))
+    one = optuna.create_study(storage=private.identity(study)[0], study_name="one target")
+    for state, steps in ((TrialState.PRUNED, {1: float("nan"), 3: float("inf"), 2: -1.0}), (TrialState.FAIL, {})):
+        for target in (study, one):
+            target.add_trial(optuna.trial.create_trial(
+                state=state, params={"x": 0.5}, distributions={"x": FloatDistribution(0.1, 8, log=True)},
+                intermediate_values=steps if target is one else {}))
+    for target in (study, one):
+        private.create_trial(target, optuna.trial.create_trial(state=TrialState.RUNNING))
+
+
+def content(trial: optuna.trial.FrozenTrial) -> dict[str, Any]:
+    """Everything in a trial; NaN is not equal to itself."""
+    return {**vars(trial), "intermediate_values": repr(sorted(trial.intermediate_values.items()))}
+
+
+def test_a_quick_storage_reads_what_optuna_reads(database: Callable[[], str]) -> None:
+    quick = private.QuickStorage(database())
+    study = optuna.create_study(storage=quick, study_name="study", directions=["minimize", "maximize"])
+    every_kind_of_trial(study)
+    for name in ("study", "one target"):
+        number = private.study_id(optuna.load_study(study_name=name, storage=quick))
+        for included, after in ((set(), -1), ({1, 2, 3}, 4), (set(range(1, 2000)), 3), ({1}, 0), (set(), 10**6)):
+            own = RDBStorage._get_trials(quick, number, None, included, after)
+            found = quick._get_trials(number, None, included, after)
+            assert list(map(content, found)) == list(map(content, own))
+    with pytest.raises(KeyError):
+        quick._get_trials(99, None, set(), -1)
+    quick.engine.dispose()

@@ -77,7 +77,8 @@ def test_ends_of_a_sweep_with_failures_by_hand() -> None:
     is uncertain the low end takes the cheaper, the high end the more expensive case."""
     grid = _grid()
     model = _fitted(grid, {0: 1.0, 1: 2.0, 2: 4.0, 3: 8.0}, {5: 3.0})
-    s, h = model._if_feasible, model._spread
+    expected = model._at(slice(None))
+    s, h = expected.if_feasible, expected.spread
     assert (h[[0, 1, 2, 3, 5]] == 0).all() and (h[[4, 6, 7]] > 0).all()
     feasibility = np.array([1, 1, 1, 1, 1.0, 0, 0.4, 0.0])
     low, high = s * np.exp(-h), s * np.exp(h)

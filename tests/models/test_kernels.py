@@ -14,9 +14,9 @@ from planner.models.kernels import (
     HierarchicalKernel,
     Priors,
     inverse_of_factor,
-    representative_rows,
     safe_cholesky,
 )
+from planner.models.representative import representative_rows
 from planner.space.types import Features
 
 SHAPES = [(3, (4,)), (2, ()), (0, (3,)), (2, (3, 2)), (1, (2, 2, 2))]

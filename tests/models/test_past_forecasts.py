@@ -11,7 +11,7 @@ import pytest
 from planner.ledger.observations import Observations, Run
 from planner.models.calibration import Forecasts, calibration, rank_calibration
 from planner.models.grid_model import GridModel
-from planner.models.past_forecasts import Combined, PastForecasts, boundaries, joined
+from planner.models.past_forecasts import Forecast, PastForecasts, boundaries, joined
 from planner.space.grid import Grid, full_grid
 from planner.space.types import (
     Z90,
@@ -52,9 +52,9 @@ def test_a_forecast_knows_nothing_of_its_own_run_or_of_later_ones() -> None:
     """Each model sees the runs up to a boundary, once, and forecasts those up to the next."""
     where, asked = grid(), []
 
-    def learn(before: Observations) -> Combined:
+    def learn(before: Observations) -> Forecast:
         asked.append(len(before.runs))
-        return {"ms": (np.full(len(where), float(len(before.runs))), np.ones(len(where)))}
+        return lambda rows: {"ms": (np.full(len(rows), float(len(before.runs))), np.ones(len(rows)))}
 
     truth = np.exp(np.arange(len(where), dtype=np.float64) / 50)
     rows = np.random.default_rng(0).permutation(len(where))[:30]
@@ -67,6 +67,8 @@ def test_a_forecast_knows_nothing_of_its_own_run_or_of_later_ones() -> None:
         assert z == pytest.approx(before - np.log(truth[rows[run]]))
     past.of(Metric("ms"), measured(where, truth, rows))
     assert asked == [13, 17, 22, 28]  # kept
+    past.of(Metric("ms"), measured(where, truth, np.random.default_rng(0).permutation(len(where))[:60]))
+    assert sorted(len(key) for key in past._kept) == [28, 35, 44, 55], "models go when they are of no more use"
 
 
 @pytest.mark.parametrize(("draw", "least", "most"), [

@@ -8,7 +8,7 @@ from typing import Any, Self
 import numpy as np
 import pytest
 
-from planner.models.regressor import Regressor, check_readings
+from planner.models.regressor import ALL, Regressor, check_readings
 from planner.space.types import Features, FloatArray, IntArray
 from planner.testing import check_regressor
 
@@ -34,8 +34,8 @@ class Sound:
         self.forecasts_ = np.where(runs < later, np.nan, y.mean())
         return self
 
-    def predict(self) -> tuple[FloatArray, FloatArray]:
-        return self.mean_.copy(), np.full(len(self.mean_), self.noise_)
+    def predict(self, rows: IntArray | slice = ALL) -> tuple[FloatArray, FloatArray]:
+        return self.mean_[rows].copy(), np.full(len(self.mean_[rows]), self.noise_)
 
     def one_step_ahead(self) -> tuple[FloatArray, FloatArray] | None:
         return self.forecasts_.copy(), np.where(np.isnan(self.forecasts_), np.nan, self.noise_)
@@ -107,10 +107,15 @@ def other_error(self: Any, rows: IntArray, y: FloatArray, runs: IntArray, *given
     return Sound.fit(self, rows, y, runs, *given, **more)
 
 
-def forgetful(self: Any) -> Any:
-    mean, std = Sound.predict(self)
+def forgetful(self: Any, rows: Any = ALL) -> Any:
+    mean, std = Sound.predict(self, rows)
     self.mean_ = self.mean_ + 1
     return mean, std
+
+
+def wider_for_some(self: Any, rows: Any = ALL) -> Any:
+    mean, std = Sound.predict(self, rows)
+    return mean, std if isinstance(rows, slice) else 2 * std
 
 
 def disturbing(self: Any, rows: IntArray, others: IntArray) -> Any:
@@ -131,7 +136,10 @@ BROKEN: dict[str, tuple[dict[str, Any], str]] = {
     "readings only": (altered("predict", lambda said: (said[0][:3], said[1][:3])), "shape"),
     "infinite": (altered("predict", lambda said: (said[0] * np.inf, said[1])), "finite"),
     "certain": (altered("predict", lambda said: (said[0], 0 * said[1])), "above 0"),
-    "its own arrays": ({"predict": lambda self: (self.mean_, np.full(len(self.mean_), self.noise_))}, "belong to"),
+    "its own arrays": ({"predict": lambda self, _=ALL: (self.mean_, np.full(len(self.mean_), self.noise_))},
+                       "belong to"),
+    "always all": ({"predict": lambda self, _=ALL: Sound.predict(self)}, "of some rows"),
+    "other numbers": ({"predict": wider_for_some}, "of some rows"),
     "drifts": ({"predict": forgetful}, "asked again"),
     "forecasts of all points": (altered("one_step_ahead", lambda _: (np.ones(24), np.ones(24))), "shape"),
     "forecasts of the past": (altered("one_step_ahead", lambda said: tuple(map(np.nan_to_num, said))), "earlier half"),
