@@ -115,13 +115,17 @@ def test_status_has_the_keys_of_the_design_and_adds_up(small: Any, answer: Call,
     assert state["cost_s"] == pytest.approx(cost, rel=1e-12)
     assert (state["grid_points"], state["runs"], state["stopped"]) == (48, 14, "trials")
     assert state["failed"] == sum(m["status"] == "failed" for m in measurements) > 0
+    assert state["failures"] == {"out_of_memory": state["failed"]}
+    assert {m.get("failure") for m in measurements} == {"out_of_memory", None}
     assert state["experiments_gain"] == 48 / 14
     for trial in trials:
         failed = trial.user_attrs["measurement"]["status"] == "failed"
         assert (trial.state is TrialState.FAIL) == failed == (trial.values is None)
         assert trial.user_attrs.get("reason") == ("out of memory" if failed else None)
     listed = sweepwise("status", small.study, "--runs")
-    assert listed.code == 0 and listed.out.count("model=") == 14 and "out of memory" in listed.out
+    assert listed.code == 0 and listed.out.count("model=") == 14
+    assert "failed (out of memory): out of memory" in listed.out
+    assert f"{state['failed']} failed ({state['failed']} out of memory)" in listed.out
     assert "estimated" in listed.out.lower()
 
 
