@@ -56,8 +56,8 @@ class CostModel:
         # Planning comes in bursts: a run bears its mean, not its median.
         self._overhead = float(np.mean([run.planner_s for run in observations.runs])) if observations.runs else 0.0
         self._share = _share_of_plain(observations)
-        failed = observations.failed
-        self._failure_s = float(np.median(observations.seconds[failed])) if failed.any() else 0.0
+        took = observations.seconds[observations.failed & np.isfinite(observations.seconds)]
+        self._failure_s = float(np.median(took)) if len(took) else 0.0
         known = np.isfinite(observations.seconds) & (observations.seconds > 0)
         self._seconds, self._if_feasible = np.ones(len(self.grid)), np.ones(len(self.grid))
         self._spread = np.zeros(len(self.grid))

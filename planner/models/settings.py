@@ -169,6 +169,10 @@ FEASIBILITY_ITERATIONS = 500
 FEASIBILITY_UNKNOWN = 0.5
 """Probability elsewhere while every run has failed: nothing else is known. By judgement."""
 
+FEASIBILITY_BROKEN = 0.5
+"""Probability that a run succeeds where one has crashed or hung before: as likely the machine's fault as the point's.
+By judgement: half the utility keeps a second try behind other points that tell as much."""
+
 SURE = 0.05
 """A point's feasibility is taken for certain within this much of 0 or 1 in the cost of the plain sweep: one side of a
 90 % interval, by definition."""

@@ -43,6 +43,8 @@ class AdaptiveStrategy:
         self._queue = [int(row) for row in first]
         # Rows of the queue that were measured when it was planned, and by how many runs: they are to be run again.
         self._again: dict[int, int] = {}
+        # How many runs had broken at each row of the queue then, where any had: it waits for a later plan if more do.
+        self._broken: dict[int, int] = {}
         self._is_initial = True
         # The number of runs that had ended when the present batch was planned, and the size of that batch.
         self._planned_at, self._size = 0, len(self._queue)
@@ -89,8 +91,9 @@ class AdaptiveStrategy:
         else:
             # No run has succeeded yet: any point will do.
             rng = np.random.default_rng([self.context.seed, len(observations.runs)])
-            self._queue = [int(rng.choice(observations.open_rows))] if len(observations.open_rows) else []
+            self._queue = [int(rng.choice(observations.fresh_rows))] if len(observations.open_rows) else []
         self._again = {row: int(observations.run_counts[row]) for row in self._queue if observations.known[row]}
+        self._broken = {row: int(observations.broken[row]) for row in self._queue if observations.broken[row]}
         return self._queue
 
     def _chosen(self, observations: Observations, size: int) -> list[int]:
@@ -134,9 +137,10 @@ class AdaptiveStrategy:
         return rows
 
     def _open(self, observations: Observations) -> list[int]:
-        known, counts = observations.known, observations.run_counts
-        return [row for row in self._queue if row not in observations.pending
-                and (counts[row] == self._again[row] if row in self._again else not known[row])]
+        known, counts, broken = observations.known, observations.run_counts, observations.broken
+        return [row for row in self._queue if row not in observations.pending and (
+            counts[row] == self._again[row] if row in self._again
+            else not known[row] and broken[row] == self._broken.get(row, 0))]
 
     def _weighs_starts(self, observations: Observations) -> bool:
         return (self._is_initial and bool(observations.engine_starts()) and bool(observations.measured.any())
