@@ -40,6 +40,8 @@ class CostModel:
         self._regressor = make(grid.features)
         self._feasible_regressor = make(grid.features)
         self._latency_model = latency_model_of(grid, "output")
+        self._succeeded = 0
+        self._broken: IntArray = np.zeros(len(grid), dtype=np.int64)
 
     def __copy__(self) -> Self:
         """One that has learned the same and can be fitted by itself."""
@@ -56,6 +58,7 @@ class CostModel:
         # Planning comes in bursts: a run bears its mean, not its median.
         self._overhead = float(np.mean([run.planner_s for run in observations.runs])) if observations.runs else 0.0
         self._share = _share_of_plain(observations)
+        self._succeeded, self._broken = observations.finished - observations.failures, observations.broken
         took = observations.seconds[observations.failed & np.isfinite(observations.seconds)]
         self._failure_s = float(np.median(took)) if len(took) else 0.0
         known = np.isfinite(observations.seconds) & (observations.seconds > 0)
@@ -129,6 +132,15 @@ class CostModel:
         may make fewer repeats than the plain sweep."""
         price: FloatArray = ((self.seconds() * self._share + self._overhead) * self.devices)[rows]
         return price
+
+    def limit_s(self, row: int) -> float | None:
+        """Seconds, engine start apart, after which a run at `row` must have hung; None while too little is known. Where
+        one has been ended already, the next gets more: what was predicted may have been wrong."""
+        if self._succeeded < settings.HANG_LEAST_RUNS:
+            return None
+        longest = float(self._if_feasible[row] * np.exp(self._spread[row]))
+        limit_s = settings.HANG_FLOOR_S + settings.HANG_FACTOR * longest
+        return limit_s * settings.HANG_FACTOR if self._broken[row] else limit_s
 
 
 def _share_of_plain(observations: Observations) -> float:

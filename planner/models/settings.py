@@ -173,6 +173,11 @@ FEASIBILITY_BROKEN = 0.5
 """Probability that a run succeeds where one has crashed or hung before: as likely the machine's fault as the point's.
 By judgement: half the utility keeps a second try behind other points that tell as much."""
 
+HANG_FACTOR, HANG_FLOOR_S, HANG_LEAST_RUNS = 30.0, 60.0, 8
+"""A run has hung that takes longer than this factor times the upper end of its predicted time, and this floor; known
+from so many good runs on. On recorded grids no good run took so long: the largest multiple was 31, of a run of 7 s, and
+25 where runs took more than the floor (results.md). Where one was ended the next try gets the factor once more."""
+
 SURE = 0.05
 """A point's feasibility is taken for certain within this much of 0 or 1 in the cost of the plain sweep: one side of a
 90 % interval, by definition."""

@@ -83,6 +83,10 @@ class AdaptiveStrategy:
             self._cost = self._cost_at(observations)
         return float(self._cost.price(np.array([row]))[0]) + self._starts(self._cost, np.array([row]), observations)
 
+    def limit_s(self, row: int, observations: Observations) -> float | None:
+        """Seconds that no run at `row` takes, by the cost model of the last fit; None while too little is known."""
+        return self._cost.limit_s(row)
+
     def _plan(self, observations: Observations) -> list[int]:
         self._is_initial, self._planned_at, self._size = False, len(observations.runs), batch_size(observations)
         if observations.measured.any():

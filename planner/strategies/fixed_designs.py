@@ -51,6 +51,11 @@ class GridPosterior:
         """0: baselines that choose without prices do not learn them."""
         return 0.0
 
+    def limit_s(self, row: int, observations: Observations) -> float | None:
+        """Seconds that no run at `row` takes, by the cost model of the last posterior; None while too little is
+        known."""
+        return self._cost.limit_s(row)
+
 
 class FixedDesign(GridPosterior):
     """Runs a list of rows in order."""
