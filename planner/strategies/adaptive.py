@@ -12,7 +12,7 @@ from planner.acquisition.level_set import LevelSetChooser
 from planner.acquisition.variance_reduction import Chooser, choose_batch
 from planner.ledger.observations import Observations
 from planner.models.cost import CostModel
-from planner.models.feasibility import probability_of_feasibility
+from planner.models.feasibility import probability_of_feasibility, rows_beyond_memory
 from planner.models.grid_model import GridModel
 from planner.space.types import IntArray, Status
 from planner.strategies.settings import BATCH_SHARE, LARGEST_BATCH, SMALLEST_BATCH
@@ -141,10 +141,13 @@ class AdaptiveStrategy:
         return rows
 
     def _open(self, observations: Observations) -> list[int]:
+        """The rows of the queue that have not run since it was planned, without those that will fail as others did."""
         known, counts, broken = observations.known, observations.run_counts, observations.broken
-        return [row for row in self._queue if row not in observations.pending and (
+        left = [row for row in self._queue if row not in observations.pending and (
             counts[row] == self._again[row] if row in self._again
             else not known[row] and broken[row] == self._broken.get(row, 0))]
+        hopeless = set(rows_beyond_memory(self.context.grid, observations, left))
+        return [row for row in left if row not in hopeless]
 
     def _weighs_starts(self, observations: Observations) -> bool:
         return (self._is_initial and bool(observations.engine_starts()) and bool(observations.measured.any())

@@ -158,13 +158,13 @@ class VllmServeRunner:
             self.close()
             raise
         outcome = self._explained(outcome)
-        failure = failure_kind(outcome.reason) if outcome.status is Status.FAILED else None
-        if failure is FailureKind.HANG:
+        kind = failure_kind(outcome.reason) if outcome.status is Status.FAILED else None
+        if kind is FailureKind.HANG:
             self._stop()  # what its unanswered requests still do would disturb the next run
         cost = start.cost(outcome.warmup_s, outcome.measure_s, accelerators)
         return Measurement(outcome.status, cost, _readings(proposal, outcome), outcome.reason,
                            environment=self._environment, records=outcome.records, start_parts=start.parts,
-                           failure=failure)
+                           failure=kind)
 
     def close(self) -> None:
         """Stop server and client, if any."""

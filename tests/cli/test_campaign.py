@@ -288,6 +288,23 @@ def test_predict_one_point(small: Any, sweepwise: Call, answer: Call, tmp_path: 
     refused(sweepwise("predict", small.study, "-o", tmp_path / "no" / "p.csv"), "--output")
 
 
+def test_predict_says_how_probable_it_is_that_a_point_can_run(small: Any, sweepwise: Call, answer: Call) -> None:
+    """In the table and for one point: large models run up to a batch of 4 (small has all)."""
+    sweepwise("run", small.study, "--strategy", "random", "--quiet")
+    table = answer("predict", small.study)
+    outcome = {"measured": 1.0, "failed": 0.0}
+    assert all(row["probability_ok"] == outcome[row["source"]] for row in table if row["source"] != "predicted")
+    free = [row for row in table if row["source"] == "predicted"]
+    small_ones = [row["probability_ok"] for row in free if row["model"] == "small"]
+    good = [row["probability_ok"] for row in free if row["model"] == "large" and row["batch_size"] <= 2]
+    bad = [row["probability_ok"] for row in free if row["model"] == "large" and row["batch_size"] >= 16]
+    assert min(small_ones) > 0.5 and sum(good) > 0.7 * len(good) and sum(bad) < 0.3 * len(bad)
+    row = next(row for row in free if row["model"] == "large" and row["batch_size"] >= 16)
+    point = ",".join(f"{axis}={row[axis]}" for axis in AXES)
+    assert answer("predict", small.study, "--point", point)[0]["probability_ok"] == row["probability_ok"]
+    assert "probability" in sweepwise("predict", small.study, "--point", point).out
+
+
 @pytest.mark.parametrize("repeats", [1, 2])
 def test_a_measured_value_lies_in_its_own_interval(small: Any, answer: Call, sweepwise: Call, repeats: int) -> None:
     small.edit(runner={"repeats": repeats})

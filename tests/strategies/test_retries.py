@@ -56,6 +56,21 @@ def test_a_point_that_always_crashes_is_given_up_after_two_tries(name: str) -> N
     assert (seen.broken[seen.failed] == 2).all()
 
 
+def test_a_crash_at_the_start_leaves_the_rest_of_the_design() -> None:
+    context = example_contexts()[0]
+    strategy, seen = make_strategy("sweepwise", context), Observations(context.grid, context.targets)
+    plain, fine = make_strategy("sweepwise", context), Observations(context.grid, context.targets)
+    order, same = [], []
+    for number in range(5):
+        row, other = strategy.propose(seen), plain.propose(fine)
+        assert row is not None and other is not None
+        order.append(row)
+        same.append(other)
+        measure(context, fine, other)
+        (crash if number == 0 else measure)(context, seen, row)
+    assert order == same
+
+
 def test_a_second_try_is_chosen_at_half_its_worth() -> None:
     """The same strategy on the same record but for one crash: that point is no longer the first choice, and is not
     dropped for good."""
