@@ -9,10 +9,9 @@ executions that follow: it ends when one fails that started it, or when we end.
 
 from __future__ import annotations
 
-import contextlib
+import math
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -20,7 +19,6 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import IO, Annotated, Any, ClassVar
 
 import numpy as np
@@ -28,6 +26,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from planner.space.devices import accelerators_expression
 from planner.space.expressions import Expression, parse
+from planner.space.failure import failure_kind
 from planner.space.fingerprint_id import environment_id
 from planner.space.runner_hints import Columns
 from planner.space.types import (
@@ -44,8 +43,19 @@ from planner.space.types import (
     StudyError,
     Value,
 )
-from runners.command_text import OutputError, Template, command_fingerprint, last_line, parse_metrics, tail
+from runners.command_text import (
+    OutputError,
+    Template,
+    age,
+    command_fingerprint,
+    ending,
+    fresh_text,
+    last_line,
+    parse_metrics,
+    tail,
+)
 from runners.device_watch import watched
+from runners.memory_kills import memory_kills
 from runners.process_group import ProcessGroup
 from runners.process_table import GRACE_S
 
@@ -130,6 +140,7 @@ class CommandRunner:
         if all(axis.values for axis in context.axes):  # does it give a number at all?
             self._devices(_column({axis.name: axis.values[-1] for axis in context.axes}))
         self._group: ProcessGroup | None = None
+        self._ends = math.inf  # when the present run must have hung
 
     @property
     def trajectory_axis(self) -> str | None:
@@ -186,6 +197,7 @@ class CommandRunner:
     def measure(self, proposal: Proposal) -> Measurement:
         """The metrics of one run: the command is executed for each warm-up, then for each repeat."""
         begin = time.monotonic()
+        self._ends = begin + (proposal.limit_s or math.inf)
         metrics: dict[str, list[float]] = {}
         reason = self._warm_up(proposal)
         warm = time.monotonic() if self._settings.warmup else begin
@@ -198,7 +210,8 @@ class CommandRunner:
                 metrics.setdefault(name, []).extend(values)
         cost = Cost(0.0, warm - begin, time.monotonic() - warm, self.accelerators(proposal.point))
         if reason:
-            return Measurement(Status.FAILED, cost, reason=reason, environment=self._environment)
+            return Measurement(Status.FAILED, cost, reason=reason, environment=self._environment,
+                               failure=failure_kind(reason))
         repeats = {name: tuple(values) for name, values in metrics.items()}
         reading = Reading(dict(proposal.point), repeats, cost.warmup_s + cost.measure_s)
         return Measurement(Status.OK, cost, (reading,), environment=self._environment)
@@ -221,25 +234,30 @@ class CommandRunner:
         fill: dict[str, Value] = {"seed": proposal.seed, **proposal.point}
         written = self._directory / self._metrics_file.fill(fill) if self._settings.metrics_file else None
         if written is not None:
-            _age(written)
+            age(written)
+        timeout_s, kills = self._timeout_s(), memory_kills()
         with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
             try:
-                code = self._run(fill, out, err)
+                code = self._run(fill, out, err, timeout_s)
             except OutputError as error:
                 return _Outcome({}, str(error))
             said = tail(err) or tail(out)
             if code is None:
-                return _Outcome({}, f"timed out after {self._settings.timeout_s:g} s" + (f": {said}" if said else ""))
+                return _Outcome({}, f"timed out after {timeout_s:.4g} s" + (f": {said}" if said else ""))
             if code:
-                how = f"exit status {code}" if code > 0 else f"killed by {_signal_name(-code)}"
+                how = ending(code, memory_kills() > kills)
                 return _Outcome({}, f"{how}: {said}" if said else how)
             try:
-                text = last_line(out) if written is None else _fresh_text(written, self._directory)
+                text = last_line(out) if written is None else fresh_text(written, self._directory)
                 return _Outcome(parse_metrics(text, self._targets))
             except OutputError as error:
                 return _Outcome({}, str(error))
 
-    def _run(self, fill: Mapping[str, Value], out: IO[bytes], err: IO[bytes]) -> int | None:
+    def _timeout_s(self) -> float:
+        """Seconds that the next execution may take: those of the settings, or what is left of the run's limit."""
+        return min(self._settings.timeout_s, max(0.0, self._ends - time.monotonic()))
+
+    def _run(self, fill: Mapping[str, Value], out: IO[bytes], err: IO[bytes], timeout_s: float) -> int | None:
         """Exit status, negative for a signal; None after a timeout."""
         env = {**os.environ, **{name: text.fill(fill) for name, text in self._env.items()}}
         command = [part.fill(fill) for part in self._command]
@@ -256,7 +274,7 @@ class CommandRunner:
                               "command (it runs without a shell)") from error
         code: int | None = None
         try:
-            code = group.process.wait(self._settings.timeout_s)
+            code = group.process.wait(timeout_s)
         except subprocess.TimeoutExpired:
             pass
         finally:  # also after KeyboardInterrupt
@@ -274,27 +292,3 @@ def _column(point: Point) -> Columns:
 def _as_written(value: Any, axis: Axis) -> Value:
     """The axis value that equals `value`; columns hold all numbers as floats."""
     return next((own for own in axis.values if own == value), value)
-
-
-def _signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:  # real-time signals have numbers only
-        return f"signal {number}"
-
-
-def _age(path: Path) -> None:
-    """Make a metrics file of an earlier run look old, so that it is not taken for this run's."""
-    with contextlib.suppress(OSError):
-        os.utime(path, (1, 1))
-
-
-def _fresh_text(path: Path, directory: Path) -> str:
-    name = os.path.relpath(path, directory)
-    try:
-        if path.stat().st_mtime == 1:
-            raise OutputError(f"metrics file '{name}' was not written by this run")
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        why = getattr(error, "strerror", None) or "not UTF-8 text"
-        raise OutputError(f"cannot read metrics file '{name}' ({why})") from error

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import math
 import os
 import platform
+import signal
 import string
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -14,12 +16,15 @@ from typing import IO, Any, Final
 
 from planner.space.expressions import suggestion
 from planner.space.types import StudyError, Value
+from runners.memory_kills import RAN_OUT
 
-__all__ = ["OutputError", "Template", "command_fingerprint", "last_line", "parse_metrics", "tail"]
+__all__ = ["OutputError", "Template", "age", "command_fingerprint", "ending", "fresh_text", "last_line",
+           "parse_metrics", "tail"]
 
 _READ_BYTES: Final = 16 * 2**20
 _TAIL_CHARACTERS: Final = 1000
 _HASH_BYTES: Final = 64 * 2**20
+_KILLED: Final = (-signal.SIGKILL, 128 + signal.SIGKILL)  # as the command itself, or in a shell
 
 
 class OutputError(ValueError):
@@ -161,3 +166,33 @@ def _processor() -> str:
     return platform.processor() or platform.machine()
 
 
+def age(path: Path) -> None:
+    """Make a metrics file of an earlier run look old, so that it is not taken for this run's."""
+    with contextlib.suppress(OSError):
+        os.utime(path, (1, 1))
+
+
+def fresh_text(path: Path, directory: Path) -> str:
+    """What this run wrote to its metrics file. Raises OutputError."""
+    name = os.path.relpath(path, directory)
+    try:
+        if path.stat().st_mtime == 1:
+            raise OutputError(f"metrics file '{name}' was not written by this run")
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        why = getattr(error, "strerror", None) or "not UTF-8 text"
+        raise OutputError(f"cannot read metrics file '{name}' ({why})") from error
+
+
+def ending(code: int, ran_out: bool) -> str:
+    """How a command ended that failed. code: its exit status, negative for a signal. ran_out: whether the kernel has
+    killed any process meanwhile because memory ran out."""
+    how = f"exit status {code}" if code > 0 else f"killed by {_signal_name(-code)}"
+    return f"{how} ({RAN_OUT})" if ran_out and code in _KILLED else how
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # real-time signals have numbers only
+        return f"signal {number}"

@@ -15,6 +15,7 @@ from typing import ClassVar, Final
 
 import numpy as np
 
+from planner.space.failure import FailureKind, failure_kind
 from planner.space.fingerprint_id import environment_id
 from planner.space.metrics import described, time_power
 from planner.space.types import (
@@ -55,7 +56,8 @@ class ReplayRunner:
     included, and divides its rates; shares and other metrics stay. Overhead and engine start have the drift's factor
     only. A run that hangs or crashes fails with the reason "hang" or "crash", whatever the table says of its point,
     and the engine must start again: with another seed the same point may work. A hang costs `hang_s`, a crash half of
-    the run, each besides the engine start that the run needed.
+    the run, each besides the engine start that the run needed. A run that takes longer than the proposal's limit is
+    ended there, whatever it is.
     """
 
     Config: ClassVar[type[TableSettings]] = TableSettings
@@ -130,6 +132,7 @@ class ReplayRunner:
         measurement = self._run(point, proposal, self._machine.repeat_factors(key, self._wanted(proposal)))
         if fault := self._machine.fault(key):
             measurement = self._broken(measurement, fault)
+        measurement = self._ended(measurement, proposal.limit_s)
         self._machine.charge(measurement.cost.seconds)
         return measurement
 
@@ -144,7 +147,8 @@ class ReplayRunner:
         if failed.size:
             reason = table.status[failed[0]]
             status = Status.SATURATED if reason == Status.SATURATED.value else Status.FAILED
-            return Measurement(status, cost, reason=reason, environment=self._environment)
+            return Measurement(status, cost, reason=reason, environment=self._environment,
+                               failure=failure_kind(reason) if status is Status.FAILED else None)
         readings, plain = [], min(self._settings.repeats, len(table.rows(point)))
         for covered in proposal.covers:
             number = table.find(covered)
@@ -160,7 +164,19 @@ class ReplayRunner:
             cost = replace(cost, warmup_s=0.0, measure_s=self._settings.machine.hang_s or 0.0)
         else:
             cost = replace(cost, warmup_s=cost.warmup_s / 2, measure_s=cost.measure_s / 2)
-        return Measurement(Status.FAILED, cost, reason=fault, environment=self._environment)
+        return Measurement(Status.FAILED, cost, reason=fault, environment=self._environment,
+                           failure=failure_kind(fault))
+
+    def _ended(self, measurement: Measurement, limit_s: float | None) -> Measurement:
+        """The run, ended where it takes longer than the limit: it counts as hung, and no engine is left."""
+        cost = measurement.cost
+        if limit_s is None or cost.run_s <= limit_s:
+            return measurement
+        self._engine = None
+        hung = measurement.failure is FailureKind.HANG
+        reason = measurement.reason if hung else f"did not end within {limit_s:.3g} s, far longer than predicted"
+        return Measurement(Status.FAILED, replace(cost, warmup_s=0.0, measure_s=limit_s), reason=reason,
+                           environment=self._environment, failure=FailureKind.HANG)
 
     def close(self) -> None:
         """Forget the running engine: the next run is charged for a start."""

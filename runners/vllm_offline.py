@@ -16,6 +16,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from planner.space.failure import FailureKind, failure_kind
 from planner.space.runner_hints import Columns
 from planner.space.types import (
     Cost,
@@ -119,28 +120,33 @@ class VllmRunner:
             engine, start = self._engine_for(proposal.point, watch)
         except EngineError as failure:
             start = watch.done()
-            return self._failed(failure, start.cost(0.0, 0.0, accelerators), start.parts)
+            return self._failed(failure, FailureKind.START, start.cost(0.0, 0.0, accelerators), start.parts)
         except BaseException:
             self.close()
             raise
         began = time.perf_counter()
         try:
-            reply = engine.ask({"run": self._request(proposal, fresh=start.start_s > 0)}, self._settings.timeout_s)
+            reply = engine.ask({"run": self._request(proposal, fresh=start.start_s > 0)}, self._timeout_s(proposal))
         except EngineError as failure:
             self._engine = None
             spent = time.perf_counter() - began
-            return self._failed(failure, start.cost(0.0, spent, accelerators), start.parts)
+            return self._failed(failure, FailureKind.CRASH, start.cost(0.0, spent, accelerators), start.parts)
         except BaseException:
             self.close()
             raise
         if "refused" in reply:
             spent = time.perf_counter() - began
-            return self._failed(reply["refused"], start.cost(0.0, spent, accelerators), start.parts)
+            return self._failed(reply["refused"], FailureKind.CONFIGURATION, start.cost(0.0, spent, accelerators),
+                                start.parts)
         cost = start.cost(reply["warmup_s"], reply["measure_s"], accelerators)
         return Measurement(
             Status.OK, cost, tuple(self._readings(proposal, reply)),
             trajectory_s=tuple(tuple(times) for times in reply["repeats"]), environment=self._environment,
             warmup_ratio=_warmup_ratio(reply), start_parts=start.parts)
+
+    def _timeout_s(self, proposal: Proposal) -> float:
+        """Seconds in which the run must end: those of the settings, or those after which it must have hung."""
+        return min(self._settings.timeout_s, proposal.limit_s or self._settings.timeout_s)
 
     def close(self) -> None:
         """Stop the engine and everything it started, if any."""
@@ -205,8 +211,12 @@ class VllmRunner:
             seconds *= max(1.0, (self._settings.warmup + self._settings.repeats) / len(batches))
         return Reading(point, {name: tuple(repeat[name] for repeat in repeats) for name in names}, seconds)
 
-    def _failed(self, reason: object, cost: Cost, parts: tuple[tuple[str, float], ...] = ()) -> Measurement:
-        return Measurement(Status.FAILED, cost, reason=str(reason), environment=self._environment, start_parts=parts)
+    def _failed(
+        self, reason: object, otherwise: FailureKind, cost: Cost, parts: tuple[tuple[str, float], ...]
+    ) -> Measurement:
+        """A failed run. otherwise: its kind, where the reason shows no other."""
+        return Measurement(Status.FAILED, cost, reason=str(reason), environment=self._environment, start_parts=parts,
+                           failure=failure_kind(str(reason), otherwise))
 
 
 def _warmup_ratio(reply: Mapping[str, Any]) -> float | None:

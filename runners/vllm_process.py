@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from runners.fork_server import ForkServer
+from runners.memory_kills import RAN_OUT, memory_kills
 from runners.process_group import ProcessGroup
 
 __all__ = ["EngineError", "EngineProcess", "explain", "tail", "worker_command"]
@@ -63,6 +64,7 @@ class EngineProcess:
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
         self._buffer = bytearray()
         self._answered = False
+        self._kills_before = memory_kills()
         try:
             self._group = ProcessGroup(
                 [*(command or worker_command(fork_server is not None)), str(child_replies)], environment,
@@ -134,7 +136,7 @@ class EngineProcess:
             status: int | None = self._process.wait(_CLOSE_S / 4)
         except subprocess.TimeoutExpired:
             status = None
-        return explain(error, status, self.log())
+        return explain(error, status, self.log(), memory_kills() > self._kills_before)
 
     def log(self) -> str:
         """The end of what the process has printed."""
@@ -175,11 +177,12 @@ def tail(log: IO[bytes]) -> str:
     return os.pread(log.fileno(), _LOG_TAIL_BYTES, max(0, size - _LOG_TAIL_BYTES)).decode(errors="replace")
 
 
-def explain(error: str | None, status: int | None, log: str) -> str:
+def explain(error: str | None, status: int | None, log: str, ran_out: bool = False) -> str:
     """Why the process died, in one line: from its last reply, its log and its exit status.
 
     error: the last reply, if there was one. If it only points to another exception, the last real exception in the log
-    is the reason. Exceptions within warnings do not count.
+    is the reason. Exceptions within warnings do not count. ran_out: whether the kernel has killed any process since it
+    started because memory ran out.
     """
     lines = [line.strip() for line in log.splitlines() if " WARNING " not in line and " INFO " not in line]
     lines = [_PREFIX.sub("", line).strip() for line in lines]
@@ -191,7 +194,7 @@ def explain(error: str | None, status: int | None, log: str) -> str:
         reason = error
     elif status is not None and status < 0 and error is None:
         # A process that is killed writes nothing more: what the log holds has another cause.
-        hint = ", often because memory ran out" if status == -signal.SIGKILL else ""
+        hint = "" if status != -signal.SIGKILL else f"; {RAN_OUT}" if ran_out else ", often because memory ran out"
         reason = f"engine process was ended by signal {-status} ({signal.strsignal(-status)}{hint})"
     elif raised:
         reason = raised[-1]

@@ -65,9 +65,9 @@ class LevelSetChooser:
         engines = model.grid.engine[rows]
         selection = BatchSelection(
             [_straddle(model, attainment, observations, rows)],
-            # A run that fails settles the point where it fails.
-            np.ones(len(rows)), cost.price(rows), cost.start_seconds()[rows] * cost.devices[rows], engines,
-            observations.current_engine)
+            # A run that fails settles the point where it fails, unless it has only crashed there.
+            np.where(observations.broken[rows] > 0, feasibility[rows], 1.0), cost.price(rows),
+            cost.start_seconds()[rows] * cost.devices[rows], engines, observations.current_engine)
         chosen: list[int] = []
         while len(chosen) < min(size, len(rows)):
             chosen += selection.select(size - len(chosen))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from planner.analysis.spending import kind_of
 from planner.ledger.observations import Observations, Run
 from planner.space.expressions import suggestion
 from planner.space.types import Status, StudyError
@@ -18,9 +19,9 @@ __all__ = ["measurement_table"]
 def measurement_table(observations: Observations, metrics: Sequence[str] | None = None) -> pd.DataFrame:
     """A row for each repeat of each point; a failed run is one row.
 
-    Columns: the axes, repeat, status, seconds (of a separate run of the point, with all repeats and
-    warm-ups), start_s (of the engine, before the run), accelerators, environment, run, then the metrics (default:
-    all). Raises StudyError if no run gave one of `metrics`.
+    Columns: the axes, repeat, status ("ok", or why it failed), failure (the kind of a failed run), seconds (of a
+    separate run of the point, with all repeats and warm-ups), start_s (of the engine, before the run), accelerators,
+    environment, run, then the metrics (default: all). Raises StudyError if no run gave one of `metrics`.
     """
     import pandas as pd
 
@@ -30,7 +31,7 @@ def measurement_table(observations: Observations, metrics: Sequence[str] | None 
 
     wanted = observations.metrics if metrics is None else list(metrics)
     head = [axis.name for axis in observations.grid.axes]
-    head += ["repeat", "status", "seconds", "start_s", "accelerators", "environment", "run"]
+    head += ["repeat", "status", "failure", "seconds", "start_s", "accelerators", "environment", "run"]
     wanted = [metric for metric in wanted if metric not in head]  # a replayed table may have columns of these names
     rows = [row for run in observations.runs for row in _rows(run, wanted)]
     return pd.DataFrame(rows, columns=[*head, *wanted])
@@ -41,8 +42,8 @@ def _rows(run: Run, metrics: list[str]) -> list[dict[str, Any]]:
     common = {"start_s": measurement.cost.start_s, "accelerators": measurement.cost.accelerators,
               "environment": measurement.environment, "run": run.number}
     if measurement.status is Status.FAILED:
-        spent = measurement.cost.run_s
-        return [{**run.point, "repeat": 0, "status": measurement.reason or "failed", "seconds": spent, **common}]
+        return [{**run.point, "repeat": 0, "status": measurement.reason or "failed", "failure": kind_of(run).value,
+                 "seconds": measurement.cost.run_s, **common}]
     if measurement.status is Status.SATURATED and not measurement.readings:
         return [{**run.point, "repeat": 0, "status": measurement.status.value,
                  "seconds": measurement.cost.run_s, **common}]

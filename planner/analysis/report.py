@@ -23,6 +23,7 @@ from planner.analysis.spending import (
     StartPart,
     cost_after,
     failure_reasons,
+    failures_by_kind,
     spending_of,
     start_parts,
 )
@@ -197,7 +198,7 @@ class Report:
         return {
             "study": self.study.name, "grid_points": len(self.observations.grid),
             "points_measured": int(self.observations.measured.sum()), "runs": self.observations.finished,
-            "failed": self.observations.failures,
+            "failed": self.observations.failures, "failures": failures_by_kind(self.observations),
             "cost_s": self.observations.spent, "cost_money": self.money(self.observations.spent),
             "plain_sweep_s": {"value": value, "low": low, "high": high, "estimated": self.savings.estimated},
             "experiments_gain": self.savings.experiments, "time_gain": _gain(self.savings.time),

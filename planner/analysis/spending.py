@@ -8,10 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from planner.ledger.observations import Observations, Run
+from planner.space.failure import FailureKind
 from planner.space.types import FloatArray, Point, Status
 
-__all__ = ["FailureReason", "Spending", "StartPart", "cost_after", "failure_reasons", "failures", "spending_of",
-           "start_parts"]
+__all__ = ["FailureReason", "Spending", "StartPart", "cost_after", "failure_reasons", "failures", "failures_by_kind",
+           "kind_of", "spending_of", "start_parts"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +41,10 @@ class Spending:
 
 @dataclass(frozen=True, slots=True)
 class FailureReason:
-    """A reason with the number of runs that failed for it, the point of the first, and their accelerator-seconds."""
+    """A reason and its kind, with the number of runs that failed for it, the point of the first, and their
+    accelerator-seconds."""
 
+    kind: FailureKind
     reason: str
     runs: int
     example: Point
@@ -98,13 +101,23 @@ def failures(observations: Observations) -> list[Run]:
     return [run for run in observations.runs if run.measurement.status is Status.FAILED]
 
 
+def kind_of(run: Run) -> FailureKind:
+    """The kind of a failed run."""
+    return run.measurement.failure_kind or FailureKind.OTHER
+
+
+def failures_by_kind(observations: Observations) -> dict[str, int]:
+    """Kind → runs that failed for it, the most frequent first."""
+    return {kind.value: count for kind, count in Counter(map(kind_of, failures(observations))).most_common()}
+
+
 def failure_reasons(observations: Observations) -> list[FailureReason]:
     """The reasons of failed runs, the most frequent first."""
     failed = failures(observations)
-    named = [run.measurement.reason or "no reason given" for run in failed]
+    named = [(kind_of(run), run.measurement.reason or "no reason given") for run in failed]
     found = []
-    for reason, count in Counter(named).most_common():
-        own = [run for run, name in zip(failed, named, strict=True) if name == reason]
+    for (kind, reason), count in Counter(named).most_common():
+        own = [run for run, name in zip(failed, named, strict=True) if name == (kind, reason)]
         cost = float(np.sum([run.measurement.cost.accelerator_seconds for run in own]))
-        found.append(FailureReason(reason, count, own[0].point, cost))
+        found.append(FailureReason(kind, reason, count, own[0].point, cost))
     return found

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
 import numpy as np
 
+from planner.analysis.spending import failures_by_kind
 from planner.evaluation.estimate import Estimate
 from planner.evaluation.gains import Gains, gains
 from planner.evaluation.machine_drift import MachineDrift
@@ -53,7 +54,7 @@ class Status:
     """The status of a study.
 
     runs: those that came to an end, failed ones included. saturated: points at which a server was offered more than it
-    serves. cost_s: accelerator-seconds, all overheads included.
+    serves. cost_s: accelerator-seconds, all overheads included. failures: kind → failed runs.
     complete: every grid point was measured or failed, so nothing is predicted. plain: the plain sweep, and gains over
     it; None if nothing was measured. accuracy: estimated, by target; None if unknown.
     stopped: why the last campaign ended; None if none did, or one is under way. boundary: what is known of it; None if
@@ -74,6 +75,7 @@ class Status:
     never_run: tuple[NeverRun, ...]
     stopped: str | None
     boundary: BoundaryStatus | None = None
+    failures: Mapping[str, int] = field(default_factory=dict)
     drift: MachineDrift | None = None
 
     def to_json(self) -> dict[str, Any]:
@@ -81,7 +83,7 @@ class Status:
         found = self.gains
         return {
             "grid_points": self.grid_points, "runs": self.runs, "failed": self.failed,
-            "saturated": self.saturated, "cost_s": self.cost_s,
+            "failures": dict(self.failures), "saturated": self.saturated, "cost_s": self.cost_s,
             "points_measured": self.points_measured,
             "experiments_gain": found.experiments if found else None,
             "time_gain": found.time.value if found else None,
@@ -107,7 +109,7 @@ def status_of(name: str, observations: Observations, posterior: Posterior | None
         int(observations.measured.sum()), bool(observations.known.all()), posterior.plain if posterior else None,
         gains(observations, posterior.plain, posterior.longest) if posterior else None,
         posterior.accuracy if posterior else dict.fromkeys(observations.targets), never_run(observations), stopped,
-        BoundaryStatus.of_posterior(posterior), posterior.drift if posterior else None)
+        BoundaryStatus.of_posterior(posterior), failures_by_kind(observations), posterior.drift if posterior else None)
 
 
 def never_run(observations: Observations) -> tuple[NeverRun, ...]:

@@ -19,7 +19,7 @@ from planner.campaign.readings import check_gives_targets, learnable
 from planner.campaign.stopping import AccuracyRule, Limits, is_located
 from planner.ledger.observations import Observations, Run
 from planner.space.types import Cost, Measurement, Point, Proposal, Status
-from planner.strategies.strategy import Posterior, Strategy, cover, with_attainment
+from planner.strategies.strategy import Posterior, Strategy, cover, limit_of, with_attainment
 
 __all__ = ["Loop", "Measurer", "Observer", "Recorder", "Turns"]
 
@@ -255,15 +255,18 @@ class Loop:
         """The outcome of a run at `point`; the next run is planned meanwhile, where that is allowed."""
         self._waited_s = 0.0
         seen, row = self.observations, self.observations.grid.find(point)
-        if row is None or not seen.measured.any() or not self.may_plan(point):
-            return self._outcome(point, seed)
+        if row is None:
+            return Measurement(Status.FAILED, Cost(), reason="the enqueued point is not in the grid")
+        proposal = self._proposal(row, seed)  # before the strategy's models may be changing
+        if not seen.measured.any() or not self.may_plan(point):
+            return self._outcome(proposal)
         mine = {row, *map(int, cover(seen.grid, self.runner.trajectory_axis, row, seen))} - seen.pending
         before = seen.current_engine
         seen.pending |= mine
         seen.current_engine = int(seen.grid.engine[row])
         with ThreadPoolExecutor(1) as pool:
             plan = pool.submit(self._plan_ahead)
-            measurement = self._outcome(point, seed)
+            measurement = self._outcome(proposal)
             ended = self.clock() if self.clock else 0.0
         self._waited_s = self.clock() - ended if self.clock else 0.0
         seen.pending -= mine
@@ -276,16 +279,15 @@ class Loop:
         row = self.strategy.propose(self.observations)
         return _Plan(found, row, -1 if row is None else int(self.observations.run_of[row]))
 
-    def _outcome(self, point: Point, seed: int) -> Measurement:
-        grid = self.observations.grid
-        row = grid.find(point)
-        if row is None:
-            return Measurement(Status.FAILED, Cost(), reason="the enqueued point is not in the grid")
+    def _proposal(self, row: int, seed: int) -> Proposal:
+        grid, how = self.observations.grid, self._repetition()
         rows = cover(grid, self.runner.trajectory_axis, row, self.observations)
+        return Proposal(grid.point(row), tuple(grid.point(int(r)) for r in rows), seed, how.repeats, how.warmup,
+                        limit_of(self.strategy, row, self.observations))
+
+    def _outcome(self, proposal: Proposal) -> Measurement:
         try:
-            how = self._repetition()
-            return self.runner.measure(
-                Proposal(point, tuple(grid.point(int(r)) for r in rows), seed, how.repeats, how.warmup))
+            return self.runner.measure(proposal)
         except KeyboardInterrupt:
             return Measurement(Status.INTERRUPTED, Cost(), reason="stopped by hand in the middle of the run")
 

@@ -13,6 +13,7 @@ from typing import Final, Self
 import numpy as np
 
 from planner.ledger.run import Run, Underway
+from planner.space.failure import TRIES, FailureKind
 from planner.space.grid import Grid
 from planner.space.metrics import metric_named
 from planner.space.types import (
@@ -20,6 +21,7 @@ from planner.space.types import (
     Cost,
     FloatArray,
     IntArray,
+    Measurement,
     Metric,
     Reading,
     Scale,
@@ -44,6 +46,9 @@ class Observations:
     begun: seconds from the beginning of the first run to that of each, ascending: a run takes at least what it costs.
 
     A saturated point counts as failed (it has no latencies), and as `saturated`; its rates are in their columns.
+    failed: points that cannot run, (N,). A run that failed for a transient reason (planner.space.failure), such as a
+    crash, does not close its point, which stays open, until it has done so TRIES times; broken: how many such runs
+    each point had, (N,). What they took is no price of the point. kinds: row → why the last run failed there.
 
     targets: names, or metrics as the study describes them.
     """
@@ -64,6 +69,8 @@ class Observations:
         self.measured = np.zeros(len(grid), dtype=bool)
         self.failed = np.zeros(len(grid), dtype=bool)
         self.saturated = np.zeros(len(grid), dtype=bool)
+        self.broken: IntArray = np.zeros(len(grid), dtype=np.int64)
+        self.kinds: dict[int, FailureKind] = {}
         self.run_of: IntArray = np.full(len(grid), -1, dtype=np.int64)
         self.run_counts: IntArray = np.zeros(len(grid), dtype=np.int64)
         self.seconds: FloatArray = np.full(len(grid), np.nan)
@@ -104,9 +111,7 @@ class Observations:
         if row is not None and not elsewhere:
             self.current_engine = self.left_running(run)
         if run.measurement.status in _CANNOT_RUN and row is not None and not self.measured[row]:
-            self.failed[row] = True
-            self.saturated[row] = run.measurement.status is Status.SATURATED
-            self.seconds[row] = run.measurement.cost.run_s
+            self._add_failure(row, run.measurement)
             self.run_of[row] = position
         for reading in run.measurement.readings:
             self._add_reading(reading, position, run.measurement.status is Status.OK)
@@ -117,6 +122,17 @@ class Observations:
         last = self.runs[-1]
         apart = run.started_at - last.started_at if run.started_at and last.started_at else 0.0
         return self.begun[-1] + max(last.measurement.cost.seconds + last.planner_s, apart)
+
+    def _add_failure(self, row: int, measurement: Measurement) -> None:
+        if (kind := measurement.failure_kind) is not None:
+            self.kinds[row] = kind
+        if kind is not None and kind.is_transient:
+            self.broken[row] += 1
+            self.failed[row] |= self.broken[row] >= TRIES
+            return
+        self.failed[row] = True
+        self.saturated[row] = measurement.status is Status.SATURATED
+        self.seconds[row] = measurement.cost.run_s
 
     def _add_reading(self, reading: Reading, position: int, ok: bool) -> None:
         row = self.grid.find(reading.point)
@@ -169,7 +185,7 @@ class Observations:
 
     @property
     def known(self) -> BoolArray:
-        """Whether a run has covered each point, successful or failed, (N,)."""
+        """Whether each point is measured or failed, (N,)."""
         known: BoolArray = self.measured | self.failed
         return known
 
@@ -184,6 +200,13 @@ class Observations:
         is_open = ~self.known
         is_open[list(self.pending)] = False
         return np.flatnonzero(is_open)
+
+    @property
+    def fresh_rows(self) -> IntArray:
+        """The open rows at which no run has failed yet, ascending; all open rows where there are no such."""
+        rows = self.open_rows
+        fresh = rows[self.broken[rows] == 0]
+        return fresh if len(fresh) else rows
 
     @property
     def metrics(self) -> list[str]:

@@ -57,6 +57,8 @@ class CostModel:
         self._regressor = make(grid.features)
         self._feasible_regressor = make(grid.features)
         self._latency_model = latency_model_of(grid, "output")
+        self._succeeded = 0
+        self._broken: IntArray = np.zeros(len(grid), dtype=np.int64)
 
     def __copy__(self) -> Self:
         """One that has learned the same and can be fitted by itself."""
@@ -73,8 +75,9 @@ class CostModel:
         # Planning comes in bursts: a run bears its mean, not its median.
         self._overhead = float(np.mean([run.planner_s for run in observations.runs])) if observations.runs else 0.0
         self._share = _share_of_plain(observations)
-        failed = observations.failed
-        self._failure_s = float(np.median(observations.seconds[failed])) if failed.any() else 0.0
+        self._succeeded, self._broken = observations.finished - observations.failures, observations.broken
+        took = observations.seconds[observations.failed & np.isfinite(observations.seconds)]
+        self._failure_s = float(np.median(took)) if len(took) else 0.0
         known = np.isfinite(observations.seconds) & (observations.seconds > 0)
         self._measured = np.where(known, observations.seconds, np.nan)
         self.learned_ = bool(known.any())
@@ -167,6 +170,16 @@ class CostModel:
         """The price of each of `rows` if its seconds are so many standard deviations above what is expected, (n,)."""
         high: FloatArray = self.price(rows) * np.exp(deviations / Z90 * self._at(rows).spread)
         return high
+
+    def limit_s(self, row: int) -> float | None:
+        """Seconds, engine start apart, after which a run at `row` must have hung; None while too little is known. Where
+        one has been ended already, the next gets more: what was predicted may have been wrong."""
+        if self._succeeded < settings.HANG_LEAST_RUNS:
+            return None
+        expected = self._at(np.array([row]))
+        limit_s = settings.HANG_FLOOR_S + settings.HANG_FACTOR * float(
+            expected.if_feasible[0] * np.exp(expected.spread[0]))
+        return limit_s * settings.HANG_FACTOR if self._broken[row] else limit_s
 
 
 def _first_of_each(engine: IntArray, rows: IntArray) -> IntArray:

@@ -193,6 +193,33 @@ FEASIBILITY_ITERATIONS = 500
 FEASIBILITY_UNKNOWN = 0.5
 """Probability elsewhere while every run has failed: nothing else is known. By judgement."""
 
+SLOPE_DEVIATION, CATEGORY_OFFSET, ENGINE_OFFSET = 3.0, 2.0, 2.0
+"""Prior standard deviations of the log odds that memory is enough: by a standard deviation of a size, by category, by
+engine configuration. Chosen on A100 rows, where slopes of 6, category offsets of 3 and engine offsets of 1 or 3 are as
+good; without engine offsets the Brier score at 10 % of the cost is 0.055 in place of 0.052 (results.md)."""
+
+EXCEPTION = 0.01
+"""Probability left to what a known point settles. Of 207 lines of batch sizes and 747 of output lengths on A100 none
+and 4 contradict the order, of 186 and 658 on V100 2 and 9; 0.003 and 0.03 are as good (results.md). Of 594 lines of
+accelerators 42 do, which is why those settle nothing."""
+
+LARGEST_LATTICE = 50_000_000
+"""Cells of the array in which known points are compared with all others, a byte each: beyond, that is left out.
+Numerical: bounds memory."""
+
+CHANCE_WEIGHT = 2.0
+"""The prior that no run crashes by chance counts as so many runs: one crash at the start must not rule out all points.
+By judgement; not measured."""
+
+FEASIBILITY_BROKEN = 0.5
+"""Probability that a run succeeds where one has crashed or hung before: as likely the machine's fault as the point's.
+By judgement: half the utility keeps a second try behind other points that tell as much."""
+
+HANG_FACTOR, HANG_FLOOR_S, HANG_LEAST_RUNS = 30.0, 60.0, 8
+"""A run has hung that takes longer than this factor times the upper end of its predicted time, and this floor; known
+from so many good runs on. None of 2,616 good runs on three recorded grids took so long; with a factor of 10 one would
+have been ended (results.md). Where one was ended the next try gets the factor once more."""
+
 SURE = 0.05
 """A point's feasibility is taken for certain within this much of 0 or 1 in the cost of the plain sweep: one side of a
 90 % interval, by definition."""

@@ -19,7 +19,7 @@ from planner.simulation.workers import SharedRecord, WorkerRecord, play_together
 from planner.space.runner_hints import repeats_of
 from planner.space.types import Measurement, Point, Proposal
 from planner.strategies.registry import make_strategy, uses_trajectories
-from planner.strategies.strategy import Posterior, Strategy, StrategyContext
+from planner.strategies.strategy import Posterior, Strategy, StrategyContext, limit_of
 from planner.tables.recorded_grid import Drifts
 
 __all__ = ["Memory", "Replay", "Task", "simulate_each", "simulate_one", "stage"]
@@ -79,6 +79,9 @@ class _Timed:
 
     def price(self, row: int, observations: Observations) -> float:
         return self.inner.price(row, observations)
+
+    def limit_s(self, row: int, observations: Observations) -> float | None:
+        return limit_of(self.inner, row, observations)
 
     def _timed(self, call: Callable[[], T]) -> T:
         began = time.perf_counter()

@@ -1,7 +1,7 @@
 """The terms of sweepwise as frozen dataclasses, and the contracts between its rooms.
 
-This module imports only numpy and the standard library, so that every other module, runners and third-party plug-ins
-included, can import it at no cost.
+This module imports only numpy, the standard library and `failure`, so that every other module, runners and
+third-party plug-ins included, can import it at no cost.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from typing import Any, ClassVar, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
+
+from planner.space.failure import FailureKind, failure_kind
 
 __all__ = [
     "Z90", "Axis", "BoolArray", "Cost", "Direction", "Features", "FloatArray", "IntArray", "Kind", "Measurement",
@@ -197,6 +199,8 @@ class Proposal:
     """Repeats that will do, where the runner can make fewer than the study asks for; None for all."""
     warmup: bool = True
     """False: the warm-ups may be left out."""
+    limit_s: float | None = None
+    """Seconds after which the run, engine start apart, must have hung: a runner that can end it does so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,6 +269,13 @@ class Measurement:
     """The parts of the engine's start before the run, imports included, and their seconds, where the runner knows."""
     disturbances: tuple[str, ...] = ()
     """What slowed the run besides its load, where the runner knows: throttled clocks, other processes."""
+    failure: FailureKind | None = None
+    """Of a failed run, where the runner says; `failure_kind` has it in any case."""
+
+    @property
+    def failure_kind(self) -> FailureKind | None:
+        """Why the run failed: as the runner says, else read off the reason. None: it did not fail."""
+        return (self.failure or failure_kind(self.reason)) if self.status is Status.FAILED else None
 
     def to_json(self) -> dict[str, Any]:
         """The form in which the ledger keeps it; `from_json` is its inverse."""
@@ -275,6 +286,8 @@ class Measurement:
             kept["start_parts"] = dict(self.start_parts)
         if self.disturbances:
             kept["disturbances"] = list(self.disturbances)
+        if self.failure is not None:
+            kept["failure"] = self.failure.value
         return {
             "status": self.status.value,
             "reason": self.reason,
@@ -305,6 +318,7 @@ class Measurement:
             Status(data["status"]), Cost(**data["cost"]), readings, data["reason"],
             tuple(tuple(times) for times in data["trajectory_s"]), data["environment"], data.get("records", ""),
             data.get("warmup_ratio"), tuple(data.get("start_parts", {}).items()), tuple(data.get("disturbances", ())),
+            FailureKind(data["failure"]) if "failure" in data else None,
         )
 
 

@@ -13,7 +13,7 @@ from planner.acquisition.level_set import LevelSetChooser
 from planner.acquisition.variance_reduction import Chooser, choose_batch
 from planner.ledger.observations import Observations
 from planner.models.cost import CostModel
-from planner.models.feasibility import probability_of_feasibility
+from planner.models.feasibility import probability_of_feasibility, rows_beyond_memory
 from planner.models.grid_model import GridModel
 from planner.space.types import IntArray, Status
 from planner.strategies.settings import BATCH_SHARE, LARGEST_BATCH, SMALLEST_BATCH
@@ -44,6 +44,8 @@ class AdaptiveStrategy:
         self._queue = [int(row) for row in first]
         # Rows of the queue that were measured when it was planned, and by how many runs: they are to be run again.
         self._again: dict[int, int] = {}
+        # How many runs had broken at each row of the queue then, where any had: it waits for a later plan if more do.
+        self._broken: dict[int, int] = {}
         self._is_initial = True
         # The number of runs that had ended when the present batch was planned, and the size of that batch.
         self._planned_at, self._size = 0, len(self._queue)
@@ -98,6 +100,10 @@ class AdaptiveStrategy:
             self._cost = self._cost_at(observations)
         return float(self._cost.price(np.array([row]))[0]) + self._starts(self._cost, np.array([row]), observations)
 
+    def limit_s(self, row: int, observations: Observations) -> float | None:
+        """Seconds that no run at `row` takes, by the cost model of the last fit; None while too little is known."""
+        return self._cost.limit_s(row)
+
     def _plan(self, observations: Observations) -> list[int]:
         self._is_initial, self._planned_at, self._size = False, len(observations.runs), batch_size(observations)
         if observations.measured.any():
@@ -106,8 +112,9 @@ class AdaptiveStrategy:
         else:
             # No run has succeeded yet: any point will do.
             rng = np.random.default_rng([self.context.seed, len(observations.runs)])
-            self._queue = [int(rng.choice(observations.open_rows))] if len(observations.open_rows) else []
+            self._queue = [int(rng.choice(observations.fresh_rows))] if len(observations.open_rows) else []
         self._again = {row: int(observations.run_counts[row]) for row in self._queue if observations.known[row]}
+        self._broken = {row: int(observations.broken[row]) for row in self._queue if observations.broken[row]}
         return self._queue
 
     def _chosen(self, observations: Observations, size: int) -> list[int]:
@@ -169,9 +176,13 @@ class AdaptiveStrategy:
         return rows
 
     def _open(self, observations: Observations) -> list[int]:
-        known, counts = observations.known, observations.run_counts
-        return [row for row in self._queue if row not in observations.pending
-                and (counts[row] == self._again[row] if row in self._again else not known[row])]
+        """The rows of the queue that have not run since it was planned, without those that will fail as others did."""
+        known, counts, broken = observations.known, observations.run_counts, observations.broken
+        left = [row for row in self._queue if row not in observations.pending and (
+            counts[row] == self._again[row] if row in self._again
+            else not known[row] and broken[row] == self._broken.get(row, 0))]
+        hopeless = set(rows_beyond_memory(self.context.grid, observations, left))
+        return [row for row in left if row not in hopeless]
 
     def _weighs_starts(self, observations: Observations) -> bool:
         return (self._is_initial and bool(observations.engine_starts()) and bool(observations.measured.any())

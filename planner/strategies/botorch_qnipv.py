@@ -93,8 +93,8 @@ class BotorchQnipv:
 
     def propose(self, observations: Observations) -> int | None:
         """The next row of the Latin hypercube, then of the present batch, then of a new batch."""
-        known = observations.known
-        ready = [row for row in self._queue if not known[row] and row not in observations.pending]
+        closed = observations.known | (observations.broken > 0)
+        ready = [row for row in self._queue if not closed[row] and row not in observations.pending]
         if not ready:
             ready = self._next_batch(observations)
             self._queue = self._queue + ready
@@ -133,7 +133,7 @@ class BotorchQnipv:
         if not len(rows):
             return []
         if not observations.measured.any():
-            return [int(rng.choice(rows))]
+            return [int(rng.choice(observations.fresh_rows))]
         if self._fits.version != observations.version:
             self._fits = self._learn(observations, self._fits)
         feasibility = probability_of_feasibility(self.context.grid, observations)

@@ -51,6 +51,11 @@ class GridPosterior:
         """0: baselines that choose without prices do not learn them."""
         return 0.0
 
+    def limit_s(self, row: int, observations: Observations) -> float | None:
+        """Seconds that no run at `row` takes, by the cost model of the last posterior; None while too little is
+        known."""
+        return self._cost.limit_s(row)
+
 
 class FixedDesign(GridPosterior):
     """Runs a list of rows in order."""
@@ -61,13 +66,16 @@ class FixedDesign(GridPosterior):
         self._next = 0
 
     def propose(self, observations: Observations) -> int | None:
-        """The first row of the list that is neither known nor pending."""
+        """The first row of the list that is neither known nor pending, those last at which a run has crashed."""
         known = observations.known
         while self._next < len(self._rows) and known[self._rows[self._next]]:
             self._next += 1
         # A pending row is skipped only for now: the process that measures it may die.
         rest = (self._rows[i] for i in range(self._next, len(self._rows)))
-        return next((row for row in rest if not known[row] and row not in observations.pending), None)
+        ready = (row for row in rest if not known[row] and row not in observations.pending)
+        broken = observations.broken
+        first = next(ready, None)
+        return first if first is None or not broken[first] else next((row for row in ready if not broken[row]), first)
 
 
 class PowersOfTwo(FixedDesign):

@@ -21,7 +21,8 @@ from planner.space.slo import Boundary
 from planner.space.types import FloatArray, IntArray
 from planner.tables.recorded_grid import Sweep
 
-__all__ = ["Posterior", "Strategy", "StrategyContext", "cover", "posterior_of", "sweeps", "with_attainment"]
+__all__ = ["KnowsSeconds", "Posterior", "Strategy", "StrategyContext", "cover", "limit_of", "posterior_of", "sweeps",
+           "with_attainment"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,6 +91,20 @@ class Strategy(Protocol):
     def price(self, row: int, observations: Observations) -> float:
         """Expected accelerator-seconds of a run at `row`, engine start included; 0 if unknown."""
         ...
+
+
+@runtime_checkable
+class KnowsSeconds(Protocol):
+    """A strategy that can tell when a run must have hung."""
+
+    def limit_s(self, row: int, observations: Observations) -> float | None:
+        """Seconds, engine start apart, that no run at `row` takes; None if that is not known."""
+        ...
+
+
+def limit_of(strategy: Strategy, row: int, observations: Observations) -> float | None:
+    """Seconds after which a run at `row` must have hung; None where the strategy does not know."""
+    return strategy.limit_s(row, observations) if isinstance(strategy, KnowsSeconds) else None
 
 
 def cover(grid: Grid, trajectory: str | None, row: int, observations: Observations) -> IntArray:

@@ -79,7 +79,8 @@ class Progress(Observer):
         """Counts the run; a failed one is reported at once."""
         self._point, self._observations = None, observations
         if run.measurement.status is Status.FAILED:
-            self.note(f"run {run.number} failed: {run.measurement.reason[:160]}")
+            kind = f" ({run.measurement.failure_kind.words})" if run.measurement.failure_kind else ""
+            self.note(f"run {run.number} failed{kind}: {run.measurement.reason[:160]}")
         elif run.measurement.status is Status.SATURATED:
             self.note(f"run {run.number}: {point_text(run.point)} is saturated: no latency, its rates are kept")
         elif run.measurement.disturbances:

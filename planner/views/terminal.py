@@ -14,6 +14,7 @@ from planner.analysis.status import NeverRun, Status
 from planner.evaluation.estimate import Estimate
 from planner.evaluation.gains import Gain, Gains
 from planner.ledger.observations import Observations
+from planner.space.failure import FailureKind
 from planner.space.text import about_percent, duration, percent, point_text
 from planner.views.boundary import undecided_text
 from planner.views.listing import Listing
@@ -40,8 +41,9 @@ _REASONS: Final = {
 
 def show_status(out: Console, status: Status) -> None:
     """Print the status, for `status` and at the end of `run`."""
-    failed = "".join(f", {count} {what}" for count, what in ((status.failed, "failed"), (status.saturated, "saturated"))
-                     if count)
+    kinds = ", ".join(f"{count} {FailureKind(kind).words}" for kind, count in status.failures.items())
+    counts = ((status.failed, f"failed ({kinds})"), (status.saturated, "saturated"))
+    failed = "".join(f", {count} {what}" for count, what in counts if count)
     out.print(f"{status.name}: {status.runs} runs{failed}, {status.points_measured:,} of {status.grid_points:,} "
               f"grid points measured", soft_wrap=True)
     if status.stopped:
@@ -108,7 +110,8 @@ def runs_table(observations: Observations, discarded: Mapping[int, str]) -> Tabl
     for run in observations.runs:
         measurement = run.measurement
         reason = "; ".join(filter(None, (measurement.reason, *measurement.disturbances)))
-        status = measurement.status.value + (f": {reason}" if reason else "")
+        kind = f" ({measurement.failure_kind.words})" if measurement.failure_kind else ""
+        status = measurement.status.value + kind + (f": {reason}" if reason else "")
         table.add_row(str(run.number), point_text(run.point), status, str(len(measurement.readings)),
                       duration(measurement.cost.accelerator_seconds))
     if discarded:

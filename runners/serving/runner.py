@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from planner.space.failure import FailureKind, failure_kind
 from planner.space.runner_hints import Columns
 from planner.space.types import (
     FloatArray,
@@ -143,7 +144,8 @@ class VllmServeRunner:
         except ServerError as failure:
             start = watch.done()
             return Measurement(Status.FAILED, start.cost(0.0, 0.0, accelerators), reason=str(failure),
-                               environment=self._environment, start_parts=start.parts)
+                               environment=self._environment, start_parts=start.parts,
+                               failure=failure_kind(str(failure), FailureKind.START))
         except BaseException:
             self.close()
             raise
@@ -156,9 +158,13 @@ class VllmServeRunner:
             self.close()
             raise
         outcome = self._explained(outcome)
+        kind = failure_kind(outcome.reason) if outcome.status is Status.FAILED else None
+        if kind is FailureKind.HANG:
+            self._stop()  # what its unanswered requests still do would disturb the next run
         cost = start.cost(outcome.warmup_s, outcome.measure_s, accelerators)
         return Measurement(outcome.status, cost, _readings(proposal, outcome), outcome.reason,
-                           environment=self._environment, records=outcome.records, start_parts=start.parts)
+                           environment=self._environment, records=outcome.records, start_parts=start.parts,
+                           failure=kind)
 
     def close(self) -> None:
         """Stop server and client, if any."""
@@ -256,7 +262,7 @@ class VllmServeRunner:
         assert target is not None
         load = self._study.load(proposal.point)
         rules = Rules(settings.duration_s, settings.max_duration_s, settings.tolerance, settings.repeats,
-                      settings.failed_share, settings.timeout_s, self._context.targets)
+                      settings.failed_share, settings.timeout_s, self._context.targets, proposal.limit_s or math.inf)
         scales = (float(self._study.value(proposal.point, "input_scale")),
                   float(self._study.value(proposal.point, "output_scale")))
         seeded = load.with_seed(self._context.seed * 7919 + proposal.seed)

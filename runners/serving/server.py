@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Final, Self
 
+from runners.memory_kills import memory_kills
 from runners.process_group import Child, ProcessGroup
 from runners.vllm_process import explain, tail
 
@@ -52,6 +53,7 @@ class Server:
         self._popen = popen
         self._group: ProcessGroup | None = None
         self._log: Any = None
+        self._kills_before = memory_kills()
         self.base_url = ""
 
     def __enter__(self) -> Self:
@@ -93,7 +95,8 @@ class Server:
         """Why the process ended, from its status and the end of its log; empty while it runs."""
         if self._group is None or self.alive:
             return ""
-        return explain(None, self._group.process.poll(), self.log()).replace("engine process", "server")
+        ran_out = memory_kills() > self._kills_before
+        return explain(None, self._group.process.poll(), self.log(), ran_out).replace("engine process", "server")
 
     def log(self) -> str:
         """The end of what it has printed."""

@@ -51,6 +51,7 @@ class Rules:
     failed_share: float
     timeout_s: float
     targets: tuple[str, ...]
+    limit_s: float = math.inf  # of the whole visit; it is longer only where something hangs
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +90,7 @@ class Visit:
     prepare: Callable[[Load], Load] = lambda load: load
     accelerators: int = 1
     clock: Callable[[], float] = time.perf_counter
+    _ends: float = math.inf
     _runs: int = 0
     _sent: int = 0
     _packed: str = ""
@@ -98,6 +100,7 @@ class Visit:
     def measure(self) -> Outcome:
         """Warm up, then send the load until it is known well enough. Raises ClientError."""
         began = warm = self.clock()
+        self._ends = began + self.rules.limit_s
         found: Sequence[Mapping[str, float]] = ()
         try:
             rate, seconds = self._pilot()
@@ -202,6 +205,7 @@ class Visit:
         self._sent = requests
         self._runs += 1
         wanted = replace(load or self.load, requests=requests, seed=self.load.seed * _SEEDS + self._runs)
+        timeout_s = min(timeout_s, max(1.0, self._ends - self.clock()))
         with PowerMeter(self.accelerators) as meter:
             run = self.client.run(self.target, self.prepare(wanted), timeout_s)
         self._power = meter.reading()

@@ -115,13 +115,17 @@ def test_status_has_the_keys_of_the_design_and_adds_up(small: Any, answer: Call,
     assert state["cost_s"] == pytest.approx(cost, rel=1e-12)
     assert (state["grid_points"], state["runs"], state["stopped"]) == (48, 14, "trials")
     assert state["failed"] == sum(m["status"] == "failed" for m in measurements) > 0
+    assert state["failures"] == {"out_of_memory": state["failed"]}
+    assert {m.get("failure") for m in measurements} == {"out_of_memory", None}
     assert state["experiments_gain"] == 48 / 14
     for trial in trials:
         failed = trial.user_attrs["measurement"]["status"] == "failed"
         assert (trial.state is TrialState.FAIL) == failed == (trial.values is None)
         assert trial.user_attrs.get("reason") == ("out of memory" if failed else None)
     listed = sweepwise("status", small.study, "--runs")
-    assert listed.code == 0 and listed.out.count("model=") == 14 and "out of memory" in listed.out
+    assert listed.code == 0 and listed.out.count("model=") == 14
+    assert "failed (out of memory): out of memory" in listed.out
+    assert f"{state['failed']} failed ({state['failed']} out of memory)" in listed.out
     assert "estimated" in listed.out.lower()
 
 
@@ -282,6 +286,23 @@ def test_predict_one_point(small: Any, sweepwise: Call, answer: Call, tmp_path: 
         refused(sweepwise("predict", small.study, "--point", bad), "--point", said)
     refused(sweepwise("predict", small.study, "-o", tmp_path / "p.xlsx"), ".csv nor .parquet")
     refused(sweepwise("predict", small.study, "-o", tmp_path / "no" / "p.csv"), "--output")
+
+
+def test_predict_says_how_probable_it_is_that_a_point_can_run(small: Any, sweepwise: Call, answer: Call) -> None:
+    """In the table and for one point: large models run up to a batch of 4 (small has all)."""
+    sweepwise("run", small.study, "--strategy", "random", "--quiet")
+    table = answer("predict", small.study)
+    outcome = {"measured": 1.0, "failed": 0.0}
+    assert all(row["probability_ok"] == outcome[row["source"]] for row in table if row["source"] != "predicted")
+    free = [row for row in table if row["source"] == "predicted"]
+    small_ones = [row["probability_ok"] for row in free if row["model"] == "small"]
+    good = [row["probability_ok"] for row in free if row["model"] == "large" and row["batch_size"] <= 2]
+    bad = [row["probability_ok"] for row in free if row["model"] == "large" and row["batch_size"] >= 16]
+    assert min(small_ones) > 0.5 and sum(good) > 0.7 * len(good) and sum(bad) < 0.3 * len(bad)
+    row = next(row for row in free if row["model"] == "large" and row["batch_size"] >= 16)
+    point = ",".join(f"{axis}={row[axis]}" for axis in AXES)
+    assert answer("predict", small.study, "--point", point)[0]["probability_ok"] == row["probability_ok"]
+    assert "probability" in sweepwise("predict", small.study, "--point", point).out
 
 
 @pytest.mark.parametrize("repeats", [1, 2])

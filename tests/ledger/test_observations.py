@@ -135,7 +135,7 @@ def test_what_another_process_ran_leaves_no_engine_here() -> None:
     observations.add(run(2, 2, 2), elsewhere=True)
     observations.add(run(3, 2, 4, failed), elsewhere=True)
     assert observations.current_engine == here
-    assert observations.failed[row(2, 4)] and observations.measured[row(2, 2)] and observations.finished == 4
+    assert observations.broken[row(2, 4)] and observations.measured[row(2, 2)] and observations.finished == 4
     assert observations.engine_starts() == {GRID.engine[row(2, 4)]: [40.0]}
     observations.add(run(4, 1, 4, Measurement(Status.INTERRUPTED, Cost(), reason="Ctrl-C")))
     assert observations.current_engine is None  # nobody knows what was broken off

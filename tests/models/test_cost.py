@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from planner.ledger.observations import Observations, Run
+from planner.models import settings
 from planner.models.cost import CostModel
 from planner.space.grid import Grid, full_grid
 from planner.space.types import Axis, Cost, FloatArray, Measurement, Reading, Role, Scale, Scope, Status
@@ -129,3 +130,23 @@ def test_a_price_is_that_of_our_runs_where_they_repeat_less_than_the_sweep() -> 
     model = CostModel(grid, np.ones(8)).fit(observations)
     np.testing.assert_array_equal(model.price(np.arange(8)), 2.0)
     assert model.sweep().seconds == pytest.approx((64.0,) * 3)
+
+
+def test_a_run_has_hung_that_takes_many_times_the_longest_predicted_and_a_minute() -> None:
+    """Where one was ended so before, the next gets the factor once more. Failures foretell no length of a good run."""
+    grid = _grid(tuple(2**k for k in range(8)))
+    few = dict.fromkeys(range(settings.HANG_LEAST_RUNS - 1), 2.0)
+    assert CostModel(grid, _devices(grid)).limit_s(3) is None and _fitted(grid, few).limit_s(3) is None
+    model = _fitted(grid, {**few, 8: 2.0}, failed={15: 0.01})
+    factor = settings.HANG_FACTOR
+    assert model.limit_s(3) == 60 + factor * 2.0, "a point that was measured, which no interval surrounds"
+    low, high = (model._if_feasible[12] * np.exp(sign * model._spread[12]) for sign in (-1, 1))
+    assert low < 2.0 < high and model.limit_s(12) == pytest.approx(60 + factor * high)
+    observations = Observations(grid, ("e2el_ms",))
+    for number, row in enumerate([*few, 8]):
+        point = grid.point(row)
+        observations.add(Run(number, point, Measurement(Status.OK, Cost(measure_s=2.0), (
+            Reading(point, {"e2el_ms": (1.0,)}, 2.0),))))
+    observations.add(Run(9, grid.point(12), Measurement(Status.FAILED, Cost(measure_s=80.0), reason="hang")))
+    again = CostModel(grid, _devices(grid)).fit(observations).limit_s(12)
+    assert again is not None and factor * (60 + factor * 2.0) <= again < factor * (60 + factor * 14.0)

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from planner.space.failure import FailureKind
 from planner.space.fingerprint_id import environment_id
 from planner.space.types import Axis, Measurement, Proposal, RunnerContext, RunnerError, Status, StudyError, Value
 from planner.testing.runner import check_runner
+from runners import command
 from runners.command import CommandRunner
 from runners.command_text import OutputError, Template, parse_metrics
 
@@ -113,6 +116,38 @@ def test_a_later_repeat_that_fails_fails_the_run(tmp_path: Path) -> None:
     text = ("import pathlib; p = pathlib.Path('n'); n = len(p.read_text()) if p.exists() else 0; "
             "p.write_text('x' * (n + 1)); print('{{\"y\": 1}}'); raise SystemExit('out of memory' if n else 0)")
     assert failure(run(script(tmp_path, text, repeats=2))) == "exit status 1: out of memory"
+
+
+@pytest.mark.parametrize(("text", "kind"), [
+    ("import sys; sys.stderr.write('CUDA out of memory\\n'); sys.exit(9)", FailureKind.OUT_OF_MEMORY),
+    ("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)", FailureKind.CRASH),
+    ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", FailureKind.CRASH),
+    ("import os, signal; os.kill(os.getpid(), signal.SIGTERM)", FailureKind.PREEMPTION),
+    ("raise SystemExit(137)", FailureKind.CRASH),
+    ("import time; time.sleep(60)", FailureKind.HANG),
+    ("raise SystemExit('bench: error: unrecognized arguments: --tokens')", FailureKind.CONFIGURATION),
+    ("raise SystemExit(3)", FailureKind.OTHER),
+])
+def test_a_failure_has_a_kind(tmp_path: Path, text: str, kind: FailureKind) -> None:
+    assert run(script(tmp_path, text, timeout_s=0.5)).failure is kind
+
+
+def test_what_the_kernel_killed_for_memory_is_about_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    counts = iter(range(100))
+    monkeypatch.setattr(command, "memory_kills", lambda: next(counts))
+    for text in ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", "raise SystemExit(137)"):
+        assert run(script(tmp_path, text)).failure is FailureKind.OUT_OF_MEMORY
+    assert run(script(tmp_path, "raise SystemExit(3)")).failure is FailureKind.OTHER
+
+
+@linux
+def test_a_run_is_ended_at_the_proposal_s_limit_repeats_together(tmp_path: Path) -> None:
+    """The settings' own limit, of one execution, stays the upper bound."""
+    slow = script(tmp_path, "import time; time.sleep(0.5); print('{{\"y\": 1}}')", repeats=9)
+    failed = slow.measure(replace(proposal(), limit_s=1.2))
+    assert failed.failure is FailureKind.HANG and 1.2 <= failed.cost.measure_s < 3
+    hangs = script(tmp_path, "import time; time.sleep(60)", timeout_s=0.5)
+    assert failure(hangs.measure(replace(proposal(), limit_s=30.0))) == "timed out after 0.5 s"
 
 
 @pytest.mark.parametrize(("text", "says"), [

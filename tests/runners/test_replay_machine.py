@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from planner.space.failure import FailureKind
 from planner.space.types import (
     Axis,
     Kind,
@@ -167,6 +168,27 @@ def test_a_crash_costs_half_of_the_run_and_the_engine(tmp_path: Path) -> None:
     again = run(replay)
     assert replay.slowdown_now() == 2.0
     assert (again.cost.start_s, again.cost.run_s) == pytest.approx((30 * (1 + 42.5 / 75), 12.5 * (1 + 42.5 / 75)))
+
+
+def test_a_failed_run_has_a_kind(tmp_path: Path) -> None:
+    assert run(runner(tmp_path), FULL).failure is FailureKind.OUT_OF_MEMORY
+    assert run(runner(tmp_path, machine={"crash": 1}), LONG).failure is FailureKind.CRASH
+    assert run(runner(tmp_path, machine={"hang": 1, "hang_s": 5}), LONG).failure is FailureKind.HANG
+
+
+def test_a_run_is_ended_at_the_proposal_s_limit(tmp_path: Path) -> None:
+    """A hang costs no more than the limit; so does a run that only takes long. The engine is gone afterwards."""
+    hangs = runner(tmp_path, machine={"hang": 1, "hang_s": 500}, engine_start_s=30)
+    hung = hangs.measure(Proposal(LONG, (LONG, SHORT), limit_s=60.0))
+    assert (hung.reason, hung.cost.run_s, hung.cost.start_s, hung.failure) == ("hang", 60.0, 30, FailureKind.HANG)
+    assert hangs.measure(Proposal(LONG, (LONG,), limit_s=900.0)).cost.run_s == 500
+
+    slow = runner(tmp_path, repeats=2, engine_start_s=30)
+    ended = slow.measure(Proposal(LONG, (LONG, SHORT), limit_s=19.0))
+    assert (ended.status, ended.readings, ended.failure) == (Status.FAILED, (), FailureKind.HANG)
+    assert "19 s" in ended.reason and ended.cost.run_s == 19.0
+    after = slow.measure(Proposal(LONG, (LONG,), limit_s=20.0))
+    assert after.status is Status.OK and after.cost.start_s == 30, "20 s are what it takes; another engine"
 
 
 def test_hangs_and_crashes_come_as_often_as_said_and_pass(tmp_path: Path) -> None:

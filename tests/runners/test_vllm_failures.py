@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from planner.space.failure import FailureKind
 from planner.space.types import Axis, Measurement, Proposal, Role, RunnerContext, RunnerError, Scope, Status
 from runners import environment, process_table, vllm_process
 from runners.vllm_imports import SWITCH
@@ -122,19 +123,21 @@ def test_fewer_repeats_where_they_will_do_and_the_price_of_all(runner: VllmRunne
     assert measured.warmup_ratio == pytest.approx(0.5 / 0.375)
 
 
-@pytest.mark.parametrize(("what", "reason"), [
-    (RAISES, "KeyError: 'lost'"),
-    (HANGS, "no answer within 1 s"),
-    (KILLED, "signal 9"),
-    (MEMORY, "torch.OutOfMemoryError: CUDA out of memory"),
+@pytest.mark.parametrize(("what", "reason", "kind"), [
+    (RAISES, "KeyError: 'lost'", FailureKind.CRASH),
+    (HANGS, "no answer within 1 s", FailureKind.HANG),
+    (KILLED, "signal 9", FailureKind.CRASH),
+    (MEMORY, "torch.OutOfMemoryError: CUDA out of memory", FailureKind.OUT_OF_MEMORY),
 ])
-def test_an_engine_that_fails_is_charged_and_replaced(runner: VllmRunner, what: int, reason: str) -> None:
+def test_an_engine_that_fails_is_charged_and_replaced(
+    runner: VllmRunner, what: int, reason: str, kind: FailureKind
+) -> None:
     assert run(runner, OK).status is Status.OK
     engine = runner._engine
     assert engine is not None
     failed = run(runner, what)
     assert failed.status is Status.FAILED
-    assert reason in failed.reason
+    assert reason in failed.reason and failed.failure is kind
     assert not failed.readings
     assert failed.cost.start_s == 0.0
     assert failed.cost.measure_s > (0.9 if what == HANGS else 0.0)
@@ -142,6 +145,27 @@ def test_an_engine_that_fails_is_charged_and_replaced(runner: VllmRunner, what: 
     after = run(runner, OK)
     assert after.status is Status.OK
     assert after.cost.start_s > 0
+
+
+def test_a_run_is_ended_at_the_proposal_s_limit_and_the_next_gets_another_engine(runner: VllmRunner) -> None:
+    """The limit of the settings, 1 s, stays the upper bound."""
+    point = {"seed": 0, "output_len": 2, "batch_size": HANGS}
+    assert run(runner, OK).status is Status.OK
+    hung = runner.measure(Proposal(point, (point,), limit_s=0.25))
+    assert (hung.status, hung.reason, hung.failure) == (Status.FAILED, "no answer within 0.25 s", FailureKind.HANG)
+    assert 0.25 <= hung.cost.measure_s < 0.9
+    after = run(runner, OK)
+    assert after.status is Status.OK and after.cost.start_s > 0
+    assert runner.measure(Proposal(point, (point,), limit_s=99.0)).reason == "no answer within 1 s"
+
+
+def test_what_the_kernel_killed_for_memory_is_about_memory(
+    runner: VllmRunner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counts = iter(range(100))
+    monkeypatch.setattr(vllm_process, "memory_kills", lambda: next(counts))
+    killed = run(runner, KILLED)
+    assert killed.failure is FailureKind.OUT_OF_MEMORY and "the kernel killed a process" in killed.reason
 
 
 def test_an_answer_that_is_no_json_is_a_failure(runner: VllmRunner) -> None:
@@ -153,12 +177,14 @@ def test_a_refused_run_keeps_the_engine(runner: VllmRunner) -> None:
     run(runner, OK)
     refused = run(runner, REFUSES)
     assert (refused.status, refused.reason) == (Status.FAILED, "too long")
+    assert refused.failure is FailureKind.CONFIGURATION
     assert run(runner, OK).cost.start_s == 0.0
 
 
 def test_an_engine_that_does_not_start_says_why(runner: VllmRunner) -> None:
     failed = run(runner, OK, seed=666)
     assert (failed.status, failed.reason) == (Status.FAILED, "ValueError: no such luck")
+    assert failed.failure is FailureKind.START
     assert failed.cost.start_s > 0
     assert failed.cost.measure_s == 0
 

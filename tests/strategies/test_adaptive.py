@@ -250,3 +250,20 @@ def test_a_served_grid_spreads_at_once_where_starts_are_free(start_s: float) -> 
         observations.add(Run(number, grid.point(row), Measurement(Status.OK, Cost(start, 0.0, 1.0), (reading,))))
     together = by_engine(design, grid.engine[design])
     assert order == (together if start_s else design.tolist()) and together != design.tolist()
+
+
+def test_a_run_that_must_fail_as_another_did_is_left_out_of_the_design() -> None:
+    """Out of memory at a batch of 8: neither 16 nor more is tried on that engine; on the other one they are."""
+    grid = full_grid([Axis("model", ("a", "b"), Scope.ENGINE, Scale.CATEGORY),
+                      Axis("batch_size", tuple(2**k for k in range(8)), scale=Scale.LOG, roles=(Role.BATCH,))])
+    context = StrategyContext(grid, ("y_s",), None, np.ones(len(grid)))
+    strategy = AdaptiveStrategy(context, initial=np.array([3, 4, 0, 7, 2, 12]))
+    seen, order = Observations(grid, ("y_s",)), []
+    for fails in (True, False, False, False):
+        row = strategy.propose(seen)
+        assert row is not None
+        order.append(row)
+        point, cost = grid.point(row), Cost(measure_s=1.0)
+        seen.add(Run(len(seen.runs), point, Measurement(Status.FAILED, cost, reason="out of memory") if fails else
+                     Measurement(Status.OK, cost, (Reading(point, {"y_s": (1.0 + row,)}, 1.0),))))
+    assert order == [3, 0, 2, 12] and {4, 7} <= set(seen.open_rows.tolist())

@@ -79,7 +79,7 @@ def test_plain_lines_where_there_is_no_terminal() -> None:
     lines = out.getvalue().splitlines()
     assert lines[0] == "run 0: batch_size=2 · 6.0 s (engine start 2.0 s) · 1 of 4 points · 6.0 s spent"
     assert lines[1] == "estimated accuracy: ttft_ms 93.0 %"
-    assert lines[2] == "run 1 failed: CUDA out of memory"
+    assert lines[2] == "run 1 failed (out of memory): CUDA out of memory"
     assert "\x1b" not in out.getvalue()
 
 

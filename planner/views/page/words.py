@@ -236,8 +236,8 @@ def _saturation_table(report: Report) -> Table:
 
 def _failure_table(report: Report) -> Table:
     found = report.failures
-    rows = [(one.reason, f"{one.runs:,}", point_text(one.example), duration(one.cost_s))
+    rows = [(one.kind.words, one.reason, f"{one.runs:,}", point_text(one.example), duration(one.cost_s))
             for one in found[:_MOST_REASONS]]
     if rest := found[_MOST_REASONS:]:
-        rows.append((f"{len(rest)} other reasons", f"{sum(one.runs for one in rest):,}", "", ""))
-    return Table(("reason", "runs", "for example at", "cost"), rows)
+        rows.append(("", f"{len(rest)} other reasons", f"{sum(one.runs for one in rest):,}", "", ""))
+    return Table(("kind", "reason", "runs", "for example at", "cost"), rows)

@@ -22,6 +22,7 @@ import pytest
 import yaml
 
 import planner
+from planner.space.failure import FailureKind
 from planner.space.types import (
     Axis,
     Cost,
@@ -196,6 +197,7 @@ def test_a_crash_at_the_start_is_a_failed_run_with_the_reason_of_the_log(build: 
     runner = build()
     failed = run(runner, max_num_seqs=666)
     assert (failed.status, failed.reason) == (Status.FAILED, "ValueError: no room for the KV cache")
+    assert failed.failure is FailureKind.START
     assert failed.cost.start_s > 0 and failed.cost.measure_s == 0
     assert not failed.readings and runner._server is None
     assert run(runner).status is Status.OK
@@ -218,6 +220,7 @@ def test_a_server_that_is_killed_in_mid_run_fails_the_run_and_the_next_starts_an
     killed = run(runner)
     assert killed.status is Status.FAILED
     assert killed.reason.startswith("the server ended during the run: server was ended by signal 9")
+    assert killed.failure is FailureKind.CRASH
     assert not killed.readings and killed.cost.start_s == 0
     assert not process_table.members(killed_pid)
     client.during = lambda _: None
@@ -258,7 +261,7 @@ def test_a_client_that_breaks_fails_the_run_and_the_server_stays(
     before = pid(runner)
     client.during = broken
     failed = run(runner)
-    assert (failed.status, failed.reason) == (Status.FAILED, "no such tokenizer")
+    assert (failed.status, failed.reason, failed.failure) == (Status.FAILED, "no such tokenizer", FailureKind.OTHER)
     client.during = lambda _: None
     assert run(runner).cost.start_s == 0
     assert pid(runner) == before

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from planner.space.failure import FailureKind, failure_kind
 from planner.space.types import Status
 from runners.serving import visit as module
 from runners.serving.client import ClientError, ClientRun, LateError, Load, Target
@@ -369,6 +370,26 @@ def test_a_client_that_breaks_is_for_the_caller() -> None:
     with pytest.raises(ClientError, match="no such tokenizer"):
         Visit(Broken(Clock()), TARGET, CLOSED, RULES).measure()
     assert issubclass(LateError, ClientError)
+
+
+def test_the_whole_visit_ends_at_its_limit() -> None:
+    """What the pilot took is gone from the time of the run; the settings' own limit stays the upper bound."""
+    given: list[tuple[float, float]] = []
+
+    class Watched(QueueClient):
+        def run(self, target: Target, load: Load, timeout_s: float) -> ClientRun:
+            given.append((self.clock.now, timeout_s))
+            return super().run(target, load, timeout_s)
+
+    for limit_s in (90.0, 9000.0):
+        given.clear()
+        clock = Clock()
+        Visit(Watched(clock), TARGET, CLOSED, replace(RULES, limit_s=limit_s), clock=clock).measure()
+        assert len(given) == 2 and all(timeout_s == min(RULES.timeout_s, limit_s - now) for now, timeout_s in given)
+    clock = Clock()
+    late = Visit(QueueClient(clock, answer_s=fixed(400.0)), TARGET, CLOSED, replace(RULES, limit_s=90.0),
+                 clock=clock).measure()
+    assert late.status is Status.FAILED and failure_kind(late.reason) is FailureKind.HANG
 
 
 # ------------------------------------------------------------------------------------------------- impossible readings
