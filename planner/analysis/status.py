@@ -55,7 +55,8 @@ class Status:
     serves. cost_s: accelerator-seconds, all overheads included.
     complete: every grid point was measured or failed, so nothing is predicted. plain: the plain sweep, and gains over
     it; None if nothing was measured. accuracy: estimated, by target; None if unknown.
-    stopped: why the last campaign ended; None if none did, or one is under way. boundary: what is known of it; None if
+    stopped: why the last campaign ended; None if none did, or one is under way. underway: runs of other workers that go
+    on after this one has stopped, so that the study has not. boundary: what is known of it; None if
     the study asks for none, or nothing was measured.
     """
 
@@ -73,6 +74,7 @@ class Status:
     never_run: tuple[NeverRun, ...]
     stopped: str | None
     boundary: BoundaryStatus | None = None
+    underway: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """The form of `status --json`."""
@@ -91,20 +93,22 @@ class Status:
                 for target, e in self.accuracy.items()
             },
             "never_run": {missing.axis: list(missing.values) for missing in self.never_run},
-            "stopped": self.stopped,
+            "stopped": None if self.underway else self.stopped,
             **({} if self.boundary is None else {"boundary": asdict(self.boundary)}),
         }
 
 
-def status_of(name: str, observations: Observations, posterior: Posterior | None, stopped: str | None) -> Status:
-    """The status of the study called `name`. posterior: of `observations`, None if nothing is measured."""
+def status_of(name: str, observations: Observations, posterior: Posterior | None, stopped: str | None,
+              underway: int = 0) -> Status:
+    """The status of the study called `name`. posterior: of `observations`, None if nothing is measured. underway: as
+    in Status."""
     return Status(
         name, len(observations.grid), observations.finished, observations.failures,
         int(observations.saturated.sum()), observations.spent,
         int(observations.measured.sum()), bool(observations.known.all()), posterior.plain if posterior else None,
         gains(observations, posterior.plain, posterior.longest) if posterior else None,
         posterior.accuracy if posterior else dict.fromkeys(observations.targets), never_run(observations), stopped,
-        BoundaryStatus.of_posterior(posterior))
+        BoundaryStatus.of_posterior(posterior), underway)
 
 
 def never_run(observations: Observations) -> tuple[NeverRun, ...]:
