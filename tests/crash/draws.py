@@ -50,18 +50,19 @@ def result(draw: tuple[str, str, int], starter: ForkServer) -> dict[str, Any]:
 
 
 def table(results: list[dict[str, Any]]) -> str:
-    """As Markdown: one row for each fault, all kinds of study together, and how many runs in hand were lost."""
+    """As Markdown: a row for each fault, studies of each kind that had it, and in how many the run in hand was cut."""
     rows: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for one in results:
         rows[one["draw"][1]].append(one)
-    lines = ["| fault | " + " | ".join(KINDS) + " | survived | runs in hand lost |",
+    lines = ["| fault | " + " | ".join(KINDS) + " | survived | run in hand cut short |",
              "| --- |" + " --- |" * (len(KINDS) + 2)]
     for fault in [fault for fault in FAULTS if fault in rows]:
         mine = [one for one in rows[fault] if not one["survived"] or one["in_time"]]
         cells = [sum(one["draw"][0] == kind for one in mine) for kind in KINDS]
         survived = sum(one["survived"] for one in mine)
-        lost = sum(max(0, one.get("lost") or 0) for one in mine)
-        lines.append(f"| {fault} | " + " | ".join(map(str, cells)) + f" | {survived} of {len(mine)} | {lost} |")
+        cuts = [one["cut"] for one in mine if "cut" in one]
+        lines.append(f"| {fault} | " + " | ".join(map(str, cells)) + f" | {survived} of {len(mine)} | "
+                     f"{sum(cuts)} of {len(cuts)} |")
     return "\n".join(lines)
 
 

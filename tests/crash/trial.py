@@ -9,6 +9,7 @@ from pathlib import Path
 from random import Random
 from typing import Any, Final
 
+import optuna
 from optuna.trial import TrialState
 
 from planner.ledger.stop_reason import stop_reason
@@ -25,12 +26,12 @@ CODES: Final = {0, 1, 2, 130}
 
 @dataclass(frozen=True)
 class Outcome:
-    """code: how the harmed study ended. in_time: whether the harm came while it ran. lost: runs that were made and are
-    not in the record, None where they cannot be counted."""
+    """code: how the harmed study ended. in_time: whether the harm came while it ran. cut: runs that were under way and
+    were not recorded, but as interrupted."""
 
     code: int
     in_time: bool
-    lost: int | None
+    cut: int
 
 
 def harm(kind: str, fault_name: str, seed: int, folder: Path, starter: ForkServer) -> Outcome:
@@ -47,7 +48,7 @@ def _harmed(study: Study, fault: Fault, rng: Random) -> Outcome:
     running = study.start()
     assert soon(lambda: study.began.exists() or running.poll() is not None)
     time.sleep(rng.uniform(0, LENGTH_S))
-    in_time = running.poll() is None
+    in_time, before = running.poll() is None, study.recorded()
     if in_time:
         fault.strike(study, rng)
     code = running.wait(WITHIN_S)
@@ -55,14 +56,13 @@ def _harmed(study: Study, fault: Fault, rng: Random) -> Outcome:
     if fault.stays and code:
         _check_refused(study)
     fault.clear(study)
-    kept = study.finished()
+    after = study.finished()
+    assert all(after.get(number) == measurement for number, measurement in before.items())
     again = study.start()
     assert again.wait(WITHIN_S) == 0, study.said()
     _check_end(study, fault, 0)
-    _check_record(study, kept)
-    complete = sum(trial.state is TrialState.COMPLETE for trial in study.trials())
-    lost = None if study.kind == "served" else study.executed() - complete
-    return Outcome(code, in_time, lost)
+    _check_record(study, after)
+    return Outcome(code, in_time, sum(one["status"] == "interrupted" for one in study.finished().values()))
 
 
 def _check_end(study: Study, fault: Fault, code: int) -> None:
@@ -75,9 +75,8 @@ def _check_end(study: Study, fault: Fault, code: int) -> None:
 
 
 def _check_said(study: Study) -> None:
-    """One line, and what Ctrl-C says."""
-    said = [line for line in study.said().splitlines()
-            if line and not line.startswith("stopping a")]
+    """One line, and what Ctrl-C and SIGTERM say."""
+    said = [line for line in study.said().splitlines() if line and not line.startswith("stopping a")]
     assert len(said) <= 1 and all(line.startswith("sweepwise: ") for line in said), study.said()
 
 
@@ -93,23 +92,16 @@ def _check_record(study: Study, kept: dict[int, Any]) -> None:
     """Nothing is lost, nothing stuck, nothing measured twice, and the study is at its end, not beyond."""
     trials = study.trials()
     now = study.finished()
-    assert all(now[number] == measurement for number, measurement in kept.items())
+    assert all(now.get(number) == measurement for number, measurement in kept.items())
     assert {trial.state for trial in trials} <= {TrialState.COMPLETE, TrialState.FAIL}
     counted = [trial for trial in trials if trial.user_attrs["measurement"]["status"] != "interrupted"]
     assert len(counted) == RUNS, [trial.user_attrs["measurement"]["status"] for trial in trials]
     points = Counter(tuple(sorted(t.params.items())) for t in counted if t.state is TrialState.COMPLETE)
     assert max(points.values()) == 1
-    assert stop_reason(_optuna_study(study)) == ("cost" if study.kind == "replay" else "trials")
+    loaded = optuna.load_study(study_name="crash", storage=study.storage)
+    assert stop_reason(loaded) == ("cost" if study.kind == "replay" else "trials")
     spent = len(trials) - len(counted)
     assert spent <= 1, "one harm costs one run"
     if study.kind != "served":
         failed = sum(trial.state is TrialState.FAIL for trial in counted)
         assert len(counted) - failed <= study.executed() <= len(counted) + 1
-
-
-def _optuna_study(study: Study) -> Any:
-    import optuna
-
-    return optuna.load_study(study_name="crash", storage=study.storage)
-
-
