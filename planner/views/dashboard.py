@@ -24,7 +24,7 @@ from planner.ledger.observations import Observations
 from planner.space import plugins
 from planner.space.text import about_percent, duration, percent
 from planner.strategies.strategy import Posterior
-from planner.views.markdown_text import escaped
+from planner.views.markdown_text import code, escaped
 
 __all__ = ["DashboardWriter", "Source", "note_of", "save"]
 
@@ -72,7 +72,7 @@ def note_of(overview: Overview, state: str) -> str:
              "values are what was measured, medians over repeats. A failed trial has its reason among the user "
              "attributes."]
     if overview.slo:
-        lines.append(f"Infeasible trials miss a service level: {', '.join(map(escaped, overview.slo))}.")
+        lines.append(f"Infeasible trials miss a service level: {', '.join(map(code, overview.slo))}.")
     lines += ["", "| | |", "| --- | --- |", *(f"| {name} | {value} |" for name, value in rows), ""]
     if status.gains is not None and status.accuracy and not status.complete:
         lines += ["Accuracy over the points that were *not* measured, estimated without knowing the truth:", "",

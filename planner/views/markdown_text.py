@@ -7,7 +7,7 @@ from typing import Final
 
 from planner.space.text import printable
 
-__all__ = ["escaped"]
+__all__ = ["code", "escaped"]
 
 _SPECIAL: Final = re.compile(r"([\\`*_{}\[\]<>#|~&!])")
 
@@ -15,3 +15,8 @@ _SPECIAL: Final = re.compile(r"([\\`*_{}\[\]<>#|~&!])")
 def escaped(text: str) -> str:
     """The text on one line, without markup: Markdown may hold HTML."""
     return _SPECIAL.sub(r"\\\1", " ".join(printable(text).split()))
+
+
+def code(text: str) -> str:
+    """The text on one line as code, which it cannot end."""
+    return f"`{' '.join(printable(text).replace('`', '').split())}`"
