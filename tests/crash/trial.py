@@ -19,7 +19,9 @@ from tests.crash.studies import RUNS, Study
 from tests.runners.processes import soon
 
 LENGTH_S: Final = 1.5
-"""About as long as a study takes: the harm comes within."""
+"""About as long as a study takes: a harm that waits for no run comes within, mostly before the first."""
+AT_ONCE_S: Final = 0.2
+"""About as long as planning and making a run take."""
 WITHIN_S: Final = 60.0
 CODES: Final = {0, 1, 2, 130}
 
@@ -47,7 +49,9 @@ def harm(kind: str, fault_name: str, seed: int, folder: Path, starter: ForkServe
 def _harmed(study: Study, fault: Fault, rng: Random) -> Outcome:
     running = study.start()
     assert soon(lambda: study.began.exists() or running.poll() is not None)
-    time.sleep(rng.uniform(0, LENGTH_S))
+    after = rng.randrange(-2, RUNS)  # runs that are recorded first; a third of harms come while the study begins
+    assert soon(lambda: len(study.recorded()) >= after or running.poll() is not None, WITHIN_S)
+    time.sleep(rng.uniform(0, AT_ONCE_S if after > 0 else LENGTH_S))
     in_time, before = running.poll() is None, study.recorded()
     if in_time:
         fault.strike(study, rng)
@@ -56,12 +60,12 @@ def _harmed(study: Study, fault: Fault, rng: Random) -> Outcome:
     if fault.stays and code:
         _check_refused(study)
     fault.clear(study)
-    after = study.finished()
-    assert all(after.get(number) == measurement for number, measurement in before.items())
+    kept = study.finished()
+    assert all(kept.get(number) == measurement for number, measurement in before.items())
     again = study.start()
     assert again.wait(WITHIN_S) == 0, study.said()
     _check_end(study, fault, 0)
-    _check_record(study, after)
+    _check_record(study, kept)
     return Outcome(code, in_time, sum(one["status"] == "interrupted" for one in study.finished().values()))
 
 
