@@ -190,7 +190,7 @@ class Study:
         from planner.analysis.status import status_of
 
         if of is not None:
-            return status_of(self.name, of.observations, of.posterior, of.reason)
+            return status_of(self.name, of.observations, of.posterior, of.reason, of.underway)
         ledger = self._setup.ledger()
         observations = ledger.observations(self.grid)
         posterior = self._learn(observations) if observations.measured.any() else None

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import socket
 import subprocess
@@ -74,7 +75,7 @@ class ForkServer:
     def import_s(self, timeout_s: float) -> float:
         """Seconds that the imports took; waits for their end. Raises ForkServerError."""
         if self._import_s is None:
-            self._import_s = float(self._reply(timeout_s)["import_s"])
+            self._import_s = self._told(timeout_s, "import_s")
             self._group.note_memory()
         return self._import_s
 
@@ -101,7 +102,7 @@ class ForkServer:
             try:
                 self.import_s(_FORK_S)
                 self._send(message, [their_status, *streams, *pass_fds])
-                pid = int(self._reply(_FORK_S)["pid"])
+                pid = int(self._told(_FORK_S, "pid"))
             except BaseException:
                 os.close(status)
                 if ours is not None:
@@ -121,6 +122,13 @@ class ForkServer:
         except OSError as error:
             raise ForkServerError(f"the fork server takes no message: {error}") from error
 
+    def _told(self, timeout_s: float, name: str) -> float:
+        """The number of this name in the next reply. Raises ForkServerError."""
+        found = self._reply(timeout_s).get(name)
+        if isinstance(found, bool) or not isinstance(found, int | float) or not 0 <= found < math.inf:
+            raise ForkServerError(f"the fork server answered what none does: {name} {str(found)[:80]}")
+        return found
+
     def _reply(self, timeout_s: float) -> dict[str, Any]:
         self._socket.settimeout(timeout_s)
         try:
@@ -131,7 +139,12 @@ class ForkServer:
             raise ForkServerError(f"the fork server gives no answer: {error}") from error
         if not reply:
             raise ForkServerError("the fork server has ended")
-        answer: dict[str, Any] = json.loads(reply)
+        try:
+            answer = json.loads(reply)
+        except (ValueError, RecursionError):
+            answer = None
+        if not isinstance(answer, dict):
+            raise ForkServerError(f"the fork server answered {reply[:80]!r}, which is no JSON object")
         if "reason" in answer:
             raise ForkServerError(str(answer["reason"]))
         return answer

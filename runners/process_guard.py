@@ -82,7 +82,16 @@ class _Sessions:
 
     def end_all(self, mark: str) -> bool:
         """Whether there was something to end, in the sessions or with the mark, and nothing of it is left."""
+        self._pause()
         return self._end(list(self._memory), mark, GRACE_S)
+
+    def _pause(self) -> None:
+        """Stop what may hold shared memory until it gets SIGTERM: a process that ends by itself, since it too has lost
+        the one that started us, would show its memory no longer."""
+        for session in [session for session, memory in self._memory.items() if memory is not None]:
+            if started_at(session) == self._started[session]:
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.killpg(session, signal.SIGSTOP)
 
     def _end(self, sessions: Sequence[int], mark: str, grace_s: float) -> bool:
         for session in sessions:

@@ -111,6 +111,7 @@ def end_processes(
             _send(signal.SIGKILL, sessions, found)
         elif not asked:
             _send(signal.SIGTERM, sessions, found)
+            _send(signal.SIGCONT, sessions, found)  # a process that is stopped does not end
         asked = True
         time.sleep(_POLL_S)
         reap()

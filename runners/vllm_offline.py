@@ -37,6 +37,7 @@ from runners.engine_start import Start, StartWatch
 from runners.vllm_imports import ENGINE_MODULES, VllmImports
 from runners.vllm_metrics import metric_names
 from runners.vllm_process import EngineError, EngineProcess
+from runners.vllm_reply import RunReply, run_reply, start_parts_of
 from runners.vllm_settings import VllmSettings, VllmStudy
 
 __all__ = ["VllmRunner", "engine_environment", "matters", "require_engine"]
@@ -119,6 +120,7 @@ class VllmRunner:
         try:
             engine, start = self._engine_for(proposal.point, watch)
         except EngineError as failure:
+            self._end_engine()
             start = watch.done()
             return self._failed(failure, FailureKind.START, start.cost(0.0, 0.0, accelerators), start.parts)
         except BaseException:
@@ -126,22 +128,22 @@ class VllmRunner:
             raise
         began = time.perf_counter()
         try:
-            reply = engine.ask({"run": self._request(proposal, fresh=start.start_s > 0)}, self._timeout_s(proposal))
+            answer = engine.ask({"run": self._request(proposal, fresh=start.start_s > 0)}, self._timeout_s(proposal))
+            if "refused" in answer:
+                cost = start.cost(0.0, time.perf_counter() - began, accelerators)
+                return self._failed(answer["refused"], FailureKind.CONFIGURATION, cost, start.parts)
+            reply = run_reply(answer, self._study.workload(proposal.point).output_len)
         except EngineError as failure:
-            self._engine = None
+            self._end_engine()
             spent = time.perf_counter() - began
             return self._failed(failure, FailureKind.CRASH, start.cost(0.0, spent, accelerators), start.parts)
         except BaseException:
             self.close()
             raise
-        if "refused" in reply:
-            spent = time.perf_counter() - began
-            return self._failed(reply["refused"], FailureKind.CONFIGURATION, start.cost(0.0, spent, accelerators),
-                                start.parts)
-        cost = start.cost(reply["warmup_s"], reply["measure_s"], accelerators)
+        cost = start.cost(reply.warmup_s, reply.measure_s, accelerators)
         return Measurement(
             Status.OK, cost, tuple(self._readings(proposal, reply)),
-            trajectory_s=tuple(tuple(times) for times in reply["repeats"]), environment=self._environment,
+            trajectory_s=tuple(tuple(times) for times in reply.repeats), environment=self._environment,
             warmup_ratio=_warmup_ratio(reply), start_parts=start.parts)
 
     def _timeout_s(self, proposal: Proposal) -> float:
@@ -176,7 +178,7 @@ class VllmRunner:
         reply = engine.ask({"start": arguments, "length": self._study.longest_request()},
                            timeout_s)
         self._engine, self._engine_values = engine, values
-        return engine, watch.done(engine.log(), reply["parts"])
+        return engine, watch.done(engine.log(), start_parts_of(reply))
 
     def _request(self, proposal: Proposal, fresh: bool) -> dict[str, Any]:
         """The request to the engine's process. fresh: it is the engine's first."""
@@ -190,21 +192,21 @@ class VllmRunner:
             "tolerance": settings.tolerance,
         }
 
-    def _readings(self, proposal: Proposal, reply: Mapping[str, Any]) -> Iterator[Reading]:
+    def _readings(self, proposal: Proposal, reply: RunReply) -> Iterator[Reading]:
         """The readings of the covered points; a length whose reading would not be exact is left out."""
         for point in proposal.covers:
             output_len = str(self._study.workload(point).output_len)
-            if all(output_len in repeat for repeat in reply["metrics"]):
+            if all(output_len in repeat for repeat in reply.metrics):
                 yield self._reading(point, proposal, reply)
 
-    def _reading(self, point: Point, proposal: Proposal, reply: Mapping[str, Any]) -> Reading:
+    def _reading(self, point: Point, proposal: Proposal, reply: RunReply) -> Reading:
         """The reading of one of these points."""
         output_len = self._study.workload(point).output_len
-        repeats = [repeat[str(output_len)] for repeat in reply["metrics"]]
+        repeats = [repeat[str(output_len)] for repeat in reply.metrics]
         names = [name for name in repeats[0] if all(name in repeat for repeat in repeats)]
-        batches = reply["warmups"] + reply["repeats"]
+        batches = reply.warmups + reply.repeats
         if output_len == self._study.workload(proposal.point).output_len:
-            seconds = reply["warmup_s"] + reply["measure_s"]
+            seconds = reply.warmup_s + reply.measure_s
         else:
             seconds = sum(times[output_len - 1] for times in batches)
         if proposal.repeats is not None or not proposal.warmup:  # what the plain sweep would make of it
@@ -219,11 +221,12 @@ class VllmRunner:
                            failure=failure_kind(str(reason), otherwise))
 
 
-def _warmup_ratio(reply: Mapping[str, Any]) -> float | None:
+def _warmup_ratio(reply: RunReply) -> float | None:
     """Seconds of the last warm-up over the median seconds of the repeats."""
-    if not reply["warmups"] or len(reply["repeats"]) < 2:
+    if not reply.warmups or len(reply.repeats) < 2:
         return None
-    return float(reply["warmups"][-1][-1] / np.median([times[-1] for times in reply["repeats"]]))
+    median = float(np.median([times[-1] for times in reply.repeats]))
+    return reply.warmups[-1][-1] / median if median else None
 
 
 def engine_environment(arguments: Mapping[str, Any], omp_threads_bind: str | None) -> dict[str, str]:

@@ -123,9 +123,11 @@ class EngineProcess:
         line, _, rest = bytes(self._buffer).partition(b"\n")
         self._buffer = bytearray(rest)
         try:
-            reply: dict[str, Any] = json.loads(line)
-        except ValueError:
-            raise EngineError(f"the engine's process answered {line[:80]!r}, which is not JSON") from None
+            reply = json.loads(line)
+        except (ValueError, RecursionError):
+            reply = None
+        if not isinstance(reply, dict):
+            raise EngineError(f"the engine's process answered {line[:80]!r}, which is no JSON object")
         if "error" in reply:
             raise EngineError(self._reason(str(reply["error"])))
         return reply

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from planner.analysis.spending import kind_of
 from planner.ledger.observations import Observations, Run
 from planner.space.expressions import suggestion
-from planner.space.types import Status, StudyError
+from planner.space.text import printable
+from planner.space.types import Measurement, Status, StudyError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -42,7 +43,7 @@ def _rows(run: Run, metrics: list[str]) -> list[dict[str, Any]]:
     common = {"start_s": measurement.cost.start_s, "accelerators": measurement.cost.accelerators,
               "environment": measurement.environment, "run": run.number}
     if measurement.status is Status.FAILED:
-        return [{**run.point, "repeat": 0, "status": measurement.reason or "failed", "failure": kind_of(run).value,
+        return [{**run.point, "repeat": 0, "status": _reason(measurement), "failure": kind_of(run).value,
                  "seconds": measurement.cost.run_s, **common}]
     if measurement.status is Status.SATURATED and not measurement.readings:
         return [{**run.point, "repeat": 0, "status": measurement.status.value,
@@ -56,3 +57,8 @@ def _rows(run: Run, metrics: list[str]) -> list[dict[str, Any]]:
             rows.append({**reading.point, "repeat": repeat, "status": status, "seconds": reading.seconds, **common,
                          **values})
     return rows
+
+
+def _reason(measurement: Measurement) -> str:
+    """Why a run failed: other programs' words, without what a terminal that shows the file would obey."""
+    return " ".join(printable(measurement.reason).split()) or "failed"

@@ -57,8 +57,9 @@ class Status:
     serves. cost_s: accelerator-seconds, all overheads included. failures: kind → failed runs.
     complete: every grid point was measured or failed, so nothing is predicted. plain: the plain sweep, and gains over
     it; None if nothing was measured. accuracy: estimated, by target; None if unknown.
-    stopped: why the last campaign ended; None if none did, or one is under way. boundary: what is known of it; None if
-    the study asks for none, or nothing was measured. drift: how the machine has changed; None if that is unknown.
+    stopped: why the last campaign ended; None if none did, or one is under way. underway: runs of other workers that go
+    on after this one has stopped, so that the study has not. boundary: what is known of it; None if the study asks for
+    none, or nothing was measured. drift: how the machine has changed; None if that is unknown.
     """
 
     name: str
@@ -77,6 +78,7 @@ class Status:
     boundary: BoundaryStatus | None = None
     failures: Mapping[str, int] = field(default_factory=dict)
     drift: MachineDrift | None = None
+    underway: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """The form of `status --json`."""
@@ -95,21 +97,24 @@ class Status:
                 for target, e in self.accuracy.items()
             },
             "never_run": {missing.axis: list(missing.values) for missing in self.never_run},
-            "stopped": self.stopped,
+            "stopped": None if self.underway else self.stopped,
             **({} if self.boundary is None else {"boundary": asdict(self.boundary)}),
             **({} if self.drift is None else {"drift": self.drift.to_json()}),
         }
 
 
-def status_of(name: str, observations: Observations, posterior: Posterior | None, stopped: str | None) -> Status:
-    """The status of the study called `name`. posterior: of `observations`, None if nothing is measured."""
+def status_of(name: str, observations: Observations, posterior: Posterior | None, stopped: str | None,
+              underway: int = 0) -> Status:
+    """The status of the study called `name`. posterior: of `observations`, None if nothing is measured. underway: as
+    in Status."""
     return Status(
         name, len(observations.grid), observations.finished, observations.failures,
         int(observations.saturated.sum()), observations.spent,
         int(observations.measured.sum()), bool(observations.known.all()), posterior.plain if posterior else None,
         gains(observations, posterior.plain, posterior.longest) if posterior else None,
         posterior.accuracy if posterior else dict.fromkeys(observations.targets), never_run(observations), stopped,
-        BoundaryStatus.of_posterior(posterior), failures_by_kind(observations), posterior.drift if posterior else None)
+        BoundaryStatus.of_posterior(posterior), failures_by_kind(observations), posterior.drift if posterior else None,
+        underway)
 
 
 def never_run(observations: Observations) -> tuple[NeverRun, ...]:

@@ -77,6 +77,7 @@ def measure(
             watching.finished(run, kept)
     finally:
         study.runner.close()
+        ledger.leave()
     drifts = {target: _drift(observations, controls, target) for target in study.targets}
     return Audit(audited, {target: drift for target, drift in drifts.items() if drift is not None})
 

@@ -32,11 +32,13 @@ class RunResult:
     reason: "accuracy", "noise", "boundary", "cost", "trials", "grid", "failures" or "interrupted"
     (planner.campaign.loop).
     observations: every run of the study, those of earlier campaigns included. posterior: None if no run succeeded.
+    underway: runs of other workers that go on; the reason then holds for this worker, and for the study once they end.
     """
 
     reason: str
     observations: Observations
     posterior: Posterior | None
+    underway: int = 0
 
     @property
     def succeeded(self) -> bool:
@@ -77,9 +79,11 @@ def run(
         reason = loop.run()
     finally:
         study.runner.close()
+        record.leave()
     if not loop.is_provisional:
         record.again(lambda: record_stop(ledger.study, reason))
-    return RunResult(reason, observations, _last_posterior(study, observations, strategy))
+    underway = len(observations.underway) if loop.is_provisional else 0
+    return RunResult(reason, observations, _last_posterior(study, observations, strategy), underway)
 
 
 def nothing_measured(observations: Observations, study_file: Path) -> str:

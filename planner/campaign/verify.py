@@ -65,6 +65,7 @@ def verify(
         Loop(study.runner, strategy, record, now, Limits(), study.seed, watching, study.clock).run()
     finally:
         study.runner.close()
+        record.leave()
     interrupted = now.runs[-1].measurement.status is Status.INTERRUPTED
     return now, Verification(len(now.runs) - len(observations.runs), now.spent - observations.spent, interrupted)
 

@@ -30,6 +30,7 @@ _HARMLESS: Final = frozenset({"kind", "samples", "source", "load_kwargs", "rando
 _LONGEST: Final = 2_000
 _CSV: Final = (("Type", "Run Id", "Id", "Name", "Start Time", "End Time", "Duration"), ("Run Info", "Run Info"))
 _YAML: Final = re.compile(r"(args|benchmarks|config|metadata):")
+_COUNT: Final = re.compile(r"\d{1,15}")
 _PAGE: Final = re.compile(r"<title>\s*GuideLLM", re.IGNORECASE)
 
 
@@ -67,7 +68,7 @@ def _synthetic(data: Any) -> Mapping[str, Any]:
     pairs = [item.partition("=") for item in data.split(",")]
     if not all(equals for _, equals, _ in pairs):
         return {}
-    return {key.strip(): int(value) if value.strip().isdecimal() else value.strip() for key, _, value in pairs}
+    return {key.strip(): int(value) if _COUNT.fullmatch(value.strip()) else value.strip() for key, _, value in pairs}
 
 
 def _object(text: str) -> Mapping[str, Any]:

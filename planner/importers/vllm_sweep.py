@@ -160,6 +160,6 @@ def _value(cell: str, whole: bool) -> Any:
     if cell.startswith(("[", "{")):  # pandas writes lists and objects as Python does
         try:
             return ast.literal_eval(cell)
-        except (ValueError, SyntaxError, MemoryError, RecursionError):
+        except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
             return cell
     return cell

@@ -23,7 +23,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from planner.ledger.optuna_private import beat, heartbeats
-from planner.ledger.worker import this_worker
+from planner.ledger.worker import is_given_up, this_worker
 
 __all__ = ["BEAT_S", "CONFIRM_S", "GRACE_S", "Leases"]
 
@@ -62,7 +62,7 @@ class Leases:
     def renew(self) -> None:
         """Renew the leases of this process' runs."""
         mine = [trial for trial in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-                if trial.user_attrs.get("worker") == this_worker()]
+                if trial.user_attrs.get("worker") == this_worker() and not is_given_up(trial)]
         beat(self._study, mine)
 
     def lost(self, elsewhere: Sequence[FrozenTrial]) -> set[int]:

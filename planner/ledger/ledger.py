@@ -32,7 +32,7 @@ from planner.ledger.run import Run, Underway, begun_at
 from planner.ledger.settled import METRICS_KEY, settled_metrics
 from planner.ledger.stop_reason import stop_reason
 from planner.ledger.storage import check_no_other_copy, open_storage, widen
-from planner.ledger.worker import is_alive, this_worker
+from planner.ledger.worker import is_alive, is_given_up, this_worker
 from planner.space.address import shown
 from planner.space.grid import Grid
 from planner.space.metrics import metric_named
@@ -199,7 +199,7 @@ class Ledger:
     def close_interrupted(self) -> None:
         """Complete or close the RUNNING trials of dead workers."""
         running = self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-        alive = {trial.number: is_alive(trial.user_attrs.get("worker", "")) for trial in running}
+        alive = {t.number: not is_given_up(t) and is_alive(t.user_attrs.get("worker", "")) for t in running}
         lost = self._leases.lost([trial for trial in running if alive[trial.number] is None])
         for trial in running:
             if alive[trial.number] is False or trial.number in lost:

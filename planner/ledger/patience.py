@@ -13,6 +13,7 @@ import optuna
 from planner.ledger.endings import metrics_at
 from planner.ledger.ledger import Ledger
 from planner.ledger.observations import Observations, Run
+from planner.ledger.worker import give_up
 from planner.space.text import point_text
 from planner.space.types import Measurement, Point, RecordError, Status
 
@@ -37,25 +38,36 @@ class PatientLedger:
     def __init__(self, ledger: Ledger, waiting: Callable[[str], None]) -> None:
         self.ledger = ledger
         self._waiting = waiting
+        self._in_hand: dict[int, optuna.Trial] = {}
 
     def begin(self, point: Point, seed: int) -> tuple[optuna.Trial, Point]:
         """As the ledger's. If an answer was lost, but not what it answered, that trial is taken."""
-        return self.again(lambda: self.ledger.begin(point, seed), lambda: self.ledger.begun(seed))
+        trial, taken = self.again(lambda: self.ledger.begin(point, seed), lambda: self.ledger.begun(seed))
+        self._in_hand[trial.number] = trial
+        return trial, taken
 
     def finish(self, trial: optuna.Trial, measurement: Measurement, planner_s: float = 0.0) -> Run:
         """As the ledger's. Raises RecordError that says what was measured, for the record will not have it."""
         try:
-            return self.again(lambda: self.ledger.finish(trial, measurement, planner_s))
+            run = self.again(lambda: self.ledger.finish(trial, measurement, planner_s))
         except RecordError as error:
             if measurement.status is Status.INTERRUPTED:
                 raise
             point = {axis.name: trial.params[axis.name] for axis in self.ledger.axes}
             raise RecordError(f"{error}. Run {trial.number} is not in the record and will be measured anew: "
                               f"{point_text(point)} gave {_outcome(point, measurement)}") from error
+        self._in_hand.pop(trial.number, None)
+        return run
 
     def abandon(self, trial: optuna.Trial, reason: str) -> None:
         """As the ledger's."""
         self.again(lambda: self.ledger.abandon(trial, reason))
+        self._in_hand.pop(trial.number, None)
+
+    def leave(self) -> None:
+        """The campaign is over: what it has begun and not finished is given up. Asks no database."""
+        for trial in self._in_hand.values():
+            give_up(trial)
 
     def refresh(self, observations: Observations, before: optuna.Trial | None = None) -> None:
         """As the ledger's."""

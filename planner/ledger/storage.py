@@ -8,6 +8,7 @@ from typing import Final
 
 import optuna
 from optuna.distributions import BaseDistribution
+from optuna.exceptions import StorageInternalError
 from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 
 from planner.ledger.distributions import Recorded, are_compatible, joined
@@ -37,7 +38,7 @@ def open_storage(url: str, must_exist: bool = False) -> optuna.storages.RDBStora
             storage = QuickStorage(url, engine_kwargs=settings)
             say_faults(storage.engine)
             return storage
-        except (SQLAlchemyError, ImportError, ValueError, RuntimeError) as error:
+        except (SQLAlchemyError, StorageInternalError, ImportError, ValueError, RuntimeError) as error:
             # Another process is creating the same tables at this moment: both saw none, and one was first.
             beaten = isinstance(error, IntegrityError) or "already exists" in str(error)
             if beaten and attempt < _ATTEMPTS - 1:

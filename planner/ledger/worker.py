@@ -1,4 +1,4 @@
-"""The process that made a trial, and whether it is still alive."""
+"""The process that made a trial, whether it is still alive, and whether it will finish the trial."""
 
 from __future__ import annotations
 
@@ -7,11 +7,16 @@ import os
 import secrets
 import socket
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Final
 
-__all__ = ["is_alive", "this_worker"]
+from optuna.trial import FrozenTrial, Trial
 
+__all__ = ["give_up", "is_alive", "is_given_up", "this_worker"]
+
+_GIVEN_UP: Final = set[tuple[int, datetime | None]]()
+"""Number and microsecond of the start of runs, which no two runs of one process share."""
 _OLD_PARTS: Final = 3  # host, pid and start time were an identity in earlier versions
 
 
@@ -55,6 +60,17 @@ def is_alive(worker: str) -> bool | None:
     if other.pid == me.pid:  # an earlier process with this number; or, begun at the same moment, a copy of this one
         return None if other.started == me.started else False
     return _runs(other.pid, other.started)
+
+
+def give_up(trial: Trial) -> None:
+    """This process lives, and will not finish this RUNNING trial: its record was away, or its runner raised. Where the
+    process measures again, a notebook or a service, it closes the trial as it closes those of a dead worker."""
+    _GIVEN_UP.add((trial.number, trial.datetime_start))
+
+
+def is_given_up(trial: FrozenTrial) -> bool:
+    """Whether `give_up` was called for this trial, in this process."""
+    return (trial.number, trial.datetime_start) in _GIVEN_UP
 
 
 @functools.cache

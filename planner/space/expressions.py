@@ -28,6 +28,7 @@ from planner.space.types import StudyError, Value
 __all__ = ["FUNCTIONS", "Expression", "parse", "quoted", "suggestion"]
 
 _MAX_LENGTH: Final = 1000
+_SHOWN: Final = 120  # characters of an expression that a message quotes: it is to be one line
 _MAX_DEPTH: Final = 100  # evaluation recurses
 _TRUTH: Final = {"true": True, "false": False}
 _QUOTED: Final = r"'[^']*'|\"[^\"]*\"|`([^`]+)`"
@@ -61,7 +62,7 @@ class Expression:
             with np.errstate(all="ignore"):
                 return _evaluate(self._tree, columns)
         except (TypeError, ValueError, OverflowError, np.exceptions.DTypePromotionError) as error:
-            message = f"{self.key}: '{self.text}' does not fit the values it names; compare like with like"
+            message = f"{self.key}: '{_shortly(self.text)}' does not fit the values it names; compare like with like"
             raise StudyError(message) from error
 
 
@@ -87,6 +88,10 @@ def parse(text: str, known: Collection[str], key: str) -> Expression:
     raise problem
 
 
+def _shortly(text: str) -> str:
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN - 3]}..."
+
+
 def _tree(text: str, literal: Collection[str], known: Collection[str], key: str) -> ast.expr:
     """The syntax tree, checked. Names in backticks, and those of `literal` where they stand, are names in it."""
     names: dict[str, str] = {}
@@ -104,7 +109,8 @@ def _tree(text: str, literal: Collection[str], known: Collection[str], key: str)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         if isinstance(error, StudyError):
             raise
-        raise StudyError(f"{key}: cannot read the expression {text!r}; write it like 'a + b <= 4096'") from error
+        problem = f"{key}: cannot read the expression {_shortly(text)!r}; write it like 'a + b <= 4096'"
+        raise StudyError(problem) from error
     back = {short: name for name, short in names.items()}
     tree = cast("ast.expr", _Constants(known).visit(tree))
     for node in ast.walk(tree):

@@ -24,6 +24,7 @@ from planner.ledger.observations import Observations
 from planner.space import plugins
 from planner.space.text import about_percent, duration, percent
 from planner.strategies.strategy import Posterior
+from planner.views.markdown_text import code, escaped
 
 __all__ = ["DashboardWriter", "Source", "note_of", "save"]
 
@@ -66,18 +67,18 @@ def note_of(overview: Overview, state: str) -> str:
     rows = [("state", state), ("runs", f"{status.runs:,}{failed}"),
             ("grid points measured", f"{status.points_measured:,} of {status.grid_points:,}"),
             ("spent", f"{duration(status.cost_s)} of accelerator time"), *_savings(status)]
-    lines = [f"## sweepwise: {status.name}", "",
+    lines = [f"## sweepwise: {escaped(status.name)}", "",
              "A benchmark grid, measured where it tells most and predicted elsewhere. Each trial is one run: its "
              "values are what was measured, medians over repeats. A failed trial has its reason among the user "
              "attributes."]
     if overview.slo:
-        lines.append(f"Infeasible trials miss a service level: {', '.join(f'`{text}`' for text in overview.slo)}.")
+        lines.append(f"Infeasible trials miss a service level: {', '.join(map(code, overview.slo))}.")
     lines += ["", "| | |", "| --- | --- |", *(f"| {name} | {value} |" for name, value in rows), ""]
     if status.gains is not None and status.accuracy and not status.complete:
         lines += ["Accuracy over the points that were *not* measured, estimated without knowing the truth:", "",
                   "| target | estimated accuracy | 90 % interval | noise allows |", "| --- | --- | --- | --- |"]
-        lines += [f"| {target} | {percent(e.estimated)} | {percent(e.low)} … {percent(e.high)} | "
-                  f"{about_percent(e.ceiling)} |" if e else f"| {target} | too few runs to estimate | | |"
+        lines += [f"| {escaped(target)} | {percent(e.estimated)} | {percent(e.low)} … {percent(e.high)} | "
+                  f"{about_percent(e.ceiling)} |" if e else f"| {escaped(target)} | too few runs to estimate | | |"
                   for target, e in status.accuracy.items()]
     lines += ["", "Go on with `sweepwise run STUDY`, ask with `sweepwise predict STUDY`; the study file is among the "
               "study's user attributes. Our figures are on the study's first page, below Optuna's own."]

@@ -37,6 +37,8 @@ _REASONS: Final = {
     "grid": "nothing is left to measure", "interrupted": "stopped by hand",
     "failures": "run after run failed and none succeeded; run again to try once more",
 }
+_COUNTS_OTHERS: Final = {"cost", "trials", "grid"}
+"""The reasons for which what other workers are measuring counts as measured."""
 
 
 def show_status(out: Console, status: Status) -> None:
@@ -47,7 +49,7 @@ def show_status(out: Console, status: Status) -> None:
     out.print(f"{status.name}: {status.runs} runs{failed}, {status.points_measured:,} of {status.grid_points:,} "
               f"grid points measured", soft_wrap=True)
     if status.stopped:
-        out.print(f"stopped: {_REASONS.get(status.stopped, status.stopped)}", soft_wrap=True)
+        out.print(_stopped(status.stopped, status.underway), soft_wrap=True)
     if status.boundary is not None:
         out.print(undecided_text(status.boundary.undecided, status.boundary.of, status.boundary.confidence),
                   soft_wrap=True)
@@ -60,6 +62,17 @@ def show_status(out: Console, status: Status) -> None:
             out.print(unknown, soft_wrap=True)
         if changed := drift_text(status.drift):
             out.print(Text(changed, style="yellow"), soft_wrap=True)
+
+
+def _stopped(reason: str, underway: int) -> str:
+    """Why this worker, or the whole study, has stopped. underway: runs of others that go on."""
+    said = _REASONS.get(reason, reason)
+    if not underway:
+        return f"stopped: {said}"
+    theirs = f"{underway} run{'s'[underway == 1:]} of other workers"
+    if reason in _COUNTS_OTHERS:
+        return f"stopped here: {said} once {theirs} under way {'has' if underway == 1 else 'have'} ended"
+    return f"stopped here: {said}; {theirs} {'goes' if underway == 1 else 'go'} on"
 
 
 def accuracy_table(estimates: Mapping[str, Estimate | None]) -> Table:

@@ -147,7 +147,7 @@ def _lines(path: Path) -> list[Mapping[str, Any]]:
     try:
         told = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
         return sorted(told, key=lambda one: float(one["metadata"]["credit_issued_ns"]))
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (AttributeError, KeyError, OSError, OverflowError, RecursionError, TypeError, ValueError) as error:
         raise ClientError(f"AIPerf's {path.name} cannot be read ({type(error).__name__}: {error})") from error
 
 
@@ -165,7 +165,7 @@ def requests_of(told: Sequence[Mapping[str, Any]], closed: bool, traffic: Traffi
         requests = [_request(one, float(when), float(start))
                     for one, when, start in zip(told, due, sent, strict=True)]
         gaps = [tuple(float(gap) / 1e3 for gap in _value(one, "inter_chunk_latency") or ()) for one in told]
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
         raise ClientError(f"AIPerf's {_RECORDS} cannot be read ({type(error).__name__}: {error})") from error
     return requests, gaps
 

@@ -149,7 +149,7 @@ def requests_of(report: Path, closed: bool) -> Iterator[Request]:
         for group, requests in groups.items():
             for request in requests or ():
                 yield _request(request, group, closed)
-    except (OSError, ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
+    except (AttributeError, KeyError, IndexError, OSError, RecursionError, TypeError, ValueError) as error:
         raise ClientError(f"GuideLLM's report cannot be read ({type(error).__name__}: {error})") from error
 
 

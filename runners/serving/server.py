@@ -172,9 +172,10 @@ def reset_prefix_cache(base_url: str) -> bool:
 def describe(base_url: str) -> dict[str, str]:
     """Name and version of the engine behind an address, and its models, as far as it tells; empty if nothing does."""
     models = _json(ask(f"{base_url}/v1/models"))
-    served = [str(model.get("id")) for model in (models or {}).get("data", []) if isinstance(model, dict)]
     if models is None:
         return {}
+    listed = models.get("data")
+    served = [str(model.get("id")) for model in (listed if isinstance(listed, list) else []) if isinstance(model, dict)]
     facts = {"served": ", ".join(served)}
     for path, engine, keys in (("version", "vllm", ("version",)), ("get_server_info", "sglang", ("version",)),
                                ("info", "tgi", ("version",))):
@@ -188,7 +189,7 @@ def describe(base_url: str) -> dict[str, str]:
 def _json(body: bytes | None) -> dict[str, Any] | None:
     if body is None:
         return None
-    with contextlib.suppress(ValueError):
+    with contextlib.suppress(ValueError, RecursionError):
         found = json.loads(body)
         return found if isinstance(found, dict) else None
     return None

@@ -197,12 +197,15 @@ def records_of(
     """
     if len(requests) < max(1, load.requests - lost):
         raise ClientError(reason or f"{tool} tells of {len(requests)} requests, and {load.requests} were asked for")
-    order = sorted(range(len(requests)), key=lambda place: requests[place].due)
-    ordered = [requests[place] for place in order]
-    due, sent, first, end = (np.array([getattr(request, name) for request in ordered], dtype=np.float64)
-                             for name in ("due", "sent", "first", "end"))  # None becomes NaN
-    inputs, outputs = (np.array([getattr(request, name) for request in ordered], dtype=np.int64)
-                       for name in ("input_tokens", "output_tokens"))
+    try:
+        order = sorted(range(len(requests)), key=lambda place: requests[place].due)
+        ordered = [requests[place] for place in order]
+        due, sent, first, end = (np.array([getattr(request, name) for request in ordered], dtype=np.float64)
+                                 for name in ("due", "sent", "first", "end"))  # None becomes NaN
+        inputs, outputs = (np.array([getattr(request, name) for request in ordered], dtype=np.int64)
+                           for name in ("input_tokens", "output_tokens"))
+    except (OverflowError, TypeError, ValueError) as error:
+        raise ClientError(f"{tool}'s report cannot be read ({type(error).__name__}: {error})") from error
     return Records(due, sent, first, end, inputs, outputs, tuple(_error(request) for request in ordered)), order
 
 

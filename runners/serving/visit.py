@@ -34,6 +34,7 @@ _WAVES: Final = 4  # requests of equal length come in waves: a window has some o
 _WAVES_OF_DRAWN: Final = 12  # with 4, the rate of lengths that differ much is 5 to 10 % too high, with 12 up to 5 %
 _SLOWED: Final = 1.25  # time of a request over that of one alone from which a load may be too much
 _LATE_CLIENT: Final = 0.1
+_NO_REQUEST_S: Final = 1e7  # four months: no request takes so long, and no sum of such times overflows
 _LONGER: Final = 3.0
 _CONFIDENT_RUNS: Final = 3
 _SEEDS: Final = 1_000
@@ -158,8 +159,9 @@ class Visit:
         else:
             self._check_failures(run.records, share=1.0)  # of a few requests, one is a large share
             good = run.records[run.records.good]
+            self._check_times(good)
             seconds = float((good.end - good.sent)[-places:].mean())
-        seconds = max(seconds, 1e-3)
+        seconds = min(max(1e-3, seconds), _NO_REQUEST_S)  # in this order, NaN becomes the least
         return places / seconds if self.load.is_closed else self.load.request_rate, seconds
 
     def _duration(self, rate: float, seconds: float) -> float:
@@ -245,12 +247,17 @@ class Visit:
             (most, _), = Counter(bad).most_common(1)
             raise _NotSteadyError(f"{len(bad)} of {len(records)} requests failed, most of them: {most}")
 
-    def _check_readings(self, records: Records) -> None:
-        good = records[records.good]
-        wrong = ~((good.first > good.sent) & (good.end >= good.first) & (good.sent >= good.due - 1e-3))
+    def _check_times(self, good: Records) -> None:
+        spans = good.end - good.due
+        wrong = ~((good.first > good.sent) & (good.end >= good.first) & (good.sent >= good.due - 1e-3)
+                  & (spans < _NO_REQUEST_S))
         if wrong.any():
             raise _NotSteadyError(f"{int(wrong.sum())} requests have impossible times, such as a first token "
                                   "before the request was sent")
+
+    def _check_readings(self, records: Records) -> None:
+        good = records[records.good]
+        self._check_times(good)
         steps = good.output_tokens > settings.TOKENS_TO_STREAM
         tpot = (good.end - good.first)[steps] / (good.output_tokens - 1)[steps]
         if (tpot < settings.LEAST_STEP_S).sum() > settings.BUNDLED_SHARE * len(good):

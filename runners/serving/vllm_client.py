@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -57,10 +57,10 @@ class VllmClient:
             self._process = None
             raise ClientError(f"vLLM's client: {error}") from error
         if "late_s" in reply:
-            raise LateError(f"its {load.requests} requests did not end within {reply['late_s']:g} s")
+            raise LateError(f"its {load.requests} requests did not end within {timeout_s:g} s")
         if "refused" in reply:
             raise ClientError(f"vLLM's client: {reply['refused']}")
-        records, gaps = records_of(reply["result"], load.is_closed)
+        records, gaps = records_of(reply.get("result"), load.is_closed)
         return ClientRun(records, {}, gaps)
 
     def facts(self) -> dict[str, str]:
@@ -94,7 +94,7 @@ def arguments_of(target: Target, load: Load) -> list[str]:
             "--random-output-len", str(load.output_len), "--random-range-ratio", repr(load.range_ratio)]
 
 
-def records_of(result: Mapping[str, Any], closed: bool) -> tuple[Records, tuple[tuple[float, ...], ...]]:
+def records_of(result: Any, closed: bool) -> tuple[Records, tuple[tuple[float, ...], ...]]:
     """The requests of a detailed result, and the seconds between the tokens of each. Raises ClientError.
 
     A request is due when the client's schedule has it, before it waits for a place under a limit (`queue_times`); in a
@@ -113,7 +113,7 @@ def records_of(result: Mapping[str, Any], closed: bool) -> tuple[Records, tuple[
             result["errors"], output, first, strict=True))
         if len(inputs) != n:
             raise ValueError(f"{len(inputs)} input_lens of {n} requests")
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
         raise ClientError(f"vLLM's client: its result cannot be read ({type(error).__name__}: {error})") from error
     failed = np.array([bool(error) for error in errors], dtype=bool)
     end = np.where(failed, np.nan, sent + spans)

@@ -19,6 +19,7 @@ import planner
 from planner.space.cells import as_text_cell, from_text_cell
 from planner.space.text import printable
 from planner.views.console import SafeConsole
+from planner.views.dashboard import note_of
 
 TITLE = "\x1b]0;owned\x07"
 MODELS = [f"{TITLE}red", "=HYPERLINK(1)", "@sum", "</script><img src=x onerror=alert(1)>", "-1+2", "'quoted'"]
@@ -71,6 +72,62 @@ def test_names_and_reasons_give_a_terminal_no_orders(
     ran = sweepwise("status", hostile, "--name", "none\x1b[2J")
     assert ran.code == 2
     check_text(ran.err)
+
+
+NAME = f"a{TITLE}<b>,=1+1"
+# Verb and arguments: {study} is the study's file, {table} its export, {other} a table with hostile columns and cells.
+VERBS = [
+    "validate {study}", "plan {study}", "status {study} --runs", "predict {study} -o {new}.csv",
+    "predict {study} --point batch_size=2,model=@sum", "predict {study} --point batch_size=2,model={name}",
+    "recommend {study} --minimize latency_ms", "recommend {study} --minimize {name}",
+    "evaluate {study} --truth {table}", "evaluate {study} --truth {other}", "evaluate {study} --audit 1",
+    "compare {study} {study} -o {new}.html", "compare {study} {study} --target {name}",
+    "compare {study} {study} --fail-if {name}", "report {study} -o {new}.html --no-baselines",
+    "report {study} -o {new}.md --no-baselines", "idealize {study}", "export {study} -o {new}.csv",
+    "import {study} {table} --dry-run", "import {study} {other} --dry-run", "import {study} {other} --set model={name}",
+    "import {study} {other} --format {name}", "import {study} {other} --where {name}",
+    "discard {study} 999 --why {name}",
+    "simulate {study} --strategies {name}", "run {study} --strategy {name}",
+    "run {study} --storage sqlite:///{name}/x.db", "status {name}.yaml", "status {study} --json {name}/x.json",
+    "doctor", "init {name}.yaml", "dashboard {study} --host {name}",
+]
+
+
+@pytest.mark.parametrize("line", VERBS)
+def test_every_way_out(
+    line: str, hostile: Path, sweepwise: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever a verb prints or writes, well or not, is text; and no file gets a name that is not asked for."""
+    monkeypatch.chdir(tmp_path)
+    table, other = tmp_path / "table.csv", tmp_path / "other.csv"
+    assert sweepwise("export", hostile, "-o", table).code == 0
+    other.write_text(f'{NAME.partition(",")[0]},batch_size,latency_ms,"=1+1",{TITLE}\n{TITLE}<b>,{TITLE},@1,=2,x\n')
+    given = {"study": hostile, "table": table, "other": other, "new": "new", "name": NAME}
+    before = {path.name for path in tmp_path.iterdir()}
+    ran = sweepwise(*(word.format(**given) for word in line.split()))
+    assert ran.code in {0, 1, 2} and "Traceback" not in ran.err, ran.err
+    check_text(ran.out + ran.err)
+    assert ran.code != 2 or ran.err.count("\n") == 1
+    made = {path.name for path in tmp_path.iterdir()} - before
+    assert made <= {"new.csv", "new.html", "new.md", f"{NAME}.yaml"}, made
+    for name in made:
+        text = (tmp_path / name).read_text()
+        if name == "new.csv":  # a model's name is read again as it was
+            rows = [{key: cell for key, cell in row.items() if key != "model"}
+                    for row in csv.DictReader(io.StringIO(text))]
+            check_text("".join(cell for row in rows for cell in (*row, *row.values())))
+            assert not [cell for row in csv.reader(io.StringIO(text)) for cell in row
+                        if re.match(r"[=+@\t\r]|-(?![\d.])", cell)]
+        else:
+            assert "<img src=x" not in text and "<i>study" not in text and "<b>out" not in text
+            assert name != "new.md" or not set(text) & {"\x1b", "\x07", "\x9b"}
+
+
+def test_a_note_in_the_dashboard_is_text(hostile: Path) -> None:
+    subject = planner.open_study(hostile)
+    note = note_of(subject.overview(), "not finished")
+    assert "<" not in note.replace("\\<", "") and "study" in note
+    check_text(note)
 
 
 def test_on_a_terminal_only_our_own_codes_are_left() -> None:

@@ -16,11 +16,12 @@ import pytest
 import sqlalchemy
 from optuna.trial import TrialState
 
+import planner
 from planner.ledger import patience, storage
 from planner.ledger.faults import place_of
 from planner.ledger.ledger import Ledger
 from planner.ledger.patience import PatientLedger
-from planner.space.types import Axis, Cost, Measurement, Reading, RecordError, Status
+from planner.space.types import Axis, Cost, Measurement, Reading, RecordError, RunnerError, Status
 from runners.command import CommandRunner
 from tests.ledger.conftest import Server
 
@@ -205,6 +206,35 @@ def check_one_lost(study: Any, url: str) -> None:
     assert len(study.executions()) == POINTS + 1
 
 
+def test_the_same_process_closes_the_run_that_it_lost(
+    bench: Callable[..., Any], befall: Callable[[Fault], Clock], tmp_path: Path
+) -> None:
+    """A notebook goes on in the process that lost its record for a while."""
+    study = small(bench)
+    fault = ReadOnly(tmp_path / "bench.db")
+    fault.stays = True
+    befall(fault)
+    with pytest.raises(RecordError):
+        planner.open_study(study.study).run(strategy="full")
+    stop(fault)
+    assert planner.open_study(study.study).run(strategy="full").reason == "grid"
+    check_one_lost(study, study.storage)
+
+
+def test_a_run_whose_runner_raised_is_closed(bench: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    study, measure = small(bench), CommandRunner.measure
+
+    def raises(*_: object) -> Measurement:
+        raise RunnerError("no such program")
+
+    monkeypatch.setattr(CommandRunner, "measure", raises)
+    with pytest.raises(RunnerError):
+        planner.open_study(study.study).run(strategy="full")
+    monkeypatch.setattr(CommandRunner, "measure", measure)
+    assert planner.open_study(study.study).run(strategy="full").reason == "grid"
+    assert Counter(t.state for t in all_trials(study.storage)) == {TrialState.COMPLETE: POINTS, TrialState.FAIL: 1}
+
+
 class Damaged(Fault):
     """Half of the file is gone; a copy is whole."""
 
@@ -241,6 +271,21 @@ def test_a_truncated_file(bench: Callable[..., Any], sweepwise: Callable[..., An
             ran = sweepwise(command[0], study.study, *command[1:])
             assert ran.code == 1 and ran.err.count("\n") == 1
             assert ran.err.startswith(f"sweepwise: study.storage: {file}: it is damaged (")
+
+
+def test_a_file_that_was_truncated_anywhere(
+    bench: Callable[..., Any], sweepwise: Callable[..., Any], tmp_path: Path
+) -> None:
+    """Which of Optuna's tables is damaged decides how it says so."""
+    study, file = small(bench), tmp_path / "bench.db"
+    assert sweepwise("run", study.study, "--strategy", "full", "--quiet").code == 0
+    whole = file.read_bytes()
+    pages = len(whole) // 4096
+    for kept in range(1, pages, max(1, pages // 12)):
+        file.write_bytes(whole[:kept * 4096])
+        ran = sweepwise("status", study.study)
+        assert ran.code == 1 and ran.err.count("\n") == 1, (kept, ran)
+        assert ran.err.startswith(f"sweepwise: study.storage: {file}: it is damaged ("), ran.err
 
 
 @pytest.mark.parametrize("verb", ["run", "discard"])

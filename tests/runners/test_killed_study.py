@@ -74,8 +74,10 @@ class Study:
                      and parent_of(pid) not in self.processes_of_forker()), None)
 
     def processes_of_forker(self) -> set[int]:
-        """All processes that show its command line: itself, and what was forked from it."""
-        return {pid for pid, line in self.processes().items() if "fork_server_process" in line}
+        """All processes that show its command line: itself, and what was forked from it. Its keeper has that line among
+        its arguments."""
+        return {pid for pid, line in self.processes().items()
+                if "fork_server_process" in line and "process_keeper" not in line}
 
     def engine(self) -> int | None:
         """A process that was forked from it."""

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from runners import process_group, process_table
+from runners import process_group, process_guard, process_table
 from runners.process_group import ProcessGroup
 from runners.process_table import find, members
 from tests.runners.processes import sleepers, soon
@@ -457,6 +457,35 @@ def test_the_guard_removes_shared_memory_that_the_child_owns(whose: str, time_s:
             assert path.exists(), "a command may map what is another's"
     finally:
         path.unlink(missing_ok=True)
+
+
+def test_the_guard_finds_the_memory_of_a_process_that_ends_by_itself_meanwhile(
+    time_s: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = Path(f"/dev/shm/sweepwise-test-{time_s}")
+    child = subprocess.Popen([sys.executable, "-S", "-c", MAPS.replace("1000", "0.2"), str(path)],
+                             stdout=subprocess.PIPE, start_new_session=True)
+    assert child.stdout is not None and child.stdout.readline()
+    sessions = process_guard._Sessions()
+    sessions._note(b"+%d 1" % child.pid)
+
+    def slowly(session: int) -> set[Path]:
+        time.sleep(0.4)
+        return process_table.shared_memory(session)
+
+    monkeypatch.setattr(process_guard, "shared_memory", slowly)
+    try:
+        assert sessions.end_all("") and not path.exists()
+    finally:
+        path.unlink(missing_ok=True)
+        child.communicate()
+
+
+def test_what_is_stopped_ends_in_good_order(time_s: str) -> None:
+    child = subprocess.Popen(["sleep", time_s], start_new_session=True)
+    child.send_signal(signal.SIGSTOP)
+    assert process_table.end_processes([child.pid], grace_s=5.0)
+    assert child.wait() == -signal.SIGTERM
 
 
 NO_PROC = """

@@ -266,3 +266,11 @@ def test_any_text_is_an_expression_or_a_refusal(text: str) -> None:
         return
     event("evaluated")
     assert np.shape(result) in {(), (4,)}
+
+
+@pytest.mark.parametrize("text", ["'" + "\udcc1" * 900, "batch + " * 110, "batch < " + "'x' + " * 120 + "'y'"])
+def test_a_long_expression_is_quoted_in_part(text: str) -> None:
+    """Found by a coverage-guided fuzzer: each character of one may be six in its quotation."""
+    with pytest.raises(StudyError) as refused:
+        parse(text, ("batch",), "key")({"batch": np.ones(2)})
+    assert len(str(refused.value)) < 1000 and "\n" not in str(refused.value)

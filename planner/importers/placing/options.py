@@ -18,7 +18,7 @@ from planner.space.types import Axis, StudyError, Value
 from planner.space.units import factor
 
 __all__ = ["RESERVED", "Amount", "ImportOptions", "amount", "cell", "check_options", "columns_of", "names_in",
-           "values_of"]
+           "shortly", "values_of"]
 
 RESERVED: Final = ("seconds", "start_s", "accelerators", "status", "run")
 """Names that --map takes beside axes and metrics: the price of a row, its status, and the run that it belongs to."""
@@ -122,6 +122,12 @@ def check_options(rows: Sequence[Row], grid: Grid, options: ImportOptions) -> No
     for name in options.ignore:
         if name not in known:
             raise StudyError(f"--ignore: no row has '{name}'{suggestion(name, known)}")
+
+
+def shortly(value: Value | None) -> str:
+    """The value as text for a message: a file's cell may be of any length."""
+    text = str(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 def values_of(axis: Axis) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from planner.importers.placing.options import ImportOptions, amount, cell, values_of
+from planner.importers.placing.options import ImportOptions, amount, cell, shortly, values_of
 from planner.importers.rows import Row
 from planner.space.grid import Grid
 from planner.space.meaning import match
@@ -52,11 +52,12 @@ class Places:
                            f"--set {axis.name}=VALUE or --map {axis.name}=COLUMN"
             found = match(axis.values, value) if none is None else none
             if given is not None and axis.name not in self._fills and match(axis.values, given) != found:
-                return {}, f"{axis.name} said twice: {there} in the file and {given} by --set, which only fills what " \
-                           f"a file does not say; choose rows with --where \"{axis.name} == {_quoted(given)}\""
+                return {}, f"{axis.name} said twice: {shortly(there)} in the file and {given} by --set, which only " \
+                           "fills what a file does not say; choose rows with " \
+                           f"--where \"{axis.name} == {_quoted(given)}\""
             if found is None:
-                return {}, f"{axis.name} off the axis: {value} is not one of {values_of(axis)}; add it to the study " \
-                           "file"
+                return {}, f"{axis.name} off the axis: {shortly(value)} is not one of {values_of(axis)}; add it to " \
+                           "the study file"
             point[axis.name] = found
         if self._grid.find(point) is None:
             where = ", ".join(f"{name}={value}" for name, value in point.items())
