@@ -46,6 +46,7 @@ from planner.space.types import (
 )
 from runners.command_text import OutputError, Template, command_fingerprint, last_line, parse_metrics, tail
 from runners.device_watch import watched
+from runners.devices import own_devices
 from runners.process_group import ProcessGroup
 from runners.process_table import GRACE_S
 
@@ -74,7 +75,7 @@ class CommandSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     command: Annotated[list[str], BeforeValidator(_words)] = Field(min_length=1)
-    """Program and arguments; {axis} and {seed} are filled in, {{ and }} are braces."""
+    """Program and arguments; {axis}, {seed} and {devices} are filled in, {{ and }} are braces."""
     timeout_s: float = Field(default=600.0, gt=0, allow_inf_nan=False)
     """Seconds that one execution may take."""
     accelerators: Annotated[str | float | None, BeforeValidator(_devices)] = None
@@ -218,7 +219,7 @@ class CommandRunner:
         return ""
 
     def _execute(self, proposal: Proposal) -> _Outcome:
-        fill: dict[str, Value] = {"seed": proposal.seed, **proposal.point}
+        fill: dict[str, Value] = {"seed": proposal.seed, "devices": own_devices(), **proposal.point}
         written = self._directory / self._metrics_file.fill(fill) if self._settings.metrics_file else None
         if written is not None:
             _age(written)

@@ -144,10 +144,11 @@ class VllmRunner:
 
     def close(self) -> None:
         """Stop the engine and everything it started, if any."""
-        self._end_engine()
+        self.free_devices()
         self._imports.close()
 
-    def _end_engine(self) -> None:
+    def free_devices(self) -> None:
+        """Stop the engine; what has imported vLLM stays."""
         engine, self._engine = self._engine, None
         if engine is not None:
             engine.close()
@@ -158,7 +159,7 @@ class VllmRunner:
         if self._engine is not None and self._engine.alive and values == self._engine_values:
             return self._engine, Start()
         require_engine()
-        self._end_engine()
+        self.free_devices()
         watch.ended_last()
         arguments = self._study.engine_arguments(values)
         self._environment = self._environment or environment.digest(self.fingerprint())

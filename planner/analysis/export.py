@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from planner.analysis.placements import placements
 from planner.ledger.observations import Observations, Run
 from planner.space.expressions import suggestion
 from planner.space.types import Status, StudyError
@@ -19,8 +21,9 @@ def measurement_table(observations: Observations, metrics: Sequence[str] | None 
     """A row for each repeat of each point; a failed run is one row.
 
     Columns: the axes, repeat, status, seconds (of a separate run of the point, with all repeats and
-    warm-ups), start_s (of the engine, before the run), accelerators, environment, run, then the metrics (default:
-    all). Raises StudyError if no run gave one of `metrics`.
+    warm-ups), start_s (of the engine, before the run), accelerators, environment, run; where runs were made side by
+    side, the host, the devices of each and the runs beside it; then the metrics (default: all). Raises StudyError if no
+    run gave one of `metrics`.
     """
     import pandas as pd
 
@@ -31,8 +34,11 @@ def measurement_table(observations: Observations, metrics: Sequence[str] | None 
     wanted = observations.metrics if metrics is None else list(metrics)
     head = [axis.name for axis in observations.grid.axes]
     head += ["repeat", "status", "seconds", "start_s", "accelerators", "environment", "run"]
+    placed = placements(observations)
+    head += ["host", "devices", "beside"] if placed else []
     wanted = [metric for metric in wanted if metric not in head]  # a replayed table may have columns of these names
-    rows = [row for run in observations.runs for row in _rows(run, wanted)]
+    rows = [{**row, **(asdict(placed[run.number]) if run.number in placed else {})}
+            for run in observations.runs for row in _rows(run, wanted)]
     return pd.DataFrame(rows, columns=[*head, *wanted])
 
 

@@ -71,3 +71,7 @@ LEAST_BERNOULLI = 1e-4
 MOST_RUNS_A_POINT = 4
 """Runs of one point after which its noise is taken for irreducible and it lies on the boundary. By judgement; not
 measured."""
+
+NEIGHBOUR_SHARE = 0.05
+"""Share by which a metric may differ beside a neighbour before a study says that neighbours disturb: the accuracy that
+a study reaches by default leaves no more. By judgement; not measured."""

@@ -265,6 +265,8 @@ class Measurement:
     """The parts of the engine's start before the run, imports included, and their seconds, where the runner knows."""
     disturbances: tuple[str, ...] = ()
     """What slowed the run besides its load, where the runner knows: throttled clocks, other processes."""
+    placement: Mapping[str, Any] = field(default_factory=dict)
+    """Where and when it was made, if others may run beside it: machine, host, devices, began, ended (Unix seconds)."""
 
     def to_json(self) -> dict[str, Any]:
         """The form in which the ledger keeps it; `from_json` is its inverse."""
@@ -275,6 +277,8 @@ class Measurement:
             kept["start_parts"] = dict(self.start_parts)
         if self.disturbances:
             kept["disturbances"] = list(self.disturbances)
+        if self.placement:
+            kept["placement"] = dict(self.placement)
         return {
             "status": self.status.value,
             "reason": self.reason,
@@ -305,6 +309,7 @@ class Measurement:
             Status(data["status"]), Cost(**data["cost"]), readings, data["reason"],
             tuple(tuple(times) for times in data["trajectory_s"]), data["environment"], data.get("records", ""),
             data.get("warmup_ratio"), tuple(data.get("start_parts", {}).items()), tuple(data.get("disturbances", ())),
+            data.get("placement", {}),
         )
 
 
