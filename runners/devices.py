@@ -9,8 +9,8 @@ from __future__ import annotations
 import functools
 import os
 import subprocess
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Final
 
 from planner.space.types import StudyError
@@ -33,15 +33,17 @@ READ_LATE: Final = frozenset({DEVICES, *_VARIABLES, _ORDER})
 @dataclass(frozen=True, slots=True)
 class Platform:
     """devices: names, in order. variable: what shows them to a process; empty for cores. share: devices of ours that
-    make one accelerator of a study's: several cores, or one."""
+    make one accelerator of a study's: several cores, or one. ids: device → what it is called on all of the machine,
+    where that is another name: jobs of a batch system may each have a GPU 0."""
 
     devices: tuple[str, ...]
     variable: str = ""
     share: int = 1
+    ids: Mapping[str, str] = field(default_factory=dict)
 
     def lock_name(self, device: str) -> str:
         """A name for the file that stands for this device, the same in all studies of this machine."""
-        plain = "".join(letter if letter.isalnum() else "-" for letter in device)
+        plain = "".join(letter if letter.isalnum() else "-" for letter in self.ids.get(device, device))
         return f"{self.variable.partition('_')[0].lower() or 'core'}-{plain}"
 
     @property
@@ -58,9 +60,10 @@ def found_platform(workers: int, is_cpu_engine: bool) -> Platform:
         gpus = _nvidia() if given in {"", _CUDA} else {}
         if given:
             names = [name.strip() for name in os.environ[given].split(",") if name.strip()]
-            return Platform(tuple(dict.fromkeys(_number(name, gpus) for name in names)), given)
+            numbers = tuple(dict.fromkeys(_number(name, gpus) for name in names))
+            return Platform(numbers, given, ids={number: uuid for uuid, number in gpus.items()})
         if gpus:
-            return Platform(tuple(gpus.values()), _CUDA)
+            return Platform(tuple(gpus.values()), _CUDA, ids={number: uuid for uuid, number in gpus.items()})
     cores = environment.cores()
     if len(cores) < workers:
         raise StudyError(f"--parallel: {workers} workers need a core each and this machine gives {len(cores)}; "

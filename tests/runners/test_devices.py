@@ -63,6 +63,16 @@ def test_more_workers_than_cores_are_refused() -> None:
         found_platform(9, is_cpu_engine=True)
 
 
-def test_locks_have_one_name_on_one_device() -> None:
-    assert Platform(("3",), "CUDA_VISIBLE_DEVICES").lock_name("3") == "cuda-3"
-    assert Platform(("3",)).lock_name("3") == "core-3"
+def test_locks_have_one_name_on_one_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two jobs of a batch system may each call another GPU 0, and two shells call one GPU by number and by UUID."""
+    names = []
+    for shown in ("1", "GPU-ab"):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", shown)
+        found = found_platform(1, is_cpu_engine=False)
+        names.append(found.lock_name(found.devices[0]))
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    monkeypatch.setattr(devices, "_nvidia", lambda: {"GPU-ab22": "0"})  # in a job that has this one alone
+    names.append(found_platform(1, is_cpu_engine=False).lock_name("0"))
+    assert names == ["cuda-GPU-ab22"] * 3
+    assert Platform(("3",)).lock_name("3") == "core-3" and Platform(("3",), "HIP_VISIBLE_DEVICES").lock_name("3") == (
+        "hip-3")
