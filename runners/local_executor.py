@@ -122,8 +122,10 @@ class LocalExecutor:
 def check_files(assignment: Assignment, *own: str) -> None:
     """Raise StudyError where workers would write their metrics to one file. own: placeholders that tell them apart."""
     text = getattr(assignment.settings, "metrics_file", None)
-    point = all("{" + axis.name + "}" in text for axis in assignment.context.axes) if text else True
-    if assignment.workers > 1 and not point and not any(name in text for name in own):
+    if text is None or assignment.workers == 1:
+        return
+    if not all("{" + axis.name + "}" in text for axis in assignment.context.axes) and not any(
+            name in text for name in own):
         what = own[0] if own else "the name of every axis"
         raise StudyError(f"runner.metrics_file: workers side by side would all write {text}; put {what} in its name, "
                          "and in the command's argument for it")

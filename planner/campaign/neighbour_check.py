@@ -80,7 +80,7 @@ def _is_measured(run: Run) -> bool:
 
 def _said(found: Disturbance) -> str:
     target, ratio = found.largest
-    change = f"{percent(abs(ratio - 1))} {'higher' if ratio > 1 else 'lower'}" if ratio != 1 else "the same"
+    change = f"{percent(abs(ratio - 1))} {'higher' if ratio > 1 else 'lower'}"
     advice = "; --parallel 1 measures undisturbed" if found.is_large else ""
     others = "run" if len(found.neighbours) == 1 else "runs"
     return (f"neighbours: {target} is {change} in run {found.beside}, beside {others} "
