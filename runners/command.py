@@ -257,9 +257,8 @@ class CommandRunner:
                               "command (it runs without a shell)") from error
         code: int | None = None
         try:
-            code = group.process.wait(self._settings.timeout_s)
-        except subprocess.TimeoutExpired:
-            pass
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                code = group.process.wait(self._settings.timeout_s)
         finally:  # also after KeyboardInterrupt
             group.end(GRACE_S, detached=code != 0)
             self._group = None
