@@ -82,7 +82,7 @@ def test_all_end_with_the_crew() -> None:
 
 
 def test_one_that_cannot_be_started_leaves_nothing_open() -> None:
-    def start(_: int, out: int) -> Shell:
+    def start(_number: int, _out: int) -> Shell:
         raise OSError("no more processes")
 
     before, crew = os.listdir("/proc/self/fd"), Crew(start)  # noqa: PTH208 - names

@@ -5,7 +5,8 @@ from __future__ import annotations
 import importlib.util
 import os
 import sys
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -22,19 +23,20 @@ pytestmark = [
     pytest.mark.skipif(sys.platform != "linux" or len(os.sched_getaffinity(0)) < 2, reason="needs two cores"),
 ]
 
+OFTEN = 10  # an engine is seen much more often, what lasts for a moment is not
 
-def bound(study: Sleepers) -> set[frozenset[int]]:
-    """The cores of each process that holds a lock of a core: engines and workers."""
-    found = set()
+
+def bound(study: Sleepers) -> Iterator[tuple[int, frozenset[int]]]:
+    """Number and cores of each process that was forked after vLLM's import and has a core's lock: the engines; for a
+    moment, while it forks one, the process that has imported vLLM too."""
     for pid in processes_of(study):
         try:
-            files = {os.readlink(f"/proc/{pid}/fd/{name}") for name in os.listdir(f"/proc/{pid}/fd")}  # noqa: PTH115, PTH208
             line = Path(f"/proc/{pid}/cmdline").read_bytes()
-            if any("/runtime/core-" in file for file in files) and b"fork_server_process" in line:
-                found.add(frozenset(os.sched_getaffinity(pid)))
+            files = [os.readlink(path) for path in Path(f"/proc/{pid}/fd").iterdir()]  # noqa: PTH115 - may lead nowhere
+            if b"fork_server_process" in line and any("/runtime/core-" in file for file in files):
+                yield pid, frozenset(os.sched_getaffinity(pid))
         except OSError:
             continue
-    return found
 
 
 def test_two_engines_have_a_core_each(sleepers: Callable[..., Sleepers]) -> None:
@@ -47,7 +49,7 @@ def test_two_engines_have_a_core_each(sleepers: Callable[..., Sleepers]) -> None
         "kind": "vllm", "load_format": "dummy", "dtype": "bfloat16", "input_len": 16, "output_len": 64,
         "max_model_len": 128, "kv_cache_gib": 0.2}}
     study.study.write_text(yaml.safe_dump(settings))
-    running, seen = study.start("--parallel", 2), set()
+    running, seen = study.start("--parallel", 2), Counter[tuple[int, frozenset[int]]]()
 
     def is_over() -> bool:
         seen.update(bound(study))
@@ -57,7 +59,7 @@ def test_two_engines_have_a_core_each(sleepers: Callable[..., Sleepers]) -> None
     out, err = running.communicate()
     assert running.returncode == 0, err
     cores = [frozenset({core}) for core in sorted(os.sched_getaffinity(0))[:2]]
-    assert set(cores) <= seen and all(len(one) == 1 for one in seen), seen
+    assert {where for (_, where), times in seen.items() if times >= OFTEN} == set(cores), seen
     trials = [trial for trial in study.trials() if trial.state is TrialState.COMPLETE]
     places = [trial.user_attrs["measurement"]["placement"] for trial in trials]
     assert len(trials) == 6 and {tuple(place["devices"]) for place in places} == {
