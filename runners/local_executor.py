@@ -64,8 +64,8 @@ class LocalExecutor:
         return facts if self._platform.variable else {**facts, "cores": f"{self._platform.share} for each accelerator"}
 
     def prepare_engine(self) -> None:
-        """As the runner's: what it begins occupies no device."""
-        if isinstance(self._runner, Prepares):
+        """As the runner's: what it begins occupies no device, unless the cores are the devices."""
+        if self._platform.variable and isinstance(self._runner, Prepares):
             self._runner.prepare_engine()
 
     def leaves_core(self, point: Point) -> bool:
