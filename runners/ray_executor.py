@@ -1,6 +1,6 @@
 """The executor `ray`: runs on the nodes of a Ray cluster, each on devices that Ray gives it.
 
-Devices are reserved as a placement group, on one node. An actor there (`_Host`) holds the runner, and its engine stays
+Devices are reserved as a placement group, on one node. An actor there (ray_host) holds the runner, and its engine stays
 warm from run to run while the number of devices stays the same. Placement groups are also the queue: one that is
 pending says that somebody waits. Then no other is asked for, and who holds devices gives them back after the run. All
 of it ends with this process: Ray removes groups and actors whose driver has died.
@@ -21,12 +21,10 @@ from typing import Any, Final
 
 from planner.space.executor import Assignment
 from planner.space.fingerprint_id import environment_id
-from planner.space.plugins import runner_class
-from planner.space.types import Cost, Measurement, Proposal, Runner, RunnerContext, RunnerError, Status, StudyError
+from planner.space.types import Cost, Measurement, Proposal, RunnerError, Status, StudyError
 from runners import environment
-from runners.device_pool import DevicePool, runtime_folder
-from runners.devices import DEVICES, found_platform
-from runners.local_executor import check_files, placement
+from runners.local_executor import check_files
+from runners.ray_host import Host
 from runners.worker_process import WorkerProcess
 
 __all__ = ["RayExecutor"]
@@ -125,8 +123,8 @@ class RayExecutor:
         options = {"num_gpus": gpus, "num_cpus": 0 if gpus else count, "max_restarts": 0,
                    "scheduling_strategy": _inside(group)}
         assignment = self._assignment
-        actor = self._ray.remote(_Host).options(**options).remote(
-            assignment.kind, assignment.settings, assignment.context)
+        actor = self._ray.remote(Host).options(**options).remote(
+            assignment.kind, assignment.settings, assignment.context, bool(gpus))
         self._held = _Held(count, group, actor)
         self._check(self._ray.get(actor.fingerprint.remote()))
         return actor
@@ -195,46 +193,9 @@ class RayExecutor:
         key = repr(sorted(proposal.point.items()))
         self._losses[key] += 1
         if self._losses[key] >= _MOST_LOSSES:
-            return Measurement(Status.FAILED, cost, reason=f"lost its node {self._losses[key]} times; the last: {why}")
-        return Measurement(Status.INTERRUPTED, cost, reason=f"its node was lost: {why}")
-
-
-class _Host:
-    """The actor: a runner, on devices that Ray has given it. It takes their locks too (device_pool), so that an engine
-    that a killed actor has left behind, or one that was started by hand, has ended before ours starts."""
-
-    def __init__(self, kind: str, settings: Any, context: RunnerContext) -> None:
-        self._runner: Runner = runner_class(kind)(settings, context)
-        gpus = os.environ.get("CUDA_VISIBLE_DEVICES", "") if _ray().get_gpu_ids() else ""
-        self._pool = None
-        if gpus:
-            platform = found_platform(1, is_cpu_engine=False)
-            self._pool = DevicePool(platform.devices, list(map(platform.lock_name, platform.devices)), runtime_folder())
-            self._pool.take(len(platform.devices))
-        os.environ[DEVICES] = gpus
-
-    def fingerprint(self) -> dict[str, str] | str:
-        """The runner's, or why there is none."""
-        try:
-            return dict(self._runner.fingerprint())
-        except RunnerError as error:
-            return str(error)
-
-    def measure(self, proposal: Proposal) -> Measurement | str:
-        """The runner's, or why nothing can be measured."""
-        began = time.time()
-        try:
-            measurement = self._runner.measure(proposal)
-        except RunnerError as error:
-            return str(error)
-        devices = self._pool.mine if self._pool else ()
-        return replace(measurement, placement=placement(devices, began, time.time()))
-
-    def close(self) -> None:
-        """The runner's."""
-        self._runner.close()
-        if self._pool is not None:
-            self._pool.give_back()
+            return Measurement(Status.FAILED, cost, reason=f"lost with its node or process, "
+                               f"{self._losses[key]} times; the last: {why}")
+        return Measurement(Status.INTERRUPTED, cost, reason=f"lost with its node or process: {why}")
 
 
 def _ray() -> Any:
