@@ -67,7 +67,8 @@ def _serve(pipe: Connection, kind: str, settings: Any, context: RunnerContext, h
         if request == _FINGERPRINT:
             pipe.send(_or_why(lambda: dict(held.runner.fingerprint())))
         elif request == _CLOSE:
-            pipe.send(held.close())
+            held.close()
+            pipe.send(None)
         else:
             pipe.send(_or_why(lambda: held.measure(request)))  # noqa: B023 - called before the next one comes
 
