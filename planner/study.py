@@ -94,17 +94,17 @@ class Study:
         return self._setup.grid
 
     def run(
-        self, *, strategy: str = "sweepwise", observer: Observer | None = None,
-        stop_requested: Callable[[], bool] = lambda: False,
+        self, *, strategy: str = "sweepwise", observer: Observer | None = None, parallel: int | None = None,
+        stop_requested: Callable[[], bool] = lambda: False, executor: str | None = None, address: str | None = None,
     ) -> RunResult:
         """The result of the campaign, after it has ended. The record is created, or resumed.
 
         strategy: any name of `simulate`; "full" measures the whole grid. observer: receives each run and checkpoint.
-        stop_requested: called before each run; true ends the campaign as "interrupted".
+        stop_requested: called before each run; true ends the campaign as "interrupted". Others: as `sweepwise run`'s.
         """
-        from planner.campaign.run import run
+        from planner.campaign.parallel import run
 
-        return run(self._setup, strategy, observer, stop_requested)
+        return run(self._setup, self.path, (parallel, executor, address), strategy, observer, stop_requested)
 
     def audit(self, count: int, *, observer: Observer | None = None) -> EvaluationReport:
         """Scores of the predictions on `count` random points that no run covered, which are measured now.

@@ -10,6 +10,7 @@ executions that follow: it ends when one fails that started it, or when we end.
 from __future__ import annotations
 
 import math
+import contextlib
 import os
 import shutil
 import subprocess
@@ -55,6 +56,7 @@ from runners.command_text import (
     tail,
 )
 from runners.device_watch import watched
+from runners.devices import own_devices
 from runners.memory_kills import memory_kills
 from runners.process_group import ProcessGroup
 from runners.process_table import GRACE_S
@@ -84,7 +86,7 @@ class CommandSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     command: Annotated[list[str], BeforeValidator(_words)] = Field(min_length=1)
-    """Program and arguments; {axis} and {seed} are filled in, {{ and }} are braces."""
+    """Program and arguments; {axis}, {seed} and {devices} are filled in, {{ and }} are braces."""
     timeout_s: float = Field(default=600.0, gt=0, allow_inf_nan=False)
     """Seconds that one execution may take."""
     accelerators: Annotated[str | float | None, BeforeValidator(_devices)] = None
@@ -231,7 +233,7 @@ class CommandRunner:
         return ""
 
     def _execute(self, proposal: Proposal) -> _Outcome:
-        fill: dict[str, Value] = {"seed": proposal.seed, **proposal.point}
+        fill: dict[str, Value] = {"seed": proposal.seed, "devices": own_devices(), **proposal.point}
         written = self._directory / self._metrics_file.fill(fill) if self._settings.metrics_file else None
         if written is not None:
             age(written)
@@ -274,9 +276,8 @@ class CommandRunner:
                               "command (it runs without a shell)") from error
         code: int | None = None
         try:
-            code = group.process.wait(timeout_s)
-        except subprocess.TimeoutExpired:
-            pass
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                code = group.process.wait(timeout_s)
         finally:  # also after KeyboardInterrupt
             group.end(GRACE_S, detached=code != 0)
             self._group = None

@@ -32,11 +32,12 @@ class OutputError(ValueError):
 
 
 class Template:
-    """Text with placeholders {axis} and {seed}. Raises StudyError that starts with `key` for any other placeholder."""
+    """Text with placeholders {axis}, {seed} and {devices}. Raises StudyError that starts with `key` for any other
+    placeholder."""
 
     def __init__(self, text: str, axes: Sequence[str], key: str) -> None:
         self.text = text
-        known = [*axes, "seed"]
+        known = [*axes, "seed", "devices"]
         self._parts: list[tuple[str, str | None]] = []
         try:
             parts = list(string.Formatter().parse(text))

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import IO, Any, Final
 
 from runners.forked_process import ForkedProcess
+from runners.held_descriptors import held
 from runners.process_group import ProcessGroup, Stream
 
 __all__ = ["ForkServer", "ForkServerError", "can_fork"]
@@ -88,13 +89,13 @@ class ForkServer:
         ForkServerError, after which this server has ended: it may have forked a child that nobody knows.
 
         An argument that is the number of one of `pass_fds` is what that number becomes in the child. cores: those that
-        the child may use; () for all. A session of its own is what each child has.
+        the child may use; () for those that this process may use now. A session of its own is what each child has.
         """
         assert start_new_session
-        numbers = {str(descriptor): k for k, descriptor in enumerate(pass_fds)}
+        numbers = {str(descriptor): k for k, descriptor in enumerate(pass_fds) if descriptor not in held}
         arguments = [{"descriptor": numbers[argument]} if argument in numbers else argument for argument in command[1:]]
         message = {"module": command[0], "arguments": arguments, "environment": dict(env),
-                   "cwd": None if cwd is None else str(cwd), "cores": list(cores)}
+                   "cwd": None if cwd is None else str(cwd), "cores": list(cores or os.sched_getaffinity(0))}
         with contextlib.ExitStack() as opened:
             status, their_status = os.pipe()
             opened.callback(os.close, their_status)

@@ -35,7 +35,8 @@ from typing import Any, Final, NoReturn
 __all__ = ["main"]
 
 _MESSAGE_BYTES: Final = 1 << 20
-_MOST_DESCRIPTORS: Final = 16
+_MOST_DESCRIPTORS: Final = 253
+"""SCM_MAX_FD of Linux. A child may hold a lock for each core of its machine."""
 _DEVICES: Final = ("cuda", "xpu")
 
 

@@ -45,6 +45,7 @@ from pathlib import Path
 from typing import IO, Any, Final, Protocol, TypeAlias
 
 from runners.forked_process import ForkedProcess
+from runners.held_descriptors import held
 from runners.process_table import KILL_S, end_processes, remove_files, shared_memory, started_at
 
 __all__ = ["Child", "ProcessGroup", "Stream"]
@@ -102,11 +103,11 @@ class ProcessGroup:
             if popen is subprocess.Popen and sys.platform == "linux":
                 self._keeper, self.process = self._guard.start_kept(
                     command, marks, env=environment, cwd=cwd, stdin=stdin, stdout=stdout, stderr=stderr,
-                    pass_fds=pass_fds)
+                    pass_fds=[*pass_fds, *held])
             else:
                 self.process = popen(
                     command, env={**environment, _VARIABLE: marks}, cwd=cwd, stdin=stdin, stdout=stdout, stderr=stderr,
-                    pass_fds=pass_fds, start_new_session=True)
+                    pass_fds=[*pass_fds, *held], start_new_session=True)
             self._started = {self.pid: started_at(self.pid)}
             self._guard.watch(self.pid, owns_memory)
 

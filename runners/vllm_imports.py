@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, TypeVar
 
+from runners.devices import READ_LATE
 from runners.fork_server import ForkServer, ForkServerError, can_fork
 
 __all__ = ["ENGINE_MODULES", "SERVER_MODULES", "VllmImports"]
@@ -17,7 +18,7 @@ SERVER_MODULES: Final = ("vllm", "vllm.entrypoints.openai.api_server", "vllm.ben
 SWITCH: Final = "SWEEPWISE_FORK_SERVER"
 """Set to 0, this variable has each engine import vLLM by itself."""
 
-_READ_LATE: Final = frozenset({"VLLM_CPU_OMP_THREADS_BIND", "VLLM_CPU_KVCACHE_SPACE"})
+_READ_LATE: Final = READ_LATE | {"VLLM_CPU_OMP_THREADS_BIND", "VLLM_CPU_KVCACHE_SPACE"}
 """Variables that vLLM reads when an engine starts, so that engines that differ in these alone share the imports."""
 
 

@@ -120,7 +120,7 @@ class VllmRunner:
         try:
             engine, start = self._engine_for(proposal.point, watch)
         except EngineError as failure:
-            self._end_engine()
+            self.free_devices()
             start = watch.done()
             return self._failed(failure, FailureKind.START, start.cost(0.0, 0.0, accelerators), start.parts)
         except BaseException:
@@ -134,7 +134,7 @@ class VllmRunner:
                 return self._failed(answer["refused"], FailureKind.CONFIGURATION, cost, start.parts)
             reply = run_reply(answer, self._study.workload(proposal.point).output_len)
         except EngineError as failure:
-            self._end_engine()
+            self.free_devices()
             spent = time.perf_counter() - began
             return self._failed(failure, FailureKind.CRASH, start.cost(0.0, spent, accelerators), start.parts)
         except BaseException:
@@ -152,10 +152,11 @@ class VllmRunner:
 
     def close(self) -> None:
         """Stop the engine and everything it started, if any."""
-        self._end_engine()
+        self.free_devices()
         self._imports.close()
 
-    def _end_engine(self) -> None:
+    def free_devices(self) -> None:
+        """Stop the engine; what has imported vLLM stays."""
         engine, self._engine = self._engine, None
         if engine is not None:
             engine.close()
@@ -166,7 +167,7 @@ class VllmRunner:
         if self._engine is not None and self._engine.alive and values == self._engine_values:
             return self._engine, Start()
         require_engine()
-        self._end_engine()
+        self.free_devices()
         watch.ended_last()
         arguments = self._study.engine_arguments(values)
         self._environment = self._environment or environment.digest(self.fingerprint())

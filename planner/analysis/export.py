@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from planner.analysis.placements import placements
 from planner.analysis.spending import kind_of
 from planner.ledger.observations import Observations, Run
 from planner.space.expressions import suggestion
@@ -22,7 +24,8 @@ def measurement_table(observations: Observations, metrics: Sequence[str] | None 
 
     Columns: the axes, repeat, status ("ok", or why it failed), failure (the kind of a failed run), seconds (of a
     separate run of the point, with all repeats and warm-ups), start_s (of the engine, before the run), accelerators,
-    environment, run, then the metrics (default: all). Raises StudyError if no run gave one of `metrics`.
+    environment, run; where runs were made side by side, the host, the devices of each and the runs beside it; then the
+    metrics (default: all). Raises StudyError if no run gave one of `metrics`.
     """
     import pandas as pd
 
@@ -33,8 +36,11 @@ def measurement_table(observations: Observations, metrics: Sequence[str] | None 
     wanted = observations.metrics if metrics is None else list(metrics)
     head = [axis.name for axis in observations.grid.axes]
     head += ["repeat", "status", "failure", "seconds", "start_s", "accelerators", "environment", "run"]
+    placed = placements(observations)
+    head += ["host", "devices", "beside"] if placed else []
     wanted = [metric for metric in wanted if metric not in head]  # a replayed table may have columns of these names
-    rows = [row for run in observations.runs for row in _rows(run, wanted)]
+    rows = [{**row, **(asdict(placed[run.number]) if run.number in placed else {})}
+            for run in observations.runs for row in _rows(run, wanted)]
     return pd.DataFrame(rows, columns=[*head, *wanted])
 
 

@@ -12,9 +12,9 @@ __all__ = ["Observer", "Observers"]
 class Observer:
     """Is notified of events of a campaign. Every method may be overridden; none may raise or take long.
 
-    Contract: `begun` comes first and once, when the record is open; then, for each run, `started` and `finished`, and
-    between runs any number of `checkpoint`s; `waiting` at any time; `ended` comes last, unless an exception ends the
-    campaign.
+    Contract: `begun` comes first and once, when the record is open; then, for each run, `started` and `finished`, those
+    of several workers in any order; after a run any number of `checkpoint`s; `waiting` and `noted` at any time; `ended`
+    comes last, unless an exception ends the campaign.
     """
 
     def begun(self, observations: Observations) -> None:
@@ -31,6 +31,9 @@ class Observer:
 
     def waiting(self, problem: str) -> None:
         """The record cannot be written now; one line says why, and that it is tried again."""
+
+    def noted(self, text: str) -> None:
+        """One line that the user should know of several workers."""
 
     def ended(self, reason: str, observations: Observations) -> None:
         """Nothing more is measured."""
@@ -66,6 +69,11 @@ class Observers(Observer):
         """The record cannot be written now."""
         for observer in self._observers:
             observer.waiting(problem)
+
+    def noted(self, text: str) -> None:
+        """One line that the user should know."""
+        for observer in self._observers:
+            observer.noted(text)
 
     def ended(self, reason: str, observations: Observations) -> None:
         """Nothing more is measured."""

@@ -16,11 +16,12 @@ from planner.ledger.ledger import Ledger
 from planner.ledger.observations import Observations
 from planner.ledger.patience import PatientLedger
 from planner.ledger.stop_reason import record_stop, under_way_again
+from planner.space.executor import Executor
 from planner.space.runner_hints import LeavesCore, Prepares, repeats_of
 from planner.space.types import Point, Runner, Status
 from planner.strategies.strategy import Posterior
 
-__all__ = ["RunResult", "nothing_measured", "run"]
+__all__ = ["RunResult", "campaign", "nothing_measured", "result", "run"]
 
 _FULL = "full"
 
@@ -54,35 +55,50 @@ class RunResult:
 
 def run(
     study: StudySetup, strategy: str = "sweepwise", observer: Observer | None = None,
-    stop_requested: Callable[[], bool] = lambda: False,
+    stop_requested: Callable[[], bool] = lambda: False, executor: Executor | None = None,
 ) -> RunResult:
     """The result of the campaign, after it has ended. The record is created, or resumed.
 
     strategy: any name of the registry; "full" measures the whole grid, without limits. stop_requested: called before
-    each run. Ctrl-C in the middle of a run drops that run and ends the campaign as "interrupted".
+    each run. Ctrl-C in the middle of a run drops that run and ends the campaign as "interrupted". executor: makes the
+    runs, if not the runner itself; it is closed.
     Raises StudyError if the record does not fit the study file, RunnerError if nothing can be measured here,
     RecordError if the record can no longer be written; nothing that it has is lost, and the campaign can go on later.
     """
-    chosen = study.strategy(strategy)
-    ledger, watching = study.create_or_resume(), observer or Observer()
-    record = PatientLedger(ledger, watching.waiting)
-    limits = Limits() if strategy == _FULL else study.limits()
+    return result(study, *campaign(study, strategy, observer, stop_requested, executor), strategy)
+
+
+def campaign(
+    study: StudySetup, strategy: str, observer: Observer | None = None,
+    stop_requested: Callable[[], bool] = lambda: False, executor: Executor | None = None,
+) -> tuple[str, Observations, int]:
+    """As `run`: the reason for the end, what was observed, and how many runs of others must end before it holds."""
+    chosen, measurer, watching = study.strategy(strategy), executor or study.runner, observer or Observer()
+    record: PatientLedger | None = None
     try:
-        if isinstance(study.runner, Prepares):
-            study.runner.prepare_engine()
+        ledger = study.create_or_resume(measurer)
+        record = kept = PatientLedger(ledger, watching.waiting)
+        limits = Limits() if strategy == _FULL else study.limits()
+        if isinstance(measurer, Prepares):
+            measurer.prepare_engine()
         observations = ledger.observations(study.grid)
         reached = ledger.stopped in {"accuracy", "noise"}
-        starting = _FirstRun(lambda: record.again(lambda: under_way_again(ledger.study)))
-        loop = Loop(study.runner, chosen, record, observations, limits, study.seed, Observers(starting, watching),
-                    study.clock, stop_requested, reached, _repeats(study, strategy), _may_plan(study.runner),
+        starting = _FirstRun(lambda: kept.again(lambda: under_way_again(ledger.study)))
+        loop = Loop(measurer, chosen, kept, observations, limits, study.seed, Observers(starting, watching),
+                    study.clock, stop_requested, reached, _repeats(study, strategy), _may_plan(measurer),
                     await_others=lambda: _awaits(ledger))
         reason = loop.run()
     finally:
-        study.runner.close()
-        record.leave()
+        measurer.close()
+        if record is not None:
+            record.leave()
     if not loop.is_provisional:
-        record.again(lambda: record_stop(ledger.study, reason))
-    underway = len(observations.underway) if loop.is_provisional else 0
+        kept.again(lambda: record_stop(ledger.study, reason))
+    return reason, observations, len(observations.underway) if loop.is_provisional else 0
+
+
+def result(study: StudySetup, reason: str, observations: Observations, underway: int, strategy: str) -> RunResult:
+    """The result of a campaign that has ended, with the posterior of all its runs."""
     return RunResult(reason, observations, _last_posterior(study, observations, strategy), underway)
 
 
@@ -121,7 +137,7 @@ def _repeats(study: StudySetup, strategy: str) -> int | None:
     return repeats_of(study.runner) if strategy != _FULL else None
 
 
-def _may_plan(runner: Runner) -> Callable[[Point], bool]:
+def _may_plan(runner: Runner | Executor) -> Callable[[Point], bool]:
     return runner.leaves_core if isinstance(runner, LeavesCore) else lambda _: False
 
 

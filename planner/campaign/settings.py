@@ -30,3 +30,15 @@ measured."""
 AWAIT_S = 2.0
 """Seconds after which a worker reads the record again, if it has nothing to do until it is known whether another lives.
 By judgement: reading takes milliseconds."""
+
+LONE_RUNS = 3
+"""Runs without a success after which a worker that was to measure alone gets company: a study whose first points fail
+does not wait for the check of neighbours. By judgement; not measured."""
+
+EVENT_WAIT_S = 0.2
+"""Seconds for which the process that shows a study's progress waits for an event of its workers: how late a Ctrl-C may
+reach them. By judgement."""
+
+END_GRACE_S = 10.0
+"""Seconds for a worker to end its engine and close its run before it is killed, where the process that started it ends
+with an error. By judgement: an engine ends in good order within some seconds."""

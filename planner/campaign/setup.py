@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from planner.campaign.settings import DEFAULT_ACCURACY, NOTHING_WORKS
 from planner.space.address import check_address
 from planner.space.descriptors import describe_models
+from planner.space.executor import Executor
 from planner.space.expressions import parse
 from planner.space.grid import Grid, check_size, check_values, full_grid, grid_of_rows
 from planner.space.load import load_axis
@@ -144,13 +145,14 @@ class StudySetup:
             return False
         return True
 
-    def create_or_resume(self) -> Ledger:
-        """The record, created if there is none. Raises StudyError, also if the fingerprint differs."""
+    def create_or_resume(self, made_by: Runner | Executor | None = None) -> Ledger:
+        """The record, created if there is none. made_by: what makes the runs, if not the runner here. Raises
+        StudyError, also if the fingerprint differs."""
         from planner.ledger.ledger import Ledger
 
         _hush_optuna()
         return Ledger.create_or_resume(
-            self.storage, self.name, self.grid.axes, self.metrics, self.text, self.runner.fingerprint())
+            self.storage, self.name, self.grid.axes, self.metrics, self.text, (made_by or self.runner).fingerprint())
 
     def create_for_import(self) -> Ledger:
         """The record, created if there is none, of a study that measures nothing now: no runner is asked for its

@@ -47,6 +47,12 @@ def run(
     study: StudyArgument, storage: StorageOption = None, name: NameOption = None,
     strategy: Annotated[str, typer.Option("--strategy", help="How points are chosen; 'full' for the whole grid.")]
     = "sweepwise",
+    parallel: Annotated[int | None, typer.Option(
+        "--parallel", metavar="N", min=1, show_default="1", help="Runs at a time, each on devices of its own.")] = None,
+    executor: Annotated[str | None, typer.Option(
+        "--executor", metavar="NAME", show_default="local", help="Where runs are made: local, or ray.")] = None,
+    address: Annotated[str | None, typer.Option(
+        "--address", metavar="ADDRESS", show_default=False, help="The Ray cluster's; RAY_ADDRESS by default.")] = None,
     json_file: JsonOption = None, quiet: QuietOption = False, seed: SeedOption = 0,
 ) -> None:
     """Measure: create the study or resume it, until what the study file asks for is reached."""
@@ -61,7 +67,7 @@ def run(
     writer = DashboardWriter(subject)
     with CtrlC() as stop, Progress(out, subject.outlook(), quiet) as progress:
         result = subject.run(strategy=strategy, observer=Observers(stop, progress, writer),
-                             stop_requested=stop.requested)
+                             stop_requested=stop.requested, parallel=parallel, executor=executor, address=address)
     writer.finish(result.posterior, result.observations, result.reason)
     status = subject.status(result)
     write_json(json_file, status.to_json())

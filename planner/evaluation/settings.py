@@ -74,3 +74,7 @@ measured."""
 
 LEAST_DRIFT = 0.02
 """A machine that has changed by less is not said to have: repeats of one run often differ by as much. By judgement."""
+
+NEIGHBOUR_SHARE = 0.05
+"""Share by which a metric may differ beside a neighbour before a study says that neighbours disturb: the accuracy that
+a study reaches by default leaves no more. By judgement; not measured."""

@@ -10,15 +10,17 @@ from importlib.metadata import EntryPoint, entry_points
 from importlib.util import find_spec
 from typing import Any, Final
 
+from planner.space.executor import Executor
 from planner.space.expressions import suggestion
 from planner.space.types import Runner, StudyError
 
-__all__ = ["IMPORTERS", "RUNNERS", "STRATEGIES", "dashboard_installed", "load_plugin", "plugin_names",
-           "plugin_package", "runner_class", "runner_kinds"]
+__all__ = ["EXECUTORS", "IMPORTERS", "RUNNERS", "STRATEGIES", "dashboard_installed", "executor_class", "load_plugin",
+           "plugin_names", "plugin_package", "runner_class", "runner_kinds"]
 
 RUNNERS: Final = "sweepwise.runners"
 STRATEGIES: Final = "sweepwise.strategies"
 IMPORTERS: Final = "sweepwise.importers"
+EXECUTORS: Final = "sweepwise.executors"
 _OURS: Final = "sweepwise"
 
 
@@ -59,6 +61,14 @@ def runner_class(kind: str) -> type[Runner]:
     found: type[Runner] | None = load_plugin(RUNNERS, kind, "runner.kind")
     if found is None:
         raise StudyError(f"runner.kind: unknown runner '{kind}'{suggestion(kind, runner_kinds())}")
+    return found
+
+
+def executor_class(name: str) -> type[Executor]:
+    """The class behind `--executor`. Raises StudyError."""
+    found: type[Executor] | None = load_plugin(EXECUTORS, name, "--executor")
+    if found is None:
+        raise StudyError(f"--executor: unknown executor '{name}'{suggestion(name, plugin_names(EXECUTORS))}")
     return found
 
 

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from planner.space.grid import Grid
 from planner.space.types import FloatArray, Point, Runner
 
-__all__ = ["Columns", "CountsAccelerators", "EstimatesCost", "LeavesCore", "NamesMetrics", "Prepares", "Repeats",
-           "accelerators_of", "columns_of", "estimated_seconds", "metrics_of", "repeats_of"]
+__all__ = ["Columns", "CountsAccelerators", "EstimatesCost", "FreesDevices", "LeavesCore", "NamesMetrics", "Prepares",
+           "Repeats", "accelerators_of", "columns_of", "estimated_seconds", "metrics_of", "repeats_of"]
 
 Columns: TypeAlias = Mapping[str, NDArray[Any]]
 
@@ -55,6 +55,15 @@ class Prepares(Protocol):
     def prepare_engine(self) -> None:
         """Begin in the background; `measure` waits for it, and charges all of it. Called once, before the first
         run. Raises RunnerError as `measure` does."""
+        ...
+
+
+@runtime_checkable
+class FreesDevices(Protocol):
+    """A runner that keeps more between runs than what occupies devices."""
+
+    def free_devices(self) -> None:
+        """End what occupies a device, and nothing else. The next `measure` starts it again."""
         ...
 
 

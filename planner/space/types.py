@@ -7,7 +7,7 @@ third-party plug-ins included, can import it at no cost.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, TypeAlias, runtime_checkable
@@ -271,6 +271,8 @@ class Measurement:
     """What slowed the run besides its load, where the runner knows: throttled clocks, other processes."""
     failure: FailureKind | None = None
     """Of a failed run, where the runner says; `failure_kind` has it in any case."""
+    placement: Mapping[str, Any] = field(default_factory=dict)
+    """Where and when it was made, if others may run beside it: machine, host, devices, began, ended (Unix seconds)."""
 
     @property
     def failure_kind(self) -> FailureKind | None:
@@ -288,17 +290,13 @@ class Measurement:
             kept["disturbances"] = list(self.disturbances)
         if self.failure is not None:
             kept["failure"] = self.failure.value
+        if self.placement:
+            kept["placement"] = dict(self.placement)
         return {
             "status": self.status.value,
             "reason": self.reason,
             "environment": self.environment,
-            "cost": {
-                "start_s": self.cost.start_s,
-                "warmup_s": self.cost.warmup_s,
-                "measure_s": self.cost.measure_s,
-                "accelerators": self.cost.accelerators,
-                "import_s": self.cost.import_s,
-            },
+            "cost": asdict(self.cost),
             "readings": [
                 {"point": dict(r.point), "seconds": r.seconds,
                  "metrics": {name: list(values) for name, values in r.metrics.items()}}
@@ -318,7 +316,7 @@ class Measurement:
             Status(data["status"]), Cost(**data["cost"]), readings, data["reason"],
             tuple(tuple(times) for times in data["trajectory_s"]), data["environment"], data.get("records", ""),
             data.get("warmup_ratio"), tuple(data.get("start_parts", {}).items()), tuple(data.get("disturbances", ())),
-            FailureKind(data["failure"]) if "failure" in data else None,
+            FailureKind(data["failure"]) if "failure" in data else None, data.get("placement", {}),
         )
 
 

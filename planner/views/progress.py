@@ -56,6 +56,13 @@ class Progress(Observer):
         """Says why nothing goes on."""
         self.note(problem)
 
+    def noted(self, text: str) -> None:
+        """Says it; it stays on the screen."""
+        if self._live is not None and not self._quiet:
+            self._console.print(text, soft_wrap=True)
+        else:
+            self.note(text)
+
     def ended(self, reason: str, observations: Observations) -> None:
         """Closes it."""
         self._stop()
@@ -85,6 +92,8 @@ class Progress(Observer):
             self.note(f"run {run.number}: {point_text(run.point)} is saturated: no latency, its rates are kept")
         elif run.measurement.disturbances:
             self.note(f"run {run.number} was disturbed: {'; '.join(run.measurement.disturbances)}")
+        elif run.measurement.status is Status.INTERRUPTED:
+            self.note(f"run {run.number} does not count: {run.measurement.reason}")
         elif self._live is None and not self._quiet:
             self._console.print(self._line(run, observations), soft_wrap=True)
 

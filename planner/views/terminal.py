@@ -10,6 +10,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from planner.analysis.placements import placements
 from planner.analysis.status import NeverRun, Status
 from planner.evaluation.estimate import Estimate
 from planner.evaluation.gains import Gain, Gains
@@ -116,17 +117,19 @@ def _gain(gain: Gain) -> tuple[str, str]:
 
 
 def runs_table(observations: Observations, discarded: Mapping[int, str]) -> Table:
-    """Every run with point, status and cost; discarded runs are listed below."""
-    table = Table(box=None, title="Runs", title_justify="left")
-    for column in ("run", "point", "status", "points", "cost"):
+    """Every run with point, status and cost, and where runs were side by side, the devices of each and which others
+    went on beside it; discarded runs are listed below."""
+    table, placed = Table(box=None, title="Runs", title_justify="left"), placements(observations)
+    for column in ("run", "point", "status", "points", "cost", *(("devices", "beside runs") if placed else ())):
         table.add_column(column, overflow="fold")
     for run in observations.runs:
-        measurement = run.measurement
+        measurement, place = run.measurement, placed.get(run.number)
         reason = "; ".join(filter(None, (measurement.reason, *measurement.disturbances)))
         kind = f" ({measurement.failure_kind.words})" if measurement.failure_kind else ""
         status = measurement.status.value + kind + (f": {reason}" if reason else "")
         table.add_row(str(run.number), point_text(run.point), status, str(len(measurement.readings)),
-                      duration(measurement.cost.accelerator_seconds))
+                      duration(measurement.cost.accelerator_seconds),
+                      *((place.devices, place.beside) if place else ()))
     if discarded:
         table.caption = "discarded: " + ", ".join(f"{number} ({why})" for number, why in sorted(discarded.items()))
         table.caption_justify = "left"

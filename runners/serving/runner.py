@@ -160,7 +160,7 @@ class VllmServeRunner:
         outcome = self._explained(outcome)
         kind = failure_kind(outcome.reason) if outcome.status is Status.FAILED else None
         if kind is FailureKind.HANG:
-            self._stop()  # what its unanswered requests still do would disturb the next run
+            self.free_devices()  # what its unanswered requests still do would disturb the next run
         cost = start.cost(outcome.warmup_s, outcome.measure_s, accelerators)
         return Measurement(outcome.status, cost, _readings(proposal, outcome), outcome.reason,
                            environment=self._environment, records=outcome.records, start_parts=start.parts,
@@ -168,7 +168,7 @@ class VllmServeRunner:
 
     def close(self) -> None:
         """Stop server and client, if any."""
-        self._stop()
+        self.free_devices()
         self._client.close()
         self._imports.close()
         folder, self._folder = self._folder, None
@@ -196,7 +196,7 @@ class VllmServeRunner:
             return Start()
         if self._server is not None and self._server.alive and values == self._values:
             return Start()
-        self._stop()
+        self.free_devices()
         watch.ended_last()
         return self._start(values, watch)
 
@@ -231,7 +231,8 @@ class VllmServeRunner:
         variables["VLLM_SERVER_DEV_MODE"] = "1"  # lets us empty the prefix cache between runs
         return _Launch(arguments, variables, rest, tokenizer)
 
-    def _stop(self) -> None:
+    def free_devices(self) -> None:
+        """Stop the server; what has imported vLLM stays."""
         server, self._server = self._server, None
         if server is not None:
             server.__exit__(None, None, None)
@@ -279,7 +280,7 @@ class VllmServeRunner:
             return outcome
         reason = (f"the server answers no longer: {outcome.reason}" if server.alive else
                   f"the server ended during the run: {server.why()}")
-        self._stop()
+        self.free_devices()
         return Outcome(Status.FAILED, reason, (), outcome.warmup_s, outcome.measure_s, outcome.records)
 
 

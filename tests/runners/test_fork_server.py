@@ -16,6 +16,7 @@ import pytest
 
 from runners import fork_server
 from runners.fork_server import ForkServer, ForkServerError, can_fork
+from runners.held_descriptors import held
 from runners.process_group import ProcessGroup
 from runners.vllm_imports import SWITCH, VllmImports
 from tests.runners.processes import sleepers, soon
@@ -91,6 +92,37 @@ def test_a_child_finds_its_modules_and_is_otherwise_its_own(server: ForkServer, 
     assert (told["variable"], told["theirs"]) == ("2", None), "its own variables, and no others"
     assert told["arguments"][0] == "a" and int(told["arguments"][1]) in told["descriptors"]
     assert len(told["descriptors"]) == 5, "three streams, the one passed, and that of the listing"
+
+
+def test_a_child_has_what_is_held_and_an_argument_of_that_number_is_left_alone(
+    server: ForkServer, tmp_path: Path
+) -> None:
+    """A lock of a device lasts as long as the engine. `--max-num-seqs 16` has nothing to do with descriptor 16."""
+    lock = os.open(tmp_path / "lock", os.O_CREAT | os.O_RDWR)
+    held.add(lock)
+    try:
+        with (tmp_path / "out").open("w+b") as out:
+            text = "import glob; print(sys.argv[2], *map(os.path.realpath, glob.glob('/proc/self/fd/*')))"
+            assert start(server, "ends", text, str(lock), stdout=out).process.wait(20) == 0
+    finally:
+        held.discard(lock)
+        os.close(lock)
+    argument, *files = (tmp_path / "out").read_text().split()
+    assert argument == str(lock) and str(tmp_path / "lock") in files
+
+
+def test_a_child_may_use_the_cores_that_this_process_may_use_now(server: ForkServer, tmp_path: Path) -> None:
+    """Not those of the time when the modules were imported."""
+    all_cores = os.sched_getaffinity(0)
+    if len(all_cores) < 2:
+        pytest.skip("needs two cores")
+    try:
+        os.sched_setaffinity(0, {max(all_cores)})
+        with (tmp_path / "out").open("w+b") as out:
+            assert start(server, "ends", "print(os.sched_getaffinity(0))", stdout=out).process.wait(20) == 0
+    finally:
+        os.sched_setaffinity(0, all_cores)
+    assert (tmp_path / "out").read_text().strip() == str({max(all_cores)})
 
 
 def test_a_child_keeps_nothing_of_its_siblings(server: ForkServer) -> None:
