@@ -9,8 +9,8 @@ executions that follow: it ends when one fails that started it, or when we end.
 
 from __future__ import annotations
 
-import math
 import contextlib
+import math
 import os
 import shutil
 import subprocess
