@@ -33,9 +33,12 @@ class MachineDrift:
 
 
 def machine_drift(model: GridModel) -> MachineDrift | None:
-    """The drift as the quantity shows it that is surest of it; None where none can be seen."""
+    """The drift as the quantity shows it that has learned the largest; None where none can be seen.
+
+    One that has taken a drift for noise says that there is none, and is sure of it.
+    """
     if not model.drifts:
         return None
-    quantity, drift = min(model.drifts, key=lambda found: found[1].std)
+    quantity, drift = max(model.drifts, key=lambda found: found[1].scale)
     change = -drift.change if quantity.kind is Kind.THROUGHPUT else drift.change
     return MachineDrift(*(math.exp(change + ends * Z90 * drift.std) for ends in (0, -1, 1)))

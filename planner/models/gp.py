@@ -207,6 +207,7 @@ class GaussianProcess:
         pairs, z = self._scaled(rows)
         starts = [] if previous is None else [previous]
         starts += kernel.starts(self.priors or Priors(), self.starts, self.seed) if fresh else []
+        starts = [kernel.with_drift(start) for start in starts]
 
         def objective(free: FloatArray) -> tuple[float, FloatArray]:
             theta = mean.copy()

@@ -163,6 +163,12 @@ class HierarchicalKernel:
         draws = np.random.default_rng(seed).standard_normal((max(count - 2, 0), len(mean)))
         return [mean, rough, *(mean + sd * draw for draw in draws)][:max(count, 1)]
 
+    def with_drift(self, theta: FloatArray) -> FloatArray:
+        """θ with a drift that a search can see: near 0 nothing changes with it, and the search would stay there."""
+        raised = theta.copy()
+        raised[self.slots["drift"]] = np.maximum(theta[self.slots["drift"]], np.log(settings.DRIFT_START))
+        return raised
+
     def pairs(self, a: Features, b: Features) -> Pairs:
         """What `matrix` needs for (n rows of a) × (m rows of b), without noise."""
         same_category = [_same(a.category[:, i], b.category[:, i]) for i in range(a.category.shape[1])]

@@ -48,13 +48,14 @@ class Study:
                 "batch_size": {"values": [1, 2, 4, 8, 16], "scale": "log"},
                 "input_len": {"values": [16, 64, 256], "scale": "log"}}},
             "runner": {"kind": "vllm", "load_format": "dummy", "dtype": "bfloat16", "output_len": 16,
-                       "max_model_len": 512}}))
+                       "max_model_len": 512, "enforce_eager": True}}))
 
     def start(self) -> subprocess.Popen[bytes]:
         """Run it, or go on with it."""
+        path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
         return subprocess.Popen(
             [sys.executable, "-m", "planner.cli", "run", str(self._file), "--storage", self.storage],
-            env={**os.environ, "SWEEPWISE_KILL_TEST": self.mark, "PYTHONPATH": str(ROOT)}, start_new_session=True,
+            env={**os.environ, "SWEEPWISE_KILL_TEST": self.mark, "PYTHONPATH": path}, start_new_session=True,
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
     def processes(self) -> dict[int, str]:
