@@ -21,8 +21,8 @@ What all categories share is learned from all of them. What belongs to one (its 
 departure whose size is learned. Categories are exchangeable: a category never run is predicted by what is
 shared, with the spread between categories as its uncertainty. The residual Matérn shares its lengthscales with the
 common one. Readings add s_noise² on the diagonal and s_run² B. If the machine may drift, they add
-s_drift² min(t_i, t_j) as well: a random walk of the logarithm of its speed, counted back from the newest reading. So
-predictions speak of the machine as it was then, and a reading tells the less of it the older it is.
+s_drift² min(t_i, t_j): a random walk of the logarithm of its speed, counted back from the newest reading, of which
+predictions then speak.
 
 Sources: Rasmussen & Williams, Gaussian Processes for Machine Learning (2006), eq. 4.17 and 5.9; lengthscale
 prior with a median that grows as √D: Hvarfner, Hellsten & Nardi, arXiv 2402.02229.
@@ -108,8 +108,7 @@ class HierarchicalKernel:
     """Evaluates k and its gradient, for one shape of features.
 
     d: numeric columns. axes: category axes. linear_only: columns left out of the Matérn parts. terms: what a
-    category may have of its own. grouped: whether readings of one run share noise. drifting: whether readings have
-    ages.
+    category may have of its own. grouped: whether readings of one run share noise. drifting: they have ages.
     """
 
     def __init__(
@@ -165,9 +164,8 @@ class HierarchicalKernel:
 
     def with_drift(self, theta: FloatArray) -> FloatArray:
         """θ with a drift that a search can see: near 0 nothing changes with it, and the search would stay there."""
-        raised = theta.copy()
-        raised[self.slots["drift"]] = np.maximum(theta[self.slots["drift"]], np.log(settings.DRIFT_START))
-        return raised
+        slot = np.arange(len(theta)) == self.slots["drift"].start
+        return np.where(slot, np.maximum(theta, np.log(settings.DRIFT_START)), theta)
 
     def pairs(self, a: Features, b: Features) -> Pairs:
         """What `matrix` needs for (n rows of a) × (m rows of b), without noise."""
@@ -179,7 +177,7 @@ class HierarchicalKernel:
     def data_pairs(
         self, a: Features, known: FloatArray, runs: IntArray | None, ages: FloatArray | None = None
     ) -> Pairs:
-        """The same for data with itself. known: (n,) scaled noise variances; runs: (n,) run of each row; ages: t."""
+        """The same for data with itself. known: (n,) scaled noise variances; runs: of the rows; ages: t."""
         return replace(self.pairs(a, a), known=known, same_run=None if runs is None else _same(runs, runs),
                        drift=None if ages is None else np.minimum.outer(ages, ages))
 
@@ -220,10 +218,9 @@ class HierarchicalKernel:
         Z = pairs.left / h.lengthscales
         gradient[self.slots["lengthscales"]] = 2 * (P.sum(axis=1) @ Z**2 - np.einsum("ij,ij->j", Z, P @ Z))
         gradient[self.slots["noise"]] = 2 * h.noise**2 * np.trace(W)
-        if pairs.same_run is not None:
-            gradient[self.slots["run_noise"]] = 2 * h.run_noise**2 * np.vdot(W, pairs.same_run)
-        if pairs.drift is not None:
-            gradient[self.slots["drift"]] = 2 * h.drift**2 * np.vdot(W, pairs.drift)
+        for name, size, shared in (("run_noise", h.run_noise, pairs.same_run), ("drift", h.drift, pairs.drift)):
+            if shared is not None:
+                gradient[self.slots[name]] = 2 * size**2 * np.vdot(W, shared)
         return gradient
 
     @staticmethod
@@ -240,10 +237,9 @@ class HierarchicalKernel:
             K += own
         if pairs.known is not None:
             K[np.diag_indices_from(K)] += h.noise**2 + pairs.known
-        if pairs.same_run is not None:
-            K += h.run_noise**2 * pairs.same_run
-        if pairs.drift is not None:
-            K += h.drift**2 * pairs.drift
+        for size, shared in ((h.run_noise, pairs.same_run), (h.drift, pairs.drift)):
+            if shared is not None:
+                K += size**2 * shared
         return K
 
 

@@ -93,7 +93,7 @@ NOISE_PRIOR = (0.03, 0.8)
 Evidence as for LENGTHSCALE_PRIOR, in results.md."""
 RUN_NOISE_PRIOR = (0.03, 0.8)
 DRIFT_START = 0.1
-"""Where a search for the drift begins at least. Numerical: from 0.005, where it was found stuck, no search came back."""
+"""Where a search for the drift begins at least. Numerical: searches that began at 0.005 stayed there."""
 DRIFT_PRIOR = (0.01, 1.5)
 """Of the machine's drift over the whole study so far: 1 % of a metric that spans e-folds, wide enough for 30 %. By
 judgement; without a drift accuracy on the quickstart's grid is the same with and without this term (results.md)."""
