@@ -15,17 +15,14 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
-
 from planner.acquisition import settings
 from planner.ledger.observations import Observations
-from planner.models.cost import CostModel
 from planner.space.types import Status
 
 __all__ = ["control_row"]
 
 
-def control_row(observations: Observations, cost: CostModel, drift: float, error: float) -> int | None:
+def control_row(observations: Observations, drift: float, error: float) -> int | None:
     """The row to measure again now; None where no control is due, or none may be afforded.
 
     drift: s. error: g, as a share. The row is one of the engine that is running: of its cheaper half the one that was
@@ -34,12 +31,12 @@ def control_row(observations: Observations, cost: CostModel, drift: float, error
     controls = _controls(observations)
     if not _is_due(observations, controls, drift, error):
         return None
-    rows = _rows_here(observations)
-    prices = dict(zip(rows, cost.price(np.array(rows, dtype=np.int64)).tolist(), strict=True))
-    cheap = sorted(rows, key=prices.__getitem__)[: math.ceil(len(rows) / 2)]
+    prices = _prices_here(observations)
+    cheap = sorted(prices, key=prices.__getitem__)[: math.ceil(len(prices) / 2)]
     if not cheap:
         return None
-    row = min(cheap, key=lambda row: (int(observations.run_counts[row]), rows.index(row)))
+    order = list(prices)
+    row = min(cheap, key=lambda row: (int(observations.run_counts[row]), order.index(row)))
     paid = sum(observations.runs[position].measurement.cost.accelerator_seconds for position in controls)
     return row if paid + prices[row] <= settings.CONTROL_SHARE * observations.spent else None
 
@@ -64,9 +61,12 @@ def _controls(observations: Observations) -> list[int]:
     return found
 
 
-def _rows_here(observations: Observations) -> list[int]:
-    """Rows that runs have executed on the engine that is running, in order, that nobody is measuring."""
-    grid, engine = observations.grid, observations.current_engine
-    rows = dict.fromkeys(row for run in observations.runs if run.measurement.status is Status.OK
-                         and (row := grid.find(run.point)) is not None and grid.engine[row] == engine)
-    return [row for row in rows if row not in observations.pending]
+def _prices_here(observations: Observations) -> dict[int, float]:
+    """Accelerator-seconds of the first run of each row that runs have executed on the engine that is running, in order,
+    and that nobody is measuring."""
+    grid, engine, prices = observations.grid, observations.current_engine, dict[int, float]()
+    for run in observations.runs:
+        row = grid.find(run.point) if run.measurement.status is Status.OK else None
+        if row is not None and grid.engine[row] == engine and row not in observations.pending:
+            prices.setdefault(row, run.measurement.cost.run_s * run.measurement.cost.accelerators)
+    return prices

@@ -221,9 +221,8 @@ class Loop:
                 self.observations.pending.update(self.observations.grid.shorter(axis, row).tolist())
 
     def _measure(self, row: int, planner_s: float, is_first: bool) -> Turns[None]:
-        seed = self.seed + len(self.observations.runs)
-        asked = self.observations.grid.point(row)
-        before = int(self.observations.run_of[row]), self.observations.version
+        seen, seed = self.observations, self.seed + len(self.observations.runs)
+        asked, before = seen.grid.point(row), (int(seen.run_of[row]), seen.version)
         handle, point = self.recorder.begin(asked, seed)
         # Two processes may take the same point, or the last run, at the same moment; the record decides who was first.
         self._catch_up(before=handle)
@@ -243,8 +242,7 @@ class Loop:
         check_gives_targets(run, self.observations)
 
     def _too_late(self, row: int | None, run_of_row: int, version: tuple[object, int]) -> str | None:
-        """Why the run that has begun at `row` must not go on, if others did something since `version`; None if it may.
-        row: None where a person chose."""
+        """Why the run begun at `row` (None: a person chose) must not go on, if others did something since `version`."""
         seen = self.observations
         if row is not None and (seen.run_of[row] != run_of_row or row in seen.pending):
             return "another process was first at this point"

@@ -53,7 +53,9 @@ class AdaptiveStrategy:
         self._cost = cost or CostModel(context.grid, context.accelerators)
         self._choose = choose or (choose_batch if context.boundary is None else LevelSetChooser(context.boundary))
         self._fitted: tuple[object, int] | None = None
+        # Rows of controls; the drift, and the error of forecasts, when the present batch was planned.
         self._controls: set[int] = set()
+        self._seen_drift = (0.0, 0.0)
         self._first_cost: tuple[tuple[object, int], CostModel] | None = None
 
     def propose(self, observations: Observations) -> int | None:
@@ -82,12 +84,8 @@ class AdaptiveStrategy:
         return posterior_of(self._model, self._cost, observations, self.context.trajectory)
 
     def _control(self, observations: Observations) -> int | None:
-        """The row to measure again, if the machine may have changed. Not before a batch is planned from a fit."""
-        if self._is_initial or self._fitted is None:
-            return None
-        drift = max((found.scale for _, found in self._model.drifts), default=0.0)
-        errors = [float(np.mean(found.ape)) for found in self._model.forecasts_.values() if len(found.ape)]
-        row = control_row(observations, self._cost, drift, max(errors, default=0.0))
+        """The row to measure again, if the machine may have changed."""
+        row = control_row(observations, *self._seen_drift)
         if row is not None:
             self._controls.add(row)
         return row
@@ -108,6 +106,9 @@ class AdaptiveStrategy:
         self._is_initial, self._planned_at, self._size = False, len(observations.runs), batch_size(observations)
         if observations.measured.any():
             self._fit(observations)
+            errors = [float(np.mean(found.ape)) for found in self._model.forecasts_.values() if len(found.ape)]
+            self._seen_drift = (max((found.scale for _, found in self._model.drifts), default=0.0),
+                                max(errors, default=0.0))
             self._queue = self._chosen(observations, 1 if observations.pending else self._size)
         else:
             # No run has succeeded yet: any point will do.

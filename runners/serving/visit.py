@@ -214,8 +214,7 @@ class Visit:
         return run
 
     def _metrics(self, run: ClientRun) -> tuple[Mapping[str, float], Window | None]:
-        """The metrics of one run, of a saturated one only rates, and its window, if it has records. Raises
-        _NotSteadyError."""
+        """The metrics of a run, only rates if it is saturated, and its window, if known. Raises _NotSteadyError."""
         if run.records is None:
             told = {name: float(value) for name, value in run.metrics.items() if isinstance(value, int | float)}
             return told | power_metrics(self._power), None

@@ -2,43 +2,28 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from planner.acquisition.controls import control_row
 from planner.ledger.observations import Observations, Run
-from planner.models.cost import CostModel
 from planner.space.grid import full_grid
-from planner.space.types import Axis, Cost, FloatArray, IntArray, Measurement, Reading, Scope, Status
+from planner.space.types import Axis, Cost, Measurement, Reading, Scope, Status
 
 AXES = (Axis("tp", (1, 2), Scope.ENGINE), Axis("x", tuple(range(100))))
 
 
-class Prices(CostModel):
-    """A price for each row."""
-
-    def __init__(self, prices: FloatArray) -> None:
-        self.prices = prices
-
-    def price(self, rows: IntArray) -> FloatArray:
-        return self.prices[rows]
-
-
-def study(*rows: int, engine: int | None = 0) -> Observations:
-    """Runs of these rows, each of 10 s; rows 0 to 99 are of the first engine."""
+def study(*rows: int, engine: int | None = 0, expensive: tuple[int, ...] = ()) -> Observations:
+    """Runs of these rows, each of 10 s, or of 100 s if it is expensive; rows 0 to 99 are of the first engine."""
     observations = Observations(full_grid(AXES), ("y_ms",))
     for number, row in enumerate(rows):
         point = observations.grid.point(row)
-        readings = (Reading(point, {"y_ms": (1.0 + row,)}, 10.0),)
-        observations.add(Run(number, point, Measurement(Status.OK, Cost(measure_s=10.0), readings)))
+        took = 100.0 if row in expensive else 10.0
+        readings = (Reading(point, {"y_ms": (1.0 + row,)}, took),)
+        observations.add(Run(number, point, Measurement(Status.OK, Cost(measure_s=took), readings)))
     observations.current_engine = engine
     return observations
 
 
-def row(observations: Observations, price: float = 1.0, *, drift: float = 1.0, error: float = 0.1,
-        expensive: tuple[int, ...] = ()) -> int | None:
-    prices = np.full(200, price)
-    prices[list(expensive)] = 100.0
-    return control_row(observations, Prices(prices), drift, error)
+def row(observations: Observations, *, drift: float = 1.0, error: float = 0.1) -> int | None:
+    return control_row(observations, drift, error)
 
 
 def test_the_drift_sets_the_interval() -> None:
@@ -54,8 +39,8 @@ def test_the_drift_sets_the_interval() -> None:
 
 
 def test_the_cheaper_half_is_measured_again_the_least_measured_first() -> None:
-    assert row(study(*range(50, 90)), expensive=(50, 51)) == 52
-    assert row(study(*range(50, 90), 52, *range(90, 99)), expensive=(50, 51)) == 53
+    assert row(study(*range(50, 90), expensive=(50, 51))) == 52
+    assert row(study(*range(50, 90), 52, *range(90, 99), expensive=(50, 51))) == 53
 
 
 def test_controls_follow_neither_each_other_nor_the_first_runs() -> None:
@@ -64,10 +49,10 @@ def test_controls_follow_neither_each_other_nor_the_first_runs() -> None:
 
 
 def test_controls_take_a_twentieth_of_the_cost_at_most() -> None:
-    observations = study(*range(40))  # 400 s
-    assert row(observations, 20.0) == 0
-    assert row(observations, 20.5) is None
-    assert row(study(*range(20), 0, *range(20, 50)), 17.0) is None  # 10 s were spent
+    assert row(study(*range(20))) == 0  # 10 s of 200 s
+    assert row(study(*range(19))) is None  # of 190 s
+    assert row(study(*range(20), 0, *range(20, 39))) == 1  # two of 400 s
+    assert row(study(*range(20), 0, *range(20, 37))) is None
 
 
 def test_only_the_engine_that_runs_measures_again() -> None:

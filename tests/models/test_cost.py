@@ -140,7 +140,8 @@ def test_a_run_has_hung_that_takes_many_times_the_longest_predicted_and_a_minute
     model = _fitted(grid, {**few, 8: 2.0}, failed={15: 0.01})
     factor = settings.HANG_FACTOR
     assert model.limit_s(3) == 60 + factor * 2.0, "a point that was measured, which no interval surrounds"
-    low, high = (model._if_feasible[12] * np.exp(sign * model._spread[12]) for sign in (-1, 1))
+    expected = model._at(np.array([12]))
+    low, high = (float(expected.if_feasible[0] * np.exp(sign * expected.spread[0])) for sign in (-1, 1))
     assert low < 2.0 < high and model.limit_s(12) == pytest.approx(60 + factor * high)
     observations = Observations(grid, ("e2el_ms",))
     for number, row in enumerate([*few, 8]):

@@ -155,6 +155,7 @@ def test_a_line_of_an_engines_process(line: bytes) -> None:
     process._process = SimpleNamespace(stdin=io.BytesIO(), poll=lambda: 1, wait=lambda _: 1)  # type: ignore[assignment]
     process._log, process._group = io.BytesIO(), SimpleNamespace(end=lambda: None)  # type: ignore[assignment]
     process.log = lambda: ""  # type: ignore[method-assign]
+    process._kills_before = 0
     try:
         with within(HANG_S):
             assert isinstance(process.ask({}, 1.0), dict)

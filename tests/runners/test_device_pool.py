@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -35,6 +35,14 @@ time.sleep(100)
 
 def pool(folder: Path) -> DevicePool:
     return DevicePool(NAMES, NAMES, folder)
+
+
+@pytest.fixture(autouse=True)
+def nothing_stays_held() -> Iterator[None]:
+    """Every child that a later test starts would have it open."""
+    yield
+    while held:
+        os.close(held.pop())
 
 
 def at_once() -> Callable[[], bool]:
