@@ -28,6 +28,8 @@ def control_row(observations: Observations, drift: float, error: float) -> int |
     drift: s. error: g, as a share. The row is one of the engine that is running: of its cheaper half the one that was
     run the fewest times, and of these the one that was run first.
     """
+    if drift <= settings.CONTROL_LEAST_DRIFT or observations.known.all():
+        return None
     controls = _controls(observations)
     if not _is_due(observations, controls, drift, error):
         return None

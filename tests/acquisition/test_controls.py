@@ -64,6 +64,11 @@ def test_only_the_engine_that_runs_measures_again() -> None:
     assert row(observations) is None
 
 
+def test_a_whole_grid_is_measured_once() -> None:
+    assert row(study(*range(199))) is not None
+    assert row(study(*range(200))) is None
+
+
 def test_a_point_that_another_worker_measures_is_left_to_it() -> None:
     observations = study(*range(40))
     observations.pending = {0, 1}
