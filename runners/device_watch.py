@@ -21,6 +21,7 @@ from types import TracebackType
 from typing import Any, Final, Protocol, Self, TypeVar
 
 from planner.space.types import Measurement, Point, Proposal
+from runners.environment import text_of
 from runners.nvml import load_nvml, visible_devices
 from runners.process_table import find
 
@@ -150,7 +151,7 @@ def _others(nvml: Any, handle: Any) -> dict[int, str]:
 
 
 def _name(pid: int) -> str:
-    return _text(Path(f"/proc/{pid}/comm")).strip()
+    return text_of(Path(f"/proc/{pid}/comm")).strip()
 
 
 def _power_limit(nvml: Any, handle: Any) -> str:
@@ -168,15 +169,8 @@ def _clocks(nvml: Any, handle: Any) -> str:
 
 def _stolen_s() -> float:
     """Seconds that the host has kept all cores of this machine waiting, added up; 0 where the kernel does not tell."""
-    fields = _text(Path("/proc/stat")).partition("\n")[0].split()
+    fields = text_of(Path("/proc/stat")).partition("\n")[0].split()
     return float(fields[8]) / os.sysconf("SC_CLK_TCK") if len(fields) > 8 and fields[0] == "cpu" else 0.0
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(errors="replace")
-    except OSError:
-        return ""
 
 
 T = TypeVar("T")

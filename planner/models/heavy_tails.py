@@ -89,12 +89,11 @@ class HeavyTailedProcess(GaussianProcess):
             added[members] = error
             if not self._is_kept:
                 self._learned_rows = self._cold_rows = 0  # learned anew: rough ones would be where the search begins
-            super().fit(features, y, np.hypot(known, added), self._groups, self._ages)
-            self._is_kept = self.steady
+            usual = self._fit_again(features, y, known, added)
             if self.log_posterior_ - plain["log_posterior_"] < settings.WILD_EVIDENCE:
                 vars(self).update(plain)
                 return
-            self.noise_ = math.sqrt(max(self.noise_**2 - float(np.mean(added**2)), settings.TINY))
+            self.noise_ = usual
 
     def _set_aside(self, features: Features, y: FloatArray, known: FloatArray) -> BoolArray:
         """Fit again with the outliers set aside. Returns which of the readings in use are none, (m,)."""
@@ -106,12 +105,16 @@ class HeavyTailedProcess(GaussianProcess):
             added = np.maximum(added, error)
             if not self._is_kept:
                 self._learned_rows = 0  # hyper-parameters that explain outliers are too rough
-            super().fit(features, y, np.hypot(known, added), self._groups, self._ages)
-            self._is_kept = self.steady
-            usual = math.sqrt(max(self.noise_**2 - float(np.mean(added**2)), settings.TINY))
+            usual = self._fit_again(features, y, known, added)
         self.noise_ = usual
         kept: BoolArray = added[self.rows_] == 0
         return kept
+
+    def _fit_again(self, features: Features, y: FloatArray, known: FloatArray, added: FloatArray) -> float:
+        """Fit with noise `added` to some readings. Returns the noise of usual ones."""
+        super().fit(features, y, np.hypot(known, added), self._groups, self._ages)
+        self._is_kept = self.steady
+        return math.sqrt(max(self.noise_**2 - float(np.mean(added**2)), settings.TINY))
 
     def one_step_ahead(self, runs: IntArray, features: Features | None = None) -> tuple[FloatArray, FloatArray]:
         """As a Gaussian process has it: a deviation includes the row's known noise, not what its own error added."""
