@@ -24,11 +24,14 @@ def initial_size(grid: Grid, trajectory: str | None) -> int:
     return min(_wanted(grid, trajectory), len(_candidates(grid, trajectory)))
 
 
-def initial_design(grid: Grid, trajectory: str | None, seed: int, prices: FloatArray | None = None) -> IntArray:
+def initial_design(
+    grid: Grid, trajectory: str | None, seed: int, prices: FloatArray | None = None, most: int | None = None
+) -> IntArray:
     """Rows of the initial design, points of one engine together so that each starts once; on a served grid in the order
     in which they spread, since a study may end before the design does.
 
     prices: accelerator-seconds of a run of each point as the runner estimates them, (N,); the proxy where it does not.
+    most: rows of a shorter design, where more than that is known already.
     """
     rng = np.random.default_rng(seed)
     rows = _candidates(grid, trajectory)
@@ -40,7 +43,7 @@ def initial_design(grid: Grid, trajectory: str | None, seed: int, prices: FloatA
     cheap = cheapness ** (1 / COST_EXPONENT)
     chosen = [int(rng.choice(len(rows), p=cheap / cheap.sum()))]
     distance = _distance(features, chosen[0])
-    size = initial_size(grid, trajectory)
+    size = min(initial_size(grid, trajectory), most or len(rows))
     while len(chosen) < size:
         allowed = _unseen(features.category, chosen, size - len(chosen))
         chosen.append(int(np.argmax(np.where(allowed, distance * cheapness, -1.0))))

@@ -11,12 +11,10 @@ from planner.campaign.setup import StudySetup
 from planner.importers.placing.runs import Imported, ImportOptions, StudyContext, runs_of
 from planner.importers.registry import check_format, read_rows
 from planner.ledger.ledger import Ledger
+from planner.ledger.run import IMPORTED
 from planner.space.meaning import plain_value
 
-__all__ = ["ATTRIBUTE", "ImportResult", "import_files", "record_runs", "recorded_origins"]
-
-ATTRIBUTE = "imported"
-"""The trial's user attribute with the origin of an imported run."""
+__all__ = ["ImportResult", "import_files", "record_runs", "recorded_origins"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,10 +79,10 @@ def _context(study: StudySetup) -> StudyContext:
 def recorded_origins(ledger: Ledger) -> list[Mapping[str, Any]]:
     """Where each run came from that was imported before and has not been discarded since."""
     gone = ledger.discarded
-    return [trial.user_attrs[ATTRIBUTE] for trial in ledger.study.get_trials(deepcopy=False)
-            if trial.number not in gone and ATTRIBUTE in trial.user_attrs]
+    return [trial.user_attrs[IMPORTED] for trial in ledger.study.get_trials(deepcopy=False)
+            if trial.number not in gone and IMPORTED in trial.user_attrs]
 
 
 def record_runs(ledger: Ledger, runs: Iterable[Imported]) -> list[int]:
     """The trial numbers of the runs, once written. If interrupted, repeating the import adds the missing ones."""
-    return [ledger.add(run.point, run.measurement, {ATTRIBUTE: dict(run.origin)}) for run in runs]
+    return [ledger.add(run.point, run.measurement, {IMPORTED: dict(run.origin)}) for run in runs]

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from planner.campaign.stopping import Limits
     from planner.ledger.ledger import Ledger
     from planner.ledger.observations import Observations
+    from planner.models.prior import Prior
     from planner.strategies.strategy import Posterior, Strategy
 
 __all__ = ["StudySetup", "open_setup"]
@@ -84,6 +85,15 @@ class StudySetup:
         return None if seconds is None else seconds * self.accelerators
 
     @cached_property
+    def priors(self) -> tuple[Prior, ...]:
+        """What old studies and tables say of the grid, learned on first use. Raises StudyError."""
+        if not self.spec.prior:
+            return ()
+        from planner.campaign.priors import learn_priors
+
+        return learn_priors(self.spec.prior, self.grid, self.metrics, self.directory)
+
+    @cached_property
     def recorded_grid(self) -> RecordedGrid | None:
         """The recording of the grid; None if the runner replays none."""
         return RecordedGrid(self.grid, self.runner) if isinstance(self.runner, RecordedRunner) else None
@@ -101,7 +111,7 @@ class StudySetup:
 
         trajectory = self.runner.trajectory_axis if uses_trajectories(name) else None
         context = StrategyContext(
-            self.grid, self.targets, trajectory, self.accelerators, self.seed, self.prices, self.boundary)
+            self.grid, self.targets, trajectory, self.accelerators, self.seed, self.prices, self.boundary, self.priors)
         return make_strategy(name, context)
 
     @property

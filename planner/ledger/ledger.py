@@ -28,7 +28,7 @@ from planner.ledger.optuna_private import (
     set_violations,
     violations_attribute,
 )
-from planner.ledger.run import Run, Underway, begun_at
+from planner.ledger.run import IMPORTED, Run, Underway, begun_at
 from planner.ledger.settled import METRICS_KEY, settled_metrics
 from planner.ledger.stop_reason import stop_reason
 from planner.ledger.storage import check_no_other_copy, open_storage, widen
@@ -255,9 +255,10 @@ class Ledger:
         return {name: self._values.get(name, {}).get(value, value) for name, value in params.items()}
 
     def _run(self, trial: FrozenTrial) -> Run:
-        measurement = Measurement.from_json(trial.user_attrs["measurement"])
-        planner_s = float(trial.user_attrs.get("planner_s", 0.0))
-        return Run(trial.number, self._point(trial.params), measurement, planner_s, begun_at(trial))
+        attrs = trial.user_attrs
+        measurement = Measurement.from_json(attrs["measurement"])
+        planner_s, imported = float(attrs.get("planner_s", 0.0)), IMPORTED in attrs
+        return Run(trial.number, self._point(trial.params), measurement, planner_s, begun_at(trial), imported)
 
     def _store(self, trial: optuna.Trial, measurement: Measurement, planner_s: float = 0.0) -> None:
         if planner_s:

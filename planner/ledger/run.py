@@ -8,7 +8,10 @@ from optuna.trial import FrozenTrial, Trial
 
 from planner.space.types import Measurement, Point
 
-__all__ = ["Run", "Underway", "begun_at"]
+__all__ = ["IMPORTED", "Run", "Underway", "begun_at"]
+
+IMPORTED = "imported"
+"""The trial's user attribute with the origin of an imported run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +19,7 @@ class Run:
     """One finished run of the record: its trial number, executed point and measurement.
 
     planner_s: seconds for which the accelerators waited for the planner before this run. started_at: when it began, in
-    seconds since 1970; None where unknown.
+    seconds since 1970; None where unknown. imported: another tool made it.
     """
 
     number: int
@@ -24,6 +27,7 @@ class Run:
     measurement: Measurement
     planner_s: float = 0.0
     started_at: float | None = None
+    imported: bool = False
 
 
 @dataclass(frozen=True, slots=True)

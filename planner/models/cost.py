@@ -6,7 +6,7 @@ Notation: N grid points. Seconds are of wall time; a cost or price is seconds ×
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Self
@@ -17,6 +17,8 @@ from planner.ledger.observations import Observations
 from planner.models import settings
 from planner.models.ensemble import Ensemble
 from planner.models.latency_models import latency_model_of
+from planner.models.prior import Prior
+from planner.models.prior_regressor import with_priors
 from planner.models.regressor import ALL, Regressor
 from planner.models.sampled import is_large, sampled_rows, used_readings
 from planner.space.grid import Grid
@@ -46,16 +48,19 @@ class CostModel:
     ----------
     accelerators : devices that a run of each point occupies, (N,).
     make : builds the regressor of the logarithm of the seconds; our own where None.
+    priors : what old studies say of the grid.
     """
 
     def __init__(
-        self, grid: Grid, accelerators: FloatArray, make: Callable[[Features], Regressor] | None = None
+        self, grid: Grid, accelerators: FloatArray, make: Callable[[Features], Regressor] | None = None,
+        priors: Sequence[Prior] = (),
     ) -> None:
         self.grid = grid
         self.devices = accelerators
         make = partial(Ensemble, steady=is_large(grid)) if make is None else make
-        self._regressor = make(grid.features)
-        self._feasible_regressor = make(grid.features)
+        known = [prior.seconds for prior in priors if prior.seconds is not None]
+        self._regressor = with_priors(make(grid.features), grid.features, known)
+        self._feasible_regressor = with_priors(make(grid.features), grid.features, known)
         self._latency_model = latency_model_of(grid, "output")
         self._succeeded = 0
         self._broken: IntArray = np.zeros(len(grid), dtype=np.int64)
@@ -119,6 +124,11 @@ class CostModel:
         """Seconds of a run of each of `rows` alone, by default of every point: measured where it was, else predicted;
         ones before any run."""
         return self._at(rows).seconds
+
+    def log_seconds(self, rows: IntArray) -> tuple[FloatArray, FloatArray]:
+        """Mean and standard deviation of the logarithm of the seconds of a run that succeeds, (n,) each."""
+        expected = self._at(rows)
+        return np.log(expected.if_feasible), expected.spread / Z90
 
     def start_seconds(self) -> FloatArray:
         """Seconds of starting each point's engine, (N,): measured for that configuration, else the others' median."""

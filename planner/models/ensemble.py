@@ -34,7 +34,7 @@ from planner.models.heavy_tails import HeavyTailedProcess
 from planner.models.regressor import ALL, DriftEstimate, check_readings
 from planner.space.types import Features, FloatArray, IntArray
 
-__all__ = ["Ensemble"]
+__all__ = ["Ensemble", "mixture", "squared_error", "standardised"]
 
 
 class Ensemble:
@@ -85,10 +85,10 @@ class Ensemble:
         groups = runs if run_effect else None
         self.members_ = [(self._gp_base.fit(self.features[rows], y, noise, groups, ages), self.features)]
         if latency_model is not None and np.ptp(latency_model) > settings.EQUAL:
-            features = self._wider(_standardised(latency_model))
+            features = self._wider(standardised(latency_model))
             self.members_.append((self._gp_physics.fit(features[rows], y, noise, groups, ages), features))
         if self._embedding.width:
-            known = np.zeros(len(self.features)) if latency_model is None else _standardised(latency_model)
+            known = np.zeros(len(self.features)) if latency_model is None else standardised(latency_model)
             features = self._wider(known, self._embedding.fit(self._gp_base).columns(self._gp_base))
             self.members_.append((self._gp_embedding.fit(features[rows], y, noise, groups, ages), features))
         if self._only is not None:
@@ -115,11 +115,11 @@ class Ensemble:
         for member, features in self.members_:
             mean, std = member.predict(features[rows])
             readings.append((mean, np.hypot(std, member.noise_)))
-        return _mixture(readings, self.weights_)
+        return mixture(readings, self.weights_)
 
     def one_step_ahead(self) -> tuple[FloatArray, FloatArray]:
         """Mean and standard deviation of the mixture, each (n,), of each later reading from the runs before it."""
-        return _mixture(self._forecasts, self.weights_)
+        return mixture(self._forecasts, self.weights_)
 
     def covariance(self, rows: IntArray, others: IntArray) -> FloatArray:
         """Posterior covariance of the first member, gp_base, (len(rows), len(others)).
@@ -168,18 +168,18 @@ class Ensemble:
         """
         if len(self.members_) == 1 or len(np.unique(runs)) < settings.LEAST_RUNS_TO_WEIGH:
             return np.full(len(self.members_), 1 / len(self.members_))
-        errors = np.array([_squared_error(y - mean, runs) for mean, _ in self._forecasts])
+        errors = np.array([squared_error(y - mean, runs) for mean, _ in self._forecasts])
         weights: FloatArray = (1 / errors) / np.sum(1 / errors)
         return weights
 
 
-def _standardised(latency_model: FloatArray) -> FloatArray:
+def standardised(latency_model: FloatArray) -> FloatArray:
     """The column (N,) with mean 0 and standard deviation 1."""
-    standardised: FloatArray = (latency_model - latency_model.mean()) / max(float(latency_model.std()), settings.EQUAL)
-    return standardised
+    column: FloatArray = (latency_model - latency_model.mean()) / max(float(latency_model.std()), settings.EQUAL)
+    return column
 
 
-def _squared_error(error: FloatArray, runs: IntArray) -> float:
+def squared_error(error: FloatArray, runs: IntArray) -> float:
     """Mean square of the errors (n,) that are not NaN, each run counted once."""
     observed = np.isfinite(error)
     squares = error[observed] ** 2
@@ -188,7 +188,7 @@ def _squared_error(error: FloatArray, runs: IntArray) -> float:
     return float(np.mean(np.bincount(of_run, squares) / np.bincount(of_run))) + settings.TINY
 
 
-def _mixture(
+def mixture(
     members: list[tuple[FloatArray, FloatArray]], weights: FloatArray
 ) -> tuple[FloatArray, FloatArray]:
     """Mean and standard deviation of the mixture, each (N,), of members' means and standard deviations."""

@@ -61,6 +61,7 @@ class GaussianProcess:
     max_hyper_points : hyper-parameters are learned on at most so many rows.
     max_points : predictions use at most so many rows.
     seed : of the random half of a subset, and of starts beyond the second.
+    unit : of y; the standard deviation of the data where None.
 
     Rows beyond a maximum are dropped in favour of a subset, half farthest-point, half uniform at random: the
     first half leaves no region out, the second keeps close neighbours, which tell noise from roughness.
@@ -93,6 +94,7 @@ class GaussianProcess:
         max_hyper_points: int = settings.MAX_HYPER_POINTS,
         max_points: int = settings.MAX_POINTS,
         seed: int = 0,
+        unit: float | None = None,
     ) -> None:
         self.priors = priors
         self.linear_only = linear_only
@@ -103,6 +105,7 @@ class GaussianProcess:
         self.max_hyper_points = max_hyper_points
         self.max_points = max_points
         self.seed = seed
+        self.unit = unit
 
     def fit(
         self, features: Features, y: FloatArray, noise: FloatArray | None = None, groups: IntArray | None = None,
@@ -124,7 +127,7 @@ class GaussianProcess:
         self._groups, self._ages = None if groups is None else np.asarray(groups), ages
         if not (warm and self._still_good(y)):
             fresh = not warm or len(y) >= settings.RESTART_GROWTH * self._cold_rows
-            self.centre_, self.scale_ = float(np.mean(y)), _scale(y)
+            self.centre_, self.scale_ = float(np.mean(y)), self.unit or _scale(y)
             self._theta = self._learn(self._theta if warm else None, fresh)
             self._learned_rows = len(y)
             self._cold_rows = len(y) if fresh else self._cold_rows
@@ -197,7 +200,8 @@ class GaussianProcess:
         """Whether hyper-parameters may be kept: little new data, and y where it was."""
         grown = not self._learned_rows <= len(y) < (1 + self.refit_growth) * self._learned_rows
         moved = abs(float(np.mean(y)) - self.centre_) > settings.MOVED_MEAN * self.scale_
-        return not (grown or moved or not 1 / settings.MOVED_SCALE < _scale(y) / self.scale_ < settings.MOVED_SCALE)
+        unit = self.unit or _scale(y)
+        return not (grown or moved or not 1 / settings.MOVED_SCALE < unit / self.scale_ < settings.MOVED_SCALE)
 
     def _learn(self, previous: FloatArray | None, fresh: bool) -> FloatArray:
         """θ of the highest posterior among the starts."""

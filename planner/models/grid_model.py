@@ -11,7 +11,7 @@ z           error of a forecast over its σ
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
@@ -30,10 +30,13 @@ from planner.models.calibration import (
     small_sample_inflation,
 )
 from planner.models.ensemble import Ensemble
+from planner.models.judges import judged
 from planner.models.latency_model import Covers, batch_of
 from planner.models.latency_models import AnyLatencyModel, latency_model_of
 from planner.models.past_forecasts import Forecast, PastForecasts, joined
 from planner.models.prediction import Prediction, predicted_later
+from planner.models.prior import Prior, columns_for
+from planner.models.prior_regressor import PriorRegressor, with_priors
 from planner.models.quantities import Data, Quantity, Target, data_of, merged, targets_of
 from planner.models.regressor import ALL, DriftEstimate, Regressor
 from planner.models.sampled import is_large, sampled_rows, used_readings
@@ -61,13 +64,15 @@ class GridModel:
     A grid of more than `settings.EXACT_POINTS` points is predicted where it is asked for: its means are over a sample.
 
     make : builds a regressor for the features of the grid; our own where None.
+    priors : what old studies say of the grid.
     rows : the points over which means are taken: all of them, or the sample.
     """
 
     def __init__(
-        self, grid: Grid, trajectory: str | None, make: Callable[[Features], Regressor] | None = None
+        self, grid: Grid, trajectory: str | None, make: Callable[[Features], Regressor] | None = None,
+        priors: Sequence[Prior] = (),
     ) -> None:
-        self.grid = grid
+        self.grid, self.priors = grid, priors
         self.trajectory = trajectory
         self.rows = sampled_rows(grid)
         self._make = make or partial(Ensemble, heavy_tails=grid.is_served, steady=is_large(grid))
@@ -83,28 +88,31 @@ class GridModel:
 
     def fit(self, observations: Observations) -> GridModel:
         """Return self, fitted to at least one measured point."""
-        self._learn(observations)
+        self.learn(observations)
         self.forecasts_ = {target.name: self._forecasts(target) for target in self.targets_}
         # On a served grid forecasts with the hyper-parameters of now are too good; see past_forecasts.py.
         self.past_forecasts_ = {} if self._past is None else {
             target.name: self._past.of(observations.metric(target.name), observations) for target in self.targets_}
         for name, past in self.past_forecasts_.items():
             self.forecasts_[name] = joined(self.forecasts_[name], past)
+        self.forecasts_ = {name: judged(found, observations) for name, found in self.forecasts_.items()}
+        self.past_forecasts_ = {name: judged(found, observations) for name, found in self.past_forecasts_.items()}
         return self
 
     def _learned_anew(self, observations: Observations) -> Forecast:
-        model = GridModel(self.grid, self.trajectory, self._make)
+        model = GridModel(self.grid, self.trajectory, self._make, self.priors)
         before = self._earlier
         if before is not None and before.fitted_runs_ <= len(observations.runs):
             model = before._frozen()  # what earlier runs have taught: a start that takes a third of the time
-        model._learn(observations)
+        model.learn(observations)
         if not self.is_whole:
             self._earlier = model
             return lambda rows: model._computed(rows).combined
         combined = model._surface(model.rows).combined
         return lambda rows: {name: (mean[rows], std[rows]) for name, (mean, std) in combined.items()}
 
-    def _learn(self, observations: Observations) -> None:
+    def learn(self, observations: Observations) -> GridModel:
+        """Return self, fitted without the forecasts that calibrate: for means and standard deviations alone."""
         self.observations_, self.fitted_runs_ = observations, len(observations.runs)
         self.targets_ = merged(targets_of(observations, self.trajectory), observations, self._lines)
         every = {q.name: data_of(q, observations, self._lines) for q in self.quantities}
@@ -115,7 +123,7 @@ class GridModel:
             data = self.data_[quantity.name]
             if len(data.rows):
                 if quantity.name not in self.regressors_:
-                    self.regressors_[quantity.name] = self._make(self._features(quantity))
+                    self.regressors_[quantity.name] = self._regressor(quantity)
                 # The readings of one run share a run effect: taken as independent, they make intervals too narrow.
                 run_effect = self.trajectory is not None and not quantity.length_independent
                 self.regressors_[quantity.name].fit(
@@ -128,6 +136,12 @@ class GridModel:
         self._plain_noises = {name: float(self._of_plain(name, np.array(noise)))
                               for name, noise in self._noises.items()}
         self._at_rows = None
+        return self
+
+    def values(self, rows: IntArray) -> dict[str, FloatArray]:
+        """The targets at `rows`, in their units, (n,) by name."""
+        combined = self._computed(rows).combined
+        return {target.name: back(target.transform, combined[target.name][0]) for target in self.targets_}
 
     @property
     def quantities(self) -> list[Quantity]:
@@ -196,7 +210,14 @@ class GridModel:
 
     def calibration_count(self, target: str) -> FloatArray:
         """Effective sample size behind each point's calibration, (N,): see `calibration.calibration_count`."""
-        return calibration_count(self.observations_, target, self.forecasts_[target])
+        count = calibration_count(self.observations_, target, self.forecasts_[target])
+        return count + settings.PRIOR_COUNT * self._prior_weight(target)
+
+    def _prior_weight(self, target: str) -> float:
+        """Weight of the priors in a target, 0 to 1: the least of its quantities'."""
+        quantities = next(t.quantities for t in self.targets_ if t.name == target)
+        found = [self.regressors_[q.name] for q in quantities if q.name in self.regressors_]
+        return min((one.prior_weight if isinstance(one, PriorRegressor) else 0.0 for one in found), default=0.0)
 
     def ceiling(self, target: str) -> float:
         """Accuracy that noise leaves to a perfect prediction, the mean over the grid; at most 1."""
@@ -253,6 +274,11 @@ class GridModel:
         share = 1 - data.excess / float(np.mean(data.noise**2))
         plain: FloatArray = np.sqrt(np.maximum(std**2 - data.excess, share * std**2))
         return plain
+
+    def _regressor(self, quantity: Quantity) -> Regressor:
+        features = self._features(quantity)
+        return with_priors(
+            self._make(features), features, columns_for(self.priors, quantity.name), self.grid.is_served)
 
     def _features(self, quantity: Quantity) -> Features:
         if quantity.length_independent:

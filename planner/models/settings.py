@@ -106,6 +106,32 @@ the other three accuracy at 1 % of the cost went from 79, 45 and 6 to 73, 83 and
 way, on the chunks of 2,048 in studies/data. A100 and MI300X are not in the repository. Too few seeds to choose by: the
 value that changes no recorded result is kept."""
 
+# ----------------------------------------------------------------------------------------------------------- priors
+
+DIFFERENCE_LENGTHSCALE_PRIOR = (1.0, 0.4)
+DIFFERENCE_LINEAR_PRIOR = (0.1, 0.7)
+DIFFERENCE_MATERN_PRIOR = (0.3, 0.6)
+DIFFERENCE_SLOPE_PRIOR = (0.05, 0.7)
+DIFFERENCE_RESIDUAL_PRIOR = (0.2, 0.6)
+"""Log-normal priors of what a new surface has more than an old one, in units of a logarithm. Of eight sets these were
+best with 8 to 20 runs on three pairs of devices (A100 to MI250 and MI300X, MI250 to MI300X), by up to 5 points:
+differences that are less smooth than a surface itself are not carried far (results.md)."""
+
+PRIOR_LEFT_OUT = 2.0
+"""A prior is left out whose forecasts have errors so many times those of the readings alone. By judgement."""
+
+PRIOR_COUNT = 30.0
+"""Forecast runs that priors count as, times their weight, in the small-sample inflation: how a surface bends is known
+from them."""
+
+OWN_RUNS = 20.0
+"""The readings alone weigh n/(n + this) of what their forecasts ask for: few and cheap ones extrapolate badly, which
+forecasts of cheap ones do not show. Chosen with 4 to 80 runs on the three pairs of devices of DIFFERENCE_…: 5 is up to 2
+points worse there, 10 up to 1 (results.md)."""
+
+NO_PRIOR_STD = 100.0
+"""σ of a logarithm where a prior says nothing. Numerical: as good as no weight."""
+
 # --------------------------------------------------------------------------------------------------------- ensemble
 
 LEAST_RUNS_TO_WEIGH = 5
@@ -256,6 +282,10 @@ OUTLIER_ROUNDS = 2
 
 LEAST_RUNS_TO_FORECAST = 3
 """Runs from which one-step-ahead forecasts are made. By judgement; not measured."""
+
+JUDGED_TWICE = 2.0
+"""Forecast runs of a category count in full up to so many times its share of the points left. By judgement: a category
+that is measured throughout counts for nothing, and the usual unevenness of a study changes little."""
 
 SMALL_SAMPLE_INFLATION = 5.0
 """Errors are 1 + this/n times as large as n forecast runs show: half as much again after 10. Set on the recorded grids

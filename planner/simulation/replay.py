@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from planner.models.prior import Prior
 from planner.space.slo import Boundary
 from planner.space.types import Metric
 from planner.tables.recorded_grid import RecordedGrid
@@ -13,11 +14,13 @@ __all__ = ["Replay"]
 
 @dataclass(frozen=True, eq=False)
 class Replay:
-    """The input of simulations: a recorded grid, the metrics to predict, and the boundary to find, if any."""
+    """The input of simulations: a recorded grid, the metrics to predict, the boundary to find, if any, and what old
+    studies say of the grid."""
 
     recorded: RecordedGrid
     metrics: tuple[Metric, ...]
     boundary: Boundary | None = None
+    priors: tuple[Prior, ...] = ()
 
     @property
     def targets(self) -> tuple[str, ...]:

@@ -131,7 +131,8 @@ def stage(replay: Replay, name: str, seed: int) -> tuple[Measurer, StrategyConte
     if trajectory is None:
         runner = _PointByPoint(runner)
     return runner, StrategyContext(
-        recorded.grid, replay.targets, trajectory, recorded.accelerators, seed, boundary=replay.boundary)
+        recorded.grid, replay.targets, trajectory, recorded.accelerators, seed, boundary=replay.boundary,
+        priors=replay.priors)
 
 
 def _speed_of(runner: Measurer) -> Callable[[], float]:

@@ -10,7 +10,7 @@ from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 from planner.space.types import Axis, Role, Scale, Scope, StudyError, Value
 from planner.space.validation import Number, StrictModel, Whole
 
-__all__ = ["AxisSpec"]
+__all__ = ["ANY_VALUE", "AxisSpec", "plain"]
 
 _ROLES: Final[dict[str, Role]] = {
     "input_len": Role.INPUT_TOKENS, "random_input_len": Role.INPUT_TOKENS,
@@ -23,10 +23,12 @@ _WHOLE_ROLES: Final = {Role.INPUT_TOKENS, Role.OUTPUT_TOKENS, Role.BATCH, Role.C
 _MAX_AXIS: Final = 100_000
 _LARGEST: Final = 2**53  # above it, floating point cannot represent every whole number
 
-_ANY: Final = {"type": ["boolean", "integer", "number", "string", "null"]}
+ANY_VALUE: Final = {"type": ["boolean", "integer", "number", "string", "null"]}
+"""JSON Schema of a value of an axis."""
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """A value of an axis as YAML gives it, null as text. Raises ValueError."""
     if value is None:
         return "None"  # YAML's null: no value is a value too, as of num_speculative_tokens
     if not isinstance(value, bool | int | float | str):
@@ -37,7 +39,7 @@ def _plain(value: Any) -> Any:
 class AxisSpec(StrictModel):
     """One swept parameter."""
 
-    values: list[Annotated[bool | int | float | str, BeforeValidator(_plain), WithJsonSchema(_ANY)]] | None = None
+    values: list[Annotated[bool | int | float | str, BeforeValidator(plain), WithJsonSchema(ANY_VALUE)]] | None = None
     """The values to sweep; null is the text None. A replay study may leave them out and uses those of its table."""
     range: tuple[Whole, Whole] | None = None
     """First and last value; the axis has every integer between them."""

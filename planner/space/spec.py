@@ -14,13 +14,14 @@ from planner.space.address import ADDRESS, check_address
 from planner.space.axis_spec import AxisSpec
 from planner.space.expressions import FUNCTIONS, parse
 from planner.space.metrics import metric_named
+from planner.space.prior_spec import PriorSpec
 from planner.space.slo import Boundary, parse_condition, parse_tier
 from planner.space.types import Direction, Kind, Metric, StudyError, Transform
 from planner.space.validation import Number, StrictModel, Whole, load_yaml, validate_model
 from planner.space.yaml_text import LARGEST_TEXT
 
-__all__ = ["AxisSpec", "CostLimit", "PriceSpec", "RunnerSpec", "SpaceSpec", "StopSpec", "StudySpec", "TargetSpec",
-           "parse_spec", "read_spec", "validate_model"]
+__all__ = ["AxisSpec", "CostLimit", "PriceSpec", "PriorSpec", "RunnerSpec", "SpaceSpec", "StopSpec", "StudySpec",
+           "TargetSpec", "parse_spec", "read_spec", "validate_model"]
 
 _COST = re.compile(r"^\s*(\$?)\s*(\d+(?:\.\d*)?|\.\d+)\s*(s|m|min|h|d|%)?\s*$")
 _COST_HINT: Final = "cannot read the cost; write it like '2h', '45m', '90s', '5%' or '$20'"
@@ -194,6 +195,8 @@ class StudySpec(StrictModel):
     price: PriceSpec | None = None
     slo: list[str] = Field(default_factory=list)
     """Conditions over metrics, such as 'p99_ttft_ms <= 500'."""
+    prior: list[PriorSpec] = Field(default_factory=list)
+    """Old studies and tables whose surfaces this study starts from."""
 
     @field_validator("targets")
     @classmethod

@@ -15,8 +15,9 @@ from planner.ledger.observations import Observations
 from planner.models.cost import CostModel
 from planner.models.feasibility import probability_of_feasibility, rows_beyond_memory
 from planner.models.grid_model import GridModel
+from planner.models.prior import prior_prices
 from planner.space.types import IntArray, Status
-from planner.strategies.settings import BATCH_SHARE, LARGEST_BATCH, SMALLEST_BATCH
+from planner.strategies.settings import BATCH_SHARE, LARGEST_BATCH, PRIOR_RUNS, SMALLEST_BATCH
 from planner.strategies.strategy import Posterior, StrategyContext, posterior_of
 
 __all__ = ["AdaptiveStrategy", "batch_size"]
@@ -39,8 +40,7 @@ class AdaptiveStrategy:
         initial: IntArray | None = None, choose: Chooser | None = None,
     ) -> None:
         self.context = context
-        first = initial_design(
-            context.grid, context.trajectory, context.seed, context.prices) if initial is None else initial
+        first = _first_runs(context) if initial is None else initial
         self._queue = [int(row) for row in first]
         # Rows of the queue that were measured when it was planned, and by how many runs: they are to be run again.
         self._again: dict[int, int] = {}
@@ -49,8 +49,8 @@ class AdaptiveStrategy:
         self._is_initial = True
         # The number of runs that had ended when the present batch was planned, and the size of that batch.
         self._planned_at, self._size = 0, len(self._queue)
-        self._model = model or GridModel(context.grid, context.trajectory)
-        self._cost = cost or CostModel(context.grid, context.accelerators)
+        self._model = model or GridModel(context.grid, context.trajectory, priors=context.priors)
+        self._cost = cost or CostModel(context.grid, context.accelerators, priors=context.priors)
         self._choose = choose or (choose_batch if context.boundary is None else LevelSetChooser(context.boundary))
         self._fitted: tuple[object, int] | None = None
         # Rows of controls; the drift, and the error of forecasts, when the present batch was planned.
@@ -201,6 +201,15 @@ class AdaptiveStrategy:
         engines, first = np.unique(self.context.grid.engine[rows], return_index=True)
         one = rows[first[engines != (-1 if observations.current_engine is None else observations.current_engine)]]
         return float((cost.start_seconds()[one] * cost.devices[one]).sum())
+
+
+def _first_runs(context: StrategyContext) -> IntArray:
+    """The rows to begin with: with priors, a few points that show how the new surface differs."""
+    if not context.priors:
+        return initial_design(context.grid, context.trajectory, context.seed, context.prices)
+    prices = prior_prices(context.priors, context.accelerators)
+    return initial_design(context.grid, context.trajectory, context.seed,
+                          context.prices if prices is None else prices, PRIOR_RUNS)
 
 
 def batch_size(observations: Observations) -> int:

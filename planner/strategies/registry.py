@@ -28,6 +28,7 @@ from planner.strategies.fixed_designs import (
 )
 from planner.strategies.line_search import AiperfBoundary, Bisection
 from planner.strategies.optuna_gp import OptunaGp
+from planner.strategies.prior_baselines import PriorAsIs, PriorAxis, PriorScaled
 from planner.strategies.strategy import Strategy, StrategyContext
 
 __all__ = ["STRATEGIES", "Kind", "check_names", "make_strategy", "strategy_names", "uses_trajectories"]
@@ -57,6 +58,9 @@ STRATEGIES: Final[Mapping[str, Kind]] = {
     "optuna_gp": Kind(OptunaGp, needs=("torch",)),
     "bisection": Kind(Bisection, for_boundary=True),
     "aiperf_boundary": Kind(AiperfBoundary, for_boundary=True),
+    "prior_as_is": Kind(PriorAsIs, trajectories=False),
+    "prior_scaled": Kind(PriorScaled, trajectories=False),
+    "prior_axis": Kind(PriorAxis, trajectories=False),
     **{f"sweepwise-{name}": Kind(make) for name, make in ablations.ABLATIONS.items()},
 }
 """Ours."""

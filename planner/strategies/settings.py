@@ -11,6 +11,9 @@ SMALLEST_BATCH, LARGEST_BATCH = 4, 20
 """Runs of a batch at least and at most. Batches half as large made no difference on MI300X, which is not in the
 repository (studies/compare/results.md)."""
 
+PRIOR_RUNS = 4
+"""First runs of a study with priors at most, before runs are chosen by what they tell."""
+
 CHECKPOINT_SHARE = 0.125
 """Strategies that do not plan in batches estimate their accuracy each time the runs have grown by this share. By
 judgement; not measured."""

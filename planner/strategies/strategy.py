@@ -16,6 +16,7 @@ from planner.ledger.observations import Observations
 from planner.models.cost import CostModel
 from planner.models.feasibility import probability_of_feasibility
 from planner.models.grid_model import GridModel, Prediction
+from planner.models.prior import Prior
 from planner.space.grid import Grid
 from planner.space.slo import Boundary
 from planner.space.types import FloatArray, IntArray
@@ -33,6 +34,7 @@ class StrategyContext:
     accelerators: devices that a run of each point occupies, (N,).
     prices: accelerator-seconds of a run of each point as the runner estimates them, (N,); None without an estimate.
     boundary: what the study must find along the load; None if it is to be accurate everywhere.
+    priors: what old studies and tables say of the grid.
     """
 
     grid: Grid
@@ -42,6 +44,7 @@ class StrategyContext:
     seed: int = 0
     prices: FloatArray | None = None
     boundary: Boundary | None = None
+    priors: tuple[Prior, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)

@@ -38,13 +38,13 @@ class Places:
         """Every name that may be the source of an axis."""
         self.covered |= {name for found in self._amounts.values() for name in found.names}
         self._fills = {axis.name for axis in grid.axes if axis.name in options.given
-                       and any(self._said(axis, row) is None for row in rows)}
+                       and any(self.said(axis, row) is None for row in rows)}
 
     def of(self, row: Row) -> tuple[dict[str, Value], str]:
         """The point of the row and an empty text, or an empty point and the problem."""
         point: dict[str, Value] = {}
         for axis in self._grid.axes:
-            there, given = self._said(axis, row), self._options.given.get(axis.name)
+            there, given = self.said(axis, row), self._options.given.get(axis.name)
             value = given if there is None else there
             none = match(axis.values, None) if value is None and self._is_column(axis) else None
             if value is None and none is None:
@@ -72,7 +72,8 @@ class Places:
         """Whether some row has the axis, so that a blank is an answer: the value None, if the axis lists it."""
         return axis.name in self._amounts or not self._all.isdisjoint((axis.name, *_names(axis)))
 
-    def _said(self, axis: Axis, row: Row) -> Value | None:
+    def said(self, axis: Axis, row: Row) -> Value | None:
+        """What the row says of the axis; None if nothing."""
         found = self._amounts.get(axis.name)
         if found is not None and found.expression is not None:
             values = found.of(row)

@@ -1,0 +1,51 @@
+"""What an old study or a table says of every point of a grid, before its first run.
+
+Notation: N grid points. Means and standard deviations of a quantity are on the scale on which it is learned.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from planner.models.prior_regressor import PriorColumn
+from planner.space.types import FloatArray
+
+__all__ = ["Prior", "columns_for", "prior_prices"]
+
+
+@dataclass(frozen=True, eq=False)
+class Prior:
+    """What one old study or table says. It is never counted as measured, and costs nothing.
+
+    name: for messages. points: how many it measured. quantities: what it says of each, by name. values: each target, in
+    its unit, as it was measured there or else is predicted, (N,), NaN where nothing is known. seconds: the logarithm of
+    a run's seconds; None where it does not know. notes: for the user, one line each.
+    """
+
+    name: str
+    points: int
+    quantities: Mapping[str, PriorColumn]
+    values: Mapping[str, FloatArray]
+    seconds: PriorColumn | None = None
+    notes: tuple[str, ...] = ()
+
+
+def columns_for(priors: Sequence[Prior], quantity: str) -> list[PriorColumn]:
+    """What the priors say of a quantity; those that say nothing of it are left out."""
+    return [prior.quantities[quantity] for prior in priors if quantity in prior.quantities]
+
+
+def prior_prices(priors: Sequence[Prior], devices: FloatArray) -> FloatArray | None:
+    """Accelerator-seconds of a run of each point as the first prior has it that knows, (N,), its mean where it says
+    nothing; None where no prior knows.
+
+    devices: accelerators that a run of each point occupies, (N,).
+    """
+    found = next((prior.seconds for prior in priors if prior.seconds is not None), None)
+    if found is None:
+        return None
+    seconds: FloatArray = np.exp(np.where(found.known, found.mean, float(np.mean(found.mean[found.known]))))
+    return seconds * devices

@@ -1,0 +1,53 @@
+"""One entry of `prior:` in a study file: an old study, or a table, and how it is read."""
+
+from __future__ import annotations
+
+from typing import Annotated, Self
+
+from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
+
+from planner.space.address import ADDRESS
+from planner.space.axis_spec import ANY_VALUE, plain
+from planner.space.validation import StrictModel
+
+__all__ = ["PriorSpec"]
+
+_Given = Annotated[bool | int | float | str, BeforeValidator(plain), WithJsonSchema(ANY_VALUE)]
+
+
+class PriorSpec(StrictModel):
+    """What is known from elsewhere: `study` or `table`, never counted as measured."""
+
+    study: str | None = None
+    """A study file whose record is used, relative to this one."""
+    storage: str | None = Field(default=None, repr=False, json_schema_extra={"pattern": ADDRESS})
+    """Of `study`: the address of its record, in place of the one in its file."""
+    name: str | None = None
+    """Of `study`: the name of its record, in place of the one in its file."""
+    table: str | None = None
+    """A result file of any format that `sweepwise import` reads, relative to this study file."""
+    format: str = "auto"
+    """Of `table`: its format, as `import --format` takes it."""
+    set: dict[str, _Given] = Field(default_factory=dict)
+    """Axis → the value at which it was measured, where it did not vary: {gpu: A100}."""
+    where: str | None = None
+    """A condition over its axes or columns: only what meets it is used."""
+    map: dict[str, str] = Field(default_factory=dict)
+    """Axis or target of this study → its name there; of a table also an expression over columns."""
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if (self.study is None) == (self.table is None):
+            raise ValueError("name one source: `study: old.yaml` or `table: old.csv`")
+        if self.table is not None and (self.storage is not None or self.name is not None):
+            raise ValueError("`storage` and `name` belong to `study`; delete them")
+        if self.study is not None and self.format != "auto":
+            raise ValueError("`format` belongs to `table`; delete it")
+        return self
+
+    @property
+    def label(self) -> str:
+        """What messages and reports call it."""
+        said = [f"{axis}={value}" for axis, value in self.set.items()] + ([self.where] if self.where else [])
+        source = self.study or self.table or ""
+        return f"{source} ({', '.join(said)})" if said else source
