@@ -42,16 +42,17 @@ __all__ = ["Study", "open_study"]
 
 
 def open_study(
-    path: str | Path, *, storage: str | None = None, name: str | None = None, seed: int = 0
+    path: str | Path, *, storage: str | None = None, name: str | None = None, seed: int = 0,
+    priors: Iterable[str | Path] = (),
 ) -> Study:
     """The study that a study file describes. Nothing is started or written.
 
-    storage, name: override the study file's. seed: of everything random. Raises StudyError, one line that names the key
-    and the fix, if the file, its table or its runner's settings are wrong.
+    storage, name: override the study file's. seed: of everything random. priors: more old study files and tables.
+    Raises StudyError, one line that names the key and the fix, if the file, its table or its runner is wrong.
     """
     from planner.campaign.setup import open_setup
 
-    return Study(open_setup(Path(path), storage, name, seed), Path(path))
+    return Study(open_setup(Path(path), storage, name, seed, priors=[str(prior) for prior in priors]), Path(path))
 
 
 class Study:
@@ -85,8 +86,8 @@ class Study:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What the user should know of the recorded table that the study replays, one line each."""
-        return self._setup.notes
+        """What the user should know of a recorded table and of priors, which are learned for it, one line each."""
+        return (*self._setup.notes, *self._setup.prior_notes)
 
     @property
     def grid(self) -> Grid:

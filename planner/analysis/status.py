@@ -12,6 +12,7 @@ from planner.analysis.spending import failures_by_kind
 from planner.evaluation.estimate import Estimate
 from planner.evaluation.gains import Gains, gains
 from planner.evaluation.machine_drift import MachineDrift
+from planner.evaluation.prior_use import PriorUse
 from planner.ledger.observations import Observations
 from planner.space.types import Value
 from planner.strategies.strategy import Posterior
@@ -59,7 +60,8 @@ class Status:
     it; None if nothing was measured. accuracy: estimated, by target; None if unknown.
     stopped: why the last campaign ended; None if none did, or one is under way. underway: runs of other workers that go
     on after this one has stopped, so that the study has not. boundary: what is known of it; None if the study asks for
-    none, or nothing was measured. drift: how the machine has changed; None if that is unknown.
+    none, or nothing was measured. drift: how the machine has changed; None if that is unknown. priors: how each is
+    used. judges: by target, how many runs judge its estimated accuracy.
     """
 
     name: str
@@ -79,6 +81,8 @@ class Status:
     failures: Mapping[str, int] = field(default_factory=dict)
     drift: MachineDrift | None = None
     underway: int = 0
+    priors: tuple[PriorUse, ...] = ()
+    judges: Mapping[str, int] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """The form of `status --json`."""
@@ -100,6 +104,8 @@ class Status:
             "stopped": None if self.underway else self.stopped,
             **({} if self.boundary is None else {"boundary": asdict(self.boundary)}),
             **({} if self.drift is None else {"drift": self.drift.to_json()}),
+            "judges": dict(self.judges),
+            **({"priors": [prior.to_json() for prior in self.priors]} if self.priors else {}),
         }
 
 
@@ -114,7 +120,7 @@ def status_of(name: str, observations: Observations, posterior: Posterior | None
         gains(observations, posterior.plain, posterior.longest) if posterior else None,
         posterior.accuracy if posterior else dict.fromkeys(observations.targets), never_run(observations), stopped,
         BoundaryStatus.of_posterior(posterior), failures_by_kind(observations), posterior.drift if posterior else None,
-        underway)
+        underway, posterior.priors if posterior else (), posterior.judges if posterior else {})
 
 
 def never_run(observations: Observations) -> tuple[NeverRun, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 
@@ -20,7 +21,7 @@ from planner.space.meaning import as_number, match
 from planner.space.prior_spec import PriorSpec
 from planner.space.types import Axis, Metric, Point, Scale, StudyError, Value
 
-__all__ = ["OldStudy", "Receiver", "old_study", "old_table", "unique_points"]
+__all__ = ["OldStudy", "Receiver", "old_study", "old_table", "rows_of", "unique_points"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,12 +92,10 @@ def old_table(entry: PriorSpec, rows: Sequence[Row], study: Receiver) -> OldStud
     return OldStudy(axes, runs, None, tuple(f"{entry.label}: {note}" for note in found.notes))
 
 
-def rows_of(entry: PriorSpec, path: str) -> list[Row]:
+def rows_of(entry: PriorSpec, path: Path) -> list[Row]:
     """The rows of a table. Raises StudyError."""
-    from pathlib import Path
-
     check_format(entry.format)
-    return read_rows(Path(path), entry.format, {}, entry.map)
+    return read_rows(path, entry.format, {}, entry.map)
 
 
 def unique_points(points: Sequence[Mapping[str, Value]]) -> dict[str, list[Value]]:

@@ -49,10 +49,13 @@ def _learn(entry: PriorSpec, study: Receiver, directory: Path) -> Prior:
 def _read(entry: PriorSpec, study: Receiver, directory: Path) -> OldStudy:
     from planner.campaign.setup import open_setup
 
-    if entry.table is not None:
-        return old_table(entry, rows_of(entry, str(directory / entry.table)), study)
-    old = open_setup(directory / str(entry.study), entry.storage, entry.name)
-    runs = old.ledger().observations(old.grid).runs
+    try:
+        if entry.table is not None:
+            return old_table(entry, rows_of(entry, directory / entry.table), study)
+        old = open_setup(directory / str(entry.study), entry.storage, entry.name)
+        runs = old.ledger().observations(old.grid).runs
+    except StudyError as error:
+        raise error if str(error).startswith(study.key) else StudyError(f"{study.key}: {error}") from None
     return old_study(entry, old.grid, runs, old.runner.trajectory_axis, study)
 
 

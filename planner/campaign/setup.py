@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -18,6 +18,7 @@ from planner.space.grid import Grid, check_size, check_values, full_grid, grid_o
 from planner.space.load import load_axis
 from planner.space.metrics import check_given
 from planner.space.plugins import runner_class
+from planner.space.prior_spec import PriorSpec, prior_of_file
 from planner.space.runner_hints import accelerators_of, estimated_seconds, metrics_of
 from planner.space.slo import Boundary, parse_condition
 from planner.space.spec import StudySpec, parse_spec, read_spec, validate_model
@@ -41,7 +42,7 @@ class StudySetup:
     nothing.
 
     text: the study file, to be kept and shown: without passwords. notes: what the user should know of the recorded
-    table that the study replays, one line each.
+    table that the study replays, one line each. more_priors: those of the command line.
     """
 
     spec: StudySpec
@@ -54,6 +55,7 @@ class StudySetup:
     grid: Grid
     context: RunnerContext
     notes: tuple[str, ...] = ()
+    more_priors: tuple[PriorSpec, ...] = ()
 
     @property
     def targets(self) -> tuple[str, ...]:
@@ -87,11 +89,22 @@ class StudySetup:
     @cached_property
     def priors(self) -> tuple[Prior, ...]:
         """What old studies and tables say of the grid, learned on first use. Raises StudyError."""
-        if not self.spec.prior:
+        from planner.campaign.prior_record import recorded_priors
+
+        kept = recorded_priors(self.ledger()) if self.has_record() else ()
+        entries = [*self.spec.prior, *kept, *self.more_priors]
+        entries = [entry for i, entry in enumerate(entries) if entry not in entries[:i]]
+        if not entries:
             return ()
         from planner.campaign.priors import learn_priors
 
-        return learn_priors(self.spec.prior, self.grid, self.metrics, self.directory)
+        return learn_priors(entries, self.grid, self.metrics, self.directory)
+
+    @property
+    def prior_notes(self) -> tuple[str, ...]:
+        """What each prior measured, and how it was read, one line each."""
+        return tuple(note for prior in self.priors for note in (
+            f"prior {prior.name}: {prior.points:,} points measured there", *prior.notes))
 
     @cached_property
     def recorded_grid(self) -> RecordedGrid | None:
@@ -158,11 +171,14 @@ class StudySetup:
     def create_or_resume(self, made_by: Runner | Executor | None = None) -> Ledger:
         """The record, created if there is none. made_by: what makes the runs, if not the runner here. Raises
         StudyError, also if the fingerprint differs."""
+        from planner.campaign.prior_record import keep_priors
         from planner.ledger.ledger import Ledger
 
         _hush_optuna()
-        return Ledger.create_or_resume(
+        ledger = Ledger.create_or_resume(
             self.storage, self.name, self.grid.axes, self.metrics, self.text, (made_by or self.runner).fingerprint())
+        keep_priors(ledger, self.more_priors)
+        return ledger
 
     def create_for_import(self) -> Ledger:
         """The record, created if there is none, of a study that measures nothing now: no runner is asked for its
@@ -192,9 +208,11 @@ class StudySetup:
 
 
 def open_setup(
-    path: Path, storage: str | None = None, name: str | None = None, seed: int = 0, text: str | None = None
+    path: Path, storage: str | None = None, name: str | None = None, seed: int = 0, text: str | None = None,
+    priors: Sequence[str] = (),
 ) -> StudySetup:
-    """The setup of a study file, checked. storage, name: override those of the file. Raises StudyError."""
+    """The setup of a study file, checked. storage, name: override those of the file. priors: files beside those that it
+    names. Raises StudyError."""
     if storage is not None:
         try:
             check_address(storage)
@@ -209,7 +227,7 @@ def open_setup(
     kept = text_to_keep(text, spec.study.storage, storage or spec.study.storage)
     study = StudySetup(
         spec, kept, directory, name or spec.study.name or path.stem, storage or spec.study.storage, seed, settings,
-        grid, context, notes,
+        grid, context, notes, tuple(prior_of_file(prior, directory) for prior in priors),
     )
     _check_metrics(study)
     if study.boundary is not None and load_axis(grid) is None:

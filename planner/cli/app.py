@@ -75,15 +75,21 @@ JsonOption = Annotated[
     Path | None, typer.Option(
         "--json", metavar="FILE", help="Write the result to this file too, as JSON.", show_default=False,
                               callback=writable("--json"))]
+PriorOption = Annotated[
+    list[str] | None, typer.Option(
+        "--prior", metavar="FILE", show_default=False, help=(
+            "Start from what this old study file or result table says; kept with the study. Repeatable."))]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
 SeedOption = Annotated[int, typer.Option("--seed", metavar="N", min=0, help="Seed of everything random.")]
 
 
-def opened(path: Path, storage: str | None = None, name: str | None = None, seed: int = 0) -> Study:
+def opened(
+    path: Path, storage: str | None = None, name: str | None = None, seed: int = 0, priors: Iterable[str] | None = None
+) -> Study:
     """The study. Nothing of it is imported before it is asked for: help must be there at once. Raises StudyError."""
     from planner.study import open_study
 
-    return open_study(path, storage=storage, name=name, seed=seed)
+    return open_study(path, storage=storage, name=name, seed=seed, priors=priors or ())
 
 
 def console(quiet: bool = False) -> Console:

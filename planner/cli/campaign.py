@@ -9,6 +9,7 @@ import typer
 from planner.cli.app import (
     JsonOption,
     NameOption,
+    PriorOption,
     QuietOption,
     SeedOption,
     StorageOption,
@@ -53,7 +54,7 @@ def run(
         "--executor", metavar="NAME", show_default="local", help="Where runs are made: local, or ray.")] = None,
     address: Annotated[str | None, typer.Option(
         "--address", metavar="ADDRESS", show_default=False, help="The Ray cluster's; RAY_ADDRESS by default.")] = None,
-    json_file: JsonOption = None, quiet: QuietOption = False, seed: SeedOption = 0,
+    prior: PriorOption = None, json_file: JsonOption = None, quiet: QuietOption = False, seed: SeedOption = 0,
 ) -> None:
     """Measure: create the study or resume it, until what the study file asks for is reached."""
     from planner.campaign.observers import Observers
@@ -62,7 +63,7 @@ def run(
     from planner.views.progress import Progress
     from planner.views.terminal import show_status
 
-    subject, out = opened(study, storage, name, seed), console(quiet)
+    subject, out = opened(study, storage, name, seed, prior), console(quiet)
     say_notes(out, subject.notes)
     writer = DashboardWriter(subject)
     with CtrlC() as stop, Progress(out, subject.outlook(), quiet) as progress:

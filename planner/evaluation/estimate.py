@@ -23,7 +23,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from planner.evaluation import settings
-from planner.models.calibration import Forecasts, forecast_runs, small_sample_inflation
+from planner.models.calibration import Forecasts, small_sample_inflation
 from planner.models.grid_model import GridModel
 from planner.space.types import Z90, BoolArray, FloatArray
 
@@ -70,7 +70,8 @@ def estimate_accuracy(model: GridModel, unmeasured: BoolArray, weight: FloatArra
     estimates: dict[str, Estimate | None] = {}
     for target in model.targets_:
         forecasts = model.forecasts_[target.name]
-        if forecast_runs(forecasts) < settings.LEAST_RUNS:
+        runs = len(np.unique(forecasts.runs))
+        if runs < settings.LEAST_RUNS:
             estimates[target.name] = None
             continue
         if not weights.any():
@@ -90,13 +91,12 @@ def estimate_accuracy(model: GridModel, unmeasured: BoolArray, weight: FloatArra
 
 
 def _correction(forecasts: Forecasts, rng: np.random.Generator) -> tuple[float, float]:
-    """The ratio over runs, each counted by its weight, and the standard deviation of its logarithm."""
-    of_run, weights = forecasts.of_runs
-    counts = np.bincount(of_run)
-    observed = weights * np.bincount(of_run, forecasts.ape) / counts
-    expected = weights * np.bincount(of_run, forecasts.expected) / counts
+    """The ratio over runs, each counted once, and the standard deviation of its logarithm."""
+    _, of_run, counts = np.unique(forecasts.runs, return_inverse=True, return_counts=True)
+    observed = np.bincount(of_run, forecasts.ape) / counts
+    expected = np.bincount(of_run, forecasts.expected) / counts
     draws = rng.integers(len(counts), size=(settings.BOOTSTRAPS, len(counts)))
-    prior = settings.PRIOR_RUNS * float(expected.sum() / weights.sum())
+    prior = settings.PRIOR_RUNS * float(expected.mean())
     ratios = (observed[draws].sum(axis=1) + prior) / (expected[draws].sum(axis=1) + prior)
     ratio = float((observed.sum() + prior) / (expected.sum() + prior))
     return max(ratio, settings.LEAST_RATIO), float(np.std(np.log(np.maximum(ratios, settings.LEAST_RATIO))))

@@ -255,10 +255,9 @@ class Ledger:
         return {name: self._values.get(name, {}).get(value, value) for name, value in params.items()}
 
     def _run(self, trial: FrozenTrial) -> Run:
-        attrs = trial.user_attrs
-        measurement = Measurement.from_json(attrs["measurement"])
-        planner_s, imported = float(attrs.get("planner_s", 0.0)), IMPORTED in attrs
-        return Run(trial.number, self._point(trial.params), measurement, planner_s, begun_at(trial), imported)
+        attrs, point = trial.user_attrs, self._point(trial.params)
+        measurement, planner_s = Measurement.from_json(attrs["measurement"]), float(attrs.get("planner_s", 0.0))
+        return Run(trial.number, point, measurement, planner_s, begun_at(trial), IMPORTED in attrs)
 
     def _store(self, trial: optuna.Trial, measurement: Measurement, planner_s: float = 0.0) -> None:
         if planner_s:

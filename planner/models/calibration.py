@@ -28,21 +28,13 @@ __all__ = ["Forecasts", "calibration", "calibration_count", "forecast_runs", "fo
 class Forecasts:
     """One target at the readings of the later half of the runs, as the runs before each predict it; arrays (n,).
 
-    ape: absolute percentage error. expected: what the model expected of it. z. runs: the run of each reading. weights:
-    how much its run counts, from above 0 to 1.
+    ape: absolute percentage error. expected: what the model expected of it. z. runs: the run of each reading.
     """
 
     ape: FloatArray
     expected: FloatArray
     z: FloatArray
     runs: IntArray
-    weights: FloatArray
-
-    @property
-    def of_runs(self) -> tuple[IntArray, FloatArray]:
-        """Which of its R runs each reading belongs to, (n,), and how much each run counts, (R,)."""
-        _, first, of_run = np.unique(self.runs, return_index=True, return_inverse=True)
-        return of_run, self.weights[first]
 
 
 def forecasts_of(transform: Transform, mean: FloatArray, std: FloatArray, actual: FloatArray, runs: IntArray
@@ -54,17 +46,17 @@ def forecasts_of(transform: Transform, mean: FloatArray, std: FloatArray, actual
     # Where the scale is linear, an error is a share of what was measured; elsewhere of what was predicted.
     middle = truth if transform is Transform.LINEAR else mean
     return Forecasts(reported_error(transform, mean, truth), expected_error(transform, middle, std),
-                     (mean - truth) / std, runs[known], np.ones(int(known.sum())))
+                     (mean - truth) / std, runs[known])
 
 
 def calibration(forecasts: Forecasts) -> float:
     """Factor on σ that the forecasts ask for, above 0; drawn towards 1 while R is small, then inflated for it."""
-    of_run, weights = forecasts.of_runs
+    runs, of_run = np.unique(forecasts.runs, return_inverse=True)
     # Each run counts once however long its trajectory; one outlier must not widen every interval.
     squares = np.bincount(of_run, np.minimum(forecasts.z**2, settings.LARGEST_Z**2)) / np.bincount(of_run)
-    prior = settings.CALIBRATION_WEIGHT
-    factor = float(np.sqrt((weights @ squares + prior) / (weights.sum() + prior)))
-    return float(factor * small_sample_inflation(weights.sum()))
+    weight = settings.CALIBRATION_WEIGHT
+    factor = float(np.sqrt((np.sum(squares) + weight) / (len(runs) + weight)))
+    return float(factor * small_sample_inflation(len(runs)))
 
 
 def rank_calibration(forecasts: Forecasts) -> float:
@@ -73,15 +65,14 @@ def rank_calibration(forecasts: Forecasts) -> float:
 
     Where few runs were forecast, quantiles of normal errors count as `RANK_WEIGHT` runs more.
     """
-    of_run, of_each = forecasts.of_runs
-    counts = np.bincount(of_run)
+    runs, of_run, counts = np.unique(forecasts.runs, return_inverse=True, return_counts=True)
     usual = np.abs(ndtri((np.arange(settings.RANK_NODES) + 0.5) / settings.RANK_NODES))
     sizes = np.concatenate([np.abs(forecasts.z), usual])
-    weights = np.concatenate([forecasts.weights / counts[of_run], np.full(len(usual), settings.RANK_WEIGHT / len(usual))])
+    weights = np.concatenate([1 / counts[of_run], np.full(len(usual), settings.RANK_WEIGHT / len(usual))])
     order = np.argsort(sizes)
     below = np.cumsum(weights[order]) - weights[order] / 2
     quantile = float(np.interp(0.9, below / weights.sum(), sizes[order]))
-    return quantile / Z90 * float(small_sample_inflation(of_each.sum()))
+    return quantile / Z90 * float(small_sample_inflation(len(runs)))
 
 
 def calibration_count(observations: Observations, target: str, forecasts: Forecasts) -> FloatArray:
@@ -92,7 +83,7 @@ def calibration_count(observations: Observations, target: str, forecasts: Foreca
     waited for: its points count by their feasibility.
     """
     grid, measured = observations.grid, np.isfinite(observations.column(target))
-    count = np.full(len(grid), forecast_runs(forecasts))
+    count = np.full(len(grid), float(forecast_runs(forecasts)))
     for place, axis in enumerate(grid.axes):
         if axis.scale is Scale.CATEGORY:
             codes = grid.codes[:, place]
@@ -101,12 +92,12 @@ def calibration_count(observations: Observations, target: str, forecasts: Foreca
     return count
 
 
-def forecast_runs(forecasts: Forecasts) -> float:
-    """R, each run by its weight."""
-    return float(forecasts.of_runs[1].sum())
+def forecast_runs(forecasts: Forecasts) -> int:
+    """R."""
+    return len(np.unique(forecasts.runs))
 
 
-def small_sample_inflation(runs: FloatArray | float) -> FloatArray:
+def small_sample_inflation(runs: FloatArray | int) -> FloatArray:
     """Factor ≥ 1 on errors that so few runs could not show, () or of the shape of `runs`.
 
     The model learned from the runs that calibrate it. It knows neither σ nor how the grid bends where they were not.

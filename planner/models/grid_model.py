@@ -14,7 +14,6 @@ import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Final
 
 import numpy as np
 
@@ -31,22 +30,19 @@ from planner.models.calibration import (
 )
 from planner.models.ensemble import Ensemble
 from planner.models.judges import judged
-from planner.models.latency_model import Covers, batch_of
-from planner.models.latency_models import AnyLatencyModel, latency_model_of
+from planner.models.latency_models import QuantityLatencies
 from planner.models.past_forecasts import Forecast, PastForecasts, joined
 from planner.models.prediction import Prediction, predicted_later
 from planner.models.prior import Prior, columns_for
 from planner.models.prior_regressor import PriorRegressor, with_priors
-from planner.models.quantities import Data, Quantity, Target, data_of, merged, targets_of
+from planner.models.quantities import Quantity, Target, data_of, merged, targets_of
 from planner.models.regressor import ALL, DriftEstimate, Regressor
 from planner.models.sampled import is_large, sampled_rows, used_readings
 from planner.models.transforms import back, expected_error
 from planner.space.grid import Grid
-from planner.space.types import Z90, BoolArray, Features, FloatArray, IntArray, Kind, Role, Transform
+from planner.space.types import Z90, BoolArray, Features, FloatArray, IntArray, Kind
 
 __all__ = ["GridModel", "Prediction"]
-
-_COVERS: Final[Mapping[Kind, Covers]] = {Kind.FIRST: "first", Kind.STEP: "step"}  # any other: a whole latency
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,7 +75,7 @@ class GridModel:
         self._lines = grid.lines(trajectory) if trajectory else None
         self._length_independent_features = grid.features_without(trajectory) if trajectory else grid.features
         self.regressors_: dict[str, Regressor] = {}
-        self._latency_models: dict[str, AnyLatencyModel] = {}
+        self._latencies = QuantityLatencies(grid)
         self._past = PastForecasts(self._learned_anew) if grid.is_served else None
         self._at_rows: _Surface | None = None
         self._counts: dict[str, FloatArray] = {}
@@ -128,12 +124,12 @@ class GridModel:
                 run_effect = self.trajectory is not None and not quantity.length_independent
                 self.regressors_[quantity.name].fit(
                     data.rows, data.values, data.runs, data.noise, run_effect,
-                    self._latency_model(quantity, every[quantity.name]), data.ages)
+                    self._latencies.logarithm(quantity, every[quantity.name]), data.ages)
         # A quantity that no run has measured yet is unknown, and so is its noise.
         self._noises = {q.name: self.regressors_[q.name].noise_ if q.name in self.regressors_ else 0.0
                         for q in self.quantities}
         # Truth is what the plain sweep would measure, with all repeats.
-        self._plain_noises = {name: float(self._of_plain(name, np.array(noise)))
+        self._plain_noises = {name: float(self.data_[name].of_plain(np.array(noise)))
                               for name, noise in self._noises.items()}
         self._at_rows = None
         return self
@@ -263,17 +259,8 @@ class GridModel:
                 means[quantity.name], stds[quantity.name] = nothing, nothing
                 continue
             means[quantity.name], std = regressor.predict(rows)
-            stds[quantity.name] = self._of_plain(quantity.name, std)
+            stds[quantity.name] = self.data_[quantity.name].of_plain(std)
         return means, stds
-
-    def _of_plain(self, quantity: str, std: FloatArray) -> FloatArray:
-        """The deviation of a reading of the plain sweep from `std`, that of a reading as most runs here give it."""
-        data = self.data_[quantity]
-        if data.excess <= 0:
-            return std
-        share = 1 - data.excess / float(np.mean(data.noise**2))
-        plain: FloatArray = np.sqrt(np.maximum(std**2 - data.excess, share * std**2))
-        return plain
 
     def _regressor(self, quantity: Quantity) -> Regressor:
         features = self._features(quantity)
@@ -284,23 +271,6 @@ class GridModel:
         if quantity.length_independent:
             return self._length_independent_features
         return self.grid.step_features if quantity.kind is Kind.STEP else self.grid.features
-
-    def _latency_model(self, quantity: Quantity, data: Data) -> FloatArray | None:
-        """Logarithm of the quantity by a latency model at every point, (N,); None where none can be fitted."""
-        if quantity.transform is not Transform.LOG:
-            return None
-        if quantity.name not in self._latency_models:
-            covers = _COVERS.get(quantity.kind, "output")
-            self._latency_models[quantity.name] = latency_model_of(
-                self.grid, covers, quantity.length_independent)
-        latency_model = self._latency_models[quantity.name]
-        if latency_model.is_trivial:
-            return None
-        if quantity.kind is not Kind.THROUGHPUT:
-            return latency_model.fit(data.rows, np.exp(data.values))
-        # A throughput is work over latency; work in requests × output tokens, to a constant.
-        work = np.log(batch_of(self.grid) * self.grid.size_column(Role.OUTPUT_TOKENS))
-        return work - latency_model.fit(data.rows, np.exp(work[data.rows] - data.values))
 
     def _forecasts(self, target: Target) -> Forecasts:
         # What is measured again is known from the first time: only that tells how well unmeasured points are predicted.

@@ -80,4 +80,4 @@ def boundaries(runs: int) -> list[int]:
 def joined(one: Forecasts, other: Forecasts) -> Forecasts:
     """Both sets of forecasts. A run that is in both still counts once: by the mean of its errors."""
     return Forecasts(*(np.concatenate([getattr(one, name), getattr(other, name)])
-                       for name in ("ape", "expected", "z", "runs", "weights")))
+                       for name in ("ape", "expected", "z", "runs")))

@@ -31,8 +31,9 @@ __all__ = ["PriorColumn", "PriorRegressor", "with_priors"]
 
 # Of what differs, in units of the quantity's scale, which is in most cases a logarithm.
 _DIFFERENCE: Final = Priors(
-    lengthscale=settings.DIFFERENCE_LENGTHSCALE_PRIOR, linear=settings.DIFFERENCE_LINEAR_PRIOR, matern=settings.DIFFERENCE_MATERN_PRIOR,
-    slope=settings.DIFFERENCE_SLOPE_PRIOR, residual=settings.DIFFERENCE_RESIDUAL_PRIOR)
+    lengthscale=settings.DIFFERENCE_LENGTHSCALE_PRIOR, linear=settings.DIFFERENCE_LINEAR_PRIOR,
+    matern=settings.DIFFERENCE_MATERN_PRIOR, slope=settings.DIFFERENCE_SLOPE_PRIOR,
+    residual=settings.DIFFERENCE_RESIDUAL_PRIOR)
 
 _Forecasts = tuple[FloatArray, FloatArray]
 
@@ -58,7 +59,6 @@ class _Difference:
     def __init__(self, features: Features, prior: PriorColumn, heavy_tails: bool) -> None:
         self.prior, self.known = prior, prior.known
         self._mean = np.where(self.known, prior.mean, float(np.mean(prior.mean[self.known])))
-        self._std = np.where(self.known, prior.std, settings.NO_PRIOR_STD)
         self._plain = features
         width = features.numeric.shape[1]
         self.process = HeavyTailedProcess(
@@ -84,9 +84,18 @@ class _Difference:
         return True
 
     def predict(self, rows: IntArray | slice) -> _Forecasts:
-        """Mean and standard deviation of one more reading, (n,) each."""
+        """Mean and standard deviation of one more reading, (n,) each; NaN where the prior says nothing."""
         mean, std = self.process.predict(self.features[rows])
-        return mean + self._mean[rows], np.sqrt(std**2 + self.process.noise_**2 + self._std[rows] ** 2)
+        return mean + self.prior.mean[rows], np.sqrt(std**2 + self.process.noise_**2 + self.prior.std[rows] ** 2)
+
+    def contradicts(self, y: FloatArray) -> bool:
+        """Whether the readings y (n,) of the fit vary as much about the prior as about their own mean: it explains
+        nothing of them, even if what it says can be learned away."""
+        here = self.rows[self.there]
+        if len(np.unique(here)) < settings.CONTRADICTING_RUNS:
+            return False
+        away = np.std(y[self.there] - self.prior.mean[here])
+        return bool(away > settings.CONTRADICTION * np.std(y[self.there]))
 
     def covariance(self, rows: IntArray, others: IntArray) -> FloatArray:
         """Posterior covariance of the difference, (len(rows), len(others))."""
@@ -97,7 +106,7 @@ class _Difference:
         mean, std = np.full(len(runs), np.nan), np.full(len(runs), np.nan)
         found, deviation = self.process.one_step_ahead(runs[self.there])
         here = self.rows[self.there]
-        mean[self.there], std[self.there] = found + self._mean[here], np.hypot(deviation, self._std[here])
+        mean[self.there], std[self.there] = found + self._mean[here], np.hypot(deviation, self.prior.std[here])
         return mean, std
 
 
@@ -160,10 +169,11 @@ class PriorRegressor:
         """Weight of all priors together, 0 to 1."""
         return float(self.weights_[1:].sum())
 
-    @property
-    def dropped(self) -> list[str]:
-        """Names of the priors that are left out."""
-        return [one.prior.name for one, weight in zip(self._differences, self.weights_[1:], strict=True) if not weight]
+    def weight_of(self, name: str) -> float | None:
+        """Weight of the prior called `name`, 0 if it is left out; None if it says nothing of this quantity."""
+        weights = {one.prior.name: float(weight) for one, weight in
+                   zip(self._differences, self.weights_[1:], strict=True)}
+        return weights.get(name)
 
     @property
     def drift_(self) -> DriftEstimate | None:
@@ -173,12 +183,13 @@ class PriorRegressor:
     def predict(self, rows: IntArray | slice = ALL) -> tuple[FloatArray, FloatArray]:
         """Mean and standard deviation of the mixture, each (n,), of one more reading at `rows`."""
         used = np.flatnonzero(self.weights_)
-        return mixture([self._members[i].predict(rows) for i in used], self.weights_[used])
+        own = self._own.predict(rows)
+        return mixture([_or_own(self._members[i].predict(rows), own) if i else own for i in used], self.weights_[used])
 
     def one_step_ahead(self) -> tuple[FloatArray, FloatArray]:
         """Mean and standard deviation of the mixture, each (n,), of each later reading from the runs before it."""
         used = np.flatnonzero(self.weights_)
-        return mixture([_vague(self._forecasts[i], self._forecasts[0]) for i in used], self.weights_[used])
+        return mixture([_or_own(self._forecasts[i], self._forecasts[0]) for i in used], self.weights_[used])
 
     def covariance(self, rows: IntArray, others: IntArray) -> FloatArray | None:
         """Posterior covariance, (len(rows), len(others)): the mean of the members', by weight over variance."""
@@ -192,7 +203,7 @@ class PriorRegressor:
         return total
 
     def _weights(self, y: FloatArray, runs: IntArray, fitted: BoolArray) -> FloatArray:
-        """π: equal while there are few runs; 0 for a prior that is much worse than the readings alone."""
+        """π: equal while there are few runs; 0 for a prior that contradicts the readings, or forecasts much worse."""
         count = len(np.unique(runs))
         few = np.where(np.arange(len(fitted)) == 0, count / (count + settings.OWN_RUNS), 1.0)
         weights: FloatArray = fitted * few / float(fitted @ few)
@@ -203,6 +214,7 @@ class PriorRegressor:
         errors = np.array([squared_error(np.where(both, y - mean, np.nan), runs) if there else np.inf
                            for (mean, _), there in zip(self._forecasts, fitted, strict=True)])
         worse = errors > settings.PRIOR_LEFT_OUT**2 * errors[0]
+        worse[1:] |= [one.contradicts(y) for one in self._differences]
         weights = np.asarray(np.where(worse, 0.0, few / errors), dtype=np.float64)
         return weights / float(weights.sum())
 
@@ -213,8 +225,8 @@ def with_priors(own: Regressor, features: Features, priors: Sequence[PriorColumn
     return PriorRegressor(features, own, priors, heavy_tails) if priors else own
 
 
-def _vague(forecasts: _Forecasts, own: _Forecasts) -> _Forecasts:
-    """The forecasts, where there are none the usual ones, as good as without weight."""
-    mean, std = forecasts
-    missing = np.isnan(mean) & np.isfinite(own[0])
-    return np.where(missing, own[0], mean), np.where(missing, settings.NO_PRIOR_STD, std)
+def _or_own(found: _Forecasts, own: _Forecasts) -> _Forecasts:
+    """A member's means and standard deviations; the readings' own where it has none."""
+    mean, std = found
+    missing = np.isnan(mean)
+    return np.where(missing, own[0], mean), np.where(missing, own[1], std)

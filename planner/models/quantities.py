@@ -82,6 +82,14 @@ class Data:
         known = {name: place for place, name in enumerate(named(self.rows, self.runs))}
         return np.array([known.get(name, -1) for name in named(rows, runs)], dtype=np.int64)
 
+    def of_plain(self, std: FloatArray) -> FloatArray:
+        """The deviation of a reading of the plain sweep from `std`, that of a reading as most runs here give it."""
+        if self.excess <= 0:
+            return std
+        share = 1 - self.excess / float(np.mean(self.noise**2))
+        plain: FloatArray = np.sqrt(np.maximum(std**2 - self.excess, share * std**2))
+        return plain
+
     def at(self, places: IntArray) -> Data:
         """Some of the readings, by their places."""
         ages = None if self.ages is None else self.ages[places]

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import Annotated, Self
 
 from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 
-from planner.space.address import ADDRESS
+from planner.space.address import ADDRESS, shown
 from planner.space.axis_spec import ANY_VALUE, plain
+from planner.space.types import StudyError
 from planner.space.validation import StrictModel
 
-__all__ = ["PriorSpec"]
+__all__ = ["PriorSpec", "prior_of_file"]
 
 _Given = Annotated[bool | int | float | str, BeforeValidator(plain), WithJsonSchema(ANY_VALUE)]
 
@@ -41,6 +44,9 @@ class PriorSpec(StrictModel):
             raise ValueError("name one source: `study: old.yaml` or `table: old.csv`")
         if self.table is not None and (self.storage is not None or self.name is not None):
             raise ValueError("`storage` and `name` belong to `study`; delete them")
+        if self.storage is not None and shown(self.storage) != self.storage:
+            raise ValueError("`storage` has a password, which a study file must not hold; use PGPASSWORD or a password "
+                             "file")
         if self.study is not None and self.format != "auto":
             raise ValueError("`format` belongs to `table`; delete it")
         return self
@@ -51,3 +57,12 @@ class PriorSpec(StrictModel):
         said = [f"{axis}={value}" for axis, value in self.set.items()] + ([self.where] if self.where else [])
         source = self.study or self.table or ""
         return f"{source} ({', '.join(said)})" if said else source
+
+
+def prior_of_file(path: str, directory: Path) -> PriorSpec:
+    """The entry for a file named on the command line, relative to `directory`, that of the study file. A YAML file is
+    an old study, anything else a table. Raises StudyError if there is no such file."""
+    if not Path(path).exists():
+        raise StudyError(f"--prior: there is no {path}; name an old study file or a result table")
+    relative = os.path.relpath(path, directory)
+    return PriorSpec(study=relative) if Path(path).suffix in {".yaml", ".yml"} else PriorSpec(table=relative)

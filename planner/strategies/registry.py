@@ -37,12 +37,14 @@ __all__ = ["STRATEGIES", "Kind", "check_names", "make_strategy", "strategy_names
 @dataclass(frozen=True, slots=True)
 class Kind:
     """How to make a strategy. needs: packages that it imports (for ours, those of the extra `compare`); trajectories:
-    whether its runs also measure shorter points; for_boundary: whether it can do nothing but find a boundary."""
+    whether its runs also measure shorter points; for_boundary: whether it can do nothing but find a boundary;
+    for_prior: whether it needs one."""
 
     make: Callable[[StrategyContext], Strategy]
     needs: tuple[str, ...] = ()
     trajectories: bool = True
     for_boundary: bool = False
+    for_prior: bool = False
 
 
 STRATEGIES: Final[Mapping[str, Kind]] = {
@@ -58,9 +60,9 @@ STRATEGIES: Final[Mapping[str, Kind]] = {
     "optuna_gp": Kind(OptunaGp, needs=("torch",)),
     "bisection": Kind(Bisection, for_boundary=True),
     "aiperf_boundary": Kind(AiperfBoundary, for_boundary=True),
-    "prior_as_is": Kind(PriorAsIs, trajectories=False),
-    "prior_scaled": Kind(PriorScaled, trajectories=False),
-    "prior_axis": Kind(PriorAxis, trajectories=False),
+    "prior_as_is": Kind(PriorAsIs, trajectories=False, for_prior=True),
+    "prior_scaled": Kind(PriorScaled, trajectories=False, for_prior=True),
+    "prior_axis": Kind(PriorAxis, trajectories=False, for_prior=True),
     **{f"sweepwise-{name}": Kind(make) for name, make in ablations.ABLATIONS.items()},
 }
 """Ours."""

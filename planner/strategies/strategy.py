@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -12,6 +12,7 @@ import numpy as np
 from planner.evaluation.attainment import Attainment, attainment_of
 from planner.evaluation.estimate import Estimate, estimate_accuracy
 from planner.evaluation.machine_drift import MachineDrift, machine_drift
+from planner.evaluation.prior_use import PriorUse, judges_of, prior_uses
 from planner.ledger.observations import Observations
 from planner.models.cost import CostModel
 from planner.models.feasibility import probability_of_feasibility
@@ -57,6 +58,7 @@ class Posterior:
     of which also measures every shorter point; None without trajectories.
     attainment: of the study's boundary; set by `with_attainment`, not by strategies.
     drift: how the machine has changed; predictions are of the machine as it is at the last run. None if unknown.
+    priors: how each prior is used. judges: by target, how many runs judge its accuracy.
     """
 
     prediction: Prediction
@@ -66,6 +68,8 @@ class Posterior:
     longest: Sweep | None = None
     attainment: Attainment | None = None
     drift: MachineDrift | None = None
+    priors: tuple[PriorUse, ...] = ()
+    judges: Mapping[str, int] = field(default_factory=dict)
 
 
 @runtime_checkable
@@ -123,7 +127,7 @@ def posterior_of(model: GridModel, cost: CostModel, observations: Observations, 
     feasibility = probability_of_feasibility(observations.grid, observations)
     accuracy = estimate_accuracy(model, ~observations.known, feasibility)
     return Posterior(model.predict(), accuracy, feasibility, *sweeps(cost, trajectory, feasibility),
-                     drift=machine_drift(model))
+                     drift=machine_drift(model), priors=prior_uses(model), judges=judges_of(model))
 
 
 def with_attainment(posterior: Posterior, boundary: Boundary | None, observations: Observations) -> Posterior:

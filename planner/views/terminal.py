@@ -20,6 +20,7 @@ from planner.space.text import about_percent, duration, percent, point_text
 from planner.views.boundary import undecided_text
 from planner.views.listing import Listing
 from planner.views.machine import drift_text
+from planner.views.priors import prior_lines
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -58,9 +59,11 @@ def show_status(out: Console, status: Status) -> None:
         return
     out.print(gains_table(status.gains, status.cost_s, status.plain.cost[0]))
     if status.accuracy and not status.complete:
-        out.print(accuracy_table(status.accuracy))
+        out.print(accuracy_table(status.accuracy, status.judges))
         if unknown := never_run(status.never_run):
             out.print(unknown, soft_wrap=True)
+        for line in prior_lines(status.priors):
+            out.print(line, soft_wrap=True)
         if changed := drift_text(status.drift):
             out.print(Text(changed, style="yellow"), soft_wrap=True)
 
@@ -76,17 +79,18 @@ def _stopped(reason: str, underway: int) -> str:
     return f"stopped here: {said}; {theirs} {'goes' if underway == 1 else 'go'} on"
 
 
-def accuracy_table(estimates: Mapping[str, Estimate | None]) -> Table:
-    """Estimated accuracy of each target, labelled as such."""
+def accuracy_table(estimates: Mapping[str, Estimate | None], judges: Mapping[str, int]) -> Table:
+    """Estimated accuracy of each target, labelled as such, and how many runs judge it."""
     table = Table(title="Estimated accuracy on the points not measured", title_justify="left", box=None)
-    for column in ("target", "estimated", "90 % interval", "noise allows"):
+    for column in ("target", "estimated", "90 % interval", "noise allows", "judged by"):
         table.add_column(column, justify="left" if column == "target" else "right")
     for target, estimate in estimates.items():
+        runs = f"{judges.get(target, 0):,} run{'s'[judges.get(target) == 1:]}"
         if estimate is None:
-            table.add_row(target, "–", "too few runs", "")
+            table.add_row(target, "–", "too few runs", "", runs)
         else:
             table.add_row(target, percent(estimate.estimated), f"{percent(estimate.low)} … {percent(estimate.high)}",
-                          about_percent(estimate.ceiling))
+                          about_percent(estimate.ceiling), runs)
     return table
 
 

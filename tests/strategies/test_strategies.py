@@ -18,7 +18,7 @@ from planner.strategies.strategy import Strategy, StrategyContext, cover, sweeps
 BATCHES = (1, 2, 3, 4, 6, 8, 12)
 
 
-NAMES = [name for name, kind in STRATEGIES.items() if not kind.for_boundary]
+NAMES = [name for name, kind in STRATEGIES.items() if not (kind.for_boundary or kind.for_prior)]
 """The others have tests of their own."""
 
 

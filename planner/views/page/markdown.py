@@ -25,6 +25,8 @@ def markdown(report: Report) -> str:
     for name, title in titles.items():
         if found[name].rows:
             parts += [f"### {title}", _table(found[name])]
+    if said["priors"]:
+        parts += ["### What was known before the first run", escaped(said["priors"])]
     if said["machine"]:
         parts += ["### Whether the machine changed", escaped(said["machine"])]
     if report.provenance.fingerprint:

@@ -10,6 +10,7 @@ from planner.analysis.report import Accuracy, Report
 from planner.space.text import about_percent, duration, percent, point_text
 from planner.views.boundary import boundary_rows, load_name, undecided_text
 from planner.views.machine import drift_text
+from planner.views.priors import prior_lines
 from planner.views.terminal import never_run
 
 __all__ = ["Large", "Table", "boundary_tables", "headline", "paragraphs", "tables"]
@@ -63,6 +64,7 @@ def paragraphs(report: Report) -> dict[str, str]:
         "curve": _curve(report),
         "boundary": _boundary(report),
         "machine": _machine(report),
+        "priors": " ".join(f"{line[0].upper()}{line[1:]}." for line in prior_lines(report.posterior.priors)),
         "kind": "true" if any(one.kind == "true" for one in report.accuracies) else "estimated",
     }
 
