@@ -99,8 +99,8 @@ class HeavyTailedProcess(GaussianProcess):
         return added
 
     def _set_aside(self, features: Features, y: FloatArray, known: FloatArray, added: FloatArray) -> BoolArray:
-        """Fit again with the outliers set aside, beside the noise `added` for wild ones. Returns which of the readings in
-        use are neither, (m,)."""
+        """Fit again with the outliers set aside, besides the wild ones, which have noise `added`. Returns which of the
+        readings in use are neither, (m,)."""
         usual = self.noise_
         for _ in range(settings.OUTLIER_ROUNDS):
             error = self._unexpected()

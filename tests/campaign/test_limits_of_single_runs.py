@@ -35,7 +35,7 @@ def study(recorded: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> plan
     given = recorded(models=("small",), targets=("latency_s", "throughput"), runner={"machine": machine})
     found = planner.open_study(given.study)
     found.run()
-    monkeypatch.setattr("runners.replay_machine.ReplayMachine.fault", lambda self, key: "hang")
+    monkeypatch.setattr("runners.replay_machine.ReplayMachine.fault", lambda *_: "hang")
     return found
 
 

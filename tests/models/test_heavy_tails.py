@@ -77,7 +77,7 @@ def test_one_wild_run_moves_no_prediction_by_more_than_its_interval(
     wild: int, factor: float, least_gain: float, outlier: float,
 ) -> None:
     """Every run has four readings along a trajectory, and all of one run are off by the factor. The others of that run
-    expect each of them: where one reading of another run is found to be an outlier, the wild run must stay set aside."""
+    expect each of them: where a reading of another run is found to be an outlier, the wild run must stay set aside."""
     rng = np.random.default_rng(1)
     runs, lengths = np.repeat(np.arange(30), 4), np.tile(np.linspace(-1.5, 1.5, 4), 30)
     numeric = np.column_stack([np.repeat(rng.uniform(-1.7, 1.7, 30), 4), lengths])
