@@ -17,6 +17,7 @@ import math
 
 from planner.acquisition import settings
 from planner.ledger.observations import Observations
+from planner.ledger.run import beginnings
 from planner.space.types import Status
 
 __all__ = ["control_row"]
@@ -45,9 +46,10 @@ def control_row(observations: Observations, drift: float, error: float) -> int |
 
 def _is_due(observations: Observations, controls: list[int], drift: float, error: float) -> bool:
     last = controls[-1] if controls else 0
-    if len(observations.runs) - last <= settings.LEAST_RUNS_BETWEEN_CONTROLS or observations.begun[-1] <= 0:
+    if len(observations.runs) - last <= settings.LEAST_RUNS_BETWEEN_CONTROLS:
         return False
-    share = 1 - observations.begun[last] / observations.begun[-1]
+    begun = beginnings(observations.runs)
+    share = 1 - begun[last] / begun.max() if begun.max() > 0 else 0.0
     return drift * math.sqrt(share) > max(settings.CONTROL_ERROR_SHARE * error, settings.CONTROL_LEAST_DRIFT)
 
 

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from planner.campaign.observers import Observer
 from planner.campaign.settings import POINTS_PER_CONTROL
@@ -19,6 +20,7 @@ from planner.campaign.setup import StudySetup
 from planner.ledger.ledger import Ledger
 from planner.ledger.observations import Observations
 from planner.ledger.patience import PatientLedger
+from planner.models.cost import CostModel
 from planner.space.types import IntArray, Proposal, Status, StudyError
 
 __all__ = ["Audit", "Drift", "measure"]
@@ -46,7 +48,7 @@ def measure(
     study: StudySetup, observations: Observations, count: int, seed: int, observer: Observer | None = None
 ) -> Audit:
     """The measurements of `count` random points that no run of the study covered, each by a separate run, and of a
-    control for every five of them.
+    control for every five of them. A run that takes far longer than the study's costs say has hung, and is ended.
 
     They are recorded in a separate study, "NAME (audit)", and do not count in the study itself. observer: receives the
     audit's own observations. Raises StudyError if every point is known, or count is below 1.
@@ -63,6 +65,8 @@ def measure(
     rows = np.concatenate([rows, _controls(observations, rows, rng)])
     rows = rng.permutation(rows)  # controls are mixed with the others, so that both see the same state of the machine
     rows = rows[np.argsort(study.grid.engine[rows], kind="stable")]
+    with threadpool_limits(limits=1):  # as in the loop
+        cost = CostModel(study.grid, study.accelerators).fit(observations)
     ledger = PatientLedger(Ledger.create_or_resume(
         study.storage, f"{study.name} (audit)", study.grid.axes, study.metrics, study.text,
         study.runner.fingerprint()), watching.waiting)
@@ -72,7 +76,8 @@ def measure(
             trial, point = ledger.begin(study.grid.point(int(row)), seed + number)
             kept = controls if observations.known[row] else audited
             watching.started(point, kept)
-            run = ledger.finish(trial, study.runner.measure(Proposal(point, (point,), seed + number)))
+            proposal = Proposal(point, (point,), seed + number, limit_s=cost.limit_s(int(row)))
+            run = ledger.finish(trial, study.runner.measure(proposal))
             kept.add(run)
             watching.finished(run, kept)
     finally:

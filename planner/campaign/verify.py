@@ -14,7 +14,7 @@ from planner.campaign.stopping import Limits
 from planner.ledger.observations import Observations
 from planner.ledger.patience import PatientLedger
 from planner.space.types import FloatArray, Status
-from planner.strategies.strategy import Posterior, Strategy
+from planner.strategies.strategy import Posterior, Strategy, limit_of
 
 __all__ = ["Answer", "Verification", "Verifier", "verify"]
 
@@ -106,6 +106,10 @@ class Verifier:
     def price(self, row: int, observations: Observations) -> float:
         """The price according to the study's own strategy."""
         return self._pricing.price(row, observations)
+
+    def limit_s(self, row: int, observations: Observations) -> float | None:
+        """Seconds that no run at `row` takes, by the cost model that has priced it."""
+        return limit_of(self._pricing, row, observations)
 
     def _open(self, observations: Observations) -> list[int]:
         return [row for row in self._queue if not observations.known[row] and row not in observations.pending]

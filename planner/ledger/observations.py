@@ -43,7 +43,6 @@ class Observations:
     A reading whose point is not in the grid (the axis was narrowed since) is in `runs` but in no column. The same holds
     for a target's value for which its transform is undefined. run_counts: finished runs that executed each point, (N,).
     repeats_a_run: most repeats of any run: those that a study with fewer in some runs makes in a plain sweep.
-    begun: seconds from the beginning of the first run to that of each, ascending: a run takes at least what it costs.
 
     A saturated point counts as failed (it has no latencies), and as `saturated`; its rates are in their columns.
     failed: points that cannot run, (N,). A run that failed for a transient reason (planner.space.failure), such as a
@@ -74,7 +73,6 @@ class Observations:
         self.run_of: IntArray = np.full(len(grid), -1, dtype=np.int64)
         self.run_counts: IntArray = np.zeros(len(grid), dtype=np.int64)
         self.seconds: FloatArray = np.full(len(grid), np.nan)
-        self.begun: list[float] = []
         self._readings: dict[str, dict[tuple[int, int], tuple[float, ...]]] = {}
         self._repeats: dict[str, dict[int, tuple[float, ...]]] = {}
         self._columns: dict[str, FloatArray] = {}
@@ -102,7 +100,6 @@ class Observations:
         configuration is `current_engine`, None before the first run here and after a failure.
         """
         position = len(self.runs)
-        self.begun.append(self._begun(run))
         self.runs.append(run)
         self._additions += 1
         row = self.grid.find(run.point)
@@ -115,13 +112,6 @@ class Observations:
             self.run_of[row] = position
         for reading in run.measurement.readings:
             self._add_reading(reading, position, run.measurement.status is Status.OK)
-
-    def _begun(self, run: Run) -> float:
-        if not self.runs:
-            return 0.0
-        last = self.runs[-1]
-        apart = run.started_at - last.started_at if run.started_at and last.started_at else 0.0
-        return self.begun[-1] + max(last.measurement.cost.seconds + last.planner_s, apart)
 
     def _add_failure(self, row: int, measurement: Measurement) -> None:
         if (kind := measurement.failure_kind) is not None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
+import numpy as np
 from optuna.trial import FrozenTrial, Trial
 
-from planner.space.types import Measurement, Point
+from planner.space.types import FloatArray, Measurement, Point
 
-__all__ = ["IMPORTED", "Run", "Underway", "begun_at"]
+__all__ = ["IMPORTED", "Run", "Underway", "beginnings", "begun_at"]
 
 IMPORTED = "imported"
 """The trial's user attribute with the origin of an imported run."""
@@ -28,6 +31,22 @@ class Run:
     planner_s: float = 0.0
     started_at: float | None = None
     imported: bool = False
+
+
+def beginnings(runs: Sequence[Run]) -> FloatArray:
+    """Seconds from the beginning of the first run to that of each, (n,): a run takes at least what it costs.
+
+    By their numbers, which they got when they began: of runs that began together the short ones end first, and that the
+    long ones come later must not look like a machine that slows down. Those of several workers count as one after the
+    other.
+    """
+    order = np.argsort([run.number for run in runs], kind="stable")
+    begun = np.zeros(len(runs))
+    for before, here in pairwise(order.tolist()):
+        last, run = runs[before], runs[here]
+        apart = run.started_at - last.started_at if run.started_at and last.started_at else 0.0
+        begun[here] = begun[before] + max(last.measurement.cost.seconds + last.planner_s, apart)
+    return begun
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,12 +57,13 @@ class HeavyTailedProcess(GaussianProcess):
         self.known_noise_ = known
         if len(y) < settings.LEAST_RUNS_TO_WEIGH:
             return self
+        added = np.zeros(len(y))
         if len(self.rows_) < settings.MAX_POINTS:  # it takes an inverse; among so many readings one has many neighbours
-            self._set_wild_aside(features, y, known)
+            added = self._set_wild_aside(features, y, known)
         if not self._may_gain():
             return self
         plain, before = vars(self).copy(), self._errors()[0]
-        kept = self._set_aside(features, y, known)
+        kept = self._set_aside(features, y, known, added)
         if np.median(before[kept]) < self.least_gain * np.median(self._errors()[0][kept]):
             vars(self).update(plain)
         return self
@@ -75,8 +76,9 @@ class HeavyTailedProcess(GaussianProcess):
         return not self.least_gain or bool(
             np.mean(squares) > settings.HEAVY_TAILS * np.median(squares) / chi2.median(1))
 
-    def _set_wild_aside(self, features: Features, y: FloatArray, known: FloatArray) -> None:
+    def _set_wild_aside(self, features: Features, y: FloatArray, known: FloatArray) -> FloatArray:
         """Set aside the run that the others predict worst where that makes the data far more probable, then the next.
+        Returns the noise added to each reading, (n,).
 
         A reading that is off by factors need not show in its z: short lengthscales explain it, and roughen the rest.
         """
@@ -84,20 +86,22 @@ class HeavyTailedProcess(GaussianProcess):
         for _ in range(settings.OUTLIER_ROUNDS):
             members, error = self._worst_run(added)
             if np.mean(error) < settings.WILD:
-                return
-            plain = vars(self).copy()
-            added[members] = error
+                break
+            plain, more = vars(self).copy(), added.copy()
+            more[members] = error
             if not self._is_kept:
                 self._learned_rows = self._cold_rows = 0  # learned anew: rough ones would be where the search begins
-            usual = self._fit_again(features, y, known, added)
+            usual = self._fit_again(features, y, known, more)
             if self.log_posterior_ - plain["log_posterior_"] < settings.WILD_EVIDENCE:
                 vars(self).update(plain)
-                return
-            self.noise_ = usual
+                break
+            self.noise_, added = usual, more
+        return added
 
-    def _set_aside(self, features: Features, y: FloatArray, known: FloatArray) -> BoolArray:
-        """Fit again with the outliers set aside. Returns which of the readings in use are none, (m,)."""
-        usual, added = self.noise_, np.zeros(len(y))
+    def _set_aside(self, features: Features, y: FloatArray, known: FloatArray, added: FloatArray) -> BoolArray:
+        """Fit again with the outliers set aside, besides the wild ones, which have noise `added`. Returns which of the
+        readings in use are neither, (m,)."""
+        usual = self.noise_
         for _ in range(settings.OUTLIER_ROUNDS):
             error = self._unexpected()
             if not (error > added).any():

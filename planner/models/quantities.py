@@ -21,6 +21,7 @@ import numpy as np
 from scipy.stats import chi2
 
 from planner.ledger.observations import Observations
+from planner.ledger.run import beginnings
 from planner.models.settings import USUAL_WEIGHT
 from planner.models.transforms import forward
 from planner.space.types import FloatArray, IntArray, Kind, Role, Transform
@@ -184,11 +185,10 @@ def data_of(quantity: Quantity, observations: Observations, lines: IntArray | No
 
 
 def _ages(quantity: Quantity, observations: Observations, runs: IntArray) -> FloatArray | None:
-    begun = np.array(observations.begun)
-    if quantity.kind in _UNCHANGING or not len(runs) or begun[-1] <= 0:
+    if quantity.kind in _UNCHANGING or not len(runs):
         return None
-    ages: FloatArray = 1 - begun[runs] / begun[-1]
-    return ages
+    begun = beginnings(observations.runs)
+    return None if begun.max() <= 0 else 1 - begun[runs] / begun.max()
 
 
 def _direct(name: str, observations: Observations, trajectory: str | None) -> Target:

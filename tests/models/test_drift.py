@@ -5,8 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from planner.ledger.observations import Observations, Run
+from planner.ledger.run import beginnings
 from planner.models.gp import GaussianProcess
-from planner.space.types import Features, FloatArray
+from planner.models.grid_model import GridModel
+from planner.space.grid import full_grid
+from planner.space.types import Axis, Cost, Features, FloatArray, Measurement, Reading, Scale, Status
 
 RUNS = 60
 
@@ -112,3 +116,40 @@ def test_rows_that_are_left_out_have_their_ages_left_out_too() -> None:
     process = GaussianProcess(max_points=40, max_hyper_points=30).fit(X, y, ages=ages)
     assert error(process, truth) < error(GaussianProcess(max_points=40, max_hyper_points=30).fit(X, y), truth)
     assert process.given(np.arange(10, 50)).drift_ is not None
+
+
+def together(runs: int) -> tuple[Observations, FloatArray]:
+    """Runs of as many workers that begin at once, at random points, recorded as they end; and the truth of the grid."""
+    sizes = tuple(2**power for power in range(8))
+    grid = full_grid([Axis(name, sizes, scale=Scale.LOG) for name in ("input_len", "batch_size")])
+    truth = np.array([5 + 0.02 * float(np.prod(list(grid.point(row).values()))) for row in range(len(grid))])
+    rng = np.random.default_rng(0)
+    rows = rng.permutation(len(grid))[:runs]
+    seconds = truth[rows] * np.exp(0.1 * rng.standard_normal(runs))
+    seen = Observations(grid, ("e2el_s",))
+    for number in np.argsort(seconds).tolist():
+        point, took = grid.point(int(rows[number])), float(seconds[number])
+        seen.add(Run(number, point, Measurement(
+            Status.OK, Cost(measure_s=took), (Reading(point, {"e2el_s": (took,)}, took),))))
+    return seen, truth
+
+
+def test_that_short_runs_of_many_workers_end_first_is_no_drift() -> None:
+    seen, truth = together(40)
+    model = GridModel(seen.grid, None).fit(seen)
+    error = np.abs(model.predict().value["e2el_s"] / truth - 1)[~seen.measured]
+    assert error.mean() < 0.15
+    assert all(abs(drift.change) < 0.05 for _, drift in model.drifts)
+
+
+def test_a_run_is_as_old_as_its_beginning_whenever_it_ended() -> None:
+    """Three runs of 5, 2 and 1 s that began at once, and one after them: it began 8 s later by their costs, or 20 s
+    later by the clock."""
+    def run(number: int, seconds: float, at: float | None = None) -> Run:
+        return Run(number, {}, Measurement(Status.OK, Cost(measure_s=seconds)), started_at=at)
+
+    ended = [run(2, 1.0), run(1, 2.0), run(0, 5.0), run(3, 1.0)]
+    assert beginnings(ended).tolist() == [7.0, 5.0, 0.0, 8.0]
+    clock = [run(0, 5.0, 100.0), run(3, 1.0, 127.0), run(2, 1.0, 107.0), run(1, 2.0, 105.0)]
+    assert beginnings(clock).tolist() == [0.0, 27.0, 7.0, 5.0]
+    assert beginnings([]).tolist() == []

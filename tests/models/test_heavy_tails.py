@@ -70,24 +70,31 @@ def test_on_a_static_grid_outliers_are_set_aside_only_where_that_helps_all_other
     assert np.abs(spoilt_careful - TRUTH).mean() < 0.3 * np.abs(spoilt_plain - TRUTH).mean()
 
 
+@pytest.mark.parametrize("least_gain, outlier", [(2.0, 0.0), (0.0, 0.3)])
 @pytest.mark.parametrize("factor", [3.0, 10.0, 0.1])
 @pytest.mark.parametrize("wild", [3, 11, 24])
-def test_one_wild_run_moves_no_prediction_by_more_than_its_interval(wild: int, factor: float) -> None:
-    """On a static grid: every run has four readings along a trajectory, and all of one run are off by the factor."""
+def test_one_wild_run_moves_no_prediction_by_more_than_its_interval(
+    wild: int, factor: float, least_gain: float, outlier: float,
+) -> None:
+    """Every run has four readings along a trajectory, and all of one run are off by the factor. The others of that run
+    expect each of them: where a reading of another run is found to be an outlier, the wild run must stay set aside."""
     rng = np.random.default_rng(1)
     runs, lengths = np.repeat(np.arange(30), 4), np.tile(np.linspace(-1.5, 1.5, 4), 30)
     numeric = np.column_stack([np.repeat(rng.uniform(-1.7, 1.7, 30), 4), lengths])
     features = Features(numeric, np.empty((120, 0), np.int64), ())
     truth = 1.2 * numeric[:, 0] + np.logaddexp(lengths, 0.2)
     y = truth + 0.08 * rng.standard_normal(30)[runs] + 0.02 * rng.standard_normal(120)
+    y[66] += outlier
     spoilt = y + np.where(runs == wild, np.log(factor), 0.0)
     side = np.linspace(-1.7, 1.7, 15)
     everywhere = Features(np.stack(np.meshgrid(side, side), axis=-1).reshape(-1, 2), np.empty((225, 0), np.int64), ())
-    at_first, std = HeavyTailedProcess(least_gain=2.0).fit(features, y, None, runs).predict(everywhere)
-    process = HeavyTailedProcess(least_gain=2.0).fit(features, spoilt, None, runs)
+    at_first, std = HeavyTailedProcess(least_gain=least_gain).fit(features, y, None, runs).predict(everywhere)
+    process = HeavyTailedProcess(least_gain=least_gain).fit(features, spoilt, None, runs)
     moved = np.abs(process.predict(everywhere)[0] - at_first)
     assert (moved < 1.645 * std).all()
-    assert process.noise_ < 0.3
+    assert process.noise_ < 0.1
+    assert (process._noise[runs == wild] > 0.8).all()
+    assert (process._noise[66] > 0) == (outlier > 0)
     if factor > 9:
         plain = GaussianProcess().fit(features, spoilt, None, runs).predict(everywhere)[0]
         assert (np.abs(plain - at_first) > 1.645 * std).any()  # it does move those of a plain process

@@ -13,6 +13,8 @@ import pytest
 from planner.evaluation.estimate import Estimate
 from planner.ledger.observations import Observations
 from planner.models.grid_model import Prediction
+from planner.models.prior import Prior
+from planner.models.prior_regressor import PriorColumn
 from planner.space.slo import Boundary, parse_tier
 from planner.strategies.registry import STRATEGIES, uses_trajectories
 from planner.strategies.strategy import Posterior, StrategyContext
@@ -23,11 +25,21 @@ from planner.testing.strategy import example_contexts
 BOUNDARY = Boundary((parse_tier("latency_s <= 3", "slo"),), 0.95)
 
 
+def _prior(context: StrategyContext) -> Prior:
+    """An old study that found a plain rule everywhere."""
+    value = 1.0 + np.arange(len(context.grid), dtype=np.float64)
+    column = PriorColumn("old", np.log(value), np.full(len(value), 0.01))
+    return Prior("old", len(value), dict.fromkeys(context.targets, column),
+                 dict.fromkeys(context.targets, value), column)
+
+
 @pytest.mark.parametrize("name", STRATEGIES)
 def test_every_strategy_of_ours_keeps_the_contract(name: str) -> None:
     contexts = [context for context in example_contexts() if context.trajectory is None or uses_trajectories(name)]
     if STRATEGIES[name].for_boundary:
         contexts = [replace(context, boundary=BOUNDARY) for context in contexts]
+    if STRATEGIES[name].for_prior:
+        contexts = [replace(context, priors=(_prior(context),)) for context in contexts]
     check_strategy(STRATEGIES[name].make, contexts)
 
 
