@@ -98,7 +98,8 @@ class StudySetup:
             return ()
         from planner.campaign.priors import learn_priors
 
-        return learn_priors(entries, self.grid, self.metrics, self.directory)
+        return learn_priors(
+            entries, self.grid, self.metrics, self.directory, open_setup, (self.storage, self.name))
 
     @property
     def prior_notes(self) -> tuple[str, ...]:

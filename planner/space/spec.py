@@ -6,15 +6,15 @@ import keyword
 import math
 import re
 from pathlib import Path
-from typing import Any, Final, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from planner.space.address import ADDRESS, check_address
 from planner.space.axis_spec import AxisSpec
 from planner.space.expressions import FUNCTIONS, parse
 from planner.space.metrics import metric_named
-from planner.space.prior_spec import PriorSpec
+from planner.space.prior_spec import PriorSpec, as_list
 from planner.space.slo import Boundary, parse_condition, parse_tier
 from planner.space.types import Direction, Kind, Metric, StudyError, Transform
 from planner.space.validation import Number, StrictModel, Whole, load_yaml, validate_model
@@ -195,7 +195,7 @@ class StudySpec(StrictModel):
     price: PriceSpec | None = None
     slo: list[str] = Field(default_factory=list)
     """Conditions over metrics, such as 'p99_ttft_ms <= 500'."""
-    prior: list[PriorSpec] = Field(default_factory=list)
+    prior: Annotated[list[PriorSpec], BeforeValidator(as_list)] = Field(default_factory=list)
     """Old studies and tables whose surfaces this study starts from."""
 
     @field_validator("targets")

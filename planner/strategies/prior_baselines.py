@@ -34,12 +34,12 @@ from planner.space.types import (
 )
 from planner.strategies.adaptive import AdaptiveStrategy
 from planner.strategies.fixed_designs import FixedDesign, random_design
+from planner.strategies.settings import RUNS_TO_SCALE
 from planner.strategies.strategy import Posterior, StrategyContext, sweeps
 
 __all__ = ["PriorAsIs", "PriorAxis", "PriorScaled"]
 
 _ORIGIN: Final = "origin_of_run"
-_RUNS_TO_SCALE: Final = 5
 
 
 class PriorScaled:
@@ -80,7 +80,7 @@ class PriorScaled:
         if not self.scaled or observations.metric(target).transform is not Transform.LOG:
             return old
         rows, runs, new = observations.first_readings(target)
-        first = np.isin(runs, np.unique(runs)[:_RUNS_TO_SCALE]) & np.isfinite(old[rows])
+        first = np.isin(runs, np.unique(runs)[:RUNS_TO_SCALE]) & np.isfinite(old[rows])
         if not first.any():
             return old
         factor: float = np.exp(np.mean(np.log(new[first] / old[rows[first]])))
@@ -112,9 +112,16 @@ class PriorAxis:
         self._inner = _WithoutControls(replace(
             context, grid=self._both, accelerators=np.tile(context.accelerators, 2), prices=None, priors=()))
         self._last: tuple[object, Observations] | None = None
+        self._proposed: tuple[object, int | None] | None = None
 
     def propose(self, observations: Observations) -> int | None:
-        """The next row of ours."""
+        """The next row of ours; asked twice, the same."""
+        asked = observations.version, frozenset(observations.pending)
+        if self._proposed is None or self._proposed[0] != asked:
+            self._proposed = asked, self._next(observations)
+        return self._proposed[1]
+
+    def _next(self, observations: Observations) -> int | None:
         both = self._joined(observations)
         both.pending = set(observations.pending) | set(np.flatnonzero(~both.known[len(self._grid):]) + len(self._grid))
         row = self._inner.propose(both)
@@ -128,8 +135,8 @@ class PriorAxis:
         return replace(found, prediction=Prediction(values, low, high, std), feasibility=found.feasibility[:n])
 
     def is_due(self, observations: Observations) -> bool:
-        """As ours."""
-        return self._inner.is_due(self._joined(observations))
+        """As ours, once something new is measured."""
+        return bool(observations.measured.any()) and self._inner.is_due(self._joined(observations))
 
     def price(self, row: int, observations: Observations) -> float:
         """As ours."""
@@ -161,7 +168,8 @@ def _imported(prior: Prior, grid: Grid, targets: tuple[str, ...]) -> list[Run]:
         seconds = 1.0 if prior.seconds is None else float(np.exp(prior.seconds.mean[row]))
         point: Point = grid.point(int(row))
         reading = Reading(point, {target: (float(prior.values[target][row]),) for target in targets}, seconds)
-        runs.append(_at(Run(0, point, Measurement(Status.OK, Cost(0.0, 0.0, seconds, 1.0), (reading,))), "old"))
+        runs.append(_at(Run(0, point, Measurement(Status.OK, Cost(0.0, 0.0, seconds, 1.0), (reading,)),
+                            imported=True), "old"))
     return runs
 
 

@@ -12,7 +12,10 @@ SMALLEST_BATCH, LARGEST_BATCH = 4, 20
 repository (studies/compare/results.md)."""
 
 PRIOR_RUNS = 4
-"""First runs of a study with priors at most, before runs are chosen by what they tell."""
+"""First runs of a study with priors at most, before runs are chosen by what they tell. By judgement; not varied."""
+
+RUNS_TO_SCALE = 5
+"""Runs that give the one factor of the baseline prior_scaled. By definition of that baseline."""
 
 CHECKPOINT_SHARE = 0.125
 """Strategies that do not plan in batches estimate their accuracy each time the runs have grown by this share. By

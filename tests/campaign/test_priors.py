@@ -45,7 +45,7 @@ def write_table(
     return path
 
 
-def study_file(path: Path, table: str, prior: list[dict[str, Any]], trials: int = 8, **axes: Any) -> Path:
+def study_file(path: Path, table: str, prior: list[dict[str, Any]] | dict[str, str], trials: int = 8, **axes: Any) -> Path:
     path.write_text(yaml.safe_dump({
         "study": {"storage": f"sqlite:///{path.with_suffix('.db')}"},
         "space": {"axes": {**AXES, **axes}},
@@ -191,6 +191,24 @@ def test_a_prior_that_contradicts_is_said_to_be_left_out(tables: Path) -> None:
     assert errors(study) < errors(alone) + 0.05
     shown = CliRunner().invoke(app, ["status", str(tables / "s.yaml")])
     assert "left out: it predicts the runs here worse than they predict one another" in " ".join(shown.output.split())
+
+
+def test_all_of_ones_studies(tables: Path) -> None:
+    """A database of old studies: what fits is used, what does not is said, and the study is no prior of itself."""
+    planner.open_study(study_file(tables / "old.yaml", "old.csv", [], trials=40)).run()
+    write_table(tables / "rough.csv", 1.0, value=lambda m, i, b, f: latency(m, i, b, f) * (1 + 0.8 * (b % 3)))
+    planner.open_study(study_file(tables / "rough.yaml", "rough.csv", [], trials=40)).run()
+    write_table(tables / "other.csv", 1.0, names=("model", "input_len", "batch_size", "latency_s"))
+    (tables / "broken.db").write_text("no database")
+    path = study_file(tables / "s.yaml", "new.csv", {"studies": "*.db"}, trials=16)  # one entry needs no list
+    study = planner.open_study(path)
+    study.run()
+    used = {prior.name: prior.weights["latency_s"] for prior in study.status().priors}
+    assert set(used) == {"old.db: old", "rough.db: rough"} and used["old.db: old"] > used["rough.db: rough"]
+    assert errors(study) < 0.08
+    path.write_text(path.read_text().replace("*.db", "nothing*.db"))
+    with pytest.raises(StudyError, match="no file matches"):
+        planner.open_study(path).status()
 
 
 def test_simulations_have_the_baselines_of_a_prior(tables: Path) -> None:
