@@ -47,8 +47,8 @@ def open_study(
 ) -> Study:
     """The study that a study file describes. Nothing is started or written.
 
-    storage, name: override the study file's. seed: of everything random. priors: more old study files and tables. Raises
-    StudyError, one line that names the key and the fix, if something is wrong."""
+    storage, name: override the study file's. seed: of everything random. priors: more old study files and tables. Where
+    something is wrong, it raises StudyError, one line that names the key and the fix."""
     from planner.campaign.setup import open_setup
 
     return Study(open_setup(Path(path), storage, name, seed, priors=[str(prior) for prior in priors]), Path(path))

@@ -45,7 +45,9 @@ def write_table(
     return path
 
 
-def study_file(path: Path, table: str, prior: list[dict[str, Any]] | dict[str, str], trials: int = 8, **axes: Any) -> Path:
+def study_file(
+    path: Path, table: str, prior: list[dict[str, Any]] | dict[str, str], trials: int = 8, **axes: Any
+) -> Path:
     path.write_text(yaml.safe_dump({
         "study": {"storage": f"sqlite:///{path.with_suffix('.db')}"},
         "space": {"axes": {**AXES, **axes}},
