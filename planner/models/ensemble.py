@@ -114,9 +114,9 @@ class Ensemble:
 
         A category that was never run is left to gp_physics, or to gp_base without a latency model: gp_base knows no
         data sheet, and gp_embedding takes coordinates for known that nothing was measured of. Leaving each model of a
-        recorded grid out, errors are 12.5 in place of 19.1 % on MI300X, and as large on A100, where 94 % of the points
-        are in their intervals in place of 80 % (both chose this, neither is in the repository); 25 in place of 29 % on
-        four devices together and 21 in place of 30 % for a device left out confirm it.
+        recorded grid out in turn, errors are 12.5 in place of 19.1 % on MI300X, and on A100 93 in place of 81 % of the
+        points are in their intervals. Both chose this; 25 in place of 29 % for models on four devices and 21 in place
+        of 30 % for a device (V100 and A100) confirm it. None of these grids is in the repository.
         """
         weights, known = self.weights_, [member is self._gp_physics for member, _ in self.members_]
         if len(known) > 1:
