@@ -5,13 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from planner.campaign.settings import DEFAULT_ACCURACY, NOTHING_WORKS
 from planner.space.address import check_address
-from planner.space.descriptors import describe_models
+from planner.space.descriptors import known_numbers, numbers_missing
 from planner.space.executor import Executor
 from planner.space.expressions import parse
 from planner.space.grid import Grid, check_size, check_values, full_grid, grid_of_rows
@@ -195,6 +195,8 @@ def open_setup(
     kind = runner_class(spec.runner.kind)
     settings = validate_model(kind.Config, spec.runner.settings, "runner")
     grid, notes = _grid(spec, directory, kind, settings, seed)
+    missing = (numbers_missing(axis, known_numbers(axis, directory)) for axis in grid.axes)
+    notes = (*notes, *filter(None, missing))
     context = _context(spec, grid.axes, directory, seed)
     kept = text_to_keep(text, spec.study.storage, storage or spec.study.storage)
     study = StudySetup(
@@ -248,7 +250,7 @@ def _axis(spec: StudySpec, name: str, directory: Path, values: list[Any] | None 
     if values is not None:
         # The table decides: values without a row are not in the grid.
         given = given.model_copy(update={"values": None, "range": None})
-    return describe_models(given.resolve(name, values), directory)
+    return given.resolve(name, values, partial(known_numbers, directory=directory))
 
 
 def _hush_optuna() -> None:

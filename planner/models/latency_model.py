@@ -3,17 +3,19 @@
 Notation (all per grid point, from the roles of the axes; 1 where no axis has the role)
 --------
 i, o, b, n   input tokens, output tokens, batch (or concurrency), accelerators
-P            parameters of the model, in billions
+W, A, S      parameters that a step reads, that a token uses, and the work of attention (roofline.py); P, P and √P of a
+             model of which only its size P is known
+F, B, kv     peaks of the device's arithmetic and memory, and bytes a token in the cache (roofline.py)
 c            mean context of a decode step, i + o/2
 t            latency ≈ Σ_k w_k φ_k, w ≥ 0
 
-Terms φ: launch overhead 1; weights read P/n; per-request work b; prefill compute b·i·P/n and attention b·i²·√P/n;
-cache reads b·c/n and compute b·P/n of a decode step; for a latency that covers the whole output, the decode terms times
+Terms φ: launch overhead 1; weights read W/(nB); per-request work b; prefill b·i, its compute b·i·A/(nF) and attention
+b·i²·S/(nF); cache reads b·c·kv/(nB) and compute b·A/(nF) of a decode step; for a latency that covers the whole output, the decode terms times
 o; for the mean over the o − 1 steps after the first token, what the first of them costs more, shared by all: divided by
 o − 1. Weights minimise the squared relative error (non-negative least squares), so that small latencies count as much
 as large ones. The model knows what logarithms of cheap points cannot show: that work outgrows overhead.
 
-One more term where prompts prefill in chunks (chunked_prefill.py), times P/n: for a first token, the tokens prefilled
+One more term where prompts prefill in chunks (chunked_prefill.py), times A/(nF): for a first token, the tokens prefilled
 until the median request has its own; for the steps after it, those prefilled meanwhile, divided by o − 1. The size of a
 chunk is the one that fits best. There is none where no size makes the fit visibly better: a term that only bends the
 model a little makes it look more certain than it is.
@@ -29,8 +31,9 @@ import numpy as np
 
 from planner.models import settings
 from planner.models.chunked_prefill import chunk_sizes, tokens_until_median, tokens_while_median_decodes
-from planner.models.regression import distinct_columns, fit_weights, log_error, logarithm_of, parameters_of
+from planner.models.regression import distinct_columns, fit_weights, log_error, logarithm_of
 from planner.models.regressor import ALL
+from planner.models.roofline import Roofline
 from planner.models.sampled import sampled_rows
 from planner.space.grid import Grid
 from planner.space.types import FloatArray, IntArray, Role
@@ -87,10 +90,10 @@ def batch_of(grid: Grid) -> FloatArray:
 def _terms(grid: Grid, covers: Covers, length_independent: bool) -> list[FloatArray]:
     """The terms φ that every engine has, (N,) each."""
     i, b = grid.size_column(Role.INPUT_TOKENS), batch_of(grid)
-    n, P = grid.size_column(Role.ACCELERATORS), parameters_of(grid)
+    n, r = grid.size_column(Role.ACCELERATORS), Roofline.of(grid)
     o = np.ones(len(grid)) if length_independent else grid.size_column(Role.OUTPUT_TOKENS)
-    step = [np.ones(len(grid)), P / n, b, b * P / n, b * (i + o / 2) / n]
-    first = [b * i, b * i * P / n, b * i**2 * np.sqrt(P) / n]
+    step = [np.ones(len(grid)), r.reads(b) / n / r.B, b, b * r.A / n / r.F, b * (i + o / 2) / n * r.kv / r.B]
+    first = [b * i, b * i * r.A / n / r.F, b * i**2 * r.S / n / r.F]
     terms = [*step, *first]
     if covers == "output":
         terms += [o * term for term in step]
@@ -102,7 +105,8 @@ def _terms(grid: Grid, covers: Covers, length_independent: bool) -> list[FloatAr
 def _chunked(grid: Grid, covers: Covers) -> list[Callable[[IntArray | slice], FloatArray]]:
     """The term φ of a prefill in chunks at some rows, for each chunk size that is tried."""
     i, b = grid.size_column(Role.INPUT_TOKENS), batch_of(grid)
-    work = parameters_of(grid) / grid.size_column(Role.ACCELERATORS)
+    r = Roofline.of(grid)
+    work = r.A / grid.size_column(Role.ACCELERATORS) / r.F
     steps = np.maximum(grid.size_column(Role.OUTPUT_TOKENS) - 1, 1)
     match covers:
         case "output":

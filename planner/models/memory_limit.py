@@ -19,6 +19,7 @@ from scipy.optimize import minimize
 from scipy.special import expit
 
 from planner.models import settings
+from planner.space.descriptors import columns_of_axis
 from planner.space.grid import Grid
 from planner.space.types import Axis, BoolArray, FloatArray, IntArray, Role, Scale
 
@@ -120,7 +121,7 @@ def _directions(grid: Grid) -> list[int]:
         present = np.flatnonzero(np.bincount(grid.codes[:, place]))
         if axis.scale is not Scale.CATEGORY and len(present) > 1:
             found.append(-1 if Role.ACCELERATORS in axis.roles else int(_needs_more(axis)))
-        for name, numbers in axis.descriptors.items():
+        for name, numbers in columns_of_axis(axis).items():
             if np.ptp(np.array(numbers)[present]) > 0:
                 found.append(int(name == "params_b"))
     return found

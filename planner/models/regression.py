@@ -11,11 +11,9 @@ import numpy as np
 from scipy.optimize import nnls
 
 from planner.models import settings
-from planner.space.grid import Grid
-from planner.space.types import FloatArray, Scale
+from planner.space.types import FloatArray
 
-__all__ = ["distinct_columns", "distinct_terms", "fit_weights", "log_error", "logarithm_of", "parameters_of",
-           "relative_error"]
+__all__ = ["distinct_columns", "distinct_terms", "fit_weights", "log_error", "logarithm_of", "relative_error"]
 
 
 def fit_weights(terms: FloatArray, latency: FloatArray) -> FloatArray:
@@ -58,12 +56,3 @@ def distinct_columns(terms: list[FloatArray]) -> list[int]:
         if not any(np.allclose(share, shares[other], rtol=settings.SAME_TERM) for other in kept):
             kept.append(k)
     return kept
-
-
-def parameters_of(grid: Grid) -> FloatArray:
-    """P, (N,)."""
-    for position, axis in enumerate(grid.axes):
-        if axis.scale is Scale.CATEGORY and "params_b" in axis.descriptors:
-            sizes: FloatArray = np.array(axis.descriptors["params_b"])[grid.codes[:, position]]
-            return np.maximum(sizes, settings.LEAST_PARAMETERS)
-    return np.ones(len(grid))

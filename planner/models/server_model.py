@@ -2,7 +2,7 @@
 
 Notation (all per grid point, (N,), from the roles of the axes; 1 where no axis has the role)
 --------
-i, o, n, P  input tokens, output tokens, accelerators, parameters in billions, as in latency_model.py
+i, o, n     input tokens, output tokens, accelerators, as in latency_model.py; W, A, S, F, B, kv as in roofline.py
 c           requests in flight, as the axis of concurrency says (closed loop)
 R           replicas of the model that serve together
 b           requests that share a step: c, c·R or c/R, whichever fits best. Some tools say how many are in flight for
@@ -13,8 +13,8 @@ x           λ · (o + r·i)/n, the work that arrives in a second; r is what an 
 
 Terms φ of the latency of a server, latency ≈ f · Σ_k w_k φ_k with w ≥ 0:
 
-step        s(b): launch 1, weights read P/n, per-request work b and b·P/n, cache reads b·(i + o/2)/n
-prefill     p(i) of one prompt: i, i·P/n, i²·√P/n
+step        s(b): launch 1, weights read W(b)/(nB), per-request work b and b·A/(nF), cache b·(i + o/2)·kv/(nB)
+prefill     p(i) of one prompt: i, i·A/(nF), i²·S/(nF)
 a wave      b·p(i): a burst of prompts, and the clients that one step has let go together, wait for each other
 between     b·p(i)/o: in steady state each request brings a prompt once in o steps
 
@@ -39,7 +39,8 @@ import numpy as np
 
 from planner.models import settings
 from planner.models.latency_model import Covers, batch_of
-from planner.models.regression import distinct_terms, fit_weights, logarithm_of, parameters_of, relative_error
+from planner.models.regression import distinct_terms, fit_weights, logarithm_of, relative_error
+from planner.models.roofline import Roofline
 from planner.space.devices import replicas_axis
 from planner.space.grid import Grid
 from planner.space.types import FloatArray, IntArray, Role, Scale
@@ -65,7 +66,7 @@ class Columns:
     i: FloatArray
     o: FloatArray
     n: FloatArray
-    P: FloatArray
+    roofline: Roofline
     rates: FloatArray
     batches: tuple[FloatArray, ...]
     heaviest: dict[float, float]
@@ -76,10 +77,10 @@ class Columns:
         i, o = grid.size_column(Role.INPUT_TOKENS), grid.size_column(Role.OUTPUT_TOKENS)
         n, rates = grid.size_column(Role.ACCELERATORS), _rates(grid)
         heaviest = {r: float(_work(i, o, n, rates, r).max()) for r in settings.INPUT_TOKEN_COSTS}
-        return cls(i, o, n, parameters_of(grid), rates, tuple(_batches(grid)), heaviest)
+        return cls(i, o, n, Roofline.of(grid), rates, tuple(_batches(grid)), heaviest)
 
     def __getitem__(self, rows: IntArray | slice) -> Columns:
-        return Columns(self.i[rows], self.o[rows], self.n[rows], self.P[rows], self.rates[rows],
+        return Columns(self.i[rows], self.o[rows], self.n[rows], self.roofline[rows], self.rates[rows],
                        tuple(batch[rows] for batch in self.batches), self.heaviest)
 
 
@@ -162,9 +163,9 @@ def _batches(grid: Grid) -> list[FloatArray]:
 
 
 def _closed(columns: Columns, covers: Covers, b: FloatArray) -> list[FloatArray]:
-    i, o, n, P = columns.i, columns.o, columns.n, columns.P
-    step = [np.ones(len(i)), P / n, b, b * P / n, b * (i + o / 2) / n]
-    prefill = [i, i * P / n, i**2 * np.sqrt(P) / n]
+    i, o, n, r = columns.i, columns.o, columns.n, columns.roofline
+    step = [np.ones(len(i)), r.reads(b) / n / r.B, b, b * r.A / n / r.F, b * (i + o / 2) / n * r.kv / r.B]
+    prefill = [i, i * r.A / n / r.F, i**2 * r.S / n / r.F]
     wave, between = [b * p for p in prefill], [b * p / o for p in prefill]
     match covers:
         case "first":

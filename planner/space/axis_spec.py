@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Annotated, Any, Final, Self
 
 from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 
+from planner.space.descriptors import Known
 from planner.space.types import Axis, Role, Scale, Scope, StudyError, Value
 from planner.space.validation import Number, StrictModel, Whole
 
@@ -18,6 +21,7 @@ _ROLES: Final[dict[str, Role]] = {
     "batch_size": Role.BATCH, "max_concurrency": Role.CONCURRENCY, "request_rate": Role.RATE,
     "tensor_parallel_size": Role.ACCELERATORS, "tensor_parallel": Role.ACCELERATORS, "n_gpus": Role.ACCELERATORS,
     "model": Role.MODEL,
+    "gpu": Role.DEVICE, "hardware": Role.DEVICE, "device": Role.DEVICE, "accelerator": Role.DEVICE,
 }
 _WHOLE_ROLES: Final = {Role.INPUT_TOKENS, Role.OUTPUT_TOKENS, Role.BATCH, Role.CONCURRENCY, Role.ACCELERATORS}
 _MAX_AXIS: Final = 100_000
@@ -48,7 +52,8 @@ class AxisSpec(StrictModel):
     role: Role | list[Role] | None = None
     """What the axis is in the latency model. Axes with vLLM's own names have a default."""
     descriptors: dict[str, dict[str, Number]] = Field(default_factory=dict)
-    """Numbers for the values of a category axis: {params_b: {llama-8b: 8.0}}."""
+    """Numbers for the values of a category axis: {params_b: {llama-8b: 8.0}}. They come before what is known of public
+    models and devices."""
 
     @model_validator(mode="after")
     def _values_or_range(self) -> Self:
@@ -73,8 +78,11 @@ class AxisSpec(StrictModel):
             return self.resolve(name)
         return Axis(name, (), self.scope, self.scale or Scale.LINEAR, _roles(name, self.role))
 
-    def resolve(self, name: str, table_values: list[Value] | None = None) -> Axis:
-        """The axis, with `table_values` where the study file gives none. Raises StudyError."""
+    def resolve(
+        self, name: str, table_values: list[Value] | None = None, known: Callable[[Axis], Known] = lambda _: {},
+    ) -> Axis:
+        """The axis, with `table_values` where the study file gives none. known: what is known of the values of an axis
+        besides; a descriptor that the study file does not give is there if every value has it. Raises StudyError."""
         key = f"space.axes.{name}"
         values = list(range(self.range[0], self.range[1] + 1)) if self.range else self.values or table_values
         if values is None:
@@ -86,13 +94,20 @@ class AxisSpec(StrictModel):
         _check_values(key, values, scale, roles)
         if scale is not Scale.CATEGORY:
             values = sorted(values)
-        descriptors = {
-            what: tuple(_described(key, what, given, value) for value in values)
-            for what, given in self.descriptors.items()
-        }
-        if descriptors and scale is not Scale.CATEGORY:
+        if self.descriptors and scale is not Scale.CATEGORY:
             raise StudyError(f"{key}.descriptors: only a category axis takes descriptors; add `scale: category`")
-        return Axis(name, tuple(values), self.scope, scale, roles, descriptors)
+        axis = Axis(name, tuple(values), self.scope, scale, roles)
+        return replace(axis, descriptors=self._described(axis, key, known(axis)))
+
+    def _described(self, axis: Axis, key: str, known: Known) -> dict[str, tuple[float, ...]]:
+        """The descriptors: typed or, where nothing is typed, known for every value."""
+        nothing = (None,) * len(axis.values)
+        typed = {what: tuple(_number(key, what, given, value, own)
+                             for value, own in zip(axis.values, known.get(what, nothing), strict=True))
+                 for what, given in self.descriptors.items()}
+        every = {what: tuple(number for number in numbers if number is not None) for what, numbers in known.items()}
+        return typed | {what: numbers for what, numbers in every.items()
+                        if what not in typed and len(numbers) == len(axis.values)}
 
 
 def _roles(name: str, given: Role | list[Role] | None) -> tuple[Role, ...]:
@@ -132,8 +147,8 @@ def _check_values(key: str, values: list[Any], scale: Scale, roles: tuple[Role, 
             raise StudyError(f"{key}.values: {value!r} is negative; a log scale takes 0 and above")
 
 
-def _described(key: str, what: str, given: dict[str, float], value: Value) -> float:
-    number = given.get(str(value))
+def _number(key: str, what: str, given: dict[str, float], value: Value, known: float | None) -> float:
+    number = given.get(str(value), known)
     if number is None or not abs(number) <= _LARGEST:
         raise StudyError(f"{key}.descriptors.{what}: has no number for {value!r}; add one for every value")
     return float(number)

@@ -1,31 +1,69 @@
-"""Numbers that describe a model: from its config.json, or else from its name."""
+"""Numbers that describe the models and the devices of a study: typed by the user, from a model's config.json, from the
+tables of public ones, or from a name."""
 
 from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
+from planner.space.descriptor_tables import device_named, model_named
 from planner.space.types import Axis, Role, Scale, Value
 
-__all__ = ["describe_models", "parameters_of_config", "parameters_of_name"]
+__all__ = ["Known", "columns_of_axis", "config_numbers", "known_numbers", "numbers_missing", "parameters_of_config",
+           "parameters_of_name"]
+
+Known: TypeAlias = Mapping[str, tuple[float | None, ...]]
+"""Descriptor → a number for each value of an axis, None where it is not known."""
 
 # "7B", "8x7b", "1.5-b", "560m", and BLOOM's "1b7", which means 1.7 billion.
 _NAME = re.compile(r"(?<![A-Za-z0-9.])(?:(\d+)x)?(\d+(?:\.\d+)?)([bm])(\d?)(?![A-Za-z0-9])", re.IGNORECASE)
 
 _TOO_LARGE: Final = 2**40  # for any size of a layer
+_CACHE_BYTES: Final = 2  # of a number in the key-value cache, at 16 bits
+_LATENCY_ONLY: Final = frozenset({
+    "active_b", "layers", "width", "kv_bytes", "experts", "tflops_fp32", "tflops_tf32", "tflops", "tflops_fp8",
+    "tflops_int8", "bandwidth_gb_s", "memory_gb", "link_gb_s", "power_w"})
+_ASKED_FOR: Final = {Role.MODEL: ("params_b", "active_b", "layers", "width", "kv_bytes"),
+                     Role.DEVICE: ("tflops", "bandwidth_gb_s")}
 
 
-def describe_models(axis: Axis, directory: Path) -> Axis:
-    """The model axis with `params_b` (billions of parameters) if it is known for every value; else the same axis."""
-    if Role.MODEL not in axis.roles or axis.scale is not Scale.CATEGORY or axis.descriptors:
-        return axis
-    sizes = [_size(value, directory) for value in axis.values]
-    known = tuple(size for size in sizes if size)
-    if len(known) < len(sizes):
-        return axis
-    return Axis(axis.name, axis.values, axis.scope, axis.scale, axis.roles, {"params_b": known})
+def known_numbers(axis: Axis, directory: Path) -> Known:
+    """What is known of the values of a category axis of models or devices; nothing of any other axis."""
+    if axis.scale is not Scale.CATEGORY:
+        return {}
+    look_up: Callable[[str], Mapping[str, float]]
+    if Role.MODEL in axis.roles:
+        def look_up(name: str) -> Mapping[str, float]:
+            return _model(name, directory)
+    elif Role.DEVICE in axis.roles:
+        look_up = device_named
+    else:
+        return {}
+    found = [look_up(str(value)) for value in axis.values]
+    names = dict.fromkeys(name for numbers in found for name in numbers)
+    return {name: tuple(numbers.get(name) for numbers in found) for name in names}
+
+
+def numbers_missing(axis: Axis, known: Known) -> str:
+    """One line that says which values of an axis lack numbers that others have, and what to type; else empty."""
+    asked = dict.fromkeys(name for role in axis.roles for name in _ASKED_FOR.get(role, ()))
+    missing = {name: [value for value, number in zip(axis.values, known[name], strict=True) if number is None]
+               for name in asked if name in known and name not in axis.descriptors}
+    if not missing:
+        return ""
+    values: list[Value] = list(dict.fromkeys(value for each in missing.values() for value in each))
+    first = next(iter(missing))
+    return (f"space.axes.{axis.name}: {', '.join(missing)} not known for {', '.join(map(str, values[:4]))}"
+            f"{' …' if len(values) > 4 else ''}, so used for none; type the data sheet: descriptors: {{{first}: "
+            f"{{{missing[first][0]}: …}}}}")
+
+
+def columns_of_axis(axis: Axis) -> Mapping[str, tuple[float, ...]]:
+    """The descriptors of an axis that surrogates see as numbers: all but those that the latency model alone uses."""
+    return {name: numbers for name, numbers in axis.descriptors.items() if name not in _LATENCY_ONLY}
 
 
 def parameters_of_name(name: str) -> float | None:
@@ -40,6 +78,11 @@ def parameters_of_name(name: str) -> float | None:
 
 def parameters_of_config(config: dict[str, Any]) -> float | None:
     """Billions of parameters of a decoder-only transformer, from a Hugging Face config; None if keys are missing."""
+    return config_numbers(config).get("params_b")
+
+
+def config_numbers(config: dict[str, Any]) -> Mapping[str, float]:
+    """What a Hugging Face config says of a decoder-only transformer; nothing if keys are missing or make no sense."""
     try:
         hidden, layers = int(config["hidden_size"]), int(config["num_hidden_layers"])
         heads = int(config["num_attention_heads"])
@@ -48,19 +91,29 @@ def parameters_of_config(config: dict[str, Any]) -> float | None:
         head = int(config.get("head_dim") or hidden // heads)
         kv_heads = int(config.get("num_key_value_heads") or heads)
         experts = int(config.get("num_experts") or config.get("num_local_experts") or 1)
+        used = int(config.get("num_experts_per_tok") or experts)
+        latent = int(config.get("kv_lora_rank") or 0) and int(config["kv_lora_rank"]) + int(config["qk_rope_head_dim"])
     except (KeyError, TypeError, ValueError, ArithmeticError):
-        return None
-    if not all(0 < size < _TOO_LARGE for size in (hidden, layers, heads, inner, vocabulary, head, kv_heads, experts)):
-        return None
+        return {}
+    sizes = (hidden, layers, heads, inner, vocabulary, head, kv_heads, experts, used, latent + 1)
+    if not all(0 < size < _TOO_LARGE for size in sizes):
+        return {}
     attention = hidden * head * (2 * heads + 2 * kv_heads)
     embeddings = vocabulary * hidden * (1 if config.get("tie_word_embeddings") else 2)
-    return (layers * (attention + 3 * hidden * inner * experts) + embeddings) / 1e9
+    whole, active = ((layers * (attention + 3 * hidden * inner * count) + embeddings) / 1e9
+                     for count in (experts, min(used, experts)))
+    cache = layers * (latent or 2 * kv_heads * head) * _CACHE_BYTES
+    return {"params_b": whole, "active_b": active, "layers": float(layers), "width": float(hidden),
+            "kv_bytes": float(cache), "experts": float(experts)}
 
 
-def _size(value: Value, directory: Path) -> float | None:
-    file = directory / str(value) / "config.json"
+def _model(name: str, directory: Path) -> Mapping[str, float]:
+    file = directory / name / "config.json"
     try:
-        size = parameters_of_config(json.loads(file.read_text())) if file.is_file() else None
-    except (OSError, ValueError, RecursionError):
-        size = None
-    return size or parameters_of_name(str(value))
+        found = config_numbers(json.loads(file.read_text())) if file.is_file() else {}
+    except (OSError, ValueError, RecursionError, AttributeError, TypeError):
+        found = {}
+    if found or (found := model_named(name)):
+        return found
+    size = parameters_of_name(name)
+    return {"params_b": size} if size else {}

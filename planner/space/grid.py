@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from planner.space.descriptors import columns_of_axis
 from planner.space.expressions import Expression
 from planner.space.types import (
     Axis,
@@ -137,7 +138,7 @@ class Grid:
         for axis in self.axes:
             if axis.scale is not Scale.CATEGORY and axis.name != omitted:
                 columns.append(_encode(self.numbers(axis.name), axis.scale))
-            for numbers in axis.descriptors.values():
+            for numbers in columns_of_axis(axis).values():
                 scale = Scale.LOG if min(numbers) >= 0 else Scale.LINEAR
                 columns.append(_encode(np.array(numbers)[self.codes[:, self.position(axis.name)]], scale))
         useful = [_standardised(c) for c in columns if np.ptp(c) > 0]

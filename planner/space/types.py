@@ -86,6 +86,7 @@ class Role(StrEnum):
     RATE = "rate"
     ACCELERATORS = "accelerators"
     MODEL = "model"
+    DEVICE = "device"
 
 
 class Status(StrEnum):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,17 @@ import pytest
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
-from planner.space.descriptors import describe_models, parameters_of_config, parameters_of_name
-from planner.space.types import Axis, Role, Scale, Scope
+from planner.space.axis_spec import AxisSpec
+from planner.space.descriptor_tables import device_named, model_named
+from planner.space.descriptors import (
+    columns_of_axis,
+    config_numbers,
+    known_numbers,
+    numbers_missing,
+    parameters_of_config,
+    parameters_of_name,
+)
+from planner.space.types import Axis, Role, Scale, Scope, StudyError
 
 MODELS = Path(__file__).resolve().parents[2] / "studies/models"
 
@@ -67,32 +77,112 @@ def write(directory: Path, name: str, config: Any) -> None:
     (directory / name / "config.json").write_text(config if isinstance(config, str) else json.dumps(config))
 
 
-def test_the_config_counts_more_than_the_name(tmp_path: Path) -> None:
-    write(tmp_path, "models/tiny-7b", decoder(64, 2, 4, 128, 1000))
-    described = describe_models(axis("models/tiny-7b", "hub/other-13b"), tmp_path)
-    # 1000·64 twice (in and out), and twice 4·64² of attention and 3·64·128 of the rest.
-    assert described.descriptors == {"params_b": (pytest.approx((2 * 64_000 + 2 * (4 * 4096 + 24_576)) / 1e9), 13.0)}
-    assert described.values == ("models/tiny-7b", "hub/other-13b") and described.scope is Scope.ENGINE
-    assert described.roles == (Role.MODEL,) and described.scale is Scale.CATEGORY and described.name == "model"
+def test_the_config_counts_more_than_the_table_and_the_name(tmp_path: Path) -> None:
+    write(tmp_path, "meta-llama/Llama-2-7b-hf", decoder(64, 2, 4, 128, 1000, num_key_value_heads=2))
+    known = known_numbers(axis("meta-llama/Llama-2-7b-hf", "hub/other-13b", "hub/Llama-2-7b-hf"), tmp_path)
+    # 1000·64 twice (in and out), and twice 2·64·(64 + 32) of attention and 3·64·128 of the rest.
+    own = (2 * 64_000 + 2 * (2 * 64 * 96 + 24_576)) / 1e9
+    assert known["params_b"] == (pytest.approx(own), 13.0, 6.74) and known["width"] == (64.0, None, 4096.0)
+    assert known["kv_bytes"] == (2 * 2 * 2 * 16 * 2, None, 524_288)
 
 
-def test_all_values_or_none(tmp_path: Path) -> None:
-    half = axis("llama-7b", "gpt2")
-    assert describe_models(half, tmp_path) is half
+def test_a_mixture_of_experts_uses_a_part_of_itself() -> None:
+    config = PUBLISHED["Mixtral-8x7B"][0]
+    assert config_numbers({**config, "num_experts_per_tok": 2})["active_b"] == pytest.approx(12.88, rel=0.005)
+    qwen = config_numbers({**PUBLISHED["Qwen3-30B-A3B"][0], "num_experts_per_tok": 8})
+    assert qwen["active_b"] == pytest.approx(3.35, rel=0.02) and qwen["experts"] == 128
+    dense = config_numbers(PUBLISHED["Llama-3-8B"][0])
+    assert dense["active_b"] == dense["params_b"] and dense["experts"] == 1
+    latent = config_numbers(decoder(7168, 61, 128, 18432, 129280, kv_lora_rank=512, qk_rope_head_dim=64))
+    assert latent["kv_bytes"] == 61 * (512 + 64) * 2
 
 
-def test_other_axes_and_given_descriptors_stay_as_they_are(tmp_path: Path) -> None:
-    for change in ({"roles": ()}, {"roles": (Role.BATCH,)}, {"scale": Scale.LINEAR}, {"descriptors": {"x": (1.0,)}}):
-        other = axis("llama-7b", **change)
-        assert describe_models(other, tmp_path) is other
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_the_table_of_models_agrees_with_their_configurations(name: str) -> None:
+    own, table = config_numbers(PUBLISHED[name][0]), model_named(name)
+    for number in ("params_b", "layers", "width", "kv_bytes", "experts"):
+        assert table[number] == pytest.approx(own[number], rel=0.005), number
+
+
+def test_the_tables_are_plausible_and_name_their_sources() -> None:
+    folder = Path(known_numbers.__code__.co_filename).parent / "data"
+    for kind, named in (("models", model_named), ("devices", device_named)):
+        lines = (folder / f"{kind}.csv").read_text().splitlines()
+        assert len({line.split(",")[0] for line in lines}) == len(lines) > 40 or kind == "devices"
+        for line in lines[1:]:
+            numbers = named(line.split(",")[0])
+            assert len(line.split(",")[-1]) > 4 and numbers and all(0 < number < 1e7 for number in numbers.values())
+            if kind == "models":
+                # A layer has its attention, 2·width² or more; hundreds of experts make it some hundreds of these.
+                assert numbers["active_b"] <= numbers["params_b"]
+                assert numbers["kv_bytes"] <= 4 * numbers["layers"] * 2 * numbers["width"]
+                assert 2 < numbers["params_b"] * 1e9 / numbers["layers"] / numbers["width"] ** 2 < 2000
+            else:
+                assert 30 < numbers["tflops"] * 1e3 / numbers["bandwidth_gb_s"] < 600  # operations for each byte
+
+
+@pytest.mark.parametrize(("name", "same"), [
+    ("NVIDIA H100 80GB HBM3", "h100"), ("NVIDIA A100-SXM4-40GB", "a100-40gb"), ("Tesla V100-SXM2-32GB", "v100"),
+    ("AMD Instinct MI300X", "mi300x"), ("NVIDIA A100 80GB PCIe", "a100-pcie"), ("A100-PCIE-40GB", "a100-pcie-40gb"),
+    ("NVIDIA L40S", "l40s"), ("Intel Data Center GPU Max 1550", "pvc"), ("Tesla T4", "t4"), ("8x H100", ""),
+    ("H100 96GB", ""), ("my card", ""), ("", ""), ("-", ""),
+])
+def test_devices_by_the_names_that_people_and_drivers_give_them(name: str, same: str) -> None:
+    assert device_named(name) == (device_named(same) if same else {})
+    assert not same or device_named(same)
+
+
+@pytest.mark.parametrize(("name", "billions"), [
+    ("meta-llama/Meta-Llama-3-8B-Instruct", 8.03), ("Qwen/Qwen2.5-7B-Instruct-AWQ", 7.616), ("microsoft/phi-1_5", 1.418),
+    ("deepseek-ai/DeepSeek-R1-0528", 671.03), ("deepseek-ai/DeepSeek-R1-Distill-Llama-70B", None), ("phi-1-7", None),
+    ("bigcode/starcoder-3b", None), ("deepseek-ai/DeepSeek-R1-Distill-Qwen-1.5B", None), ("llama", None), ("", None),
+])
+def test_variants_of_a_model_have_its_numbers_and_other_sizes_have_not(name: str, billions: float | None) -> None:
+    assert model_named(name).get("params_b") == billions
+
+
+def resolved(directory: Path, *values: Any, role: Role = Role.MODEL, **given: Any) -> Axis:
+    spec = AxisSpec(values=list(values), scale=Scale.CATEGORY, role=role, **given)
+    return spec.resolve("x", known=lambda axis: known_numbers(axis, directory))
+
+
+def test_every_value_or_none_and_the_note_says_what_to_type(tmp_path: Path) -> None:
+    assert resolved(tmp_path, "llama-7b", "gpt-9000").descriptors == {}
+    half = resolved(tmp_path, "H100", "X9", "A100", role=Role.DEVICE)
+    note = numbers_missing(half, known_numbers(half, tmp_path))
+    assert half.descriptors == {} and "x" in note and "\n" not in note
+    for words in ("space.axes.x", "tflops, bandwidth_gb_s", "X9", "descriptors: {tflops: {X9: …}}"):
+        assert words in note
+    for whole in (resolved(tmp_path, "H100", "A100", role=Role.DEVICE), resolved(tmp_path, "X9", role=Role.DEVICE)):
+        assert numbers_missing(whole, known_numbers(whole, tmp_path)) == ""
+
+
+def test_what_is_typed_counts_more_than_the_table_and_fills_its_gaps(tmp_path: Path) -> None:
+    typed = {"bandwidth_gb_s": {"X9": 5000, "H100": 3000}, "tflops": {"X9": 1000}, "age": {"X9": 1, "H100": 3, "A100": 5}}
+    described = resolved(tmp_path, "H100", "X9", "A100", role=Role.DEVICE, descriptors=typed)
+    assert described.descriptors == {"bandwidth_gb_s": (3000.0, 5000.0, 2039.0), "tflops": (989.4, 1000.0, 312.0),
+                                     "age": (3.0, 1.0, 5.0)}
+    assert numbers_missing(described, known_numbers(described, tmp_path)) == ""
+    with pytest.raises(StudyError, match="x.descriptors.age: has no number for 'A100'"):
+        resolved(tmp_path, "X9", "A100", role=Role.DEVICE, descriptors={"age": {"X9": 1}})
+
+
+def test_surrogates_see_what_they_saw_before(tmp_path: Path) -> None:
+    described = resolved(tmp_path, "llama-2-7b", "llama-2-70b", descriptors={"x": {"llama-2-7b": 1, "llama-2-70b": 2}})
+    assert set(columns_of_axis(described)) == {"params_b", "x"} < set(described.descriptors)
+
+
+def test_other_axes_are_not_described(tmp_path: Path) -> None:
+    for change in ({"roles": ()}, {"roles": (Role.BATCH,)}, {"scale": Scale.LINEAR}):
+        assert known_numbers(axis("llama-7b", **change), tmp_path) == {}
 
 
 def test_shipped_models() -> None:
-    sizes = describe_models(axis("llama-tiny", "qwen3-small"), MODELS).descriptors["params_b"]
+    sizes = known_numbers(axis("llama-tiny", "qwen3-small"), MODELS)["params_b"]
     for name, size in zip(("llama-tiny", "qwen3-small"), sizes, strict=True):
         config = json.loads((MODELS / name / "config.json").read_text())
         layer = config["intermediate_size"] * config["hidden_size"] * 3
-        assert size > config["num_hidden_layers"] * layer / 1e9
+        assert size is not None and size > config["num_hidden_layers"] * layer / 1e9
         assert size == parameters_of_config(config)
 
 
@@ -102,7 +192,7 @@ BROKEN = ["", "{", "[]", "null", "3", '"x"', "{}", '{"hidden_size": 64}', "\x00"
 @pytest.mark.parametrize("text", BROKEN)
 def test_a_broken_config_falls_back_to_the_name(tmp_path: Path, text: str) -> None:
     write(tmp_path, "my-7b", text)
-    assert describe_models(axis("my-7b"), tmp_path).descriptors == {"params_b": (7.0,)}
+    assert known_numbers(axis("my-7b"), tmp_path) == {"params_b": (7.0,)}
 
 
 @pytest.mark.parametrize("change", [
@@ -114,26 +204,27 @@ def test_a_broken_config_falls_back_to_the_name(tmp_path: Path, text: str) -> No
 ])
 def test_a_config_that_makes_no_sense_falls_back_to_the_name(tmp_path: Path, change: dict[str, Any]) -> None:
     write(tmp_path, "my-7b", json.dumps({**decoder(64, 2, 4, 128, 1000), **change}))
-    assert describe_models(axis("my-7b"), tmp_path).descriptors == {"params_b": (7.0,)}
+    assert known_numbers(axis("my-7b"), tmp_path) == {"params_b": (7.0,)}
 
 
 def test_bytes_that_are_no_text_and_directories(tmp_path: Path) -> None:
     write(tmp_path, "my-7b", "x")
     (tmp_path / "my-7b/config.json").write_bytes(b"\xff\xfe\x00")
     (tmp_path / "dir-13b/config.json").mkdir(parents=True)
-    described = describe_models(axis("my-7b", "dir-13b", "nul\0-2b", "long" * 2000 + "-3b"), tmp_path)
-    assert described.descriptors == {"params_b": (7.0, 13.0, 2.0, 3.0)}
+    known = known_numbers(axis("my-7b", "dir-13b", "nul\0-2b", "long" * 2000 + "-3b"), tmp_path)
+    assert known == {"params_b": (7.0, 13.0, 2.0, 3.0)}
 
 
 def test_values_of_any_kind(tmp_path: Path) -> None:
     for value in (8, 2.5, True, "", ".", "..", "/"):
-        model = axis(value)
-        assert describe_models(model, tmp_path) is model
+        assert known_numbers(axis(value), tmp_path) == {}
+        assert known_numbers(axis(value, roles=(Role.DEVICE,)), tmp_path) == {}
 
 
 leaf = st.none() | st.booleans() | st.integers(-2, 4096) | st.integers() | st.floats() | st.text(max_size=4)
 keys = st.sampled_from([*decoder(1, 1, 1, 1, 1), "head_dim", "num_key_value_heads", "num_experts",
-                        "tie_word_embeddings", "moe_intermediate_size", "num_local_experts"])
+                        "tie_word_embeddings", "moe_intermediate_size", "num_local_experts", "num_experts_per_tok",
+                        "kv_lora_rank", "qk_rope_head_dim"])
 
 
 @settings(max_examples=300, deadline=None)
@@ -142,6 +233,8 @@ def test_any_config_gives_a_size_or_none(changes: dict[str, Any], whole: bool) -
     size = parameters_of_config({**(decoder(64, 2, 4, 128, 1000) if whole else {}), **changes})
     event("none" if size is None else "size")
     assert size is None or (isinstance(size, float) and 0 < size < math.inf)
+    found = config_numbers({**(decoder(64, 2, 4, 128, 1000) if whole else {}), **changes})
+    assert all(isinstance(number, float) and 0 < number < math.inf for number in found.values())
 
 
 @settings(max_examples=300, deadline=None)
@@ -149,3 +242,4 @@ def test_any_config_gives_a_size_or_none(changes: dict[str, Any], whole: bool) -
 def test_any_name_gives_a_size_or_none(name: str) -> None:
     size = parameters_of_name(name)
     assert size is None or 0 <= size < math.inf
+    assert isinstance(model_named(name), Mapping) and isinstance(device_named(name), Mapping)
