@@ -53,7 +53,7 @@ def read(file: Path, devices: tuple[str, ...] = FOUR) -> pd.DataFrame:
     rows["model"] = rows["Model"].str.split("/").str[-1]
     rows = rows[rows["hardware"].isin(devices) & rows["model"].isin(list(_MODELS))]
     axes = ["hardware", "model", "n_gpus", "io_len", "batch_size"]
-    return rows.groupby(axes, as_index=False)["latency_s"].median()
+    return rows.groupby(axes)["latency_s"].median().reset_index()
 
 
 def case(table: pd.DataFrame) -> Case:

@@ -27,10 +27,12 @@ import yaml
 import planner
 from planner.space.types import FloatArray
 from studies.published.infpop_table import ENGINES, GPUS, read
+from studies.published.leave_out import points_of
 
 __all__ = ["Found", "Transfer", "by_study", "by_tpe", "gains", "main", "transfer"]
 
-PUBLISHED: Final = {("autohf", "tesla"): 9.16, ("autohf", "a100"): 13.67, ("vLLM", "tesla"): 3.31, ("vLLM", "a100"): 6.90}
+PUBLISHED: Final = {
+    ("autohf", "tesla"): 9.16, ("autohf", "a100"): 13.67, ("vLLM", "tesla"): 3.31, ("vLLM", "a100"): 6.90}
 """Mean gain in per cent when leaving that GPU: the paper (autohf), and RQ4/*.json of its repository (both engines)."""
 EVALUATIONS: Final = 100
 """Settings that the paper evaluates for each model, repetitions included."""
@@ -63,7 +65,7 @@ def transfer(rows: pd.DataFrame, engine: str, origin: str) -> Transfer:
     both = rows[rows["gpu"] == origin].merge(target, on=["model", "n_gpus", "batch_size"], suffixes=("", "_there"))
     both = both[both["throughput"].notna() & (both["throughput_there"] > 0)]
     best = both.sort_values("throughput").groupby("model").tail(1).set_index("model")
-    old = best["throughput_there"].to_dict()
+    old = {str(model): float(value) for model, value in best["throughput_there"].items()}
     setting = {str(model): (int(row["n_gpus"]), int(row["batch_size"])) for model, row in best.iterrows()}
     known = rows[(rows["gpu"] == origin) & (rows["throughput"] > 0) & rows["model"].isin(list(old))]
     return Transfer(target[target["model"].isin(list(old))].reset_index(drop=True), known, setting, old)
@@ -82,8 +84,8 @@ def by_study(asked: Transfer, seed: int, shares: Sequence[float], with_old: bool
     it was not. The share covers these runs, which the study does not see. with_old: the readings of the old GPU are in
     the study from the start.
     """
-    points = asked.table[_POINT].to_dict("records")
-    found = []
+    points = points_of(asked.table[_POINT])
+    found: list[Found] = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         grid = pd.concat([asked.table, asked.known]) if with_old else asked.table
@@ -110,11 +112,12 @@ def _best(asked: Transfer, predicted: pd.DataFrame) -> tuple[dict[str, float], i
     hopeful = run | (predicted["probability_ok"] >= 0.5).to_numpy()
     values = np.where(hopeful, predicted["throughput"].fillna(-np.inf), -np.inf)
     best, more = {}, 0
-    for model, rows in asked.table.groupby("model").indices.items():
+    for model in asked.old:
+        rows = np.flatnonzero(asked.table["model"] == model)
         chosen = int(rows[np.argmax(values[rows])])
         more += not run[chosen]
-        readings = truth[[*rows[run[rows]], chosen]]
-        best[str(model)] = float(np.nanmax(readings)) if np.isfinite(readings).any() else np.nan
+        readings = truth[np.append(rows[run[rows]], chosen)]
+        best[model] = float(np.nanmax(readings)) if np.isfinite(readings).any() else np.nan
     return best, more
 
 
@@ -176,11 +179,11 @@ def _one_model(rows: pd.DataFrame, first: tuple[int, int], sampler: optuna.sampl
 
 
 METHODS: Final[Mapping[str, Callable[[Transfer, int, Sequence[float]], list[Found]]]] = {
-    "sweepwise, old GPU known": lambda asked, seed, shares: by_study(asked, seed, shares, with_old=True),
-    "sweepwise, nothing known": by_study,
-    "TPE, from the old setting": lambda asked, seed, _: by_tpe(
+    "sweepwise-old-gpu": lambda asked, seed, shares: by_study(asked, seed, shares, with_old=True),
+    "sweepwise": by_study,
+    "tpe": lambda asked, seed, _: by_tpe(
         asked, seed, lambda number: optuna.samplers.TPESampler(seed=number)),
-    "random, from the old setting": lambda asked, seed, _: by_tpe(
+    "random": lambda asked, seed, _: by_tpe(
         asked, seed, lambda number: optuna.samplers.RandomSampler(seed=number)),
 }
 
@@ -190,8 +193,13 @@ def mean_gain(asked: Transfer, best: Mapping[str, float]) -> float:
     return float(np.mean(gains(asked, best)[_possible(asked) < _OUTLIER]))
 
 
+def _most(asked: Transfer) -> dict[str, float]:
+    """The highest throughput of each model in the table."""
+    return {str(model): float(value) for model, value in asked.table.groupby("model")["throughput"].max().items()}
+
+
 def _possible(asked: Transfer) -> FloatArray:
-    return gains(asked, asked.table.groupby("model")["throughput"].max().to_dict())
+    return gains(asked, _most(asked))
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -207,10 +215,9 @@ def main(arguments: list[str] | None = None) -> None:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     asked = transfer(read(given.clone), given.engine, given.leaving)
     shares = [float(share) for share in given.shares.split(",")]
-    best = asked.table.groupby("model")["throughput"].max().to_dict()
     print(f"{given.engine}, leaving {given.leaving}: {len(asked.old)} models, {len(asked.table)} points; mean gain "
           f"published {PUBLISHED[given.engine, given.leaving]:.2f} %, of the best in the table "
-          f"{mean_gain(asked, best):.2f} %\n")
+          f"{mean_gain(asked, _most(asked)):.2f} %\n")
     print(f"| mean gain, at runs / points | {' | '.join(f'{share:.0%}' for share in shares)} |")
     print("| --- |" + " --- |" * len(shares))
     for name in [given.method] if given.method else METHODS:

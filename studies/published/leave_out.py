@@ -17,8 +17,9 @@ import pandas as pd
 import yaml
 
 import planner
+from planner.space.types import Point
 
-__all__ = ["Case", "Fold", "folds", "predict_by_study", "predictions"]
+__all__ = ["Case", "Fold", "folds", "points_of", "predict_by_study", "predictions"]
 
 _NOT_MEASURED: Final = 1.0  # a valid reading that says nothing
 
@@ -80,7 +81,7 @@ def predict_by_study(case: Case, fold: Fold) -> pd.DataFrame:
         (folder / "study.yaml").write_text(yaml.safe_dump(file, allow_unicode=True, sort_keys=False))
         study = planner.open_study(folder / "study.yaml", storage=f"sqlite:///{folder}/study.db")
         study.import_table(folder / "known.csv")
-        found = study.predict(fold.asked.to_dict("records"))
+        found = study.predict(points_of(fold.asked))
     if set(found["source"]) != {"predicted"}:
         raise RuntimeError(f"{fold.value}: a point that was left out is in the record as measured")
     return found.reset_index(drop=True)
@@ -110,6 +111,11 @@ def predictions(case: Case, predictor: Predictor, saved: Path | None = None, onl
     if not np.isfinite(joined[list(case.targets)].to_numpy(dtype=float)).all():
         raise RuntimeError("a point has no prediction")
     return joined
+
+
+def points_of(table: pd.DataFrame) -> list[Point]:
+    """The rows as points of a study."""
+    return [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]
 
 
 def _columns(case: Case, found: pd.DataFrame) -> list[str]:

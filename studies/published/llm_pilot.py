@@ -23,20 +23,21 @@ _TABLE: Final = Path(__file__).parent / "data" / "llm_pilot.csv"
 _REFERENCES: Final = ("1 x T4", "4 x H100")
 """PARIS, Selecta and Morphling measure the left-out model on these two profiles; others measure nothing of it."""
 
-# Of the paper's numeric features of a model those that say how much work it is; written down before anything was
-# scored. Zero and one are no and yes. Source: llm_features.csv of the paper's repository.
-_MODELS: Final[Mapping[str, tuple[float, float, float, float]]] = {
-    #                          params_b, layers, encoder_decoder, flash_attention
-    "google/flan-t5-xl":       (3.0, 24, 1, 0),
-    "google/flan-t5-xxl":      (11.0, 24, 1, 0),
-    "google/flan-ul2":         (20.0, 32, 1, 0),
-    "ibm/mpt-7b-instruct2":    (6.7, 32, 0, 0),
-    "bigscience/mt0-xxl":      (13.0, 24, 1, 0),
-    "Salesforce/codegen2-16B": (16.0, 34, 0, 0),
-    "llama-7b":                (7.0, 32, 0, 1),
-    "llama-13b":               (13.0, 40, 0, 1),
-    "EleutherAI/gpt-neox-20b": (20.6, 44, 0, 1),
-    "bigcode/starcoder":       (15.5, 40, 0, 1),
+# Of the paper's numeric features of a model those that say how much work it is, and what the latency model takes;
+# written down before anything was scored with them. kv_bytes: of a token, at 16 bits. Zero and one are no and yes.
+# Source: llm_features.csv of the paper's repository, and each config.json.
+_MODELS: Final[Mapping[str, tuple[float, ...]]] = {
+    #                          params_b, layers, width, kv_bytes, encoder_decoder, flash_attention
+    "google/flan-t5-xl":       (3.0, 24, 2048, 196608, 1, 0),
+    "google/flan-t5-xxl":      (11.0, 24, 4096, 393216, 1, 0),
+    "google/flan-ul2":         (20.0, 32, 4096, 524288, 1, 0),
+    "ibm/mpt-7b-instruct2":    (6.7, 32, 4096, 524288, 0, 0),
+    "bigscience/mt0-xxl":      (13.0, 24, 4096, 393216, 1, 0),
+    "Salesforce/codegen2-16B": (16.0, 34, 6144, 835584, 0, 0),
+    "llama-7b":                (7.0, 32, 4096, 524288, 0, 1),
+    "llama-13b":               (13.0, 40, 5120, 819200, 0, 1),
+    "EleutherAI/gpt-neox-20b": (20.6, 44, 6144, 1081344, 0, 1),
+    "bigcode/starcoder":       (15.5, 40, 6144, 20480, 0, 1),
 }
 # GB, GB/s and dense 16-bit TFLOP/s. Source: NVIDIA's data sheets of T4, V100 SXM2, A10, A100 40 GB SXM, H100 SXM.
 _DEVICES: Final[Mapping[str, tuple[float, float, float]]] = {
@@ -46,11 +47,12 @@ _DEVICES: Final[Mapping[str, tuple[float, float, float]]] = {
 
 def case(table: pd.DataFrame, size_alone: bool = False) -> Case:
     """The table as a study. size_alone: a model has its parameter count, and nothing else."""
-    names = ("params_b", "layers", "encoder_decoder", "flash_attention")[: 1 if size_alone else None]
+    names = ("params_b", "layers", "width", "kv_bytes", "encoder_decoder", "flash_attention")
     return Case(
         table[["model", "gpu", "n_gpus", "num_users", "itl_ms", "nttft_ms"]],
         {
-            "model": {"scale": "category", "scope": "engine", "descriptors": _columns(names, _MODELS, table["model"])},
+            "model": {"scale": "category", "scope": "engine", "descriptors": _columns(
+                names[:1] if size_alone else names, _MODELS, table["model"])},
             "gpu": {"scale": "category", "scope": "engine", "descriptors": _columns(
                 ("memory_gb", "bandwidth_gb_s", "tflops"), _DEVICES, table["gpu"])},
             "n_gpus": {"scale": "log", "scope": "engine", "role": "accelerators"},
