@@ -10,15 +10,16 @@ c            mean context of a decode step, i + o/2
 t            latency ≈ Σ_k w_k φ_k, w ≥ 0
 
 Terms φ: launch overhead 1; weights read W/(nB); per-request work b; prefill b·i, its compute b·i·A/(nF) and attention
-b·i²·S/(nF); cache reads b·c·kv/(nB) and compute b·A/(nF) of a decode step; for a latency that covers the whole output, the decode terms times
-o; for the mean over the o − 1 steps after the first token, what the first of them costs more, shared by all: divided by
-o − 1. Weights minimise the squared relative error (non-negative least squares), so that small latencies count as much
-as large ones. The model knows what logarithms of cheap points cannot show: that work outgrows overhead.
+b·i²·S/(nF); cache reads b·c·kv/(nB) and compute b·A/(nF) of a decode step; for a latency that covers the whole output,
+the decode terms times o; for the mean over the o − 1 steps after the first token, what the first of them costs more,
+shared by all: divided by o − 1. Weights minimise the squared relative error (non-negative least squares), so that small
+latencies count as much as large ones. The model knows what logarithms of cheap points cannot show: that work outgrows
+overhead.
 
-One more term where prompts prefill in chunks (chunked_prefill.py), times A/(nF): for a first token, the tokens prefilled
-until the median request has its own; for the steps after it, those prefilled meanwhile, divided by o − 1. The size of a
-chunk is the one that fits best. There is none where no size makes the fit visibly better: a term that only bends the
-model a little makes it look more certain than it is.
+One more term where prompts prefill in chunks (chunked_prefill.py), times A/(nF): for a first token, the tokens
+prefilled until the median request has its own; for the steps after it, those prefilled meanwhile, divided by o − 1. The
+size of a chunk is the one that fits best. There is none where no size makes the fit visibly better: a term that only
+bends the model a little makes it look more certain than it is.
 """
 
 from __future__ import annotations

@@ -133,7 +133,8 @@ def test_devices_by_the_names_that_people_and_drivers_give_them(name: str, same:
 
 
 @pytest.mark.parametrize(("name", "billions"), [
-    ("meta-llama/Meta-Llama-3-8B-Instruct", 8.03), ("Qwen/Qwen2.5-7B-Instruct-AWQ", 7.616), ("microsoft/phi-1_5", 1.418),
+    ("meta-llama/Meta-Llama-3-8B-Instruct", 8.03), ("Qwen/Qwen2.5-7B-Instruct-AWQ", 7.616),
+    ("microsoft/phi-1_5", 1.418),
     ("deepseek-ai/DeepSeek-R1-0528", 671.03), ("deepseek-ai/DeepSeek-R1-Distill-Llama-70B", None), ("phi-1-7", None),
     ("bigcode/starcoder-3b", None), ("deepseek-ai/DeepSeek-R1-Distill-Qwen-1.5B", None), ("llama", None), ("", None),
 ])
@@ -158,12 +159,13 @@ def test_every_value_or_none_and_the_note_says_what_to_type(tmp_path: Path) -> N
 
 
 def test_what_is_typed_counts_more_than_the_table_and_fills_its_gaps(tmp_path: Path) -> None:
-    typed = {"bandwidth_gb_s": {"X9": 5000, "H100": 3000}, "tflops": {"X9": 1000}, "age": {"X9": 1, "H100": 3, "A100": 5}}
+    typed = {"bandwidth_gb_s": {"X9": 5000, "H100": 3000}, "tflops": {"X9": 1000},
+             "age": {"X9": 1, "H100": 3, "A100": 5}}
     described = resolved(tmp_path, "H100", "X9", "A100", role=Role.DEVICE, descriptors=typed)
     assert described.descriptors == {"bandwidth_gb_s": (3000.0, 5000.0, 2039.0), "tflops": (989.4, 1000.0, 312.0),
                                      "age": (3.0, 1.0, 5.0)}
     assert numbers_missing(described, known_numbers(described, tmp_path)) == ""
-    with pytest.raises(StudyError, match="x.descriptors.age: has no number for 'A100'"):
+    with pytest.raises(StudyError, match=r"x\.descriptors\.age: has no number for 'A100'"):
         resolved(tmp_path, "X9", "A100", role=Role.DEVICE, descriptors={"age": {"X9": 1}})
 
 
