@@ -216,16 +216,16 @@ class Study:
             observations = observations.with_targets(targets)
         return observations, self._learn(observations)
 
-    def predict(self, points: Iterable[str | Point] | None = None) -> pd.DataFrame:
+    def predict(
+        self, points: Iterable[str | Point] | None = None, describe: Mapping[str, float] | None = None,
+    ) -> pd.DataFrame:
         """A row for each grid point, or for each of `points`: measured or predicted, with 90 % intervals.
 
-        points: mappings of axis to value, or text 'axis=value,axis=value'. Columns: planner.analysis.predict.
+        points: mappings, or text 'axis=value,axis=value'. describe: {'gpu.tflops': 990}, of a value that is on no axis.
         """
-        from planner.analysis.predict import find_points, prediction_table
+        from planner.analysis.predict import predicted
 
-        observations, posterior = self.posterior()
-        return prediction_table(
-            posterior, observations, None if points is None else find_points(points, observations))
+        return predicted(self._setup, *self.posterior(), points, describe or {})
 
     def evaluate(
         self, truth: str | Path, *, any_fingerprint: bool = False, renames: Mapping[str, str] | None = None,

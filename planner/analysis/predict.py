@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from planner.analysis.unlisted_values import Described, unlisted_values, with_values
+from planner.campaign.setup import StudySetup
 from planner.evaluation.metric_posterior import undefined
 from planner.ledger.observations import Observations
 from planner.models.transforms import back, forward
+from planner.space.grid import Grid
 from planner.space.meaning import match
 from planner.space.types import Z90, FloatArray, IntArray, Point, StudyError, Transform, Value
 from planner.strategies.strategy import Posterior
@@ -18,7 +21,7 @@ from planner.strategies.strategy import Posterior
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["answers", "find_points", "prediction_table"]
+__all__ = ["answers", "find_points", "predicted", "prediction_table"]
 
 
 def answers(
@@ -90,6 +93,21 @@ def prediction_table(
     return pd.DataFrame(columns, index=None if asked is None else asked)
 
 
+def predicted(
+    study: StudySetup, observations: Observations, posterior: Posterior, points: Iterable[str | Point] | None,
+    described: Described,
+) -> pd.DataFrame:
+    """`prediction_table` of `points`, or of every point. described: numbers of values that are on no axis. Raises
+    StudyError."""
+    if points is None:
+        return prediction_table(posterior, observations)
+    points = list(points)
+    given = [_given(point, observations.grid) for point in points]
+    if described or unlisted_values(observations.grid, given):
+        observations, posterior = with_values(study, observations, given, described)
+    return prediction_table(posterior, observations, find_points(points, observations))
+
+
 def find_points(points: Iterable[str | Point], observations: Observations) -> list[int]:
     """Grid rows of points: mappings of axis to value, or text 'axis=value,axis=value'. An axis of one value may be left
     out. Raises StudyError."""
@@ -98,7 +116,7 @@ def find_points(points: Iterable[str | Point], observations: Observations) -> li
 
 def _find_point(written: str | Point, observations: Observations) -> int:
     names = [axis.name for axis in observations.grid.axes]
-    given: Mapping[str, Value] = _written(written, names) if isinstance(written, str) else written
+    given = _given(written, observations.grid)
     for name in given:
         if name not in names:
             raise StudyError(f"--point: unknown axis '{name}'; use {', '.join(names)}")
@@ -120,6 +138,10 @@ def _find_point(written: str | Point, observations: Observations) -> int:
         text = written if isinstance(written, str) else ",".join(f"{name}={value}" for name, value in given.items())
         raise StudyError(f"--point: {text} is not in the grid (a constraint excludes it); choose another")
     return row
+
+
+def _given(written: str | Point, grid: Grid) -> Mapping[str, Value]:
+    return _written(written, [axis.name for axis in grid.axes]) if isinstance(written, str) else written
 
 
 def _written(text: str, names: Sequence[str]) -> dict[str, Value]:

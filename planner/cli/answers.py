@@ -17,6 +17,7 @@ from planner.cli.app import (
     StudyArgument,
     app,
     console,
+    numbers,
     opened,
     pairs,
     say_notes,
@@ -42,6 +43,9 @@ def predict(
             "--output", "-o", metavar="FILE", help="CSV or Parquet file to write.", callback=_table_path)] = None,
     point: Annotated[list[str] | None, typer.Option(
         "--point", metavar="POINT", help="One point, as axis=value,axis=value; repeatable.")] = None,
+    describe: Annotated[list[str] | None, typer.Option(
+        "--describe", metavar="AXIS.NAME=NUMBER", help="A number of --point's model or device that is on no axis, as "
+        "gpu.bandwidth_gb_s=4800; repeatable.")] = None,
     json_file: JsonOption = None, quiet: QuietOption = False, seed: SeedOption = 0,
 ) -> None:
     """Write every grid point, measured or predicted, with 90 % intervals; or show some points."""
@@ -50,7 +54,9 @@ def predict(
     from planner.views.terminal import frame_table
 
     subject = opened(study, storage, name, seed)
-    table = subject.predict(point or None)
+    table = subject.predict(point or None, numbers(describe, "--describe"))
+    if describe and not point:
+        raise StudyError("--describe: describes a value in --point; add --point axis=value,…")
     if not point and output is None and json_file is None:
         output = Path(re.sub(r"[^\w .()-]", "_", f"{subject.name}_predictions.csv"))  # a name is no path
     if output is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from planner.study import Study
 
 __all__ = ["JsonOption", "NameOption", "QuietOption", "SeedOption", "StorageOption", "StudyArgument", "app",
-           "complain", "console", "opened", "pairs", "resume_hint", "say_notes", "writable", "write_json"]
+           "complain", "console", "numbers", "opened", "pairs", "resume_hint", "say_notes", "writable", "write_json"]
 
 # As a study goes: begin, look, measure, ask, decide, show, exchange, try.
 _ORDER: Final = ("init", "validate", "doctor", "plan", "run", "status", "discard", "predict", "evaluate", "recommend",
@@ -117,6 +118,19 @@ def pairs(texts: list[str] | None, option: str) -> dict[str, str]:
         if not (equals and name.strip() and value.strip()):
             raise StudyError(f"{option}: cannot read '{text}'; write it like name=value")
         found[name.strip()] = value.strip()
+    return found
+
+
+def numbers(texts: list[str] | None, option: str) -> dict[str, float]:
+    """The pairs of a repeatable option whose values are numbers above 0. Raises StudyError."""
+    found = {}
+    for name, text in pairs(texts, option).items():
+        try:
+            found[name] = float(text)
+        except ValueError:
+            found[name] = math.nan
+        if not 0 < found[name] < math.inf:
+            raise StudyError(f"{option}: '{text}' is no number above 0; write it like {name}=4800")
     return found
 
 

@@ -12,8 +12,8 @@ from typing import Any, Final, TypeAlias
 from planner.space.descriptor_tables import device_named, model_named
 from planner.space.types import Axis, Role, Scale, Value
 
-__all__ = ["Known", "columns_of_axis", "config_numbers", "known_numbers", "numbers_missing", "parameters_of_config",
-           "parameters_of_name"]
+__all__ = ["Known", "columns_of_axis", "config_numbers", "is_needed", "known_numbers", "numbers_missing",
+           "parameters_of_config", "parameters_of_name"]
 
 Known: TypeAlias = Mapping[str, tuple[float | None, ...]]
 """Descriptor → a number for each value of an axis, None where it is not known."""
@@ -23,15 +23,13 @@ _NAME = re.compile(r"(?<![A-Za-z0-9.])(?:(\d+)x)?(\d+(?:\.\d+)?)([bm])(\d?)(?![A
 
 _TOO_LARGE: Final = 2**40  # for any size of a layer
 _CACHE_BYTES: Final = 2  # of a number in the key-value cache, at 16 bits
-_LATENCY_ONLY: Final = frozenset({
-    "active_b", "layers", "width", "kv_bytes", "experts", "tflops_fp32", "tflops_tf32", "tflops", "tflops_fp8",
-    "tflops_int8", "bandwidth_gb_s", "memory_gb", "link_gb_s", "power_w"})
-_ASKED_FOR: Final = {Role.MODEL: ("params_b", "active_b", "layers", "width", "kv_bytes"),
-                     Role.DEVICE: ("tflops", "bandwidth_gb_s")}
+_USED: Final = {Role.MODEL: ("params_b", "active_b", "layers", "width", "kv_bytes"),
+                Role.DEVICE: ("tflops", "bandwidth_gb_s")}
 
 
 def known_numbers(axis: Axis, directory: Path) -> Known:
-    """What is known of the values of a category axis of models or devices; nothing of any other axis."""
+    """What is known, and of use to a latency model, of the values of a category axis of models or devices; nothing of
+    any other axis."""
     if axis.scale is not Scale.CATEGORY:
         return {}
     look_up: Callable[[str], Mapping[str, float]]
@@ -43,15 +41,14 @@ def known_numbers(axis: Axis, directory: Path) -> Known:
     else:
         return {}
     found = [look_up(str(value)) for value in axis.values]
-    names = dict.fromkeys(name for numbers in found for name in numbers)
-    return {name: tuple(numbers.get(name) for numbers in found) for name in names}
+    return {name: tuple(numbers.get(name) for numbers in found) for name in _used(axis)
+            if any(name in numbers for numbers in found)}
 
 
 def numbers_missing(axis: Axis, known: Known) -> str:
     """One line that says which values of an axis lack numbers that others have, and what to type; else empty."""
-    asked = dict.fromkeys(name for role in axis.roles for name in _ASKED_FOR.get(role, ()))
     missing = {name: [value for value, number in zip(axis.values, known[name], strict=True) if number is None]
-               for name in asked if name in known and name not in axis.descriptors}
+               for name in known if name not in axis.descriptors}
     if not missing:
         return ""
     values: list[Value] = list(dict.fromkeys(value for each in missing.values() for value in each))
@@ -62,8 +59,19 @@ def numbers_missing(axis: Axis, known: Known) -> str:
 
 
 def columns_of_axis(axis: Axis) -> Mapping[str, tuple[float, ...]]:
-    """The descriptors of an axis that surrogates see as numbers: all but those that the latency model alone uses."""
-    return {name: numbers for name, numbers in axis.descriptors.items() if name not in _LATENCY_ONLY}
+    """The descriptors of an axis that surrogates see as numbers: the size of a model, and what the latency model does
+    not use."""
+    return {name: numbers for name, numbers in axis.descriptors.items()
+            if name == "params_b" or not any(name in used for used in _USED.values())}
+
+
+def is_needed(axis: Axis, name: str) -> bool:
+    """Whether a value that is new on the axis must have this number; others are left out for all values, if need be."""
+    return name in columns_of_axis(axis) or name in _USED[Role.DEVICE]
+
+
+def _used(axis: Axis) -> dict[str, None]:
+    return dict.fromkeys(name for role in axis.roles for name in _USED.get(role, ()))
 
 
 def parameters_of_name(name: str) -> float | None:

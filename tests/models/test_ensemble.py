@@ -9,7 +9,7 @@ import pytest
 
 from planner.models.ensemble import Ensemble
 from planner.models.gp import GaussianProcess
-from planner.space.types import Features, FloatArray, IntArray
+from planner.space.types import Z90, Features, FloatArray, IntArray
 
 ROWS = np.arange(24)
 RUNS = np.repeat(np.arange(12), 2)
@@ -160,3 +160,25 @@ def test_run_effects_and_known_noise_reach_both_members(features: Callable[..., 
         rest = np.delete(ROWS, 5)
         without, _ = Ensemble(X, only).fit(rest, y[rest], RUNS[rest], latency_model=latency_model).predict()
         assert np.abs(mean - without).max() < 0.15
+
+
+@pytest.mark.parametrize("knows_them", [False, True])
+def test_a_category_that_was_never_run_is_not_predicted_as_if_it_were_known(knows_them: bool) -> None:
+    """Twenty models whose speeds differ, of which five have no reading. gp_embedding takes their coordinates for known
+    and its interval held a fifth of their points; a latency model that knows them is used at once."""
+    sizes, models = np.linspace(-1.5, 1.5, 6), 20
+    codes = np.repeat(np.arange(models), len(sizes))
+    features = Features(np.tile(sizes, models)[:, None], codes[:, None], (models,))
+    inside, error = [], []
+    for seed in range(3):
+        rng = np.random.default_rng(seed)
+        level, slope = rng.normal(0, 0.7, models), rng.normal(0.7, 0.2, models)
+        truth = level[codes] + slope[codes] * np.tile(sizes, models) + rng.normal(0, 0.02, len(codes))
+        latency_model = level[codes] + 0.7 * np.tile(sizes, models) if knows_them else None
+        rows = np.flatnonzero(codes < 15)[::2]
+        ensemble = Ensemble(features).fit(rows, truth[rows], np.arange(len(rows)), latency_model=latency_model)
+        mean, std = ensemble.predict()
+        unseen = codes >= 15
+        inside.append(np.abs(truth - mean)[unseen] < Z90 * std[unseen])
+        error.append(np.abs(truth - mean)[unseen])
+    assert np.mean(inside) > 0.8 and bool(np.mean(error) < 0.2) is knows_them

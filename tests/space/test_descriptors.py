@@ -172,6 +172,7 @@ def test_what_is_typed_counts_more_than_the_table_and_fills_its_gaps(tmp_path: P
 def test_surrogates_see_what_they_saw_before(tmp_path: Path) -> None:
     described = resolved(tmp_path, "llama-2-7b", "llama-2-70b", descriptors={"x": {"llama-2-7b": 1, "llama-2-70b": 2}})
     assert set(columns_of_axis(described)) == {"params_b", "x"} < set(described.descriptors)
+    assert set(described.descriptors) == {"params_b", "active_b", "layers", "width", "kv_bytes", "x"}
 
 
 def test_other_axes_are_not_described(tmp_path: Path) -> None:
