@@ -11,7 +11,7 @@ from typing import Final
 import pytest
 
 ROOT: Final = Path(__file__).parent.parent
-PAGES: Final = ("README.md", "studies/README.md", "studies/compare/README.md")
+PAGES: Final = ("README.md", "studies/README.md", "studies/compare/README.md", "studies/published/README.md")
 SUFFIXES: Final = {".py", ".html", ".js", ".css", ".j2", ".md"}
 
 # Word → what to write in its place. Each is searched in lower case, in text and within identifiers.

@@ -88,7 +88,7 @@ class Places:
 
 def _names(axis: Axis) -> tuple[str, ...]:
     """Other tools' names for the axis."""
-    by_role = [name for role in axis.roles for name in _ALIASES[role]]
+    by_role = [name for role in axis.roles for name in _ALIASES.get(role, ())]
     return tuple(dict.fromkeys([*_SYNONYMS.get(axis.name, ()), *by_role]))
 
 

@@ -1,0 +1,1 @@
+"""Published tables re-run as studies."""
