@@ -41,7 +41,8 @@ class Roofline:
     @classmethod
     def of(cls, grid: Grid) -> Roofline:
         """Those of every point."""
-        P = np.maximum(_numbers(grid, "params_b", np.ones(len(grid))), settings.LEAST_PARAMETERS)
+        P = np.maximum(_numbers(grid, "params_b", _numbers(grid, "whole_b", np.ones(len(grid)))),
+                       settings.LEAST_PARAMETERS)
         A = np.clip(_numbers(grid, "active_b", P), settings.LEAST_PARAMETERS, P)
         one = np.ones(len(grid))
         F, B, kv, layers, width = (_numbers(grid, name, one) for name in (

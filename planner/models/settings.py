@@ -143,6 +143,10 @@ GLITCH = 3.0
 """A squared error counts for at most (this)² times the median one: one glitch must not choose the member. By
 judgement; not measured."""
 
+MANY_CATEGORIES = 5
+"""Categories of an axis from which their numbers tell what one never run does. By judgement, having seen both: with 6
+and 19 models it is so, with 3 devices it is not (results.md)."""
+
 EMBEDDING_FOLDS = 4
 """Parts in which the later runs are forecast by the member with the category embedding; each part's embedding is read
 off all other runs. Read off the same runs, it promised up to 11 points too much on V100, which is not in the

@@ -23,7 +23,7 @@ _NAME = re.compile(r"(?<![A-Za-z0-9.])(?:(\d+)x)?(\d+(?:\.\d+)?)([bm])(\d?)(?![A
 
 _TOO_LARGE: Final = 2**40  # for any size of a layer
 _CACHE_BYTES: Final = 2  # of a number in the key-value cache, at 16 bits
-_USED: Final = {Role.MODEL: ("params_b", "active_b", "layers", "width", "kv_bytes"),
+_USED: Final = {Role.MODEL: ("params_b", "whole_b", "active_b", "layers", "width", "kv_bytes"),
                 Role.DEVICE: ("tflops", "bandwidth_gb_s")}
 
 
@@ -41,8 +41,21 @@ def known_numbers(axis: Axis, directory: Path) -> Known:
     else:
         return {}
     found = [look_up(str(value)) for value in axis.values]
-    return {name: tuple(numbers.get(name) for numbers in found) for name in _used(axis)
-            if any(name in numbers for numbers in found)}
+    known = {name: tuple(numbers.get(name) for numbers in found) for name in _used(axis)
+             if any(name in numbers for numbers in found)}
+    return _one_size(known) if "whole_b" in known else known
+
+
+def _one_size(known: dict[str, tuple[float | None, ...]]) -> Known:
+    """The same with one size of models: `params_b` where every config or name tells it, and else, with the table's
+    help, `whole_b`."""
+    listed = known.pop("whole_b")
+    told = known.get("params_b", (None,) * len(listed))
+    either = tuple(size or other for size, other in zip(told, listed, strict=True))
+    if None in told:
+        known.pop("params_b", None)
+        known["params_b" if None in either else "whole_b"] = either
+    return known
 
 
 def numbers_missing(axis: Axis, known: Known) -> str:
@@ -60,7 +73,9 @@ def numbers_missing(axis: Axis, known: Known) -> str:
 
 def columns_of_axis(axis: Axis) -> Mapping[str, tuple[float, ...]]:
     """The descriptors of an axis that surrogates see as numbers: the size of a model, and what the latency model does
-    not use."""
+    not use; none of devices, which are few: what three show of a number is carried to the next without limit."""
+    if Role.DEVICE in axis.roles:
+        return {}
     return {name: numbers for name, numbers in axis.descriptors.items()
             if name == "params_b" or not any(name in used for used in _USED.values())}
 
@@ -121,7 +136,12 @@ def _model(name: str, directory: Path) -> Mapping[str, float]:
         found = config_numbers(json.loads(file.read_text())) if file.is_file() else {}
     except (OSError, ValueError, RecursionError, AttributeError, TypeError):
         found = {}
-    if found or (found := model_named(name)):
+    if found:
         return found
     size = parameters_of_name(name)
-    return {"params_b": size} if size else {}
+    listed = dict(model_named(name))
+    # A size that only the table knows serves the latency model. As a column for the surrogates it made a study of 20
+    # models 1 to 2 points worse (A100; results.md).
+    if "params_b" in listed:
+        listed["whole_b"] = listed.pop("params_b")
+    return {**listed, **({"params_b": size} if size else {})}

@@ -82,7 +82,7 @@ def test_the_config_counts_more_than_the_table_and_the_name(tmp_path: Path) -> N
     known = known_numbers(axis("meta-llama/Llama-2-7b-hf", "hub/other-13b", "hub/Llama-2-7b-hf"), tmp_path)
     # 1000·64 twice (in and out), and twice 2·64·(64 + 32) of attention and 3·64·128 of the rest.
     own = (2 * 64_000 + 2 * (2 * 64 * 96 + 24_576)) / 1e9
-    assert known["params_b"] == (pytest.approx(own), 13.0, 6.74) and known["width"] == (64.0, None, 4096.0)
+    assert known["params_b"] == (pytest.approx(own), 13.0, 7.0) and known["width"] == (64.0, None, 4096.0)
     assert known["kv_bytes"] == (2 * 2 * 2 * 16 * 2, None, 524_288)
 
 
@@ -246,3 +246,11 @@ def test_any_name_gives_a_size_or_none(name: str) -> None:
     size = parameters_of_name(name)
     assert size is None or 0 <= size < math.inf
     assert isinstance(model_named(name), Mapping) and isinstance(device_named(name), Mapping)
+
+
+def test_a_size_that_only_the_table_knows_serves_the_latency_model_alone(tmp_path: Path) -> None:
+    described = resolved(tmp_path, "microsoft/phi-2", "llama-2-7b")
+    assert described.descriptors["whole_b"][1] == 7.0 and described.descriptors["whole_b"][0] == pytest.approx(2.78, abs=0.1)
+    assert "params_b" not in described.descriptors and columns_of_axis(described) == {}
+    unknown = known_numbers(axis("nobodys-model", "microsoft/phi-2"), tmp_path)
+    assert unknown["params_b"][0] is None and "whole_b" not in unknown
