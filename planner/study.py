@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from planner.analysis.checkpoints import Checkpoint
     from planner.analysis.comparison.compare import Comparison, Side
+    from planner.analysis.comparison.difference import Difference
     from planner.analysis.evaluation_report import EvaluationReport
     from planner.analysis.isolated_latency.answer import IsolatedLatencies
     from planner.analysis.next_points import NextPoints
@@ -305,6 +306,22 @@ class Study:
         if not metrics:
             raise StudyError("--target: the two studies have no target in common; name a metric that both measured")
         return compare(a, b, metrics, confidence, gates)
+
+    def difference(
+        self, *, prior: str | Path | None = None, amount: float | None = None, confidence: float | None = None,
+        observer: Observer | None = None, stop_requested: Callable[[], bool] = lambda: False,
+    ) -> Difference | None:
+        """Where this study differs from an old one, after it was measured until that is known, or a limit is reached;
+        None if no run succeeded.
+
+        prior: a study file or a table, in place of the study file's `prior`. amount: by which share a point must differ
+        to count. confidence: 1 − the expected share of wrong findings. The last two: as in the study file's `stop`.
+        """
+        from planner.analysis.comparison.difference import difference_of
+        from planner.campaign.difference import asked, measure_difference
+
+        setup = asked(self._setup, None if prior is None else Path(prior), amount, confidence)
+        return difference_of(self.name, measure_difference(setup, observer, stop_requested))
 
     def report(
         self, *, truth: str | Path | None = None, any_fingerprint: bool = False, baselines: bool = True,

@@ -22,7 +22,7 @@ ROOMS: Final = (("space",), ("tables",), ("ledger",), ("importers",), ("models",
 LEVEL: Final = {room: level for level, rooms in enumerate(ROOMS) for room in rooms}
 HEAVY: Final = ("torch", "vllm", "sklearn", "scipy", "pandas", "optuna")
 # One idea each, which a split would tear apart; no others are longer than 300 lines.
-LONGER: Final = {"planner.study": 420, "planner.space.types": 400, "planner.ledger.optuna_private": 365,
+LONGER: Final = {"planner.study": 440, "planner.space.types": 400, "planner.ledger.optuna_private": 365,
                  "planner.models.settings": 365}
 
 

@@ -52,3 +52,11 @@ the median of its prior, and repeats of one run differ by as much."""
 SAME_WARMUP = 0.02
 """A warm-up that differs from the repeats by no more than this share, for certain, is like them. By judgement; on two
 CPU cores warm-ups took 5 to 8 % longer (studies/compare/results.md)."""
+
+EARLY_RUNS = 6
+"""Of so many first runs one is made again before a change is reported, to tell it from the machine's drift. By
+judgement."""
+
+RUNS_A_SUSPECT = 1
+"""Runs for each engine configuration with a suspect before it is asked again whether it is one. By judgement: with
+whole batches, an equal pair on MI300X, which is not in the repository, took 12 % of the cost."""

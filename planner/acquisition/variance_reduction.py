@@ -34,7 +34,7 @@ from planner.space.grid import Grid
 from planner.space.sampling import spread_rows
 from planner.space.types import BoolArray, FloatArray, IntArray
 
-__all__ = ["Chooser", "choose_batch", "open_sample", "sample"]
+__all__ = ["Chooser", "VarianceField", "choose_batch", "open_sample", "sample"]
 
 Chooser: TypeAlias = Callable[
     [GridModel, CostModel, Observations, FloatArray, int, np.random.Generator], list[int]]
@@ -42,7 +42,7 @@ Chooser: TypeAlias = Callable[
 
 
 @dataclass(eq=False)
-class _Field:
+class VarianceField:
     """Posterior covariance of one quantity: candidates with references, (n, m), and among candidates, (n, n).
 
     weights: (m,) of the references. noise: standard deviation of a reading. observes: whether a run at each candidate
@@ -60,9 +60,9 @@ class _Field:
         variance_reduction: FloatArray = self.observes * (self.to_references**2 @ self.weights) / noisy
         return variance_reduction
 
-    def part(self, candidates: IntArray) -> _Field:
+    def part(self, candidates: IntArray) -> VarianceField:
         """The same for some of the candidates only."""
-        return _Field(
+        return VarianceField(
             self.to_references[candidates], self.among[np.ix_(candidates, candidates)], self.weights, self.noise,
             self.observes[candidates])
 
@@ -104,7 +104,7 @@ def choose_batch(
 
 def _fields(
     model: GridModel, candidates: IntArray, references: IntArray, underway: IntArray, feasibility: FloatArray
-) -> list[_Field]:
+) -> list[VarianceField]:
     """What each quantity's posterior will be once the runs under way have ended, (k,) rows."""
     weights = model.weights(references)
     n, readings = len(candidates), range(len(candidates), len(candidates) + len(underway))
@@ -117,8 +117,9 @@ def _fields(
             continue
         observes = model.observes(quantity)[points]
         both = given_readings(both, [c for c in readings if observes[c]], regressor.noise_)
-        fields.append(_Field(both[:n, len(points):], both[:n, :n], weights[quantity.name] * feasibility[references],
-                             regressor.noise_, observes[:n]))
+        fields.append(VarianceField(
+            both[:n, len(points):], both[:n, :n], weights[quantity.name] * feasibility[references], regressor.noise_,
+            observes[:n]))
     return fields
 
 

@@ -76,3 +76,6 @@ LOOK_BACK = 5
 DECIDED = 0.95
 """Probability from which a load counts as one that meets a tier, and 1 − this as one that does not: the two sides of a
 90 % interval, by definition."""
+
+REST_QUANTILE = 0.95
+"""Share of the points without a finding whose largest difference is stated. By definition of the sentence."""

@@ -19,7 +19,7 @@ from planner.campaign.readings import check_gives_targets, learnable
 from planner.campaign.stopping import AccuracyRule, Limits, is_located
 from planner.ledger.observations import Observations, Run
 from planner.space.types import Cost, Measurement, Point, Proposal, Status
-from planner.strategies.strategy import Posterior, Strategy, cover, limit_of, with_attainment
+from planner.strategies.strategy import Posterior, Strategy, conclusion_of, cover, limit_of, with_attainment
 
 __all__ = ["Loop", "Measurer", "Observer", "Recorder", "Turns"]
 
@@ -109,8 +109,8 @@ class Loop:
     _waited_s: float = 0.0
 
     def run(self) -> str:
-        """The reason for the end, after running to it: "accuracy", "noise", "boundary", "cost", "trials", "grid",
-        "failures" or "interrupted". Raises StudyError if runs do not give a target, RunnerError as the runner does."""
+        """The reason for the end (planner.campaign.run), after running to it. Raises StudyError if runs do not give a
+        target, RunnerError as the runner does."""
         # The planner's matrices are small: a second BLAS thread slows them, and takes a core from the benchmark.
         with threadpool_limits(limits=1):
             turns, measurement = self.turns(), None
@@ -159,7 +159,7 @@ class Loop:
         """The reason why no run can begin, if none can. Sets `is_provisional`."""
         if row is None:
             self.is_provisional = bool(self.observations.pending)
-            return "grid"
+            return conclusion_of(self.strategy, self.observations) or "grid"
         reason = self._limit(row)
         self.is_provisional = bool(reason and self.observations.underway) and self._limit(row, alone=True) is None
         return reason

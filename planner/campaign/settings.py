@@ -42,3 +42,7 @@ reach them. By judgement."""
 END_GRACE_S = 10.0
 """Seconds for a worker to end its engine and close its run before it is killed, where the process that started it ends
 with an error. By judgement: an engine ends in good order within some seconds."""
+
+DEFAULT_DIFFERENCE = 0.05
+"""Share by which a point of a new version must differ from the old one to count, where nobody says. By judgement: less
+than the 20 % at which teams that compare nightly benchmarks raise an alarm, more than repeats of one run differ by."""

@@ -28,6 +28,7 @@ from planner.tables.recorded_grid import GridSource, RecordedGrid, RecordedRunne
 
 if TYPE_CHECKING:
     from planner.campaign.stopping import Limits
+    from planner.evaluation.change import ChangeQuestion
     from planner.ledger.ledger import Ledger
     from planner.ledger.observations import Observations
     from planner.models.prior import Prior
@@ -125,13 +126,24 @@ class StudySetup:
 
         trajectory = self.runner.trajectory_axis if uses_trajectories(name) else None
         context = StrategyContext(
-            self.grid, self.targets, trajectory, self.accelerators, self.seed, self.prices, self.boundary, self.priors)
+            self.grid, self.targets, trajectory, self.accelerators, self.seed, self.prices, self.boundary, self.priors,
+            self.difference)
         return make_strategy(name, context)
 
     @property
     def boundary(self) -> Boundary | None:
         """What the study must find along the load; None if it is not asked for."""
         return self.spec.stop.parsed_boundary
+
+    @property
+    def difference(self) -> ChangeQuestion | None:
+        """What differs from the first prior by more than how much; None if it is not asked for. Raises StudyError."""
+        if self.spec.stop.difference is None:
+            return None
+        from planner.evaluation.change import ChangeQuestion, check_question
+
+        check_question(self.priors, self.metrics)
+        return ChangeQuestion(self.spec.stop.difference, self.spec.stop.difference_confidence)
 
     @property
     def clock(self) -> Callable[[], float] | None:
@@ -195,7 +207,8 @@ class StudySetup:
 
         stop = self.spec.stop
         accuracy = stop.accuracy
-        if stop.cost is None and stop.trials is None and stop.boundary is None and accuracy is None:
+        others = (stop.cost, stop.trials, stop.boundary, stop.difference)
+        if accuracy is None and all(other is None for other in others):
             accuracy = DEFAULT_ACCURACY
         budget = stop.cost_limit
         cost = share = None

@@ -78,3 +78,51 @@ LEAST_DRIFT = 0.02
 NEIGHBOUR_SHARE = 0.05
 """Share by which a metric may differ beside a neighbour before a study says that neighbours disturb: the accuracy that
 a study reaches by default leaves no more. By judgement; not measured."""
+
+CHANGE_LEVEL, CHANGE_SMOOTH, CHANGE_OFFSET, CHANGE_OWN = 4.0, 0.5, 0.4, 1.2
+"""Standard deviations of what a new version may have more than an old one, in units of the amount that is asked about:
+in common, smooth in the sizes, of a value of an engine axis, of an engine configuration. By judgement: a change of
+that amount is possible anywhere until runs there say otherwise."""
+
+CHANGE_OWN_PARTS = (0.25, 0.5, 0.25)
+"""Shares of an engine configuration's own departure: the same at all of its sizes, the same in a block (each size in
+the upper or the lower half of its axis), smooth. By judgement, after a 10 % change in the largest block of one of 24
+engine configurations of MI300X, which is not in the repository, was missed three times of four without blocks: cheaper
+neighbours outside had taken its place."""
+
+CHANGE_LENGTHSCALE = 0.5
+"""Of departures, as a share of each axis: a run tells of about a third of it on either side. By judgement: a change
+that is narrower than half of an axis may be missed."""
+
+CHANGE_NOISES = tuple(0.005 * 1.7**k for k in range(8))
+"""Noises of one reading's difference that are averaged over. Numerical: 0.5 to 21 %."""
+
+CHANGE_NOISE_PRIOR = (-3.5, 1.0)
+"""Normal, of the logarithm of that noise: median 3 %. By judgement: repeats on a quiet machine differ by 0.5 to 2 %, on
+the H100 grid of studies/data by 5 to 15 %."""
+
+CHANGE_SHARED_NOISE = 0.8
+"""Share of a reading's noise that all readings of its run have. By judgement; not measured."""
+
+CHANGE_DRIFTS, CHANGE_STEADY = (0.0, 0.02, 0.06, 0.18), 0.6
+"""Standard deviations of the machine's drift over a study that are averaged over, and the prior probability of the
+first. By judgement."""
+
+CHANGE_LEAST_WEIGHT, LEAST_VARIANCE = 0.02, 1e-10
+"""Members of the average below the first are left out; no variance is smaller than the second. Numerical."""
+
+CHANGE_OUTLIER, CHANGE_OUTLIER_ROUNDS = 4.0, 3
+"""Standard deviations from which a reading counts as an outlier among the others, and how often they are looked for. By
+judgement: with normal noise one reading in 16,000 is one."""
+
+CHANGE_LEAST_PROBABILITY = 0.8
+"""A point that is called changed is so with this probability at least, however sure the others are. By judgement."""
+
+CHANGE_UNDECIDED, CHANGE_OPEN_SHARE = 0.05, 0.02
+"""A point that differs by twice the amount with no more than this probability is left alone; a study ends once no
+larger share of the points is undecided. By judgement: on MI300X, which is not in the repository, an equal pair with 2 %
+noise took 22 % of the cost where the amount itself had to be improbable."""
+
+CHANGE_SUSPECT, CHANGE_RUNS_A_SUSPECT = 0.35, 3
+"""Probability from which a point is a suspect, which is run until it is decided, or has had so many runs. By
+judgement."""

@@ -13,11 +13,11 @@ import numpy as np
 from planner.ledger.observations import Observations
 from planner.models.cost import CostModel
 from planner.models.grid_model import GridModel
-from planner.models.prior import Prior
+from planner.models.prior import OldTarget, Prior
 from planner.models.prior_regressor import PriorColumn
 from planner.models.settings import TINY
 from planner.space.grid import Grid
-from planner.space.types import BoolArray, FloatArray, IntArray, Scale
+from planner.space.types import BoolArray, FloatArray, IntArray, Scale, Transform
 
 __all__ = ["learn_prior"]
 
@@ -37,12 +37,32 @@ def learn_prior(
         mean, std = regressor.predict(rows)
         exact = np.sqrt(np.maximum(std**2 - regressor.noise_**2, TINY))
         quantities[quantity] = _column(name, mean, exact, known)
+    old = _old_targets(model, observations, rows, known)
     values = {target: np.where(known, found, np.nan) for target, found in model.values(rows).items()}
     for target, found in values.items():
         measured = observations.column(target)[rows]
         values[target] = np.where(np.isfinite(measured), measured, found)
     return Prior(name, int(observations.measured.sum()), quantities, values,
-                 _seconds(name, observations, rows, known), tuple(notes))
+                 _seconds(name, observations, rows, known), old, tuple(notes))
+
+
+def _old_targets(model: GridModel, observations: Observations, rows: IntArray, known: BoolArray
+                 ) -> dict[str, OldTarget]:
+    """The targets that are learned as logarithms. Their σ: of the quantities that they are made of, noise taken out."""
+    learned, found = model.values(rows), {}
+    for target in model.targets_:
+        if target.transform is not Transform.LOG:
+            continue
+        variance = np.zeros(len(rows))
+        for quantity, share in model.shares(target, rows).items():
+            regressor = model.regressors_[quantity]
+            std = regressor.predict(rows)[1]
+            variance += share**2 * np.maximum(std**2 - regressor.noise_**2, TINY)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            measured = np.log(observations.column(target.name)[rows])
+            surface = np.where(known & (learned[target.name] > 0), np.log(learned[target.name]), np.nan)
+        found[target.name] = OldTarget(measured, surface, np.where(np.isfinite(surface), np.sqrt(variance), np.nan))
+    return found
 
 
 def _seconds(name: str, observations: Observations, rows: IntArray, known: BoolArray) -> PriorColumn | None:

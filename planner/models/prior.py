@@ -6,14 +6,27 @@ Notation: N grid points. Means and standard deviations of a quantity are on the 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from planner.models.prior_regressor import PriorColumn
 from planner.space.types import FloatArray
 
-__all__ = ["Prior", "columns_for", "prior_prices"]
+__all__ = ["OldTarget", "Prior", "columns_for", "prior_prices"]
+
+
+@dataclass(frozen=True, eq=False)
+class OldTarget:
+    """The logarithm of a target in an old study, (N,) each.
+
+    measured: as it was measured, NaN where it was not. learned, std: the learned surface and its standard deviation,
+    noise taken out; NaN where it says nothing.
+    """
+
+    measured: FloatArray
+    learned: FloatArray
+    std: FloatArray
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,8 +34,9 @@ class Prior:
     """What one old study or table says. It is never counted as measured, and costs nothing.
 
     name: for messages. points: how many it measured. quantities: what it says of each, by name. values: each target, in
-    its unit, as it was measured there or else is predicted, (N,), NaN where nothing is known. seconds: the logarithm of
-    a run's seconds; None where it does not know. notes: for the user, one line each.
+    its unit, as it was measured there or else is predicted, (N,), NaN where nothing is known. old: what it says of each
+    target to compare with. seconds: the logarithm of a run's seconds; None where it does not know. notes: for the user,
+    one line each.
     """
 
     name: str
@@ -30,6 +44,7 @@ class Prior:
     quantities: Mapping[str, PriorColumn]
     values: Mapping[str, FloatArray]
     seconds: PriorColumn | None = None
+    old: Mapping[str, OldTarget] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
 

@@ -123,7 +123,10 @@ class StopSpec(StrictModel):
     """Conditions such as 'p99_ttft_ms <= 500 and tpot_ms <= 40', or a list of these: stop once it is known for each
     engine configuration and workload which loads meet them."""
     confidence: Number = Field(default=0.95, gt=0.5, lt=1)
-    """Of `boundary`: probability with which each load must meet its conditions, or miss them."""
+    """Of `boundary`: probability with which each load must meet its conditions, or miss them. Of `difference`, where
+    it is 0.9 unless given: 1 - the expected share of wrong findings."""
+    difference: Number | None = Field(default=None, gt=0, le=1)
+    """Share by which a point must differ from `prior` to count: stop once it is known where any does."""
 
     @field_validator("cost", mode="before")
     @classmethod
@@ -138,6 +141,11 @@ class StopSpec(StrictModel):
     def cost_limit(self) -> CostLimit | None:
         """The parsed cost."""
         return None if self.cost is None else CostLimit.parse(str(self.cost))
+
+    @property
+    def difference_confidence(self) -> float:
+        """Of `difference`."""
+        return self.confidence if "confidence" in self.model_fields_set else 0.9
 
     @property
     def parsed_boundary(self) -> Boundary | None:
@@ -231,12 +239,14 @@ class StudySpec(StrictModel):
         if self.stop.cost_limit and self.stop.cost_limit.kind == "money" and self.price is None:
             raise StudyError("stop.cost: money needs a price; add `price: {per_accelerator_hour: ...}`")
         self._check_boundary()
+        if self.stop.difference is not None and (self.stop.accuracy or self.stop.boundary):
+            raise StudyError("stop.difference: chooses its runs by itself; delete `accuracy` and `boundary`")
         return self
 
     def _check_boundary(self) -> None:
         """Raises StudyError if the boundary cannot be read, or names a metric that is no target."""
         boundary = self.stop.parsed_boundary
-        if boundary is None and "confidence" in self.stop.model_fields_set:
+        if boundary is None and self.stop.difference is None and "confidence" in self.stop.model_fields_set:
             raise StudyError("stop.confidence: belongs to `boundary`, which is not there; add it, or delete this key")
         targets = [metric.name for metric in self.metrics]
         for metric in boundary.metrics if boundary else ():

@@ -20,7 +20,7 @@ from planner.space.types import IntArray, Status
 from planner.strategies.settings import BATCH_SHARE, LARGEST_BATCH, PRIOR_RUNS, SMALLEST_BATCH
 from planner.strategies.strategy import Posterior, StrategyContext, posterior_of
 
-__all__ = ["AdaptiveStrategy", "batch_size"]
+__all__ = ["AdaptiveStrategy", "batch_size", "first_runs"]
 
 
 class AdaptiveStrategy:
@@ -40,7 +40,7 @@ class AdaptiveStrategy:
         initial: IntArray | None = None, choose: Chooser | None = None,
     ) -> None:
         self.context = context
-        first = _first_runs(context) if initial is None else initial
+        first = first_runs(context) if initial is None else initial
         self._queue = [int(row) for row in first]
         # Rows of the queue that were measured when it was planned, and by how many runs: they are to be run again.
         self._again: dict[int, int] = {}
@@ -203,7 +203,7 @@ class AdaptiveStrategy:
         return float((cost.start_seconds()[one] * cost.devices[one]).sum())
 
 
-def _first_runs(context: StrategyContext) -> IntArray:
+def first_runs(context: StrategyContext) -> IntArray:
     """The rows to begin with: with priors, a few points that show how the new surface differs."""
     if not context.priors:
         return initial_design(context.grid, context.trajectory, context.seed, context.prices)

@@ -18,6 +18,7 @@ from planner.space.types import StudyError
 from planner.strategies import ablations
 from planner.strategies.adaptive import AdaptiveStrategy
 from planner.strategies.botorch_qnipv import BotorchQnipv
+from planner.strategies.difference import DifferenceStrategy
 from planner.strategies.fixed_designs import (
     PowersOfTwo,
     full_design,
@@ -47,8 +48,13 @@ class Kind:
     for_prior: bool = False
 
 
+def _ours(context: StrategyContext) -> Strategy:
+    """Our strategy for what the study asks for."""
+    return AdaptiveStrategy(context) if context.difference is None else DifferenceStrategy(context)
+
+
 STRATEGIES: Final[Mapping[str, Kind]] = {
-    "sweepwise": Kind(AdaptiveStrategy),
+    "sweepwise": Kind(_ours),
     "random": Kind(random_design),
     "lhs": Kind(lhs_design),
     "powers_of_two": Kind(PowersOfTwo, trajectories=False),

@@ -10,6 +10,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 
 from planner.evaluation.attainment import Attainment, attainment_of
+from planner.evaluation.change import ChangeQuestion
 from planner.evaluation.estimate import Estimate, estimate_accuracy
 from planner.evaluation.machine_drift import MachineDrift, machine_drift
 from planner.evaluation.prior_use import PriorUse, judges_of, prior_uses
@@ -23,8 +24,8 @@ from planner.space.slo import Boundary
 from planner.space.types import FloatArray, IntArray
 from planner.tables.recorded_grid import Sweep
 
-__all__ = ["KnowsSeconds", "Posterior", "Strategy", "StrategyContext", "cover", "limit_of", "posterior_of", "sweeps",
-           "with_attainment"]
+__all__ = ["Concludes", "KnowsSeconds", "Posterior", "Strategy", "StrategyContext", "conclusion_of", "cover",
+           "limit_of", "posterior_of", "sweeps", "with_attainment"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,6 +37,7 @@ class StrategyContext:
     prices: accelerator-seconds of a run of each point as the runner estimates them, (N,); None without an estimate.
     boundary: what the study must find along the load; None if it is to be accurate everywhere.
     priors: what old studies and tables say of the grid.
+    difference: by how much a point must differ from the first prior; None if that is not asked for.
     """
 
     grid: Grid
@@ -46,6 +48,7 @@ class StrategyContext:
     prices: FloatArray | None = None
     boundary: Boundary | None = None
     priors: tuple[Prior, ...] = ()
+    difference: ChangeQuestion | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,6 +110,20 @@ class KnowsSeconds(Protocol):
     def limit_s(self, row: int, observations: Observations) -> float | None:
         """Seconds, engine start apart, that no run at `row` takes; None if that is not known."""
         ...
+
+
+@runtime_checkable
+class Concludes(Protocol):
+    """A strategy that ends a study by itself, because it has its answer."""
+
+    def conclusion(self, observations: Observations) -> str | None:
+        """The reason why it has no more to propose; None if points have run out."""
+        ...
+
+
+def conclusion_of(strategy: Strategy, observations: Observations) -> str | None:
+    """The answer for which the strategy ends the study; None for a strategy that has none."""
+    return strategy.conclusion(observations) if isinstance(strategy, Concludes) else None
 
 
 def limit_of(strategy: Strategy, row: int, observations: Observations) -> float | None:

@@ -35,6 +35,7 @@ _REASONS: Final = {
     "noise": "the accuracy asked for is more than the noise of the measurements allows, and what it allows is reached; "
              "more repeats a run, or a quieter machine, would allow more",
     "boundary": "the boundary asked for is found",
+    "difference": "it is known where this study differs from its prior; `sweepwise compare` shows it",
     "cost": "the cost limit is reached", "trials": "the limit of runs is reached",
     "grid": "nothing is left to measure", "interrupted": "stopped by hand",
     "failures": "run after run failed and none succeeded; run again to try once more",
