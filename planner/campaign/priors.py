@@ -142,7 +142,11 @@ def _learn(entry: PriorSpec, label: str, old: OldStudy, study: Receiver) -> Prio
     shared = {axis.name for axis in old.axes}
     alone = [f"{label}: says the same for every {axis.name}, which it does not have" for axis in study.grid.axes
              if axis.name not in shared and axis.name not in entry.set and len(axis.values) > 1]
-    return learn_prior(label, observations, old.trajectory, rows, [*old.notes, *alone])
+    prior = learn_prior(label, observations, old.trajectory, rows, [*old.notes, *alone])
+    if not prior.quantities:
+        raise StudyError(f"{study.key}: {label} ran none of this study's categories; leave an axis out by `set`, as in "
+                         f"`set: {{{old.axes[0].name}: its value there}}`, or delete the entry")
+    return prior
 
 
 def _joint_grid(old: OldStudy, grid: Grid) -> tuple[Grid, IntArray]:

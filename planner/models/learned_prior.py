@@ -36,7 +36,8 @@ def learn_prior(
     for quantity, regressor in model.regressors_.items():
         mean, std = regressor.predict(rows)
         exact = np.sqrt(np.maximum(std**2 - regressor.noise_**2, TINY))
-        quantities[quantity] = _column(name, mean, exact, known)
+        if known.any():
+            quantities[quantity] = _column(name, mean, exact, known)
     old = _old_targets(model, observations, rows, known)
     values = {target: np.where(known, found, np.nan) for target, found in model.values(rows).items()}
     for target, found in values.items():

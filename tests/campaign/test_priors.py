@@ -144,9 +144,11 @@ def write_twice(path: Path) -> bool:
     ({"study": "old.yaml", "storage": "postgresql://me:secret@host/db"}, "has a password"),
     ({"study": "old.yaml"}, "prior[0]: study.storage"),
     ({"table": "old.csv", "where": "colour == 1"}, "where"),
+    ({"table": "strange.csv"}, "ran none of this study's categories; leave an axis out by `set`"),
 ])
 def test_what_cannot_be_used_is_refused_in_one_line(tables: Path, entry: dict[str, Any], said: str) -> None:
     write_table(tables / "other.csv", 1.0, names=("model", "input_len", "batch_size", "watts"))
+    write_table(tables / "strange.csv", 1.0, models=("c", "d"))
     study_file(tables / "old.yaml", "old.csv", [])
     path = study_file(tables / "s.yaml", "new.csv", [entry])
     found = CliRunner().invoke(app, ["validate", str(path)])
