@@ -39,11 +39,10 @@ __all__ = ["StudySetup", "open_setup"]
 
 @dataclass(frozen=True)
 class StudySetup:
-    """Everything known about a study before its record is opened. Build it with `open_setup`, which starts and writes
-    nothing.
+    """Everything known about a study before its record is opened. `open_setup` builds it, and starts nothing.
 
-    text: the study file, to be kept and shown: without passwords. notes: what the user should know of the recorded
-    table that the study replays, one line each. more_priors: those of the command line.
+    text: the study file, to be kept and shown: without passwords. notes: on the recorded table that the study replays,
+    one line each. more_priors: those of the command line.
     """
 
     spec: StudySpec
@@ -82,8 +81,7 @@ class StudySetup:
 
     @cached_property
     def prices(self) -> FloatArray | None:
-        """Accelerator-seconds of a run of each point as the runner estimates them before any run, (N,); None without
-        an estimate."""
+        """Accelerator-seconds of a run of each point as the runner estimates them, (N,); None without an estimate."""
         seconds = estimated_seconds(self.runner, self.grid)
         return None if seconds is None else seconds * self.accelerators
 
@@ -93,14 +91,14 @@ class StudySetup:
         from planner.campaign.prior_record import recorded_priors
 
         kept = recorded_priors(self.ledger()) if self.has_record() else ()
-        entries = [*self.spec.prior, *kept, *self.more_priors]
-        entries = [entry for i, entry in enumerate(entries) if entry not in entries[:i]]
+        together = [*self.spec.prior, *kept, *self.more_priors]
+        entries = [entry for i, entry in enumerate(together) if entry not in together[:i]]
         if not entries:
             return ()
         from planner.campaign.priors import learn_priors
 
-        return learn_priors(
-            entries, self.grid, self.metrics, self.directory, open_setup, (self.storage, self.name))
+        own = self.storage, self.name
+        return learn_priors(entries, self.grid, self.metrics, self.directory, open_setup, own)
 
     @property
     def prior_notes(self) -> tuple[str, ...]:
