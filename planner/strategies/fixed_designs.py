@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from functools import partial
 
 import numpy as np
@@ -17,12 +18,12 @@ from planner.models.grid_model import GridModel, Prediction
 from planner.models.interpolation import interpolate
 from planner.models.matern import MaternRegressor
 from planner.space.grid import Grid
-from planner.space.types import IntArray, Role, StudyError
+from planner.space.types import FloatArray, IntArray, Role, StudyError
 from planner.strategies.settings import CHECKPOINT_SHARE, LHS_POINTS
 from planner.strategies.strategy import Posterior, StrategyContext, posterior_of, sweeps
 
-__all__ = ["FixedDesign", "GridPosterior", "PowersOfTwo", "forest_model", "full_design", "latin_hypercube",
-           "lhs_design", "maxmin_matern_design", "random_design", "random_forest_design"]
+__all__ = ["FixedDesign", "GridPosterior", "PowersOfTwo", "RuleOfThumb", "forest_model", "full_design",
+           "latin_hypercube", "lhs_design", "maxmin_matern_design", "random_design", "random_forest_design", "shuffled"]
 
 
 class GridPosterior:
@@ -78,7 +79,24 @@ class FixedDesign(GridPosterior):
         return first if first is None or not broken[first] else next((row for row in ready if not broken[row]), first)
 
 
-class PowersOfTwo(FixedDesign):
+class RuleOfThumb(FixedDesign):
+    """Runs a list of rows in order, and predicts by a rule that gives values alone."""
+
+    def is_due(self, observations: Observations) -> bool:
+        """False: such a rule has no estimate of its accuracy."""
+        return False
+
+    def _bare(self, values: Mapping[str, FloatArray], observations: Observations) -> Posterior:
+        """The posterior with these values of each target, (N,), without intervals or an estimated accuracy."""
+        nothing = {target: np.full(len(observations.grid), np.nan) for target in values}
+        self._cost.fit(observations)
+        return Posterior(
+            Prediction(values, nothing, nothing, nothing), dict.fromkeys(values),
+            probability_of_feasibility(observations.grid, observations), *sweeps(self._cost, self.context.trajectory),
+        )
+
+
+class PowersOfTwo(RuleOfThumb):
     """FMwork's rule: the batch axis at powers of two, all values of every other axis, linear interpolation between."""
 
     def __init__(self, context: StrategyContext) -> None:
@@ -93,29 +111,20 @@ class PowersOfTwo(FixedDesign):
         order = np.argsort(context.grid.engine[rows], kind="stable")
         super().__init__(context, rows[order])
 
-    def is_due(self, observations: Observations) -> bool:
-        """False: this rule has no estimate of its accuracy."""
-        return False
-
     def posterior(self, observations: Observations) -> Posterior:
         """Interpolations, without intervals or an estimated accuracy."""
         values = {target: interpolate(observations, target, self._axis) for target in self.context.targets}
-        nothing = {target: np.full(len(observations.grid), np.nan) for target in values}
-        self._cost.fit(observations)
-        return Posterior(
-            Prediction(values, nothing, nothing, nothing), dict.fromkeys(values),
-            probability_of_feasibility(observations.grid, observations), *sweeps(self._cost, self.context.trajectory),
-        )
+        return self._bare(values, observations)
 
 
 def random_design(context: StrategyContext) -> FixedDesign:
     """Every point once, in random order."""
-    return FixedDesign(context, _shuffled(context))
+    return FixedDesign(context, shuffled(context))
 
 
 def random_forest_design(context: StrategyContext) -> FixedDesign:
     """Random points, predicted by a forest."""
-    return FixedDesign(context, _shuffled(context), forest_model(context))
+    return FixedDesign(context, shuffled(context), forest_model(context))
 
 
 def maxmin_matern_design(context: StrategyContext) -> FixedDesign:
@@ -136,7 +145,7 @@ def full_design(context: StrategyContext) -> FixedDesign:
     Otherwise in random order, so that a machine that drifts over hours puts no slope along an axis.
     """
     grid = context.grid
-    keys = [_shuffled(context), grid.engine]
+    keys = [shuffled(context), grid.engine]
     if context.trajectory:
         keys.insert(1, -grid.codes[:, grid.position(context.trajectory)])
     return FixedDesign(context, np.lexsort(keys))
@@ -160,7 +169,8 @@ def latin_hypercube(grid: Grid, count: int, rng: np.random.Generator) -> IntArra
     return np.array(list(design), dtype=np.int64)
 
 
-def _shuffled(context: StrategyContext) -> IntArray:
+def shuffled(context: StrategyContext) -> IntArray:
+    """Every row once, in random order, (N,)."""
     return np.random.default_rng(context.seed).permutation(len(context.grid)).astype(np.int64)
 
 

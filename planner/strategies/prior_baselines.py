@@ -12,10 +12,7 @@ from typing import Final
 
 import numpy as np
 
-from planner.evaluation.estimate import Estimate
 from planner.ledger.observations import Observations, Run
-from planner.models.cost import CostModel
-from planner.models.feasibility import probability_of_feasibility
 from planner.models.prediction import Prediction
 from planner.models.prior import Prior
 from planner.space.grid import Grid
@@ -33,47 +30,27 @@ from planner.space.types import (
     Transform,
 )
 from planner.strategies.adaptive import AdaptiveStrategy
-from planner.strategies.fixed_designs import FixedDesign, random_design
+from planner.strategies.fixed_designs import RuleOfThumb, shuffled
 from planner.strategies.settings import RUNS_TO_SCALE
-from planner.strategies.strategy import Posterior, StrategyContext, sweeps
+from planner.strategies.strategy import Posterior, StrategyContext
 
 __all__ = ["PriorAsIs", "PriorAxis", "PriorScaled"]
 
 _ORIGIN: Final = "origin_of_run"
 
 
-class PriorScaled:
+class PriorScaled(RuleOfThumb):
     """Random points; the old values times the geometric mean of new over old at the first five of them."""
 
     scaled = True
 
     def __init__(self, context: StrategyContext) -> None:
+        super().__init__(context, shuffled(context))
         self._prior = _first(context)
-        self._design: FixedDesign = random_design(context)
-        self._cost = CostModel(context.grid, context.accelerators)
-        self.context = context
-
-    def propose(self, observations: Observations) -> int | None:
-        """The next random row."""
-        return self._design.propose(observations)
-
-    def is_due(self, observations: Observations) -> bool:
-        """False: this rule has no estimate of its accuracy."""
-        return False
-
-    def price(self, row: int, observations: Observations) -> float:
-        """0: it chooses without prices."""
-        return 0.0
 
     def posterior(self, observations: Observations) -> Posterior:
         """Old values, scaled or not, without intervals or an estimated accuracy."""
-        values = {target: self._values(target, observations) for target in self.context.targets}
-        nothing = {target: np.full(len(observations.grid), np.nan) for target in values}
-        self._cost.fit(observations)
-        no_estimate: dict[str, Estimate | None] = dict.fromkeys(values)
-        return Posterior(Prediction(values, nothing, nothing, nothing), no_estimate,
-                         probability_of_feasibility(observations.grid, observations),
-                         *sweeps(self._cost, self.context.trajectory))
+        return self._bare({target: self._values(target, observations) for target in self.context.targets}, observations)
 
     def _values(self, target: str, observations: Observations) -> FloatArray:
         old = self._prior.values[target]
