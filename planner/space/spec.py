@@ -18,6 +18,7 @@ from planner.space.prior_spec import PriorSpec, as_list
 from planner.space.slo import Boundary, parse_condition, parse_tier
 from planner.space.types import Direction, Kind, Metric, StudyError, Transform
 from planner.space.validation import Number, StrictModel, Whole, load_yaml, validate_model
+from planner.space.workload import Workload, WorkloadEntry, as_entries
 from planner.space.yaml_text import LARGEST_TEXT
 
 __all__ = ["AxisSpec", "CostLimit", "PriceSpec", "PriorSpec", "RunnerSpec", "SpaceSpec", "StopSpec", "StudySpec",
@@ -205,6 +206,8 @@ class StudySpec(StrictModel):
     """Conditions over metrics, such as 'p99_ttft_ms <= 500'."""
     prior: Annotated[list[PriorSpec], BeforeValidator(as_list)] = Field(default_factory=list)
     """Old studies and tables whose surfaces this study starts from."""
+    workload: Annotated[list[WorkloadEntry], BeforeValidator(as_entries)] = Field(default_factory=list)
+    """What traffic asks for: [{input_len: 1024, output_len: 128, weight: 0.7}, …], or {trace: FILE}."""
 
     @field_validator("targets")
     @classmethod
@@ -238,6 +241,7 @@ class StudySpec(StrictModel):
             parse_condition(text, f"slo[{i}]")
         if self.stop.cost_limit and self.stop.cost_limit.kind == "money" and self.price is None:
             raise StudyError("stop.cost: money needs a price; add `price: {per_accelerator_hour: ...}`")
+        Workload.of_entries(self.workload)
         self._check_boundary()
         if self.stop.difference is not None and (self.stop.accuracy or self.stop.boundary):
             raise StudyError("stop.difference: chooses its runs by itself; delete `accuracy` and `boundary`")

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
-from planner.analysis.recommendation.recommend import Question
 from planner.campaign.setup import StudySetup
-from planner.space.slo import Tier, parse_tier
+from planner.space.question import Question
+from planner.space.slo import parse_tier
 from planner.space.types import Direction, StudyError
 
 __all__ = ["question_of"]
@@ -14,7 +15,7 @@ __all__ = ["question_of"]
 
 def question_of(
     study: StudySetup, maximize: str | None, minimize: str | None, slo: Sequence[str] | None, confidence: float,
-    per_accelerator: bool, tiers: Sequence[str] = (),
+    per_accelerator: bool, tiers: Sequence[str] = (), share: float = 1.0,
 ) -> Question:
     """The question to a study. slo: conditions in place of the study's own. tiers: conditions whose highest loads are
     asked for; without any those of the study's boundary, else all conditions together.
@@ -26,6 +27,8 @@ def question_of(
         raise StudyError("--minimize: stands beside --maximize; name one objective, and bound others by --slo")
     if not 0 < confidence < 1:
         raise StudyError(f"--confidence: {confidence:g} is not a probability between 0 and 1; 0.9 is usual")
+    if not 0 < share <= 1:
+        raise StudyError(f"--share: {share:g} is no share of the requests; write one above 0, up to 1")
     objective = maximize or minimize or next(
         (metric.name for metric in study.metrics if metric.direction is Direction.MAXIMIZE), None)
     if objective is None:
@@ -35,5 +38,6 @@ def question_of(
     asked = tuple(dict.fromkeys(parse_tier(text, "--tier") for text in tiers))
     if not asked:
         boundary = None if slo else study.boundary
-        asked = boundary.tiers if boundary else (Tier(conditions),) if conditions else ()
-    return Question(objective, minimize is None, conditions, confidence, per_accelerator, asked)
+        asked = boundary.tiers if boundary else ()
+    question = Question(objective, minimize is None, conditions, confidence, per_accelerator, asked, share)
+    return question if asked else replace(question, tiers=question.own_tier)
