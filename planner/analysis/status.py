@@ -61,7 +61,8 @@ class Status:
     stopped: why the last campaign ended; None if none did, or one is under way. underway: runs of other workers that go
     on after this one has stopped, so that the study has not. boundary: what is known of it; None if the study asks for
     none, or nothing was measured. drift: how the machine has changed; None if that is unknown. priors: how each is
-    used. judges: by target, how many runs judge its estimated accuracy.
+    used. judges: by target, how many runs judge its estimated accuracy. unweighted: the accuracy with equal weights,
+    where points count by a workload.
     """
 
     name: str
@@ -83,6 +84,7 @@ class Status:
     underway: int = 0
     priors: tuple[PriorUse, ...] = ()
     judges: Mapping[str, int] = field(default_factory=dict)
+    unweighted: Mapping[str, Estimate | None] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """The form of `status --json`."""
@@ -105,6 +107,8 @@ class Status:
             **({} if self.boundary is None else {"boundary": asdict(self.boundary)}),
             **({} if self.drift is None else {"drift": self.drift.to_json()}),
             "judges": dict(self.judges),
+            **({"unweighted_accuracy": {target: e.estimated if e else None for target, e in self.unweighted.items()}}
+               if self.unweighted else {}),
             **({"priors": [prior.to_json() for prior in self.priors]} if self.priors else {}),
         }
 
@@ -120,7 +124,8 @@ def status_of(name: str, observations: Observations, posterior: Posterior | None
         gains(observations, posterior.plain, posterior.longest) if posterior else None,
         posterior.accuracy if posterior else dict.fromkeys(observations.targets), never_run(observations), stopped,
         BoundaryStatus.of_posterior(posterior), failures_by_kind(observations), posterior.drift if posterior else None,
-        underway, posterior.priors if posterior else (), posterior.judges if posterior else {})
+        underway, posterior.priors if posterior else (), posterior.judges if posterior else {},
+        posterior.unweighted if posterior else {})
 
 
 def never_run(observations: Observations) -> tuple[NeverRun, ...]:

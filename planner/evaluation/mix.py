@@ -29,7 +29,8 @@ from planner.space.slo import Condition
 from planner.space.types import BoolArray, FloatArray, IntArray, Kind, Metric, Point, Role, Scale, Transform
 from planner.tables.workload import PlacedWorkload, given_axes
 
-__all__ = ["Candidates", "Mix", "candidates_of", "every_point", "mixed", "mixes",
+__all__ = ["Candidates", "Mix", "candidates_of", "every_point",
+           "excess_over", "mixed", "mixes",
            "probability_of_parts"]
 
 _NODES, _WEIGHTS = np.polynomial.hermite_e.hermegauss(settings.COMMON_NODES)
@@ -67,7 +68,7 @@ class Candidates:
 
     known: metrics of the mix. parts: the same at each part, (C,) arrays. feasibility: probability that every part can
     run, (C,); 0 where the grid lacks one. accelerators: the most that a part occupies, (C,). defined: whether each part
-    defines a metric, (P,) by name; one part alone always does.
+    defines a metric, (P,) by name; one part alone always does. baseline: the candidate that others are compared with.
     """
 
     mix: Mix
@@ -76,21 +77,36 @@ class Candidates:
     feasibility: FloatArray
     accelerators: FloatArray
     defined: Mapping[str, BoolArray]
+    baseline: int | None = None
 
     @property
     def grid(self) -> Grid:
         """The chosen axes."""
         return self.mix.grid
 
-    def parts_with(self, metric: str) -> tuple[MetricPosterior, ...]:
-        """A metric at the parts that define it: a time between tokens needs two tokens."""
-        return tuple(one for one, there in zip(self.parts[metric], self.defined[metric], strict=True) if there)
+    def margin(self, condition: Condition) -> FloatArray:
+        """Expected distance inside the bound at the worst part, (C,), on the scale of the metric's transform."""
+        parts = zip(self.parts[condition.metric], self.defined[condition.metric], strict=True)
+        margins = [one.margin(bound) for part, there in parts if there
+                   for one, bound in (self._absolute(part, condition),)]
+        worst: FloatArray = np.min(margins, axis=0)
+        return worst
 
     def probability(self, condition: Condition) -> FloatArray:
-        """Probability that the condition holds at each part, (P, C); 1 at a part that does not define the metric."""
-        return np.array([one.probability(condition) if there else np.ones(len(one.mean))
-                         for one, there in zip(self.parts[condition.metric], self.defined[condition.metric],
-                             strict=True)])
+        """Probability that the condition holds at each part, (P, C); 1 at a part that does not define the metric: a
+        time between tokens needs two tokens."""
+        parts = zip(self.parts[condition.metric], self.defined[condition.metric], strict=True)
+        return np.array([one.probability(bound) if there else np.ones(len(part.mean))
+                         for part, there in parts for one, bound in (self._absolute(part, condition),)])
+
+    def _absolute(self, part: MetricPosterior, condition: Condition) -> tuple[MetricPosterior, Condition]:
+        """A part and a condition on it whose bound is a number: of a bound relative to the baseline, what the metric
+        has more than that bound must have, on the scale of its transform."""
+        if not condition.of_baseline:
+            return part, condition
+        assert self.baseline is not None
+        return (excess_over(part, self.baseline, condition.bound),
+                replace(condition, bound=0.0, of_baseline=False))
 
 
 def every_point(grid: Grid) -> Mix:
@@ -211,6 +227,18 @@ def _mean(x: FloatArray, weights: FloatArray, harmonic: bool) -> FloatArray:
     with np.errstate(divide="ignore", invalid="ignore"):
         mean: FloatArray = 1 / (weights @ (1 / x)) if harmonic else weights @ x
     return mean
+
+
+def excess_over(known: MetricPosterior, row: int, factor: float) -> MetricPosterior:
+    """What a metric has more at each candidate than `factor` times the metric at `row`, on the scale of its transform.
+    Errors of two candidates count as independent; a candidate has none against itself."""
+    there = back(known.transform, known.mean[row:row + 1])
+    bound = forward(known.transform, factor * there)
+    pull = factor * _slope(known.transform, there) / _slope(known.transform, factor * there)
+    std = np.sqrt(known.std**2 + (pull * known.std[row]) ** 2)
+    std[row] = 0.0
+    mean = known.mean - bound
+    return MetricPosterior(known.name, mean, mean, std, Transform.LINEAR, known.measured & known.measured[row])
 
 
 def _slope(transform: Transform, x: FloatArray) -> FloatArray:
