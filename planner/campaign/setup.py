@@ -27,7 +27,7 @@ from planner.space.study_text import text_to_keep
 from planner.space.types import FloatArray, Metric, Runner, RunnerContext, StudyError, Value
 from planner.space.workload import Workload, workload_of_options
 from planner.tables.recorded_grid import RecordedGrid, RecordedRunner
-from planner.tables.workload import PlacedWorkload, placed, point_weights
+from planner.tables.workload import PlacedWorkload, PointWeights, placed, point_weights
 
 if TYPE_CHECKING:
     from planner.campaign.stopping import Limits
@@ -110,8 +110,8 @@ class StudySetup:
         return placed(asked, self.grid, self.directory) if asked else None
 
     @cached_property
-    def weights(self) -> FloatArray | None:
-        """How much each grid point counts for the workload, (N,); None without one. Raises StudyError."""
+    def weights(self) -> PointWeights | None:
+        """How much each grid point counts for the workload; None without one. Raises StudyError."""
         return None if self.workload is None else point_weights(self.workload, self.grid)
 
     def placed_workload(self, options: Sequence[str]) -> PlacedWorkload | None:

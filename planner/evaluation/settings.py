@@ -128,9 +128,8 @@ CHANGE_SUSPECT, CHANGE_RUNS_A_SUSPECT = 0.35, 3
 judgement."""
 
 PART_CORRELATION = 0.2
-"""Correlation of the errors of one metric at two parts of a workload, for one configuration. On the quickstart's grid
-at 1 % of the cost it was 0.16 to 0.24, on the served one at 10 % 0.11 to 0.16, over all pairs of lengths
-(results.md)."""
+"""Correlation of the errors of one metric at two parts of a workload, for one configuration. Over all pairs of lengths
+of the five recorded grids of studies/ at two costs and two seeds it was -0.04 to 0.41, median 0.15 (results.md)."""
 
 COMMON_NODES = 24
 """Nodes of the integral over what the parts of a configuration have in common: probabilities are then within 1e-4 of
