@@ -19,7 +19,7 @@ from planner.space.load import load_axis
 from planner.space.metrics import check_given
 from planner.space.plugins import runner_class
 from planner.space.prior_spec import PriorSpec, prior_of_file
-from planner.space.runner_hints import accelerators_of, estimated_seconds, metrics_of
+from planner.space.runner_hints import accelerators_of, check_evaluates, estimated_seconds, metrics_of
 from planner.space.slo import Boundary, parse_condition
 from planner.space.spec import StudySpec, parse_spec, read_spec, validate_model
 from planner.space.study_text import text_to_keep
@@ -205,8 +205,7 @@ class StudySetup:
 
         stop = self.spec.stop
         accuracy = stop.accuracy
-        others = (stop.cost, stop.trials, stop.boundary, stop.difference)
-        if accuracy is None and all(other is None for other in others):
+        if all(one is None for one in (accuracy, stop.cost, stop.trials, stop.boundary, stop.difference)):
             accuracy = DEFAULT_ACCURACY
         budget = stop.cost_limit
         cost = share = None
@@ -235,8 +234,7 @@ def open_setup(
     kind = runner_class(spec.runner.kind)
     settings = validate_model(kind.Config, spec.runner.settings, "runner")
     grid, notes = _grid(spec, directory, kind, settings, seed)
-    missing = (numbers_missing(axis, known_numbers(axis, directory)) for axis in grid.axes)
-    notes = (*notes, *filter(None, missing))
+    notes = (*notes, *filter(None, (numbers_missing(axis, known_numbers(axis, directory)) for axis in grid.axes)))
     context = _context(spec, grid.axes, directory, seed)
     kept = text_to_keep(text, spec.study.storage, storage or spec.study.storage)
     study = StudySetup(
@@ -251,7 +249,8 @@ def open_setup(
 
 
 def _check_metrics(study: StudySetup) -> None:
-    """Raises StudyError if the runner's settings are wrong, or it gives no such metric."""
+    """Raises StudyError if the runner's settings are wrong, or it gives no such metric, or cannot evaluate."""
+    check_evaluates(study.runner, study.spec.runner.kind, study.context.quality)
     given = metrics_of(study.runner)
     if given is None:
         return
@@ -264,7 +263,8 @@ def _check_metrics(study: StudySetup) -> None:
 
 
 def _context(spec: StudySpec, axes: tuple[Axis, ...], directory: Path, seed: int) -> RunnerContext:
-    return RunnerContext(axes, tuple(metric.name for metric in spec.metrics), directory, seed, spec.metrics)
+    return RunnerContext(axes, tuple(metric.name for metric in spec.metrics), directory, seed, spec.metrics,
+                         spec.quality.evaluation if spec.quality else None)
 
 
 def _grid(spec: StudySpec, directory: Path, kind: type[Runner], settings: Any, seed: int
