@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from planner.analysis.quality import Quality, quality_of
 from planner.analysis.spending import failures_by_kind
 from planner.evaluation.estimate import Estimate
 from planner.evaluation.gains import Gains, gains
@@ -61,7 +62,8 @@ class Status:
     stopped: why the last campaign ended; None if none did, or one is under way. underway: runs of other workers that go
     on after this one has stopped, so that the study has not. boundary: what is known of it; None if the study asks for
     none, or nothing was measured. drift: how the machine has changed; None if that is unknown. priors: how each is
-    used. judges: by target, how many runs judge its estimated accuracy.
+    used. judges: by target, how many runs judge its estimated accuracy. quality: what was evaluated; None where nothing
+    was to be.
     """
 
     name: str
@@ -83,6 +85,7 @@ class Status:
     underway: int = 0
     priors: tuple[PriorUse, ...] = ()
     judges: Mapping[str, int] = field(default_factory=dict)
+    quality: Quality | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The form of `status --json`."""
@@ -105,6 +108,7 @@ class Status:
             **({} if self.boundary is None else {"boundary": asdict(self.boundary)}),
             **({} if self.drift is None else {"drift": self.drift.to_json()}),
             "judges": dict(self.judges),
+            **({} if self.quality is None else {"quality": self.quality.to_json()}),
             **({"priors": [prior.to_json() for prior in self.priors]} if self.priors else {}),
         }
 
@@ -120,7 +124,8 @@ def status_of(name: str, observations: Observations, posterior: Posterior | None
         gains(observations, posterior.plain, posterior.longest) if posterior else None,
         posterior.accuracy if posterior else dict.fromkeys(observations.targets), never_run(observations), stopped,
         BoundaryStatus.of_posterior(posterior), failures_by_kind(observations), posterior.drift if posterior else None,
-        underway, posterior.priors if posterior else (), posterior.judges if posterior else {})
+        underway, posterior.priors if posterior else (), posterior.judges if posterior else {},
+        quality_of(observations))
 
 
 def never_run(observations: Observations) -> tuple[NeverRun, ...]:

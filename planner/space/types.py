@@ -309,11 +309,12 @@ class Measurement:
             kept["placement"] = dict(self.placement)
         if self.quality:
             kept["quality"] = dict(self.quality)
+        cost = {name: value for name, value in asdict(self.cost).items() if value or name != "evaluation_s"}
         return {
             "status": self.status.value,
             "reason": self.reason,
             "environment": self.environment,
-            "cost": asdict(self.cost),
+            "cost": cost,
             "readings": [
                 {"point": dict(r.point), "seconds": r.seconds,
                  "metrics": {name: list(values) for name, values in r.metrics.items()}}
