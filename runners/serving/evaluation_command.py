@@ -122,8 +122,8 @@ def lm_eval_metrics(path: Path, wanted: Mapping[str, str]) -> tuple[dict[str, fl
 
 
 def _entry(metric: str, where: str, entries: Mapping[tuple[str, str], Any]) -> tuple[str, str]:
-    numbers = [key for key, value in entries.items()
-               if "," in key[1] and STDERR not in key[1] and _is_number(value)]  # sample_len and the like have no filter
+    # sample_len and the like have no filter, and no comma.
+    numbers = [key for key, value in entries.items() if "," in key[1] and STDERR not in key[1] and _is_number(value)]
     found = [key for key in numbers if where == " ".join(key) or (not where and metric in _names(key[1]))]
     if len(found) == 1:
         return found[0]

@@ -37,6 +37,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 _AT_ONCE: Final = 8
 _LONGEST_REASON: Final = 300
+_LEAST_MEAN: Final = -700.0  # of which floating point knows the exponential
 
 
 class EvaluationError(Exception):
@@ -125,6 +126,8 @@ def perplexity_of(documents: Sequence[Sequence[float]]) -> tuple[float, float, i
     if not tokens:
         raise EvaluationError("no document has a token with another before it")
     mean, used = float(sums.sum()) / tokens, counts > 0
+    if not mean > _LEAST_MEAN:
+        raise EvaluationError(f"the mean log-probability of a token is {mean:.4g}: its perplexity cannot be written")
     if used.sum() > 1:
         spread = math.sqrt(used.sum() / (used.sum() - 1) * float(((sums - mean * counts) ** 2).sum())) / tokens
     else:

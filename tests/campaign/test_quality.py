@@ -1,4 +1,4 @@
-"""Quality beside speed: evaluated once for each combination of what can change it, charged once, recorded everywhere."""
+"""Quality beside speed: evaluated once for each combination of what can change it, charged once, recorded with all."""
 
 from __future__ import annotations
 
@@ -9,15 +9,18 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from planner.analysis.predict import answers
 from planner.campaign.loop import Loop
 from planner.campaign.quality import Evaluating
 from planner.campaign.stopping import Limits
 from planner.evaluation.estimate import Estimate
+from planner.evaluation.metric_posterior import metric_posterior
 from planner.ledger.observations import Observations, Run, Underway
 from planner.models.cost import CostModel
 from planner.space.evaluation import Evaluation
 from planner.space.grid import Grid, full_grid
 from planner.space.metrics import metric_named
+from planner.space.slo import Condition
 from planner.space.types import (
     Axis,
     Cost,
@@ -164,12 +167,33 @@ def test_an_evaluated_configuration_has_its_value_and_sampling_error_at_every_lo
 
 def test_a_configuration_without_a_result_is_only_an_interval() -> None:
     found, accuracy = predicted(observed("bf16", "fp8"))
-    value, low, high = found["int4"]
+    _, low, high = found["int4"]
     assert low < SHARE["int4"] < high and high - low > 0.2, "two of four, and nothing says that the others are alike"
     before = accuracy["accuracy"]
     everything = predicted(observed(*DTYPES))[1]["accuracy"]
     assert before is not None and everything is not None
     assert before.estimated < 0.95 < everything.estimated < 1.0, "what is left is the sampling error"
+
+
+def test_a_measured_point_without_a_result_is_predicted_and_a_point_measured_twice_keeps_its_interval() -> None:
+    perplexity = replace(metric_named("perplexity"), depends_on=("dtype",))
+    seen = Observations(GRID, (metric_named("ttft_ms"), perplexity))
+    rows = {dtype: int(np.flatnonzero(GRID.column("dtype") == dtype)[0]) for dtype in DTYPES}
+    for number, dtype in enumerate(("bf16", "bf16", "fp8", "int4")):
+        point = GRID.point(rows[dtype])
+        metrics = {"ttft_ms": (10.0,), "perplexity": (5.0,), "perplexity_stderr": (0.1,)}
+        given = {name: value for name, value in metrics.items() if name == "ttft_ms" or dtype != "int4"}
+        seen.add(Run(number, point, Measurement(Status.OK, Cost(measure_s=1.0), (Reading(point, given, 1.0),))))
+    context = StrategyContext(GRID, seen.targets, None, np.ones(len(GRID)), 0, None)
+    posterior = AdaptiveStrategy(context).posterior(seen)
+    value, low, high = answers(posterior, seen, "perplexity")
+    twice = rows["bf16"]
+    assert (low[twice], value[twice], high[twice]) == pytest.approx(
+        (5.0 * np.exp(-1.645 * 0.02), 5.0, 5.0 * np.exp(1.645 * 0.02)), rel=1e-3)
+    without = rows["int4"]
+    assert seen.measured[without] and low[without] < value[without] < high[without]
+    whole = metric_posterior("perplexity", posterior.prediction, seen)
+    assert np.isfinite(whole.value).all() and whole.probability(Condition("perplexity", 9.0, True))[without] > 0
 
 
 def test_an_evaluation_is_part_of_what_starting_a_configuration_costs() -> None:

@@ -83,6 +83,8 @@ def test_the_sampling_error_of_a_perplexity_holds() -> None:
     assert one[1] == pytest.approx(one[0] * 0.5 / 20, rel=0.15)
     with pytest.raises(EvaluationError, match="no document has a token"):
         perplexity_of([[], []])
+    with pytest.raises(EvaluationError, match="its perplexity cannot be written"):
+        perplexity_of([[-9999.0], [-math.inf]])
 
 
 def test_the_sampling_error_of_a_share_holds_and_is_never_nothing() -> None:
@@ -153,8 +155,9 @@ def test_a_command_is_given_the_server_and_prints_its_metrics(target: Target, tm
     ("print('{\"acc\": 0.5}')", "gave no 'accuracy' but acc"), ("print('done')", "its metrics are not JSON: done"),
     ("import time; time.sleep(60)", "took longer than 1 s")])
 def test_a_command_that_fails_says_why(program: str, reason: str, target: Target, tmp_path: Path) -> None:
-    measured = evaluated(target, tmp_path, command=(sys.executable, "-c", program.replace("{", "{{").replace("}", "}}")),
-                         results={"accuracy": ""}, timeout_s=1.0 if "sleep" in program else 60.0)
+    words = (sys.executable, "-c", program.replace("{", "{{").replace("}", "}}"))
+    measured = evaluated(target, tmp_path, command=words, results={"accuracy": ""},
+                         timeout_s=1.0 if "sleep" in program else 60.0)
     assert reason in measured.quality["failed"]
 
 

@@ -105,7 +105,7 @@ def test_other_questions_are_another_study(study: Path, answer: Callable[..., An
     answer("run", study)
     with (tmp_path / "asked.jsonl").open("a") as file:
         file.write(json.dumps({"prompt": "a", "answer": " b"}) + "\n")
-    with pytest.raises(StudyError, match="quality was .* is "):
+    with pytest.raises(StudyError, match=r"quality was .* is "):
         planner.open_study(study).run()
 
 
