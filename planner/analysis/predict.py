@@ -30,8 +30,8 @@ def answers(
     """Value, low and high of a target at each of `rows`, by default at each point: measured if available, else
     predicted.
 
-    A measured value's interval is the spread of its median over repeats; without repeats, or of a share or a metric that
-    some axes alone can change, that of the model.
+    A measured value's interval is the spread of its median over repeats; without repeats, or of a share or of a metric
+    that some axes alone can change, that of the model.
     """
     here = slice(None) if rows is None else rows
     measured = observations.column(target)[here]

@@ -27,7 +27,7 @@ def test_it_keeps_the_contract_of_regressors() -> None:
 def test_a_reading_holds_for_its_combination_with_its_own_error() -> None:
     mean, std = fitted().predict()
     for group, value in enumerate((1.0, 1.2, 0.8, 1.1)):
-        assert np.all(mean[GROUPS == group] == value) and np.all(std[GROUPS == group] == 0.05)
+        assert np.all(mean[group == GROUPS] == value) and np.all(std[group == GROUPS] == 0.05)
     assert np.all(std[GROUPS > 3] > 0.1), "the others differ by 0.2: so may these"
     assert np.ptp(mean[GROUPS > 3]) < 1e-9
 
