@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from planner.analysis.outlook import Outlook
     from planner.analysis.overview import Overview
     from planner.analysis.plan import Plan
-    from planner.analysis.recommendation.recommend import Question, Recommendation
+    from planner.analysis.recommendation.decision import Decision
     from planner.analysis.report import Report
     from planner.analysis.simulated import Simulation
     from planner.analysis.status import Status
@@ -245,26 +245,39 @@ class Study:
     def recommend(
         self, *, maximize: str | None = None, minimize: str | None = None, slo: Sequence[str] | None = None,
         tiers: Sequence[str] = (), confidence: float = 0.9, per_accelerator: bool = False, verify: bool = False,
-        observer: Observer | None = None,
-    ) -> Recommendation:
-        """The best configurations that meet every condition with the requested probability.
+        observer: Observer | None = None, workload: Sequence[str] = (), share: float = 1.0, baseline: str | None = None,
+    ) -> Decision:
+        """The best configurations that meet every condition with the requested probability: for the workload or,
+        without one, for each combination of given values.
 
         maximize or minimize: the objective; the study's first throughput by default. slo: conditions such as
-        'p99_ttft_ms <= 500'; the study file's by default. confidence: least probability of meeting all. tiers: as a
-        study's boundary, which they replace; their highest loads are found. per_accelerator: the objective for each
-        accelerator. verify: measure the winner and the runner-up for the study, and ask again; observer receives this.
+        'p99_ttft_ms <= 500'. confidence: least probability of meeting all. tiers: as a study's boundary; their highest
+        loads are found. per_accelerator: the objective for each accelerator. workload, baseline: as the options of
+        `recommend`. share: of the workload's requests that must be served within every condition. Where slo, tiers,
+        workload, baseline are not given, the study file's hold. verify: measure the winner and the runner-up for the
+        study, and ask again; observer receives this.
         """
+        from planner.analysis.recommendation.decision import decide, metrics_needed
         from planner.analysis.recommendation.question import question_of
+        from planner.analysis.settings import MOST_VERIFIED
         from planner.campaign.verify import verify as measured
 
-        question = question_of(self._setup, maximize, minimize, slo, confidence, per_accelerator, tiers)
-        observations, posterior = self.posterior(self._metrics(question))
-        answer = self._answer(question, posterior, observations)
+        setup = self._setup
+        question = question_of(setup, maximize, minimize, slo, confidence, per_accelerator, tiers, share, baseline)
+        mix = setup.placed_workload(workload)
+
+        def answer(posterior: Posterior, observations: Observations) -> Decision:
+            return decide(question, posterior, observations, setup.accelerators, self._price, mix)
+
+        observations, posterior = self.posterior(metrics_needed(question, self.observations().metrics))
+        found = answer(posterior, observations)
         if not verify:
-            return answer
-        observations, took = measured(
-            self._setup, observations, lambda posterior, now: self._answer(question, posterior, now), observer)
-        return replace(self._answer(question, self._learn(observations), observations), verified=took)
+            return found
+        if len(found.cases) > MOST_VERIFIED:
+            raise StudyError(f"--verify: would measure the best for each of {len(found.cases)} kinds of requests; say "
+                             "by --workload which, as in input_len=1024,output_len=128")
+        observations, took = measured(setup, observations, answer, observer)
+        return replace(answer(self._learn(observations), observations), verified=took)
 
     def idealize(
         self, *, prompts: Sequence[tuple[int, int]] | None = None, blackbox: str | Path | None = None
@@ -362,7 +375,8 @@ class Study:
 
         options = SimulationOptions(tuple(dict.fromkeys(strategies)), seeds, tuple(at_cost), stop_accuracy, jobs,
                                     self._setup.seed, tuple(dict.fromkeys(workers)))
-        replay = Replay(self._setup.recorded(), self.metrics, self._setup.boundary, self._setup.priors)
+        replay = Replay(self._setup.recorded(), self.metrics, self._setup.boundary, self._setup.priors,
+                        self._setup.weights)
         return Simulation(play(self.name, self._setup.text, replay, options, Path(file) if file else None, observer))
 
     def next_points(self, count: int = 10, *, names: Mapping[str, str] | None = None) -> NextPoints:
@@ -424,14 +438,3 @@ class Study:
 
         observations, posterior = self.posterior(metrics)
         return Side(self.name, observations, posterior, self._setup.ledger().fingerprint)
-
-    def _metrics(self, question: Question) -> tuple[str, ...]:
-        """The metrics to model beside the targets: those of the question, and measured ones that an answer shows."""
-        from planner.analysis.recommendation.recommend import extra_metrics
-
-        return (*question.modelled, *extra_metrics(self.observations().metrics))
-
-    def _answer(self, question: Question, posterior: Posterior, observations: Observations) -> Recommendation:
-        from planner.analysis.recommendation.recommend import recommend
-
-        return recommend(question, posterior, observations, self._setup.accelerators, self._price)

@@ -79,3 +79,9 @@ DECIDED = 0.95
 
 REST_QUANTILE = 0.95
 """Share of the points without a finding whose largest difference is stated. By definition of the sentence."""
+
+WORTH_A_RUN = 0.5
+"""Probability of meeting the conditions from which the most probable point is measured. By judgement; not measured."""
+
+MOST_VERIFIED = 8
+"""Combinations of given values whose winners --verify measures without a workload. By judgement; not measured."""

@@ -20,9 +20,6 @@ cannot run, this happens by chance in one of 300 studies. By calculation."""
 VERIFY_ROUNDS = 5
 """Rounds of measuring the winner and the runner-up. By judgement; not measured."""
 
-WORTH_A_RUN = 0.5
-"""Probability of meeting the conditions from which the most probable point is measured. By judgement; not measured."""
-
 POINTS_PER_CONTROL = 5
 """Audited points for each control: a point measured again to see whether the machine has changed. By judgement; not
 measured."""

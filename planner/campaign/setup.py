@@ -3,28 +3,31 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from planner.campaign.settings import DEFAULT_ACCURACY, NOTHING_WORKS
+from planner.acquisition.baseline_runs import first_of_baseline
+from planner.campaign.study_grid import context_of, grid_of_spec
 from planner.space.address import check_address
+from planner.space.baseline import resolved_baseline
 from planner.space.descriptors import known_numbers, numbers_missing
 from planner.space.executor import Executor
-from planner.space.expressions import parse
-from planner.space.grid import Grid, check_size, check_values, full_grid, grid_of_rows
+from planner.space.grid import Grid
 from planner.space.load import load_axis
 from planner.space.metrics import check_given
 from planner.space.plugins import runner_class
 from planner.space.prior_spec import PriorSpec, prior_of_file
 from planner.space.runner_hints import accelerators_of, check_evaluates, estimated_seconds, metrics_of
-from planner.space.slo import Boundary, parse_condition
+from planner.space.slo import Boundary, Condition, parse_condition
 from planner.space.spec import StudySpec, parse_spec, read_spec, validate_model
 from planner.space.study_text import text_to_keep
-from planner.space.types import Axis, FloatArray, Metric, Runner, RunnerContext, StudyError
-from planner.tables.recorded_grid import GridSource, RecordedGrid, RecordedRunner
+from planner.space.types import FloatArray, Metric, Runner, RunnerContext, StudyError, Value
+from planner.space.workload import Workload, workload_of_options
+from planner.tables.recorded_grid import RecordedGrid, RecordedRunner
+from planner.tables.workload import PlacedWorkload, placed, point_weights
 
 if TYPE_CHECKING:
     from planner.campaign.stopping import Limits
@@ -100,6 +103,22 @@ class StudySetup:
         own = self.storage, self.name
         return learn_priors(entries, self.grid, self.metrics, self.directory, open_setup, own)
 
+    @cached_property
+    def workload(self) -> PlacedWorkload | None:
+        """The study file's workload on the grid; None without one. Raises StudyError."""
+        asked = Workload.of_entries(self.spec.workload)
+        return placed(asked, self.grid, self.directory) if asked else None
+
+    @cached_property
+    def weights(self) -> FloatArray | None:
+        """How much each grid point counts for the workload, (N,); None without one. Raises StudyError."""
+        return None if self.workload is None else point_weights(self.workload, self.grid)
+
+    def placed_workload(self, options: Sequence[str]) -> PlacedWorkload | None:
+        """The workload of options of the command line or, without any, the study file's. Raises StudyError."""
+        asked = workload_of_options(options)
+        return placed(asked, self.grid, Path()) if asked else self.workload
+
     @property
     def prior_notes(self) -> tuple[str, ...]:
         """What each prior measured, and how it was read, one line each."""
@@ -125,8 +144,19 @@ class StudySetup:
         trajectory = self.runner.trajectory_axis if uses_trajectories(name) else None
         context = StrategyContext(
             self.grid, self.targets, trajectory, self.accelerators, self.seed, self.prices, self.boundary, self.priors,
-            self.difference)
+            self.difference, self.weights, first_of_baseline(self.grid, self.baseline, self.workload))
         return make_strategy(name, context)
+
+    @property
+    def conditions(self) -> tuple[Condition, ...]:
+        """The service levels whose bounds are numbers, not relative to the baseline. Raises StudyError."""
+        return tuple(condition for i, text in enumerate(self.spec.slo)
+                     if not (condition := parse_condition(text, f"slo[{i}]")).of_baseline)
+
+    @cached_property
+    def baseline(self) -> Mapping[str, Value]:
+        """The baseline's chosen values; empty without one. Raises StudyError."""
+        return resolved_baseline(self.spec.baseline, self.grid)
 
     @property
     def boundary(self) -> Boundary | None:
@@ -201,21 +231,9 @@ class StudySetup:
 
     def limits(self) -> Limits:
         """The limits at which to stop."""
-        from planner.campaign.stopping import Limits
+        from planner.campaign.stopping import limits_of
 
-        stop = self.spec.stop
-        accuracy = stop.accuracy
-        if all(one is None for one in (accuracy, stop.cost, stop.trials, stop.boundary, stop.difference)):
-            accuracy = DEFAULT_ACCURACY
-        budget = stop.cost_limit
-        cost = share = None
-        if budget is not None and budget.kind == "share":
-            share = budget.amount
-        elif budget is not None:
-            cost = budget.amount
-            if budget.kind == "money" and self.spec.price is not None:
-                cost = budget.amount / self.spec.price.per_accelerator_hour * 3600
-        return Limits(accuracy, cost, share, stop.trials, NOTHING_WORKS, self.boundary)
+        return limits_of(self.spec.stop, self.spec.price, self.boundary)
 
 
 def open_setup(
@@ -233,9 +251,10 @@ def open_setup(
     directory = path.resolve().parent
     kind = runner_class(spec.runner.kind)
     settings = validate_model(kind.Config, spec.runner.settings, "runner")
-    grid, notes = _grid(spec, directory, kind, settings, seed)
-    notes = (*notes, *filter(None, (numbers_missing(axis, known_numbers(axis, directory)) for axis in grid.axes)))
-    context = _context(spec, grid.axes, directory, seed)
+    grid, notes = grid_of_spec(spec, directory, kind, settings, seed)
+    missing = (numbers_missing(axis, known_numbers(axis, directory)) for axis in grid.axes)
+    notes = (*notes, *filter(None, missing))
+    context = context_of(spec, grid.axes, directory, seed)
     kept = text_to_keep(text, spec.study.storage, storage or spec.study.storage)
     study = StudySetup(
         spec, kept, directory, name or spec.study.name or path.stem, storage or spec.study.storage, seed, settings,
@@ -260,37 +279,6 @@ def _check_metrics(study: StudySetup) -> None:
     for i, text in enumerate(study.spec.slo):
         if problem := check_given([parse_condition(text, f"slo[{i}]").metric], given, source):
             raise StudyError(f"slo[{i}]: {problem}")
-
-
-def _context(spec: StudySpec, axes: tuple[Axis, ...], directory: Path, seed: int) -> RunnerContext:
-    return RunnerContext(axes, tuple(metric.name for metric in spec.metrics), directory, seed, spec.metrics,
-                         spec.quality.evaluation if spec.quality else None)
-
-
-def _grid(spec: StudySpec, directory: Path, kind: type[Runner], settings: Any, seed: int
-          ) -> tuple[Grid, tuple[str, ...]]:
-    """The grid, and the notes of its recorded table if it has one."""
-    constraints = [
-        parse(text, spec.space.axes, f"space.constraints[{i}]") for i, text in enumerate(spec.space.constraints)
-    ]
-    sizes = [axis.size for axis in spec.space.axes.values()]
-    check_values(sizes)  # before a value of a range is made
-    if not (isinstance(kind, type) and issubclass(kind, GridSource)):
-        check_size(sizes)
-        axes = [_axis(spec, name, directory) for name in spec.space.axes]
-        return full_grid(axes, constraints), ()
-    given = tuple(axis.unresolved(name) for name, axis in spec.space.axes.items())
-    table = kind.recorded(settings, _context(spec, given, directory, seed))
-    axes = [_axis(spec, name, directory, list(table.axis_values(name))) for name in spec.space.axes]
-    return grid_of_rows(axes, table.points(), constraints), table.notes
-
-
-def _axis(spec: StudySpec, name: str, directory: Path, values: list[Any] | None = None) -> Axis:
-    given = spec.space.axes[name]
-    if values is not None:
-        # The table decides: values without a row are not in the grid.
-        given = given.model_copy(update={"values": None, "range": None})
-    return given.resolve(name, values, partial(known_numbers, directory=directory))
 
 
 def _hush_optuna() -> None:

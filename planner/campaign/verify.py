@@ -9,33 +9,24 @@ from typing import Protocol
 from planner.campaign.loop import Loop
 from planner.campaign.observers import Observer
 from planner.campaign.quality import Evaluating
-from planner.campaign.settings import VERIFY_ROUNDS, WORTH_A_RUN
+from planner.campaign.settings import VERIFY_ROUNDS
 from planner.campaign.setup import StudySetup
 from planner.campaign.stopping import Limits
 from planner.ledger.observations import Observations
 from planner.ledger.patience import PatientLedger
-from planner.space.types import FloatArray, Status
+from planner.space.types import Status
 from planner.strategies.strategy import Posterior, Strategy, limit_of
 
 __all__ = ["Answer", "Verification", "Verifier", "verify"]
 
 
 class Answer(Protocol):
-    """The part of a recommendation (planner.analysis.recommendation) that decides what to measure. Rows are those of
-    the grid."""
+    """The part of a decision (planner.analysis.recommendation) that says what to measure."""
 
     @property
-    def winner(self) -> int | None:
-        """The best row, or else the most probable one; None if nothing is known."""
-        ...
-
-    @property
-    def probability(self) -> FloatArray:
-        """Probability that each point meets every condition, (N,)."""
-        ...
-
-    def runner_up(self, winner: int) -> int | None:
-        """The unmeasured row that is most likely to be better than `winner`; None if there is none."""
+    def to_measure(self) -> tuple[int, ...]:
+        """Rows of the grid to measure to be sure of the winner: its own, and its closest competitor's. Empty once
+        the winner is measured, or where it is not worth a run."""
         ...
 
 
@@ -76,8 +67,8 @@ class Verifier:
     """A strategy for the loop: measures the winner and the runner-up, asks again, and ends once the winner is measured,
     after a few rounds, or when a run is stopped by hand.
 
-    If no point meets the conditions with the requested probability, the most probable one takes the winner's place,
-    provided its probability is at least a half.
+    If no configuration meets the conditions with the requested probability, the most probable one takes the winner's
+    place, provided its probability is at least a half.
     """
 
     def __init__(self, make: Callable[[], Strategy], ask: Callable[[Posterior, Observations], Answer]) -> None:
@@ -117,9 +108,4 @@ class Verifier:
         return [row for row in self._queue if not observations.known[row] and row not in observations.pending]
 
     def _next(self, observations: Observations) -> list[int]:
-        answer = self._ask(self.posterior(observations), observations)
-        winner = answer.winner
-        if winner is None or observations.known[winner] or answer.probability[winner] < WORTH_A_RUN:
-            return []
-        runner_up = answer.runner_up(winner)
-        return [winner] if runner_up is None else [winner, runner_up]
+        return list(self._ask(self.posterior(observations), observations).to_measure)

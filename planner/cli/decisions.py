@@ -47,22 +47,34 @@ def recommend(
     per_accelerator: Annotated[bool, typer.Option(
         "--per-accelerator",
         help="Divide the objective by the accelerators used (multiply it, where less is better).")] = False,
+    workload: Annotated[list[str] | None, typer.Option(
+        "--workload", metavar="PART|TRACE", help=(
+            "The requests to serve: input_len=1024,output_len=128:0.7 with its share, repeatable; or the file of a "
+            "trace; the study file's `workload` where none is given."))] = None,
+    share: Annotated[float, typer.Option(
+        "--share", metavar="SHARE", help="Share of the workload's requests that must meet every condition.")] = 1.0,
+    baseline: Annotated[str | None, typer.Option(
+        "--baseline", metavar="AXIS=VALUE,…", help=(
+            "The configuration to compare with, as in tensor_parallel_size=1; the study file's `baseline` where none "
+            "is given."))] = None,
+    whole: Annotated[bool, typer.Option("--all", help="Show the tables behind the answer too.")] = False,
     verify: Annotated[bool, typer.Option(
         "--verify",
         help="Measure the winner and its closest competitor, as part of the study, and answer again.")] = False,
     json_file: JsonOption = None, quiet: QuietOption = False, seed: SeedOption = 0,
 ) -> None:
     """Show the best configurations that meet every condition, and with what probability they do."""
-    from planner.views.recommendation import show_recommendation, to_json
+    from planner.views.decision import decision_json, show_decision
 
     subject = opened(study, storage, name, seed)
     answer = subject.recommend(maximize=maximize, minimize=minimize, slo=slo, confidence=confidence,
-                               per_accelerator=per_accelerator, verify=verify, tiers=tier or ())
+                               per_accelerator=per_accelerator, verify=verify, tiers=tier or (),
+                               workload=workload or (), share=share, baseline=baseline)
     if answer.verified is not None and answer.verified.interrupted:
         complain(f"interrupted; {resume_hint()}")
         raise typer.Exit(130)
-    write_json(json_file, to_json(answer, subject.grid, top))
-    show_recommendation(console(quiet), answer, subject.grid, top)
+    write_json(json_file, decision_json(answer, subject.grid, top))
+    show_decision(console(quiet), answer, subject.grid, top, whole)
 
 
 @app.command()

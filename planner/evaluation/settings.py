@@ -126,3 +126,15 @@ noise took 22 % of the cost where the amount itself had to be improbable."""
 CHANGE_SUSPECT, CHANGE_RUNS_A_SUSPECT = 0.35, 3
 """Probability from which a point is a suspect, which is run until it is decided, or has had so many runs. By
 judgement."""
+
+PART_CORRELATION = 0.2
+"""Correlation of the errors of one metric at two parts of a workload, for one configuration. On the quickstart's grid
+at 1 % of the cost it was 0.16 to 0.24, on the served one at 10 % 0.11 to 0.16, over all pairs of lengths
+(results.md)."""
+
+COMMON_NODES = 24
+"""Nodes of the integral over what the parts of a configuration have in common: probabilities are then within 1e-4 of
+those with 96. Numerical."""
+
+SHARE_BINS = 200
+"""Steps in which shares of requests are added up: half a percent. Numerical."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from planner.models.prior import Prior
 from planner.space.slo import Boundary
-from planner.space.types import Metric
+from planner.space.types import FloatArray, Metric
 from planner.tables.recorded_grid import RecordedGrid
 
 __all__ = ["Replay"]
@@ -14,13 +14,14 @@ __all__ = ["Replay"]
 
 @dataclass(frozen=True, eq=False)
 class Replay:
-    """The input of simulations: a recorded grid, the metrics to predict, the boundary to find, if any, and what old
-    studies say of the grid."""
+    """The input of simulations: a recorded grid, the metrics to predict, the boundary to find, if any, what old
+    studies say of the grid, and how much each point counts for a workload, (N,)."""
 
     recorded: RecordedGrid
     metrics: tuple[Metric, ...]
     boundary: Boundary | None = None
     priors: tuple[Prior, ...] = ()
+    weights: FloatArray | None = None
 
     @property
     def targets(self) -> tuple[str, ...]:

@@ -53,6 +53,8 @@ class AxisSpec(StrictModel):
     """How the axis is encoded. Default: category if values are text, else linear."""
     role: Role | list[Role] | None = None
     """What the axis is in the latency model. Axes with vLLM's own names have a default."""
+    given: bool | None = None
+    """Whether traffic sets it: true for lengths, rates and datasets unless said otherwise. The others are chosen."""
     descriptors: dict[str, dict[str, Number]] = Field(default_factory=dict)
     """Numbers for the values of a category axis: {params_b: {llama-8b: 8.0}}. They come before what is known of public
     models and devices."""
@@ -82,7 +84,8 @@ class AxisSpec(StrictModel):
         """The axis as far as the study file alone tells: without values where it gives none. Raises StudyError."""
         if self.values or self.range:
             return self.resolve(name)
-        return Axis(name, (), self.scope, self.scale or Scale.LINEAR, _roles(name, self.role))
+        return Axis(name, (), self.scope, self.scale or Scale.LINEAR, _roles(name, self.role),
+                    given=self.given)
 
     def resolve(
         self, name: str, table_values: list[Value] | None = None, known: Callable[[Axis], Known] = lambda _: {},
@@ -102,7 +105,7 @@ class AxisSpec(StrictModel):
             values = sorted(values)
         if self.descriptors and scale is not Scale.CATEGORY:
             raise StudyError(f"{key}.descriptors: only a category axis takes descriptors; add `scale: category`")
-        axis = Axis(name, tuple(values), self.scope, scale, roles)
+        axis = Axis(name, tuple(values), self.scope, scale, roles, given=self.given)
         return replace(axis, descriptors=self._described(axis, key, known(axis)))
 
     def _described(self, axis: Axis, key: str, known: Known) -> dict[str, tuple[float, ...]]:

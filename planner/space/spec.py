@@ -8,18 +8,19 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, field_validator, model_validator
 
 from planner.space.address import ADDRESS, check_address
-from planner.space.axis_spec import AxisSpec
+from planner.space.axis_spec import ANY_VALUE, AxisSpec, plain
 from planner.space.expressions import FUNCTIONS, parse, suggestion
 from planner.space.metrics import metric_named
 from planner.space.prior_spec import PriorSpec, as_list
 from planner.space.quality_spec import QualitySpec
-from planner.space.slo import Boundary, parse_condition, parse_tier
+from planner.space.slo import Boundary, parse_absolute_tier, parse_condition
 from planner.space.target_spec import TargetSpec
 from planner.space.types import Metric, Scope, StudyError
 from planner.space.validation import Number, StrictModel, Whole, load_yaml, validate_model
+from planner.space.workload import Workload, WorkloadEntry, as_entries
 from planner.space.yaml_text import LARGEST_TEXT
 
 __all__ = ["AxisSpec", "CostLimit", "PriceSpec", "PriorSpec", "RunnerSpec", "SpaceSpec", "StopSpec", "StudySpec",
@@ -152,9 +153,9 @@ class StopSpec(StrictModel):
         if self.boundary is None:
             return None
         if isinstance(self.boundary, str):
-            tiers = [parse_tier(self.boundary, "stop.boundary")]
+            tiers = [parse_absolute_tier(self.boundary, "stop.boundary")]
         else:
-            tiers = [parse_tier(text, f"stop.boundary[{i}]") for i, text in enumerate(self.boundary)]
+            tiers = [parse_absolute_tier(text, f"stop.boundary[{i}]") for i, text in enumerate(self.boundary)]
         if not tiers:
             raise StudyError("stop.boundary: is empty; write conditions, as in 'p99_ttft_ms <= 500', or delete it")
         return Boundary(tuple(dict.fromkeys(tiers)), self.confidence)
@@ -180,6 +181,12 @@ class StudySpec(StrictModel):
     """Conditions over metrics, such as 'p99_ttft_ms <= 500'."""
     prior: Annotated[list[PriorSpec], BeforeValidator(as_list)] = Field(default_factory=list)
     """Old studies and tables whose surfaces this study starts from."""
+    workload: Annotated[list[WorkloadEntry], BeforeValidator(as_entries)] = Field(default_factory=list)
+    """What traffic asks for: [{input_len: 1024, output_len: 128, weight: 0.7}, …], or {trace: FILE}."""
+    baseline: dict[str, Annotated[bool | int | float | str, BeforeValidator(plain), WithJsonSchema(ANY_VALUE)]] = Field(
+        default_factory=dict)
+    """Chosen axes → the values of the configuration that all others are compared with: {tensor_parallel_size: 1}. It is
+    measured first."""
     quality: QualitySpec | None = None
     """What is evaluated once for each engine configuration, on the server that is up."""
 
@@ -217,6 +224,7 @@ class StudySpec(StrictModel):
             parse_condition(text, f"slo[{i}]")
         if self.stop.cost_limit and self.stop.cost_limit.kind == "money" and self.price is None:
             raise StudyError("stop.cost: money needs a price; add `price: {per_accelerator_hour: ...}`")
+        Workload.of_entries(self.workload)
         self._check_boundary()
         self._check_quality()
         if self.stop.difference is not None and (self.stop.accuracy or self.stop.boundary):

@@ -1,7 +1,6 @@
 """The terms of sweepwise as frozen dataclasses, and the contracts between its rooms.
 
-This module imports only numpy, the standard library, `failure` and `evaluation`, so that every other module, runners
-and third-party plug-ins included, can import it at no cost.
+It imports only numpy, the standard library, `failure` and `evaluation`: importing it costs plug-ins next to nothing.
 """
 
 from __future__ import annotations
@@ -191,6 +190,8 @@ class Axis:
     roles: tuple[Role, ...] = ()
     descriptors: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     """Descriptor → numbers, one for each value of a category axis."""
+    given: bool | None = None
+    """Whether traffic sets it, where the study file says so; see `workload.is_given`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,6 +38,8 @@ class StrategyContext:
     boundary: what the study must find along the load; None if it is to be accurate everywhere.
     priors: what old studies and tables say of the grid.
     difference: by how much a point must differ from the first prior; None if that is not asked for.
+    weights: how much each point counts for the workload, (N,) with a mean of 1; None where all count alike.
+    first: rows to run before all others; None if there are none.
     """
 
     grid: Grid
@@ -49,6 +51,8 @@ class StrategyContext:
     boundary: Boundary | None = None
     priors: tuple[Prior, ...] = ()
     difference: ChangeQuestion | None = None
+    weights: FloatArray | None = None
+    first: IntArray | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +65,9 @@ class Posterior:
     of which also measures every shorter point; None without trajectories.
     attainment: of the study's boundary; set by `with_attainment`, not by strategies.
     drift: how the machine has changed; predictions are of the machine as it is at the last run. None if unknown.
-    priors: how each prior is used. judges: by target, how many runs judge its accuracy.
+    priors: how each prior is used. judges: by target, how many runs judge its accuracy. weights: how much each point
+    counts in `accuracy`, (N,); None where all count alike. unweighted: the accuracy with equal weights, where there are
+    weights.
     """
 
     prediction: Prediction
@@ -73,6 +79,8 @@ class Posterior:
     drift: MachineDrift | None = None
     priors: tuple[PriorUse, ...] = ()
     judges: Mapping[str, int] = field(default_factory=dict)
+    weights: FloatArray | None = None
+    unweighted: Mapping[str, Estimate | None] = field(default_factory=dict)
 
 
 @runtime_checkable
@@ -139,12 +147,18 @@ def cover(grid: Grid, trajectory: str | None, row: int, observations: Observatio
     return np.append(smaller[~observations.known[smaller]], row)
 
 
-def posterior_of(model: GridModel, cost: CostModel, observations: Observations, trajectory: str | None) -> Posterior:
-    """The posterior of a model and a cost model, both fitted to `observations`."""
+def posterior_of(
+    model: GridModel, cost: CostModel, observations: Observations, trajectory: str | None,
+    weights: FloatArray | None = None,
+) -> Posterior:
+    """The posterior of a model and a cost model, both fitted to `observations`. weights: as in StrategyContext."""
     feasibility = probability_of_feasibility(observations.grid, observations)
-    accuracy = estimate_accuracy(model, ~observations.known, feasibility)
+    unweighted = estimate_accuracy(model, ~observations.known, feasibility)
+    accuracy = unweighted if weights is None else estimate_accuracy(
+        model, ~observations.known, feasibility * weights)
     return Posterior(model.predict(), accuracy, feasibility, *sweeps(cost, trajectory, feasibility),
-                     drift=machine_drift(model), priors=prior_uses(model), judges=judges_of(model))
+                     drift=machine_drift(model), priors=prior_uses(model), judges=judges_of(model), weights=weights,
+                     unweighted={} if weights is None else unweighted)
 
 
 def with_attainment(posterior: Posterior, boundary: Boundary | None, observations: Observations) -> Posterior:

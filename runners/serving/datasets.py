@@ -6,9 +6,10 @@ from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
+from planner.tables.traffic import Traffic
+from planner.tables.traffic_file import read_traffic
 from runners.serving.client import Load
-from runners.serving.traffic import Lengths, Traffic, synthetic, write_timed_trace
-from runners.serving.traffic_files import read_traffic
+from runners.serving.traffic import Lengths, synthetic, write_timed_trace
 
 __all__ = ["prepared", "read"]
 

@@ -23,6 +23,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from planner.tables.traffic import Traffic
 from runners.serving.client import ClientError, ClientRun, Load, Target
 from runners.serving.tool import (
     Request,
@@ -35,7 +36,7 @@ from runners.serving.tool import (
     requests_in_flight,
     traffic_of,
 )
-from runners.serving.traffic import Traffic, write_timed_trace
+from runners.serving.traffic import write_timed_trace
 
 __all__ = ["GuideLLMClient", "arguments_of", "requests_of"]
 

@@ -18,12 +18,12 @@ import numpy as np
 from planner.space.devices import PARALLEL_SIZES
 from planner.space.runner_hints import Columns
 from planner.space.types import Axis, FloatArray, Point, Role, RunnerContext, Scope, StudyError, Value
+from planner.tables.traffic_file import is_sharegpt
 from runners import environment
 from runners.serving import settings
 from runners.serving.client import Load
 from runners.serving.datasets import read
 from runners.serving.serve_settings import ServeSettings
-from runners.serving.traffic_files import is_sharegpt
 from runners.vllm_models import Models, argument_of
 from runners.vllm_settings import check_counts, check_keys, engine_argument_names, kv_cache_argument
 

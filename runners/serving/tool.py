@@ -24,12 +24,13 @@ import numpy as np
 
 from planner.importers.registry import read_rows
 from planner.space.types import RunnerError, StudyError, Value
+from planner.tables.traffic import Traffic
+from planner.tables.traffic_file import read_traffic
 from runners.process_group import Child, ProcessGroup
 from runners.process_table import GRACE_S
 from runners.serving.client import ClientError, LateError, Load
 from runners.serving.records import Records
-from runners.serving.traffic import Lengths, Traffic, synthetic
-from runners.serving.traffic_files import read_traffic
+from runners.serving.traffic import Lengths, synthetic
 from runners.vllm_process import explain, tail
 
 __all__ = ["Request", "Tool", "as_count", "drawn", "length_range", "metrics_of", "records_of", "requests_in_flight",

@@ -29,12 +29,13 @@ from rich.console import Console
 from rich.table import Table
 from threadpoolctl import threadpool_limits
 
-from planner.analysis.recommendation.recommend import Question, Recommendation, recommend
+from planner.analysis.recommendation.recommend import Recommendation, recommend
 from planner.campaign.loop import Loop, Observer
 from planner.campaign.setup import StudySetup, open_setup
 from planner.campaign.stopping import Limits
 from planner.ledger.observations import Observations, Run
 from planner.simulation.simulate import Memory, Replay, stage
+from planner.space.question import Question
 from planner.space.slo import Condition
 from planner.space.types import BoolArray, FloatArray
 from planner.strategies.registry import make_strategy

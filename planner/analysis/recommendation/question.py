@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
-from planner.analysis.recommendation.recommend import Question
 from planner.campaign.setup import StudySetup
-from planner.space.slo import Tier, parse_tier
+from planner.space.baseline import baseline_of_option, resolved_baseline
+from planner.space.question import Question
+from planner.space.slo import parse_absolute_tier, parse_tier
 from planner.space.types import Direction, StudyError
 
 __all__ = ["question_of"]
@@ -14,7 +16,7 @@ __all__ = ["question_of"]
 
 def question_of(
     study: StudySetup, maximize: str | None, minimize: str | None, slo: Sequence[str] | None, confidence: float,
-    per_accelerator: bool, tiers: Sequence[str] = (),
+    per_accelerator: bool, tiers: Sequence[str] = (), share: float = 1.0, baseline: str | None = None,
 ) -> Question:
     """The question to a study. slo: conditions in place of the study's own. tiers: conditions whose highest loads are
     asked for; without any those of the study's boundary, else all conditions together.
@@ -26,14 +28,22 @@ def question_of(
         raise StudyError("--minimize: stands beside --maximize; name one objective, and bound others by --slo")
     if not 0 < confidence < 1:
         raise StudyError(f"--confidence: {confidence:g} is not a probability between 0 and 1; 0.9 is usual")
+    if not 0 < share <= 1:
+        raise StudyError(f"--share: {share:g} is no share of the requests; write one above 0, up to 1")
     objective = maximize or minimize or next(
         (metric.name for metric in study.metrics if metric.direction is Direction.MAXIMIZE), None)
     if objective is None:
         raise StudyError("--maximize: of no target it is said that more is better; name what to maximize or minimize")
     given = [(text, "--slo") for text in slo] if slo else [(text, f"slo[{i}]") for i, text in enumerate(study.spec.slo)]
     conditions = tuple(dict.fromkeys(one for text, key in given for one in parse_tier(text, key).conditions))
-    asked = tuple(dict.fromkeys(parse_tier(text, "--tier") for text in tiers))
+    asked = tuple(dict.fromkeys(parse_absolute_tier(text, "--tier") for text in tiers))
     if not asked:
         boundary = None if slo else study.boundary
-        asked = boundary.tiers if boundary else (Tier(conditions),) if conditions else ()
-    return Question(objective, minimize is None, conditions, confidence, per_accelerator, asked)
+        asked = boundary.tiers if boundary else ()
+    base = study.baseline if baseline is None else resolved_baseline(
+        baseline_of_option(baseline), study.grid, "--baseline")
+    relative = next((condition for condition in conditions if condition.of_baseline), None)
+    if relative is not None and not base:
+        raise StudyError(f"--slo: '{relative}' needs a baseline; add --baseline axis=value, or `baseline:`")
+    question = Question(objective, minimize is None, conditions, confidence, per_accelerator, asked, share, base)
+    return question if asked else replace(question, tiers=question.own_tier)

@@ -1,105 +1,83 @@
-"""Which configuration to run: the best points that meet every condition with the requested probability.
+"""The best of the candidates: those that meet every condition with the requested probability.
 
-The probability that a point meets a condition is that of a heavy-tailed distribution of the metric's logarithm, whose
-σ is that of the calibrated interval, or of the repeats if it was measured (`metric_posterior`). `joint` combines
-several conditions; the result is multiplied by the probability that the point can run at all.
+The probability that a candidate meets a condition at one part of a workload is that of a heavy-tailed distribution of
+the metric's logarithm, whose σ is that of the calibrated interval, or of the repeats if it was measured
+(`metric_posterior`). `joint` combines several conditions, `planner.evaluation.mix` several parts; the result is
+multiplied by the probability that every part can run at all.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from planner.analysis import settings
-from planner.analysis.boundary import Boundaries, boundary_of
 from planner.analysis.pareto import Figure, nondominated
-from planner.analysis.recommendation.saturation import Saturation, batch_axis, largest, saturation
-from planner.campaign.verify import Verification
 from planner.evaluation.metric_posterior import MetricPosterior, metric_posterior
+from planner.evaluation.mix import Candidates, Mix, candidates_of, every_point, excess_over, probability_of_parts
 from planner.ledger.observations import Observations
 from planner.models.latency_model import batch_of
 from planner.models.transforms import back
-from planner.space.load import load_axis
-from planner.space.slo import Condition, Tier
-from planner.space.types import Axis, BoolArray, FloatArray, IntArray, Kind, Role, Transform
+from planner.space.baseline import baseline_points
+from planner.space.grid import Grid
+from planner.space.question import Question
+from planner.space.slo import Condition
+from planner.space.types import Z90, BoolArray, FloatArray, IntArray, Role, Transform
 from planner.strategies.strategy import Posterior
 
-__all__ = ["Question", "Recommendation", "extra_metrics", "recommend"]
+__all__ = ["Recommendation", "chosen", "recommend"]
 
 _TOKENS = "output_throughput"
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
-    """The question. confidence: the least probability of meeting every condition.
-
-    per_accelerator: the objective is divided by the accelerators that a point occupies (multiplied, where less is
-    better). tiers: conditions whose highest loads are asked for.
-    """
-
-    objective: str
-    maximise: bool
-    conditions: tuple[Condition, ...] = ()
-    confidence: float = 0.9
-    per_accelerator: bool = False
-    tiers: tuple[Tier, ...] = ()
-
-    @property
-    def metrics(self) -> tuple[str, ...]:
-        """Every metric that must be known, the objective first."""
-        return tuple(dict.fromkeys((self.objective, *(condition.metric for condition in self.conditions))))
-
-    @property
-    def modelled(self) -> tuple[str, ...]:
-        """`metrics`, and those of the tiers."""
-        return tuple(dict.fromkeys((*self.metrics, *(metric for tier in self.tiers for metric in tier.metrics))))
-
-    @property
-    def objective_text(self) -> str:
-        """The objective in words."""
-        if not self.per_accelerator:
-            return self.objective
-        return f"{self.objective} {'per accelerator' if self.maximise else '× accelerators'}"
-
-
 @dataclass(frozen=True, eq=False)
 class Recommendation:
-    """The answer; arrays are (N,) over the grid, row numbers refer to it.
+    """The best of C candidates; arrays are (C,), row numbers refer to them.
 
-    known: each metric by name. probabilities: of each condition. probability: of all of them and of running at all; 0
-    if unknown. score: the maximised value, NaN if unknown. best: rows of at least the confidence, best
-    first. fronts: Pareto fronts by name. largest: a row of each line along `batch`, and that of the largest batch that
-    meets every condition. feasibility: probability of running. accelerators: devices of each point. price: of an
-    accelerator-hour. verified: the cost of measuring the winner, if requested. boundaries: of the question's tiers;
-    None without tiers or without an axis that is a load.
+    probabilities: of each condition, at every part. probability: of all of them and of running at all; 0 if unknown.
+    score: the maximised value, NaN if unknown. best: rows of at least the confidence, best first. fronts: Pareto fronts
+    by name. price: of an accelerator-hour.
     """
 
     question: Question
-    known: Mapping[str, MetricPosterior]
+    candidates: Candidates
     probabilities: tuple[FloatArray, ...]
     probability: FloatArray
     score: FloatArray
     best: IntArray
     fronts: Mapping[str, IntArray]
-    batch: Axis | None
-    largest: tuple[tuple[int, int | None], ...]
-    saturation: tuple[Saturation, ...]
-    feasibility: FloatArray
-    accelerators: FloatArray
     price: float | None = None
-    verified: Verification | None = None
-    boundaries: Boundaries | None = None
+
+    @property
+    def known(self) -> Mapping[str, MetricPosterior]:
+        """Each metric, by name."""
+        return self.candidates.known
+
+    @property
+    def grid(self) -> Grid:
+        """The chosen axes: a point for each candidate."""
+        return self.candidates.grid
+
+    @property
+    def feasibility(self) -> FloatArray:
+        """Probability that every part can run."""
+        return self.candidates.feasibility
+
+    @property
+    def accelerators(self) -> FloatArray:
+        """Devices that a candidate occupies."""
+        return self.candidates.accelerators
 
     @property
     def considered(self) -> int:
-        """Points whose objective and conditions are defined and which have not failed."""
+        """Candidates whose objective and conditions are defined and of which no part has failed."""
         return int(np.isfinite(self.score).sum())
 
     @property
     def measured(self) -> BoolArray:
-        """Whether every metric of the question was measured at each point, (N,)."""
+        """Whether every metric of the question was measured at every part, (C,)."""
         measured: BoolArray = np.all([self.known[metric].measured for metric in self.question.metrics], axis=0)
         return measured
 
@@ -119,7 +97,7 @@ class Recommendation:
         hope = self.probability
         if self.question.conditions and hope[rows].max() < settings.HOPELESS:
             # Far out in the tail the most uncertain point is the likeliest; the nearest to the bounds is more useful.
-            hope = np.min([self.known[c.metric].margin(c) for c in self.question.conditions], axis=0)
+            hope = np.min([self.candidates.margin(condition) for condition in self.question.conditions], axis=0)
         return int(rows[np.lexsort((-self.score[rows], -hope[rows]))[0]])
 
     @property
@@ -130,13 +108,21 @@ class Recommendation:
             return None
         return self.question.conditions[int(np.argmin([probability[row] for probability in self.probabilities]))]
 
-    def cost_per_million(self, row: int) -> tuple[float, float, float] | None:
-        """Money for a million output tokens at `row`: value and 90 % interval; None without a price or tokens/s."""
+    def cost_per_million(self, row: int, role: Role = Role.OUTPUT_TOKENS) -> tuple[float, float, float] | None:
+        """Money for a million output tokens at `row`, or input tokens: value and 90 % interval. The whole cost is
+        counted on them. None without a price, tokens/s, or lengths of the requests."""
         tokens = self.known.get(_TOKENS)
         if tokens is None or self.price is None or not tokens.value[row] > 0:
             return None
+        per_output = 1.0
+        if role is not Role.OUTPUT_TOKENS:
+            mix = self.candidates.mix
+            these, outputs = mix.tokens_a_request(role), mix.tokens_a_request(Role.OUTPUT_TOKENS)
+            if these is None or outputs is None:
+                return None
+            per_output = these / outputs
         low, high = tokens.interval
-        a_second = self.price * self.accelerators[row] / 3600 * 1_000_000
+        a_second = self.price * self.accelerators[row] / 3600 * 1_000_000 / per_output
         return (float(a_second / tokens.value[row]), float(a_second / high[row]),
                 float(a_second / low[row]) if low[row] > 0 else float("inf"))
 
@@ -148,6 +134,20 @@ class Recommendation:
     def asked(self, row: int) -> float:
         """The objective at `row` as asked, per accelerator if requested."""
         return abs(float(self.score[row]))
+
+    def gain(self, row: int) -> tuple[float, float, float] | None:
+        """How many times as good the objective is at `row` as at the baseline, with the ends of its 90 % interval:
+        above 1 is better. None without a baseline, and for an objective that has no ratio."""
+        base, objective = self.candidates.baseline, self.known[self.question.objective]
+        if base is None or objective.transform is not Transform.LOG:
+            return None
+        sign = 1.0 if self.question.maximise else -1.0
+        ratio = excess_over(objective, base, 1.0)
+        half = Z90 * float(ratio.std[row])
+        middle = sign * float(ratio.mean[row])
+        if self.question.per_accelerator:
+            middle += float(np.log(self.accelerators[base] / self.accelerators[row]))
+        return float(np.exp(middle)), float(np.exp(middle - half)), float(np.exp(middle + half))
 
     def runner_up(self, winner: int) -> int | None:
         """The unmeasured row, other than `winner`, with the largest expected improvement of the objective (of its
@@ -167,28 +167,52 @@ class Recommendation:
 
 def recommend(
     question: Question, posterior: Posterior, observations: Observations, accelerators: FloatArray,
-    price: float | None = None,
+    price: float | None = None, mix: Mix | None = None,
 ) -> Recommendation:
-    """The answer. posterior: of every metric of the question, which are targets of `observations`. accelerators: of a
-    run of each point, (N,). price: of an accelerator-hour."""
-    grid = observations.grid
+    """The best of the configurations of `mix`; of all grid points where there is none.
+
+    posterior: of every metric of the question, which are targets of `observations`. accelerators: of a run of each
+    point, (N,). price: of an accelerator-hour."""
     known = {metric: metric_posterior(metric, posterior.prediction, observations) for metric in observations.targets}
-    probabilities = tuple(known[condition.metric].probability(condition) for condition in question.conditions)
-    score = _score(question, known[question.objective], accelerators)
-    score[np.any([np.isnan(known[metric].mean) for metric in question.metrics], axis=0)] = np.nan
-    probability = np.where(np.isfinite(score), posterior.feasibility * joint(probabilities, len(grid)), 0.0)
+    return chosen(question, known, posterior.feasibility, observations, accelerators, price,
+                  mix or every_point(observations.grid))
+
+
+def chosen(
+    question: Question, known: Mapping[str, MetricPosterior], feasibility: FloatArray, observations: Observations,
+    accelerators: FloatArray, price: float | None, mix: Mix,
+) -> Recommendation:
+    """As `recommend`. known: each target at each grid point. feasibility: of each, (N,)."""
+    metrics = {name: observations.metric(name) for name in known}
+    candidates = candidates_of(mix, known, metrics, feasibility, accelerators)
+    score = _score(question, candidates.known[question.objective], candidates.accelerators)
+    score[np.any([np.isnan(candidates.known[metric].mean) for metric in question.metrics], axis=0)] = np.nan
+    candidates = replace(candidates, baseline=_baseline(question, candidates, score))
+    each = [candidates.probability(condition) for condition in question.conditions]
+    probabilities = tuple(probability_of_parts(one, mix.weights, question.share) for one in each)
+    count = len(mix.rows)
+    together = probability_of_parts(
+        np.array([joint(tuple(one[part] for one in each), count) for part in range(len(mix.weights))]),
+        mix.weights, question.share)
+    probability = np.where(np.isfinite(score), candidates.feasibility * together, 0.0)
     good = np.flatnonzero(probability >= question.confidence)
     best = good[np.lexsort((-probability[good], -score[good]))]
-    runs = np.isfinite(score) & (posterior.feasibility >= settings.LIKELY)
-    axis = batch_axis(grid)
-    throughput = _throughput(question, known, observations)
-    return Recommendation(
-        question, known, probabilities, probability, score, best, _fronts(question, known, accelerators, observations,
-            runs), axis,
-        tuple(largest(grid, axis, runs, probability >= question.confidence)) if axis and question.conditions else (),
-        tuple(saturation(grid, axis, throughput, runs)) if axis and throughput else (),
-        posterior.feasibility, accelerators, price, boundaries=boundary_of(question.tiers, posterior, observations)
-        if question.tiers and load_axis(grid) else None)
+    runs = np.isfinite(score) & (candidates.feasibility >= settings.LIKELY)
+    return Recommendation(question, candidates, probabilities, probability, score, best,
+                          _fronts(question, candidates, runs), price)
+
+
+def _baseline(question: Question, candidates: Candidates, score: FloatArray) -> int | None:
+    """The candidate that others are compared with: the best of those that have the baseline's values and rather run
+    than not. None without one."""
+    if not question.baseline:
+        return None
+    there = baseline_points(question.baseline, candidates.grid) & np.isfinite(score)
+    able = there & (candidates.feasibility >= settings.LIKELY)
+    rows = np.flatnonzero(able if able.any() else there)
+    if not len(rows):
+        return None
+    return int(rows[np.argmax(score[rows])])
 
 
 def joint(probabilities: tuple[FloatArray, ...], points: int) -> FloatArray:
@@ -200,12 +224,6 @@ def joint(probabilities: tuple[FloatArray, ...], points: int) -> FloatArray:
     """
     together: FloatArray = np.prod(probabilities, axis=0) if probabilities else np.ones(points)
     return together
-
-
-def extra_metrics(metrics: list[str]) -> tuple[str, ...]:
-    """The measured metrics that an answer shows in addition to the study's targets: token throughput, and time per
-    output token."""
-    return tuple(metric for metric in (_TOKENS, "tpot_ms") if metric in metrics)
 
 
 def _score(question: Question, objective: MetricPosterior, accelerators: FloatArray) -> FloatArray:
@@ -223,19 +241,9 @@ def _improvement(margin: FloatArray, std: FloatArray) -> FloatArray:
     return improvement
 
 
-def _throughput(
-    question: Question, known: Mapping[str, MetricPosterior], observations: Observations
-) -> MetricPosterior | None:
-    """The throughput in the question, or else the first that is known."""
-    names = (question.objective, *known)
-    return next((known[name] for name in names if observations.metric(name).kind is Kind.THROUGHPUT), None)
-
-
-def _fronts(
-    question: Question, known: Mapping[str, MetricPosterior], accelerators: FloatArray, observations: Observations,
-    runs: BoolArray,
-) -> dict[str, IntArray]:
+def _fronts(question: Question, candidates: Candidates, runs: BoolArray) -> dict[str, IntArray]:
     """The objective against each condition's metric, and throughput an accelerator against tokens/s a user."""
+    known, accelerators = candidates.known, candidates.accelerators
     objective = Figure(
         question.objective_text, _asked(question, known[question.objective].value, accelerators), question.maximise)
     pairs = {}
@@ -246,7 +254,7 @@ def _fronts(
                 objective, Figure(metric.name, metric.value, not condition.is_upper))
     tokens = known.get(_TOKENS)
     if tokens is not None:
-        user = _per_user(known, tokens, observations)
+        user = _per_user(known, tokens, candidates.grid)
         an_accelerator = Figure(f"{_TOKENS} per accelerator", tokens.value / accelerators, True)
         if user is not None:
             pairs[f"{an_accelerator.name} against {user.name}"] = (an_accelerator, user)
@@ -260,12 +268,10 @@ def _asked(question: Question, value: FloatArray, accelerators: FloatArray) -> F
     return value / accelerators if question.maximise else value * accelerators
 
 
-def _per_user(
-    known: Mapping[str, MetricPosterior], tokens: MetricPosterior, observations: Observations
-) -> Figure | None:
+def _per_user(known: Mapping[str, MetricPosterior], tokens: MetricPosterior, grid: Grid) -> Figure | None:
     """Tokens a second that one user sees: 1/tpot, else the throughput shared by the requests of the batch."""
     if "tpot_ms" in known:
         return Figure("tokens/s per user", 1000 / known["tpot_ms"].value, True)
-    if observations.grid.by_role(Role.BATCH) is None:
+    if grid.by_role(Role.BATCH) is None:
         return None
-    return Figure("tokens/s per user", tokens.value / batch_of(observations.grid), True)
+    return Figure("tokens/s per user", tokens.value / batch_of(grid), True)

@@ -15,9 +15,9 @@ import pytest
 
 from planner.importers.registry import read_rows
 from planner.space.types import RunnerError
+from planner.tables.traffic_file import read_traffic
 from runners.serving.aiperf_client import AIPerfClient
 from runners.serving.client import ClientError, LateError, Load, Target
-from runners.serving.traffic_files import read_traffic
 from tests.runners.serving.fake_tools import FakeTool, install
 
 DATA = Path(__file__).parents[2] / "data"

@@ -17,8 +17,9 @@ import numpy as np
 import pytest
 
 from planner.space.types import StudyError
-from runners.serving.traffic import Lengths, Traffic, synthetic, timed_trace_options, write_timed_trace
-from runners.serving.traffic_files import is_sharegpt, read_traffic
+from planner.tables.traffic import Traffic
+from planner.tables.traffic_file import is_sharegpt, read_traffic
+from runners.serving.traffic import Lengths, synthetic, timed_trace_options, write_timed_trace
 
 AZURE = """TIMESTAMP,ContextTokens,GeneratedTokens
 2023-11-16 18:15:46.6805900,374,44

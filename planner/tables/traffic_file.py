@@ -25,7 +25,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from planner.space.types import StudyError
-from runners.serving.traffic import Blocks, Traffic, covering
+from planner.tables.traffic import Blocks, Traffic, covering
 
 __all__ = ["is_sharegpt", "read_traffic"]
 
