@@ -20,7 +20,7 @@ from planner.space.load import load_axis
 from planner.space.metrics import check_given
 from planner.space.plugins import runner_class
 from planner.space.prior_spec import PriorSpec, prior_of_file
-from planner.space.runner_hints import accelerators_of, estimated_seconds, metrics_of
+from planner.space.runner_hints import accelerators_of, check_evaluates, estimated_seconds, metrics_of
 from planner.space.slo import Boundary, Condition, parse_condition
 from planner.space.spec import StudySpec, parse_spec, read_spec, validate_model
 from planner.space.study_text import text_to_keep
@@ -268,7 +268,8 @@ def open_setup(
 
 
 def _check_metrics(study: StudySetup) -> None:
-    """Raises StudyError if the runner's settings are wrong, or it gives no such metric."""
+    """Raises StudyError if the runner's settings are wrong, or it gives no such metric, or cannot evaluate."""
+    check_evaluates(study.runner, study.spec.runner.kind, study.context.quality)
     given = metrics_of(study.runner)
     if given is None:
         return
