@@ -24,30 +24,30 @@ __all__ = ["ImportedRegressor", "OldSurface"]
 class OldSurface:
     """What the readings of one imported value say of every point, as if its axis were not there.
 
-    regressor: fitted on `grid`, that without the axis, at `read` (n,). rows: of each point there, (N,). column: the
-    same as a prior of the other values, noise taken out, NaN at categories that were never run.
+    regressor: fitted on `grid`, that without the axis, at `read` (n,), in the order of the study's readings. rows: of
+    each point there, (N,). column: the same as a prior of the other values, noise taken out, NaN at categories that
+    were never run.
     """
 
     def __init__(self, value: ImportedValue, regressor: Regressor, grid: Grid, rows: IntArray, read: IntArray) -> None:
-        self.value, self._regressor, self._rows = value, regressor, rows
+        self.value, self.regressor, self._rows = value, regressor, rows
         mean, std = regressor.predict(rows)
         known, exact = _known(grid, rows, read), np.sqrt(np.maximum(std**2 - regressor.noise_**2, TINY))
         self.column = PriorColumn(value.name, np.where(known, mean, np.nan), np.where(known, exact, np.nan))
 
     def predict(self, rows: IntArray) -> tuple[FloatArray, FloatArray]:
         """Mean and standard deviation of one more reading, (n,) each."""
-        return self._regressor.predict(self._rows[rows])
+        return self.regressor.predict(self._rows[rows])
 
     def covariance(self, rows: IntArray, others: IntArray) -> FloatArray | None:
         """Posterior covariance, (len(rows), len(others))."""
-        return self._regressor.covariance(self._rows[rows], self._rows[others])
+        return self.regressor.covariance(self._rows[rows], self._rows[others])
 
 
 class ImportedRegressor:
     """Regressor that predicts an imported value by its old surface, and all other points by `new`, which takes the old
-    surfaces for priors. It is fitted to the readings of the other points alone, and has no forecasts of the rest.
-
-    One reading at another point is needed at least.
+    surfaces for priors. `fit` is given all readings and learns from those of the other points, of which there must be
+    one: the old surfaces were learned before.
     """
 
     noise_: float
@@ -75,11 +75,11 @@ class ImportedRegressor:
     ) -> Self:
         """Return self, fitted as in the contract. latency_model: of the readings of the other points."""
         check_readings(len(self._inside), rows, y, runs, noise, latency_model, ages)
-        self._here = ~self._inside[rows]
-        known, aged = (None if part is None else part[self._here] for part in (noise, ages))
+        self._read, here = rows, ~self._inside[rows]
+        known, aged = (None if part is None else part[here] for part in (noise, ages))
         if aged is not None:
             aged = aged / aged.max() if aged.max() > 0 else None
-        self._new.fit(rows[self._here], y[self._here], runs[self._here], known, run_effect, latency_model, aged)
+        self._new.fit(rows[here], y[here], runs[here], known, run_effect, latency_model, aged)
         self.noise_ = self._new.noise_
         return self
 
@@ -108,9 +108,14 @@ class ImportedRegressor:
         return mean, std
 
     def one_step_ahead(self) -> tuple[FloatArray, FloatArray]:
-        """Mean and standard deviation, each (n,), of later readings from the runs before; NaN at imported values."""
-        mean, std = np.full(len(self._here), np.nan), np.full(len(self._here), np.nan)
-        mean[self._here], std[self._here] = self._new.one_step_ahead()
+        """Mean and standard deviation, each (n,), of each later reading from the runs before it, at an imported value
+        from those there."""
+        mean, std = np.full(len(self._read), np.nan), np.full(len(self._read), np.nan)
+        parts = [(~self._inside, self._new), *((surface.value.inside, surface.regressor) for surface in self._old)]
+        for inside, regressor in parts:
+            there = inside[self._read]
+            if there.any() and (found := regressor.one_step_ahead()) is not None:
+                mean[there], std[there] = found
         return mean, std
 
     def covariance(self, rows: IntArray, others: IntArray) -> FloatArray | None:

@@ -1,8 +1,8 @@
-"""Values of a category axis that were measured elsewhere and are done: another device's runs imported into a study.
+"""Values of a category axis that were measured elsewhere: another device's runs, imported into a study.
 
 Such runs tell of the other values what an old study would. One surface over all values takes them for evidence of
-those too, and is too sure where only the imported device was measured: large batches, long sequences. So a value of
-which little is left to predict, and most of whose points were imported, is learned apart, as a prior of the others.
+those too, and is too sure where only the imported device was measured: large batches, long sequences. So a value most
+of whose points were imported is learned apart, and is a prior of the others.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from planner.ledger.observations import Observations
-from planner.models.settings import JUDGES_LEAST_SHARE
+from planner.models.settings import IMPORTED_LEAST_SHARE
 from planner.space.grid import Grid
 from planner.space.types import Axis, BoolArray, IntArray, Scale
 
@@ -31,16 +31,17 @@ class ImportedValue:
 
 
 def imported_values(observations: Observations) -> tuple[ImportedValue, ...]:
-    """The values of one axis that are priors of its other values; none without imported runs.
+    """The values of one axis that are priors of its other values: nearly all imported points have them, and the study
+    has measured others. None without imported runs, and where these are spread over all values.
 
-    Of several axes with such values, the one on which the imported runs tell of most points.
+    Of several axes with such values, the first.
     """
     if not any(run.imported for run in observations.runs):
         return ()
     imported = _imported_points(observations)
-    found = [_of_axis(axis, place, imported, observations) for place, axis in enumerate(observations.grid.axes)
-             if axis.scale is Scale.CATEGORY and len(axis.values) > 1]
-    return max(found, key=lambda values: sum(value.points for value in values), default=())
+    found = (_of_axis(axis, place, imported, observations) for place, axis in enumerate(observations.grid.axes)
+             if axis.scale is Scale.CATEGORY and len(axis.values) > 1)
+    return next(filter(None, found), ())
 
 
 def without_axis(grid: Grid, name: str) -> tuple[Grid, IntArray]:
@@ -51,17 +52,13 @@ def without_axis(grid: Grid, name: str) -> tuple[Grid, IntArray]:
 
 
 def _of_axis(axis: Axis, place: int, imported: BoolArray, observations: Observations) -> tuple[ImportedValue, ...]:
-    codes, left, here = observations.grid.codes[:, place], ~observations.known, observations.measured & ~imported
-    found = []
-    for code, value in enumerate(axis.values):
-        inside = codes == code
-        points = int(imported[inside].sum())
-        share_left = float(left[inside].sum()) / max(int(left.sum()), 1)
-        is_done = share_left < JUDGES_LEAST_SHARE * points / max(int(observations.measured.sum()), 1)
-        if is_done and points > here[inside].sum():
-            found.append(ImportedValue(f"{axis.name}={value}, imported", axis.name, inside, points))
-    others = ~np.any([value.inside for value in found], axis=0) if found else here
-    return tuple(found) if (here & others).any() and (left & others).any() else ()
+    codes, here = observations.grid.codes[:, place], observations.measured & ~imported
+    elsewhere, own = (np.bincount(codes[points], minlength=len(axis.values)) for points in (imported, here))
+    is_prior = elsewhere > own
+    if not own[~is_prior].any() or elsewhere[is_prior].sum() < IMPORTED_LEAST_SHARE * elsewhere.sum():
+        return ()
+    return tuple(ImportedValue(f"{axis.name}={axis.values[code]} (imported)", axis.name, codes == code,
+                               int(elsewhere[code])) for code in np.flatnonzero(is_prior))
 
 
 def _imported_points(observations: Observations) -> BoolArray:

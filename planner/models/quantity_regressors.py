@@ -5,6 +5,7 @@ Notation: N grid points; n readings.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -25,13 +26,14 @@ __all__ = ["QuantityRegressors"]
 
 @dataclass(frozen=True, eq=False)
 class _Learned:
-    """An old surface, and the readings that it was learned from."""
+    """An old surface, the readings that it was learned from, and what goes on when there are more."""
 
     data: Data
     surface: OldSurface
+    learner: QuantityRegressors
 
     def is_of(self, data: Data) -> bool:
-        return np.array_equal(self.data.rows, data.rows) and np.array_equal(self.data.values, data.values)
+        return all(np.array_equal(getattr(self.data, part), getattr(data, part)) for part in ("rows", "runs", "values"))
 
 
 class QuantityRegressors:
@@ -74,15 +76,17 @@ class QuantityRegressors:
         return ImportedRegressor(old, regressor) if isinstance(regressor, PriorRegressor) and old else regressor
 
     def _old(self, quantity: Quantity, data: Data, value: ImportedValue) -> OldSurface:
-        """What the value's readings say of every point, as if the axis were not there. Learned once."""
-        data = data.at(np.flatnonzero(value.inside[data.rows]))
-        known = self._learned.get((quantity.name, value.name))
+        """What the value's readings say of every point, as if the axis were not there. Learned when they change."""
+        data, key = data.at(np.flatnonzero(value.inside[data.rows])), (quantity.name, value.name)
+        known = self._learned.get(key)
         if known is None or not known.is_of(data):
             grid, place = without_axis(self._grid, value.axis)
+            learner = known.learner if known else QuantityRegressors(grid, self._trajectory, self._make)
+            # No ages: when another tool measured says nothing of how this machine changes.
             there = Data(place[data.rows], data.values, data.runs, data.noise, data.excess)
-            learner = QuantityRegressors(grid, self._trajectory, self._make)
-            surface = OldSurface(value, learner.fitted(None, quantity, there, there), grid, place, there.rows)
-            known = self._learned[quantity.name, value.name] = _Learned(data, surface)
+            before = copy.copy(known.surface.regressor) if known else None
+            surface = OldSurface(value, learner.fitted(before, quantity, there, there), grid, place, there.rows)
+            known = self._learned[key] = _Learned(data, surface, learner)
         return known.surface
 
     def _features(self, quantity: Quantity) -> Features:

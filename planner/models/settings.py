@@ -295,6 +295,11 @@ JUDGES_LEAST_SHARE = 0.25
 runs: a category that is measured throughout judges nothing, and the usual unevenness of a study changes nothing. By
 judgement."""
 
+IMPORTED_LEAST_SHARE = 0.9
+"""Imported runs are a prior where so large a share of the points that they measured has values of a category axis that
+the study itself has hardly measured. Runs of the same devices, or of a few points of every model, are not. By
+judgement."""
+
 SMALL_SAMPLE_INFLATION = 5.0
 """Errors are 1 + this/n times as large as n forecast runs show: half as much again after 10. Set on the recorded grids
 of results.md other than A100 + V100; most are not in the repository."""
