@@ -11,7 +11,8 @@ inferencex_serving.csv      ai-dynamo/aiconfigurator, silicon_sample.csv, with `
 
 Of each pair the points that both devices have become two tables, old and new, and a study file with the old one as
 its `prior:`. Strategies play the new table. FOLDER keeps all of it; the same call continues where it was interrupted,
-and a call for other strategies or more seeds adds to it. Every call prints all that FOLDER holds.
+and a call for other strategies or more seeds adds to it. Every call prints what FOLDER holds of its strategies and
+pairs; with --seeds 0 it does nothing else.
 """
 
 from __future__ import annotations
@@ -141,7 +142,7 @@ def play(pair: Pair, grids: Path, folder: Path, strategies: Sequence[str], seeds
         strategies, seeds=seeds, at_cost=pair.source.shares, jobs=jobs, file=folder / f"{pair.slug}.json")
 
 
-def table(pairs: Iterable[Pair], grids: Path, folder: Path) -> Iterator[str]:
+def table(pairs: Iterable[Pair], grids: Path, folder: Path, strategies: Sequence[str]) -> Iterator[str]:
     """Lines of the table of accuracies in markdown: per cent, means over seeds, strategies in their order."""
     head = ["old → new", "target", "points", "spread", "seeds", *(f"{100 * share:g} %" for share in SHARES)]
     yield from (f"| {' | '.join(head)} |", "|" + " --- |" * len(head))
@@ -152,10 +153,10 @@ def table(pairs: Iterable[Pair], grids: Path, folder: Path) -> Iterator[str]:
         for target in dict.fromkeys(run["target"] for run in runs):
             spread = float(np.std(np.log(new[target] / old[target])))
             of = {name: [run for run in runs if run["target"] == target and run["strategy"] == name]
-                  for name in STRATEGIES}
-            cells = [" / ".join(_mean(of[name], share) for name in STRATEGIES) if share in pair.source.shares else ""
+                  for name in strategies}
+            cells = [" / ".join(_mean(of[name], share) for name in strategies) if share in pair.source.shares else ""
                      for share in SHARES]
-            seeds = sorted({len(found) for found in of.values() if found})
+            seeds = sorted({len(found) for found in of.values()})
             rows.append((round(spread, 2), [pair.name, target, f"{len(new):,}", f"{spread:.2f}",
                                             " – ".join(map(str, seeds)), *cells]))
     for _, row in sorted(rows, key=lambda row: row[0]):
@@ -176,12 +177,13 @@ def _mean(runs: Sequence[Mapping[str, Any]], share: float) -> str:
     return f"{mean:.0f}" if mean >= 0 else "<0"
 
 
-def errors_of_estimates(pairs: Iterable[Pair], folder: Path) -> Iterator[str]:
+def errors_of_estimates(pairs: Iterable[Pair], folder: Path, strategies: Sequence[str]) -> Iterator[str]:
     """Lines of the table of estimated − true accuracy, in points: mean over states (10th and 90th percentile, number).
 
     A state: a seed and a target at a share of the cost, with at least LEAST_RUNS measured points of the new device.
+    Strategies without an estimate are left out.
     """
-    names = [name for name in STRATEGIES if name not in {"prior_scaled", "prior_as_is"}]
+    names = [name for name in strategies if name not in {"prior_scaled", "prior_as_is"}]
     yield from (f"| old → new | {' | '.join(names)} |", "|" + " --- |" * (1 + len(names)))
     total: dict[str, list[float]] = {name: [] for name in names}
     for pair in pairs:
@@ -212,21 +214,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("grids", type=Path, help="the folder of the recorded grids")
     parser.add_argument("folder", type=Path, help="what is made and played")
-    parser.add_argument("--strategies", nargs="*", default=list(STRATEGIES), help="none: print what is there")
-    parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--strategies", nargs="+", default=list(STRATEGIES))
+    parser.add_argument("--seeds", type=int, default=10, help="0: print what is there")
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--only", nargs="+", metavar="DEVICE", help="only pairs of two of these devices")
     asked = parser.parse_args()
     chosen = [pair for pair in PAIRS if not asked.only or {pair.old, pair.new} <= set(asked.only)]
     asked.folder.mkdir(parents=True, exist_ok=True)
     with threadpool_limits(1):
-        for pair in chosen if asked.strategies else []:
+        for pair in chosen if asked.seeds else []:
             play(pair, asked.grids, asked.folder, asked.strategies, asked.seeds, asked.jobs)
             print(f"{pair.name} is played", flush=True)
-    print("\nAccuracy in %: " + " / ".join(STRATEGIES) + "\n")
-    print("\n".join(table(chosen, asked.grids, asked.folder)))
+    print("\nAccuracy in %: " + " / ".join(asked.strategies) + "\n")
+    print("\n".join(table(chosen, asked.grids, asked.folder, asked.strategies)))
     print("\nEstimated − true accuracy, points\n")
-    print("\n".join(errors_of_estimates(chosen, asked.folder)))
+    print("\n".join(errors_of_estimates(chosen, asked.folder, asked.strategies)))
 
 
 if __name__ == "__main__":
