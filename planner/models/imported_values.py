@@ -34,14 +34,16 @@ def imported_values(observations: Observations) -> tuple[ImportedValue, ...]:
     """The values of one axis that are priors of its other values: nearly all imported points have them, and the study
     has measured others. None without imported runs, and where these are spread over all values.
 
-    Of several axes with such values, the first.
+    Of several axes with such values, the one where the study has measured fewest of their points.
     """
-    if not any(run.imported for run in observations.runs):
+    is_imported = np.array([run.imported for run in observations.runs], dtype=bool)
+    if not is_imported.any():
         return ()
-    imported = _imported_points(observations)
-    found = (_of_axis(axis, place, imported, observations) for place, axis in enumerate(observations.grid.axes)
-             if axis.scale is Scale.CATEGORY and len(axis.values) > 1)
-    return next(filter(None, found), ())
+    imported = observations.measured & is_imported[observations.run_of]
+    here = observations.measured & ~imported
+    found = [_of_axis(axis, observations.grid.codes[:, place], imported, here)
+             for place, axis in enumerate(observations.grid.axes) if axis.scale is Scale.CATEGORY]
+    return min(filter(None, found), key=lambda values: sum(here[value.inside].sum() for value in values), default=())
 
 
 def without_axis(grid: Grid, name: str) -> tuple[Grid, IntArray]:
@@ -51,22 +53,12 @@ def without_axis(grid: Grid, name: str) -> tuple[Grid, IntArray]:
     return Grid(tuple(grid.axes[place] for place in others), codes), rows.reshape(-1).astype(np.int64)
 
 
-def _of_axis(axis: Axis, place: int, imported: BoolArray, observations: Observations) -> tuple[ImportedValue, ...]:
-    codes, here = observations.grid.codes[:, place], observations.measured & ~imported
+def _of_axis(axis: Axis, codes: IntArray, imported: BoolArray, here: BoolArray) -> tuple[ImportedValue, ...]:
+    """The values of an axis that are priors of its others. codes: of each point, (N,). imported, here: which points
+    were measured elsewhere and by the study, (N,)."""
     elsewhere, own = (np.bincount(codes[points], minlength=len(axis.values)) for points in (imported, here))
     is_prior = elsewhere > own
     if not own[~is_prior].any() or elsewhere[is_prior].sum() < IMPORTED_LEAST_SHARE * elsewhere.sum():
         return ()
     return tuple(ImportedValue(f"{axis.name}={axis.values[code]} (imported)", axis.name, codes == code,
                                int(elsewhere[code])) for code in np.flatnonzero(is_prior))
-
-
-def _imported_points(observations: Observations) -> BoolArray:
-    """Which points an imported run measured, (N,)."""
-    imported = np.zeros(len(observations.grid), dtype=bool)
-    for run in observations.runs:
-        for reading in run.measurement.readings if run.imported else ():
-            row = observations.grid.find(reading.point)
-            if row is not None:
-                imported[row] = observations.measured[row]
-    return imported

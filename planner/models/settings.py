@@ -290,7 +290,7 @@ LEAST_RUNS_TO_FORECAST = 3
 """Runs from which one-step-ahead forecasts are made. By judgement; not measured."""
 
 JUDGES_LEAST_SHARE = 0.25
-"""The forecast runs of a category judge where its share of the points left is at least so much of its share of the runs:
+"""The forecast runs of a category judge where its share of the points left is at least this part of that of the runs:
 one that is measured throughout judges nothing, and the usual unevenness of a study changes nothing. By judgement."""
 
 IMPORTED_LEAST_SHARE = 0.9

@@ -76,6 +76,20 @@ def test_else_no_value_is(imported: IntArray, own: IntArray) -> None:
     assert names(observed(imported, own)) == []
 
 
+def test_of_two_axes_it_is_the_one_that_tells_imported_runs_from_own_ones() -> None:
+    grid = full_grid([Axis("model", ("a", "b", "c"), scale=Scale.CATEGORY), *GRID.axes[:2]])
+    model, gpu = grid.codes[:, 0], grid.codes[:, 1]
+    old = np.flatnonzero((gpu == 0) & (model < 2))
+    new = np.flatnonzero((gpu == 1) & (grid.codes[:, 2] < 2))
+    observations = Observations(grid, ("latency_ms",))
+    for number, row in enumerate([*old.tolist(), *new.tolist()]):
+        point = grid.point(row)
+        reading = Reading(point, {"latency_ms": (1.0 + number,)}, 1.0)
+        observations.add(Run(number, point, Measurement(Status.OK, Cost(measure_s=1.0), (reading,)),
+                             imported=number < len(old)))
+    assert names(observations) == ["gpu=A100 (imported)"]
+
+
 def test_the_other_device_is_predicted_as_with_prior() -> None:
     own = some_new(12)
     found = GridModel(GRID, None).fit(observed(OLD, own))
