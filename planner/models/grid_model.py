@@ -30,14 +30,14 @@ from planner.models.calibration import (
 )
 from planner.models.configuration_regressor import ConfigurationRegressor
 from planner.models.ensemble import Ensemble
+from planner.models.imported_values import imported_values
 from planner.models.judges import judged
-from planner.models.latency_models import QuantityLatencies
 from planner.models.past_forecasts import Forecast, PastForecasts, joined
 from planner.models.prediction import Prediction, predicted_later
 from planner.models.prior import Prior
-from planner.models.prior_regressor import PriorRegressor
+from planner.models.prior_regressor import KnowsPriors
 from planner.models.quantities import Quantity, Target, data_of, merged, targets_of
-from planner.models.quantity_regressor import regressor_for
+from planner.models.quantity_regressors import QuantityRegressors
 from planner.models.regressor import ALL, DriftEstimate, Regressor
 from planner.models.sampled import is_large, sampled_rows, used_readings
 from planner.models.transforms import back, expected_error
@@ -75,8 +75,8 @@ class GridModel:
         self.rows = sampled_rows(grid)
         self._make = make or partial(Ensemble, heavy_tails=grid.is_served, steady=is_large(grid))
         self._lines = grid.lines(trajectory) if trajectory else None
+        self._learner = QuantityRegressors(grid, trajectory, self._make, priors)
         self.regressors_: dict[str, Regressor] = {}
-        self._latencies = QuantityLatencies(grid)
         self._past = PastForecasts(self._learned_anew) if grid.is_served else None
         self._at_rows: _Surface | None = None
         self._counts: dict[str, FloatArray] = {}
@@ -116,16 +116,12 @@ class GridModel:
         self.data_ = every if self.is_whole else {
             name: data.at(used_readings(self.grid, data.rows, data.runs, settings.MAX_POINTS))
             for name, data in every.items()}
+        self.imported_ = imported_values(observations)
         for quantity in self.quantities:
-            data = self.data_[quantity.name]
-            if len(data.rows):
-                if quantity.name not in self.regressors_:
-                    self.regressors_[quantity.name] = regressor_for(
-                        quantity, self.grid, self.trajectory, self._make, self.priors)
-                # The readings of one run share a run effect: taken as independent, they make intervals too narrow.
-                run_effect, latencies = self.trajectory is not None and not quantity.length_independent, self._latencies
-                self.regressors_[quantity.name].fit(data.rows, data.values, data.runs, data.noise, run_effect,
-                                                    latencies.logarithm(quantity, every[quantity.name]), data.ages)
+            name = quantity.name
+            if len(self.data_[name].rows):
+                self.regressors_[name] = self._learner.fitted(
+                    self.regressors_.get(name), quantity, self.data_[name], every[name], self.imported_)
         # A quantity that no run has measured yet is unknown, and so is its noise.
         self._noises = {q.name: self.regressors_[q.name].noise_ if q.name in self.regressors_ else 0.0
                         for q in self.quantities}
@@ -215,7 +211,7 @@ class GridModel:
 
     def _prior_weight(self, target: str) -> float:
         """Weight of the priors in a target, 0 to 1: the least of its quantities'."""
-        weights = (one.prior_weight if isinstance(one, PriorRegressor) else 0.0 for one in self._learned(target))
+        weights = (one.prior_weight if isinstance(one, KnowsPriors) else 0.0 for one in self._learned(target))
         return min(weights, default=0.0)
 
     def _learned(self, target: str) -> list[Regressor]:
