@@ -84,6 +84,10 @@ CHANGE_LEVEL, CHANGE_SMOOTH, CHANGE_OFFSET, CHANGE_OWN = 4.0, 0.5, 0.4, 1.2
 in common, smooth in the sizes, of a value of an engine axis, of an engine configuration. By judgement: a change of
 that amount is possible anywhere until runs there say otherwise."""
 
+CHANGE_QUIET = 0.1
+"""Departures in proportion where next to nothing has changed, which is as likely beforehand as that they have their
+full size: for the noise alone. By judgement."""
+
 CHANGE_OWN_PARTS = (0.25, 0.5, 0.25)
 """Shares of an engine configuration's own departure: the same at all of its sizes, the same in a block (each size in
 the upper or the lower half of its axis), smooth. By judgement, after a 10 % change in the largest block of one of 24
