@@ -78,7 +78,8 @@ class _Member:
 
 class ChangeModel:
     """The difference of one target. Fit it, then ask. trajectory: the axis along which a run measures several points.
-    amount: t. known: where the old study says something, (N,)."""
+    amount: t. known: where the old study says something, (N,). cells: the block of an engine configuration that each
+    point is in, (N,)."""
 
     def __init__(self, grid: Grid, old: OldTarget, trajectory: str | None, amount: float) -> None:
         self.grid, self.amount = grid, amount
@@ -88,6 +89,7 @@ class ChangeModel:
         self._old_std = np.where(measured, 0.0, old.std)
         self._lines = np.arange(len(grid)) if trajectory is None else grid.lines(trajectory)
         self._sizes, self._blocks = _sizes(grid), _blocks(grid)
+        self.cells: IntArray = grid.engine * (self._blocks.max() + 1) + self._blocks
         self._labels = [grid.codes[:, i] for i, axis in enumerate(grid.axes)
                         if len(axis.values) > 1 and (axis.scope is Scope.ENGINE or axis.scale is Scale.CATEGORY)]
 

@@ -127,6 +127,6 @@ CHANGE_UNDECIDED, CHANGE_OPEN_SHARE = 0.05, 0.02
 larger share of the points is undecided. By judgement: on MI300X, which is not in the repository, an equal pair with 2 %
 noise took 22 % of the cost where the amount itself had to be improbable."""
 
-CHANGE_SUSPECT, CHANGE_RUNS_A_SUSPECT = 0.35, 3
+CHANGE_SUSPECT, CHANGE_RUNS_A_SUSPECT = 0.5, 3
 """Probability from which a point is a suspect, which is run until it is decided, or has had so many runs. By
 judgement."""
