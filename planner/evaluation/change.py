@@ -146,14 +146,15 @@ class Change:
         return found
 
     @property
-    def is_covered(self) -> bool:
-        """Whether nearly no point is undecided."""
-        return float(self.undecided.sum()) <= settings.CHANGE_OPEN_SHARE * max(int(self.counts.sum()), 1)
+    def excess(self) -> int:
+        """How many more points are undecided than may stay so; 0 where nearly none is."""
+        most = int(settings.CHANGE_OPEN_SHARE * max(int(self.counts.sum()), 1))
+        return max(int(self.undecided.sum()) - most, 0)
 
     @property
     def is_known(self) -> bool:
         """Whether it is known of nearly every point whether it has changed."""
-        return self.is_covered and not self.suspects.any()
+        return not self.excess and not self.suspects.any()
 
 
 def check_question(priors: Sequence[Prior], metrics: Sequence[Metric]) -> None:

@@ -13,9 +13,10 @@ the upper part (--part) of each size. *slower*: every run takes --change longer 
 seed takes where nothing changed.
 
 *alarms*: studies that end with a point that is said to be worse; *better*: with one that is said to be better. *wrong
-points*: those of each seed. *found*: of the planted points, how many are said to be worse. *cost*: at the end, as a
-share of the plain sweep's; of it what engine starts took, and runs at points that had been run before (*again*).
-*common*: what all points are said to share. *machine*: how much longer a run takes at the end than at first.
+points*: those of each seed. *found*: of the planted points, how many are said to be worse; *named at*: the cost from
+which on one is, until the end. *cost*: at the end, as a share of the plain sweep's; of it what engine starts took, and
+runs at points that had been run before (*again*). *common*: what all points are said to share. *machine*: how much
+longer a run takes at the end than at first.
 """
 
 from __future__ import annotations
@@ -34,10 +35,11 @@ from rich.console import Console
 from rich.table import Table
 
 from planner.campaign.loop import Loop
+from planner.campaign.observers import Observer
 from planner.campaign.setup import open_setup
 from planner.campaign.stopping import Limits
 from planner.evaluation.change import Change, ChangeQuestion
-from planner.ledger.observations import Observations
+from planner.ledger.observations import Observations, Run
 from planner.models.prior import OldTarget, Prior
 from planner.models.prior_regressor import PriorColumn
 from planner.simulation.simulate import Memory
@@ -76,7 +78,8 @@ class Setting:
 class Played:
     """One study at its end. planted, worse, better, wrong: points. found: share of the planted ones, NaN where none
     are. cost, starts, again: shares of the plain sweep's cost; again: of runs at points that had been run. seconds: of
-    all runs. common, machine: ratios with their 90 % intervals."""
+    all runs. common, machine: ratios with their 90 % intervals. named: the cost from which on some planted point was
+    said to be worse, until the end; NaN if never."""
 
     case: str
     seed: int
@@ -93,7 +96,7 @@ class Played:
     seconds: float
     common: tuple[float, float, float]
     machine: tuple[float, float, float]
-    reason: str
+    named: float
 
 
 class Recording:
@@ -162,17 +165,38 @@ class NewVersion:
                            (Reading(point, values, run_s),))
 
 
+class Watch(Observer):
+    """Notes at each checkpoint what was spent and the points that were said to be worse."""
+
+    def __init__(self, strategy: DifferenceStrategy) -> None:
+        self._strategy = strategy
+        self.seen: list[tuple[float, BoolArray]] = []
+
+    def finished(self, run: Run, observations: Observations) -> None:
+        """A run has ended."""
+        if self._strategy.is_due(observations) and (change := self._strategy.change(observations)) is not None:
+            self.seen.append((observations.spent, change.any_worse))
+
+    def named(self, points: BoolArray) -> float:
+        """What was spent when one of the points was first said to be worse, and then until the end; NaN if never."""
+        found = math.nan
+        for spent, worse in self.seen:
+            found = math.nan if not worse[points].any() else spent if math.isnan(found) else found
+        return found
+
+
 def measured(recording: Recording, runner: NewVersion, setting: Setting, seed: int
-             ) -> tuple[Observations, Change, str]:
-    """The runs of a study that asks for a difference, what they say at its end, and why it ended."""
+             ) -> tuple[Observations, Change, Watch]:
+    """The runs of a study that asks for a difference, what they say at its end, and what they said before."""
     observations = Observations(recording.grid, recording.metrics)
     strategy = DifferenceStrategy(StrategyContext(
         recording.grid, tuple(recording.logs), None, recording.devices, seed, priors=(recording.prior,),
         difference=ChangeQuestion(setting.more_than)))
-    reason = Loop(runner, strategy, Memory(), observations, Limits(), seed, clock=None).run()
+    watch = Watch(strategy)
+    Loop(runner, strategy, Memory(), observations, Limits(), seed, watch, clock=None).run()
     change = strategy.change(observations)
     assert change is not None, "no run succeeded"
-    return observations, change, reason
+    return observations, change, watch
 
 
 def play(path: Path, case: str, seed: int, setting: Setting) -> Played:
@@ -192,7 +216,7 @@ def seconds_of(observations: Observations) -> float:
     return sum(run.measurement.cost.run_s for run in observations.runs)
 
 
-def scored(case: str, seed: int, recording: Recording, observations: Observations, change: Change, reason: str
+def scored(case: str, seed: int, recording: Recording, observations: Observations, change: Change, watch: Watch
            ) -> Played:
     """What was said at the end against what was planted."""
     full, grid = recording.full, recording.grid
@@ -209,14 +233,15 @@ def scored(case: str, seed: int, recording: Recording, observations: Observation
         sum(costs[i].run_s * costs[i].accelerators for i, row in enumerate(rows) if row in rows[:i]) / full,
         len(rows), len(np.unique(grid.engine[[row for row in rows if row is not None]])), seconds_of(observations),
         (math.exp(next(ends)), math.exp(next(ends)), math.exp(next(ends))),
-        (math.nan, math.nan, math.nan) if drift is None else (drift.ratio, drift.low, drift.high), reason)
+        (math.nan, math.nan, math.nan) if drift is None else (drift.ratio, drift.low, drift.high),
+        watch.named(corner) / full)
 
 
 def table_of(played: Sequence[Played]) -> Table:
     """A row for each case."""
     table = Table(box=None, title="What was said of a new version", title_justify="left")
-    columns = ("case", "seeds", "alarms", "better", "wrong points", "corner found", "points found", "cost", "at most",
-               "starts", "again", "runs", "engines", "common", "machine")
+    columns = ("case", "seeds", "alarms", "better", "wrong points", "corner found", "points found", "named at", "cost",
+               "at most", "starts", "again", "runs", "engines", "common", "machine")
     for column in columns:
         table.add_column(column, justify="left" if column == "case" else "right")
     for case, group in itertools.groupby(sorted(played, key=lambda one: CASES.index(one.case)), lambda one: one.case):
@@ -226,7 +251,8 @@ def table_of(played: Sequence[Played]) -> Table:
         table.add_row(
             case, str(len(every)), str(sum(one.worse > 0 for one in every)), str(sum(one.better > 0 for one in every)),
             " ".join(str(one.wrong) for one in every), str(sum(one.found > 0 for one in every)),
-            f"{np.mean([one.found for one in every]):.0%}" if case == "planted" else "", f"{median['cost']:.1%}",
+            f"{np.mean([one.found for one in every]):.0%}" if case == "planted" else "",
+            f"{np.nanmedian([one.named for one in every]):.1%}" if case == "planted" else "", f"{median['cost']:.1%}",
             f"{max(one.cost for one in every):.1%}", f"{median['starts']:.1%}", f"{median['again']:.1%}",
             f"{median['runs']:.0f}", f"{median['engines']:.0f}",
             f"{np.median([one.common[0] for one in every]):.3f}", f"{np.median([one.machine[0] for one in every]):.3f}")
