@@ -98,8 +98,8 @@ CHANGE_LENGTHSCALE = 0.5
 """Of departures, as a share of each axis: a run tells of about a third of it on either side. By judgement: a change
 that is narrower than half of an axis may be missed."""
 
-CHANGE_NOISES = tuple(0.005 * 1.7**k for k in range(8))
-"""Noises of one reading's difference that are averaged over. Numerical: 0.5 to 21 %."""
+CHANGE_NOISES = tuple(0.005 * 1.4**k for k in range(12))
+"""Noises of one reading's difference that are averaged over. Numerical: 0.5 to 20 %."""
 
 CHANGE_NOISE_PRIOR = (-3.5, 1.0)
 """Normal, of the logarithm of that noise: median 3 %. By judgement: repeats on a quiet machine differ by 0.5 to 2 %, on
@@ -127,6 +127,6 @@ CHANGE_UNDECIDED, CHANGE_OPEN_SHARE = 0.05, 0.02
 larger share of the points is undecided. By judgement: on MI300X, which is not in the repository, an equal pair with 2 %
 noise took 22 % of the cost where the amount itself had to be improbable."""
 
-CHANGE_SUSPECT, CHANGE_RUNS_A_SUSPECT = 0.5, 3
+CHANGE_SUSPECT, CHANGE_RUNS_A_SUSPECT = 0.35, 3
 """Probability from which a point is a suspect, which is run until it is decided, or has had so many runs. By
 judgement."""

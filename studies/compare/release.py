@@ -5,7 +5,7 @@
 The study file replays a recorded grid. A reading of either side is the recorded value of its point times normal noise
 (--noise, of one reading; its logarithm's standard deviation), drawn by the seed. The old study has one reading of every
 point. The new version is measured as `sweepwise compare --prior` does, one reading a run, until that ends; each run
-has noise of its own and costs what the recording says. The cases:
+has noise of its own and costs what the recording says, which the planner knows from the old study. The cases:
 
 *same*: nothing changed. *planted*: --change in a corner of one engine configuration, drawn by the seed: the values in
 the upper part (--part) of each size. *slower*: every run takes --change longer from the first on, another machine.
@@ -28,6 +28,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Self, cast
 
 import numpy as np
 from joblib import Parallel, delayed
@@ -40,13 +41,16 @@ from planner.campaign.setup import open_setup
 from planner.campaign.stopping import Limits
 from planner.evaluation.change import Change, ChangeQuestion
 from planner.ledger.observations import Observations, Run
+from planner.models.cost import CostModel
 from planner.models.prior import OldTarget, Prior
 from planner.models.prior_regressor import PriorColumn
+from planner.models.regressor import Regressor
 from planner.simulation.simulate import Memory
 from planner.space.types import (
     BoolArray,
     Cost,
     FloatArray,
+    IntArray,
     Kind,
     Measurement,
     Proposal,
@@ -134,6 +138,21 @@ class Recording:
                      {name: OldTarget(log, log, none) for name, log in self.old.items()})
 
 
+class KnownSeconds:
+    """What a run of each point takes is known: the part of a regressor that a cost model needs."""
+
+    def __init__(self, seconds: FloatArray) -> None:
+        self._log = np.log(seconds)
+
+    def fit(self, rows: IntArray, y: FloatArray, runs: IntArray, **_: object) -> Self:
+        """Nothing is learned."""
+        return self
+
+    def predict(self, rows: IntArray | slice = slice(None)) -> tuple[FloatArray, FloatArray]:
+        """Mean and standard deviation of the logarithm."""
+        return self._log[rows], np.zeros(len(self._log[rows]))
+
+
 class NewVersion:
     """Measures the new version. slower: factor on the times of each point, (N,); after: on those of all runs from
     moment_s on."""
@@ -189,9 +208,11 @@ def measured(recording: Recording, runner: NewVersion, setting: Setting, seed: i
              ) -> tuple[Observations, Change, Watch]:
     """The runs of a study that asks for a difference, what they say at its end, and what they said before."""
     observations = Observations(recording.grid, recording.metrics)
+    known = cast("Regressor", KnownSeconds(recording.seconds))
+    costs = CostModel(recording.grid, recording.devices, lambda _: known)
     strategy = DifferenceStrategy(StrategyContext(
         recording.grid, tuple(recording.logs), None, recording.devices, seed, priors=(recording.prior,),
-        difference=ChangeQuestion(setting.more_than)))
+        difference=ChangeQuestion(setting.more_than)), costs)
     watch = Watch(strategy)
     Loop(runner, strategy, Memory(), observations, Limits(), seed, watch, clock=None).run()
     change = strategy.change(observations)
