@@ -79,7 +79,7 @@ class _Member:
 class ChangeModel:
     """The difference of one target. Fit it, then ask. trajectory: the axis along which a run measures several points.
     amount: t. known: where the old study says something, (N,). cells: the block of an engine configuration that each
-    point is in, (N,)."""
+    point is in, (N,). doubted, once fitted: rows of readings that are far off."""
 
     def __init__(self, grid: Grid, old: OldTarget, trajectory: str | None, amount: float) -> None:
         self.grid, self.amount = grid, amount
@@ -105,6 +105,7 @@ class ChangeModel:
                 break
             added = np.maximum(added, far)
             self._members = self._learned(added)
+        self.doubted: IntArray = np.unique(readings.rows[added > 0])
         return self
 
     @property
