@@ -23,8 +23,9 @@ from planner.evaluation.metric_posterior import metric_posterior
 from planner.evaluation.mix import Mix, candidates_of, mixes
 from planner.evaluation.waiting import probability_to_wait, waiting
 from planner.ledger.observations import Observations
+from planner.space.metrics import described
 from planner.space.question import Question
-from planner.space.types import Role, StudyError
+from planner.space.types import Kind, Role, StudyError
 from planner.strategies.strategy import Posterior
 from planner.tables.workload import PlacedWorkload, given_axes
 
@@ -186,6 +187,10 @@ def _question(study: StudySetup, slo: Sequence[str] | None, confidence: float, s
     conditions = tiers[0].conditions if len(tiers) == 1 else asked.conditions
     if not conditions:
         raise StudyError("--slo: without service levels any load is served; give one, as in 'p99_ttft_ms <= 500'")
+    for condition in conditions:
+        if described(condition.metric, study.metrics).kind is Kind.THROUGHPUT:
+            raise StudyError(f"--slo: '{condition}' is asked of a server, not for a request; give service levels like "
+                             "'p99_ttft_ms <= 500'")
     return replace(asked, objective=conditions[0].metric, maximise=False, conditions=conditions)
 
 

@@ -14,6 +14,9 @@ closed loop     So many requests were in flight, a new one as soon as one ended:
                 two quantiles is rarely too small.
 static batch    The throughput of one batch after the other. Nobody arrives, so nobody waits: an upper bound.
 
+More load meets fewer conditions, so probabilities are made to fall along the load as those of a boundary are
+(planner.evaluation.attainment): what was measured at a higher load tells of the lower ones that were not.
+
 Notation: C candidates; K rates or places of one replica; P parts of the workload; σ of a metric on its transform.
 """
 
@@ -27,6 +30,7 @@ import numpy as np
 from scipy.special import ndtri
 
 from planner.analysis import settings
+from planner.evaluation.attainment import falling
 from planner.evaluation.metric_posterior import MetricPosterior
 from planner.evaluation.mix import Candidates, probability_of_parts
 from planner.evaluation.settings import UNMEASURED_WIDENING
@@ -140,7 +144,7 @@ def _open_loops(question: Question, candidates: Candidates, axis: Axis, paced: B
         watts = candidates.known.get(_POWER)
         yield Replica(
             _point(grid, int(rows[0]), axis), "open loop", None, float(candidates.accelerators[rows].max()), rates,
-            np.minimum.accumulate(_met(question, candidates, parts, able)),
+            falling(_met(question, candidates, parts, able)),
             watts=None if watts is None else np.interp(rates, nodes, watts.value[rows]))
 
 
@@ -170,25 +174,25 @@ def _between(one: MetricPosterior, left: IntArray, right: IntArray, share: Float
 def _by_slots(
     question: Question, candidates: Candidates, metrics: Mapping[str, Metric], axis: Axis, free: BoolArray
 ) -> Iterator[Replica]:
-    """A replica for each value of the axis. What fewer slots do not serve as asked, more do not either."""
+    """A replica for each value of the axis."""
     loop: Loop = "static batch" if Role.BATCH in axis.roles else "closed loop"
     waits = {} if loop == "static batch" else {
         condition: _Wait.of(metrics[condition.metric]) for condition in question.conditions
         if metrics[condition.metric].kind in {Kind.FIRST, Kind.WHOLE}}
-    unloaded = _met(question, candidates, candidates.parts, candidates.feasibility)
+    own = _met(question, candidates, candidates.parts, candidates.feasibility)
     for rows in ascending_lines(candidates.grid, axis, free):
-        for row, most in zip(rows.tolist(), np.minimum.accumulate(unloaded[rows]).tolist(), strict=True):
-            if most < 1 - settings.DECIDED:
-                break  # nothing is borne from here on, not even at the far end of the interval
-            if found := _replica(question, candidates, (row, axis, loop), most, waits):
+        for row, probability in zip(rows.tolist(), falling(own[rows]).tolist(), strict=True):
+            if probability < 1 - settings.DECIDED or own[row] <= 0:
+                continue  # nothing is borne, not even at the far end of the interval
+            if found := _replica(question, candidates, (row, axis, loop), probability / own[row], waits):
                 yield found
 
 
 def _replica(
-    question: Question, candidates: Candidates, at: tuple[int, Axis, Loop], most: float,
+    question: Question, candidates: Candidates, at: tuple[int, Axis, Loop], factor: float,
     waits: Mapping[Condition, _Wait],
 ) -> Replica | None:
-    """The replica of one row; None if its throughput is unknown. most: the largest probability that it may have."""
+    """The replica of one row; None if its throughput is unknown. factor: on probabilities, so that they fall."""
     row, axis, loop = at
     grid = candidates.grid
     capacity = _requests(candidates, row)
@@ -201,10 +205,10 @@ def _replica(
     parts = {name: [_at(one, places) for one in candidates.parts[name]] for name in question.metrics}
     served = _met(question, candidates, parts, np.where(rate < full, candidates.feasibility[row], 0.0),
                   {condition: wait.added(rate, slots, full) for condition, wait in waits.items()})
-    probability = np.minimum(served.reshape(len(rates), -1).mean(axis=1), most)
+    probability = factor * served.reshape(len(rates), -1).mean(axis=1)
     watts = candidates.known.get(_POWER)
     return Replica(_point(grid, row, axis), loop, slots, float(candidates.accelerators[row]), rates,
-                   np.minimum.accumulate(probability), middle,
+                   np.minimum.accumulate(np.minimum(probability, 1.0)), middle,
                    None if watts is None else np.full(len(rates), watts.value[row]))
 
 

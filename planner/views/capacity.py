@@ -8,7 +8,7 @@ from typing import Any, Final
 from rich.console import Console
 
 from planner.analysis.capacity import Capacity, Fleet
-from planner.space.text import duration, percent, point_json
+from planner.space.text import percent, point_json
 from planner.space.types import Scale
 from planner.views.decision import question_text
 from planner.views.listing import Listing
@@ -17,6 +17,7 @@ from planner.views.recommendation import number
 __all__ = ["capacity_json", "capacity_lines", "fleets_table", "sensitivity_table", "show_capacity"]
 
 _MOST_PARTS: Final = 4
+_SHORT_S: Final = 1e-4
 _QUEUEING: Final = {
     "open loop": "replicas get random shares of the arrivals; all waiting is in the latencies that were measured",
     "closed loop": "replicas get random shares of the arrivals and hold back what exceeds their slots; the wait is "
@@ -74,9 +75,9 @@ def _name(fleet: Fleet, found: Capacity) -> str:
     point = fleet.replica.point
     said = [f"{name}={point[name]}" for name in _names(found) if name in point]
     if fleet.replica.slots is not None:
-        what = "in batches of" if fleet.replica.loop == "static batch" else "slots"
-        said.append(f"{what} {fleet.replica.slots:g}" if what != "slots" else f"{fleet.replica.slots:g} slots")
-    return "  ".join(said) or "the one configuration"
+        slots = f"{fleet.replica.slots:g}"
+        said.append(f"batches of {slots}" if fleet.replica.loop == "static batch" else f"{slots} slots")
+    return ", ".join(said) or "the one configuration"
 
 
 def _names(found: Capacity) -> list[str]:
@@ -104,7 +105,8 @@ def _waits(fleet: Fleet) -> str:
     if fleet.waiting is None:
         return ""
     share, seconds = fleet.waiting
-    return f": {percent(share)} wait, {duration(seconds)} on average over all"
+    mean = number(1e3 * seconds) if seconds >= _SHORT_S else f"under {number(1e3 * _SHORT_S)}"
+    return f": {percent(share)} of the requests wait, {mean} ms on average over all"
 
 
 def fleets_table(found: Capacity, top: int) -> Listing:
@@ -138,6 +140,8 @@ def fleets_table(found: Capacity, top: int) -> Listing:
 def _caption(found: Capacity, shown: tuple[Fleet, ...]) -> str:
     said = [f"each bears: requests/s that a replica serves so with {percent(found.question.confidence)} (with 95 % … "
             "with 5 %)"]
+    if any(fleet.replica.loop == "closed loop" for fleet in shown):
+        said.append("slots: requests in flight at most")
     if any(fleet.replica.is_cut_off(found.question.confidence) for fleet in shown):
         said.append("≥: the highest load of the grid")
     if len(found.fleets) > len(shown):
