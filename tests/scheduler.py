@@ -60,7 +60,8 @@ class Served:
     @property
     def tpot_s(self) -> FloatArray:
         """NaN where the output is one token."""
-        return (self.end - self.first) / np.where(self.outputs > 1, self.outputs - 1, np.nan)
+        tpot: FloatArray = (self.end - self.first) / np.where(self.outputs > 1, self.outputs - 1, np.nan)
+        return tpot
 
     def window(self, warm_up: float = 0.2) -> BoolArray:
         """The requests between the first and the last share of `warm_up`, (n,)."""
@@ -201,7 +202,7 @@ class _Server:
             if tokens > 0:
                 chunks[int(request)] = tokens
                 budget -= tokens
-        admitted = []
+        admitted: list[int] = []
         while budget > 0 and self._can_admit(len(admitted)):
             admitted.append(self._next)
             chunks[self._next] = min(budget, int(self.inputs[self._next]))

@@ -1,7 +1,7 @@
 """What a replica is said to bear, against what it then bears.
 
-    python studies/compare/capacity.py                                     # recorded grids of this repository
-    python studies/compare/capacity.py --live [--slo "ttft_ms <= 100"]     # a server that is started here
+    python studies/compare/capacity.py                                    # recorded grids of this repository
+    python studies/compare/capacity.py --live [--slo "ttft_ms <= 100"]    # a server that is started here
 
 Recorded: one server was measured in closed loop and in open loop (studies/data). For each engine configuration, length
 and service level, the rate that `capacity` reads off the closed loop, waiting included, against the rates at which the
