@@ -40,7 +40,8 @@ def limits() -> pd.DataFrame:
                 ratio = _limit(devices, slots, inputs, outputs, level, fleet.bears) / fleet.bears
                 found.append([devices, inputs, outputs, level, slots, fleet.bears, ratio])
                 print(*found[-1], flush=True)
-    return pd.DataFrame(found, columns=["devices", "input_len", "output_len", "level", "slots", "predicted", "true / it"])
+    columns = ["devices", "input_len", "output_len", "level", "slots", "predicted", "true / it"]
+    return pd.DataFrame(found, columns=columns)
 
 
 def _simulated_study(folder: Path) -> Path:

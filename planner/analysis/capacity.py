@@ -206,7 +206,7 @@ def _placed(study: StudySetup, workload: Sequence[str]) -> PlacedWorkload:
         return PlacedWorkload((), np.zeros((1, 0), dtype=np.int64), np.ones(1))
     for name in placed.axes:
         if Role.RATE in grid.axis(name).roles:
-            raise StudyError(f"--workload: {name} is what --rate asks for; leave it out")
+            raise StudyError(f"workload: {name} is what --rate asks for; leave it out")
     return placed
 
 

@@ -66,7 +66,7 @@ def test_the_cheapest_is_first_with_price_power_and_spare(
     assert nothing.code == 0 and "no configuration is known to serve any load of the grid so" in nothing.out
     assert sweepwise("capacity", file, "--rate", 30, "--quiet").out == ""
     given = sweepwise("capacity", file, "--rate", 30, "--workload", "request_rate=4,output_len=20")
-    assert given.code == 2 and "--workload: request_rate is what --rate asks for" in given.err
+    assert given.code == 2 and "workload: request_rate is what --rate asks for" in given.err
 
 
 def test_static_batches_say_that_nobody_waited(tmp_path: Path, sweepwise: Callable[..., Ran]) -> None:
