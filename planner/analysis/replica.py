@@ -97,21 +97,24 @@ def replicas_of(question: Question, candidates: Candidates, metrics: Mapping[str
     """A replica for each line of rates, each number of slots, and each batch. An engine configuration that was driven
     in open loop is known by that alone. metrics: by name. Raises StudyError if no chosen axis is a load."""
     grid = candidates.grid
-    rate, concurrency, batch = map(grid.by_role, (Role.RATE, Role.CONCURRENCY, Role.BATCH))
-    loads = [axis for axis in (rate, concurrency, batch) if axis is not None and axis.scale is not Scale.CATEGORY]
-    if not loads:
+    rate, slots = _numbers(grid, Role.RATE), _numbers(grid, Role.CONCURRENCY) or _numbers(grid, Role.BATCH)
+    if rate is None and slots is None:
         raise StudyError("space.axes: no axis is a load, so it is not known what a replica bears; measure it at "
                          "several values of request_rate, max_concurrency or batch_size")
-    paced = np.isfinite(grid.column(rate.name)) if rate in loads and rate else np.zeros(len(grid), dtype=bool)
-    found = list(_open_loops(question, candidates, rate, paced)) if rate is not None else []
-    free = ~paced
-    if rate is not None and paced.any():
-        engine = _without(grid, [axis.name for axis in loads])
-        free &= ~np.isin(engine, engine[paced])
-    slots = concurrency if concurrency in loads else batch
-    if slots is not None and slots in loads and free.any():
-        found += _by_slots(question, candidates, metrics, slots, free)
+    found: list[Replica] = []
+    paced = np.zeros(len(grid), dtype=bool)
+    if rate is not None:
+        paced = np.isfinite(grid.column(rate.name))
+        found += _open_loops(question, candidates, rate, paced)
+    if slots is not None:
+        engine = _without(grid, [axis.name for axis in (rate, slots) if axis is not None])
+        found += _by_slots(question, candidates, metrics, slots, ~np.isin(engine, engine[paced]))
     return found
+
+
+def _numbers(grid: Grid, role: Role) -> Axis | None:
+    axis = grid.by_role(role)
+    return None if axis is None or axis.scale is Scale.CATEGORY else axis
 
 
 def throughput_metric(measured: Sequence[str]) -> str | None:
