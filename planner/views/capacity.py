@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from rich.console import Console
 
 from planner.analysis.capacity import Capacity, Fleet
 from planner.space.text import percent, point_json
-from planner.space.types import Scale
 from planner.views.decision import question_text
 from planner.views.listing import Listing
 from planner.views.recommendation import number
@@ -112,23 +111,16 @@ def _waits(fleet: Fleet) -> str:
 def fleets_table(found: Capacity, top: int) -> Listing:
     """The cheapest fleets."""
     shown = found.fleets[:top]
-    axes = [axis for axis in found.mix.grid.axes if any(
-        axis.name in fleet.replica.point and len(axis.values) > 1 for fleet in shown)]
-    has_slots = any(fleet.replica.slots is not None for fleet in shown)
     priced, powered = found.price is not None, any(fleet.watts is not None for fleet in shown)
-    names = [axis.name for axis in axes] + ["slots"] * has_slots
+    heading = _heading(found, shown)
     table = Listing(
-        "Cheapest first", [*names, "replicas", "accelerators", "each bears", "spare", *["an hour"] * priced,
-                           *["power, W"] * powered, "probability"],
-        [axis.name for axis in axes if axis.scale is Scale.CATEGORY], _caption(found, shown))
+        "Cheapest first", [heading, "replicas", "accelerators", "each bears", "spare", *["an hour"] * priced,
+                           *["power, W"] * powered, "probability"], [heading], _caption(found, shown))
     for fleet in shown:
         low, high = fleet.interval
         more = "≥ " if fleet.replica.is_cut_off(found.question.confidence) else ""
-        cells = [str(fleet.replica.point.get(axis.name, "–")) for axis in axes]
-        if has_slots:
-            cells.append("–" if fleet.replica.slots is None else f"{fleet.replica.slots:g}")
-        cells += [f"{fleet.replicas:,}", f"{fleet.accelerators:g}",
-                  f"{more}{number(fleet.bears)} ({number(low)} … {number(high)})", percent(fleet.spare)]
+        cells = [_values(fleet, found), f"{fleet.replicas:,}", f"{fleet.accelerators:g}",
+                 f"{more}{number(fleet.bears)} ({number(low)} … {number(high)})", percent(fleet.spare)]
         if priced:
             cells.append(number(fleet.price_an_hour or 0.0))
         if powered:
@@ -137,7 +129,19 @@ def fleets_table(found: Capacity, top: int) -> Listing:
     return table
 
 
-def _caption(found: Capacity, shown: tuple[Fleet, ...]) -> str:
+def _heading(found: Capacity, shown: Sequence[Fleet]) -> str:
+    """The chosen axes, as `_values` has their values."""
+    names = [name for name in _names(found) if any(name in fleet.replica.point for fleet in shown)]
+    return " · ".join([*names, *["slots"] * any(fleet.replica.slots is not None for fleet in shown)])
+
+
+def _values(fleet: Fleet, found: Capacity) -> str:
+    point, slots = fleet.replica.point, fleet.replica.slots
+    said = [str(point[name]) for name in _names(found) if name in point]
+    return " · ".join([*said, *([] if slots is None else [f"{slots:g}"])])
+
+
+def _caption(found: Capacity, shown: Sequence[Fleet]) -> str:
     said = [f"each bears: requests/s that a replica serves so with {percent(found.question.confidence)} (with 95 % … "
             "with 5 %)"]
     if any(fleet.replica.loop == "closed loop" for fleet in shown):
@@ -151,11 +155,11 @@ def _caption(found: Capacity, shown: tuple[Fleet, ...]) -> str:
 
 def sensitivity_table(found: Capacity) -> Listing:
     """The cheapest fleet at each load."""
-    priced = found.price is not None
-    table = Listing("At other loads", ["requests/s", "cheapest", "replicas", "accelerators", *["an hour"] * priced,
-                                       "spare"], ["cheapest"])
+    priced, heading = found.price is not None, f"cheapest {_heading(found, found.sensitivity)}"
+    table = Listing("At other loads", ["requests/s", heading, "replicas", "accelerators", *["an hour"] * priced,
+                                       "spare"], [heading])
     for fleet in found.sensitivity:
-        table.add_row(number(fleet.rate), _name(fleet, found), f"{fleet.replicas:,}", f"{fleet.accelerators:g}",
+        table.add_row(number(fleet.rate), _values(fleet, found), f"{fleet.replicas:,}", f"{fleet.accelerators:g}",
                       *[number(fleet.price_an_hour or 0.0)] * priced, percent(fleet.spare))
     return table
 
