@@ -226,6 +226,11 @@ class StudySpec(StrictModel):
         return targets
 
     @property
+    def hourly_price(self) -> float | None:
+        """Money for an accelerator-hour; None where the file names no price."""
+        return self.price.per_accelerator_hour if self.price else None
+
+    @property
     def metrics(self) -> tuple[Metric, ...]:
         """The targets with their properties, in order."""
         return tuple(metric_named(target) if isinstance(target, str) else target.resolve() for target in self.targets)
