@@ -17,7 +17,7 @@ from planner.views.figures.style import (
     GREY,
     MEASURED,
     PREDICTED,
-    VALUES,
+    QUALITY,
     faint,
     layout,
     log_axis,
@@ -63,7 +63,7 @@ def colours(quality: Quality, usable: BoolArray) -> dict[str, Any]:
     """The scale of colours of a quality over the `usable` points, the same for all its markers."""
     there = quality.figure.value[usable & np.isfinite(quality.figure.value)]
     low, high = (float(there.min()), float(there.max())) if len(there) else (0.0, 1.0)
-    return {"colorscale": VALUES, "reversescale": not quality.figure.higher_is_better, "cmin": low, "cmax": high,
+    return {"colorscale": QUALITY, "reversescale": not quality.figure.higher_is_better, "cmin": low, "cmax": high,
             "colorbar": {"title": {"text": plain(quality.figure.name), "side": "right"}, "thickness": 12}}
 
 

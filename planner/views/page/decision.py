@@ -12,7 +12,7 @@ from planner.views.decision import decision_json
 from planner.views.figures.decision import decision_figure
 from planner.views.figures.tradeoff import plain
 from planner.views.markdown_text import escaped
-from planner.views.page.decision_words import compared, headline, origin, paragraphs
+from planner.views.page.decision_words import compared, headline, notes, paragraphs
 from planner.views.page.html import bare, environment, script_safe
 from planner.views.page.images import SIZE, export
 from planner.views.page.markdown import markdown_table
@@ -41,7 +41,7 @@ def decision_html(page: DecisionPage) -> str:
 
     figure = decision_figure(page)
     return environment().get_template("decision.html").render(
-        name=page.study.name, headline=headline(page), say=paragraphs(page), table=compared(page), origin=origin(page),
+        name=page.study.name, headline=headline(page), say=paragraphs(page), table=compared(page), notes=notes(page),
         plotly=get_plotlyjs() if figure else "", data=script_safe(bare(figure)) if figure else "")
 
 
@@ -50,7 +50,7 @@ def decision_markdown(page: DecisionPage) -> str:
     said = [f"**{escaped(one.label)}.** {escaped(one.text)}" for one in paragraphs(page)]
     table = compared(page)
     parts = [f"## {escaped(headline(page))}", *said, *([markdown_table(table)] if table.rows else []),
-             escaped(origin(page))]
+             escaped("; ".join(notes(page))) + "."]
     return "\n\n".join(parts) + "\n"
 
 

@@ -13,7 +13,7 @@ from planner.views.page.words import Table
 from planner.views.recommendation import described, interval, likelihood, number
 from planner.views.separation import gain_text, separation_text
 
-__all__ = ["Paragraph", "compared", "headline", "origin", "paragraphs"]
+__all__ = ["Paragraph", "compared", "headline", "notes", "paragraphs"]
 
 _MOST_METRICS: Final = 4
 
@@ -54,8 +54,9 @@ def paragraphs(page: DecisionPage) -> list[Paragraph]:
     answer = page.answer
     if answer is None:
         if page.decision.only is None:
-            found.append(Paragraph("The answer", "Given values of requests are never ranked: the table has the best "
-                                   "configuration for each. --workload gives one answer for a mix of requests."))
+            found.append(Paragraph("The answer", "The table has the best configuration for each kind of request. They "
+                                   "are not ranked among each other: nobody chooses what traffic asks for. A workload "
+                                   "gives one answer."))
         return found
     found.append(Paragraph("How sure", how_sure(page, answer)))
     for name, label in (("runner-up", "The runner-up"), ("baseline", "The baseline")):
@@ -117,11 +118,19 @@ def compared(page: DecisionPage) -> Table:
     return Table(head, rows)
 
 
-def origin(page: DecisionPage) -> str:
-    """What the numbers rest on, in one line."""
-    seen = page.observations
-    return (f"{page.study.name}: {int(seen.measured.sum()):,} of {len(seen.grid):,} grid points measured in "
-            f"{duration(seen.spent)} of accelerator time, the others predicted. In brackets: 90 % intervals.")
+def notes(page: DecisionPage) -> list[str]:
+    """How to read the table and the figure, and what the numbers rest on."""
+    seen, found = page.observations, page.tradeoff
+    if page.answer is None:
+        said = [] if page.decision.only is not None else [cases_table(page.decision, whole=False).caption]
+    else:
+        said = ["in brackets and as bars: 90 % intervals"]
+    if found is not None and found.quality is not None:
+        names = (found.quality.figure.name, found.interactivity.name, found.cost.name)
+        said.append(f"large marks: no other is at least as good in {', '.join(names)} together")
+    said += page.decision.workload.notes if page.decision.workload else ()
+    return [*said, f"{page.study.name}: {int(seen.measured.sum()):,} of {len(seen.grid):,} grid points measured in "
+            f"{duration(seen.spent)} of accelerator time, the others predicted"]
 
 
 def _name(answer: Recommendation, row: int) -> str:
