@@ -58,9 +58,9 @@ def show_decision(out: Console, decision: Decision, grid: Grid, top: int, whole:
 def _hints(answer: Recommendation | None, whole: bool) -> Iterator[str]:
     """What to do next."""
     if answer is not None and len(answer.best) and not answer.measured[answer.best[0]]:
-        yield "predicted, not measured, and the best of many predictions is optimistic: --verify"
+        yield "predicted, not measured, so rather optimistic: --verify measures it"
     if not whole:
-        yield "tables: --all"
+        yield "--all shows the tables"
 
 
 def _tables(decision: Decision, grid: Grid, top: int, whole: bool) -> Iterator[Listing]:
@@ -139,7 +139,7 @@ def _second(answer: Recommendation, row: int) -> Iterator[str]:
         return
     yield f"runner-up: {described(answer.grid, other, answer.grid.axes)}"
     yield f"  {_fitted(gap_texts(separation(answer, row, other), answer.question.objective))}"
-    yield f"  {_meets(answer, other)}"
+    yield f"  {_fitted([_meets(answer, other), *_economy(answer, other)], '; ')}"
 
 
 def _economy(answer: Recommendation, row: int) -> Iterator[str]:

@@ -14,10 +14,12 @@ import numpy as np
 import pytest
 import yaml
 
+from planner.analysis.rates import Rates, rates_of
 from planner.analysis.recommendation.page import DecisionPage
 from planner.study import Study, open_study
 from planner.views.decision import decision_lines
 from planner.views.figures.decision import decision_figure
+from planner.views.figures.tradeoff import tradeoff
 from planner.views.page.decision import decision_html, decision_markdown, page_json
 from planner.views.page.decision_words import compared, headline, paragraphs
 from tests.conftest import Ran
@@ -54,7 +56,8 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "study": {"name": "a <i>study</i>", "storage": f"sqlite:///{home / 'study.db'}"},
         "space": {"axes": {
             "dtype": {"scope": "engine", "scale": "category"},
-            "tensor_parallel_size": {"scale": "log", "scope": "engine"}, "input_len": {"scale": "log"}, "output_len": {"scale": "log"}, "batch_size": {"scale": "log"}}},
+            "tensor_parallel_size": {"scale": "log", "scope": "engine"}, "input_len": {"scale": "log"},
+            "output_len": {"scale": "log"}, "batch_size": {"scale": "log"}}},
         "runner": {"kind": "replay", "table": "grid.csv", "cost_s": "cost_s", "accelerators": "tensor_parallel_size",
                    "engine_start_s": 1.0},
         "price": {"per_accelerator_hour": 250.0}, "slo": ["ttft_ms <= 40"],
@@ -125,6 +128,10 @@ def test_what_separates_two_is_their_ratio_and_a_share_s_difference(page: Decisi
     assert 1 + gaps["output_throughput"].low == pytest.approx(1 / gain[2])
     known = answer.known["mmlu"]
     assert not gaps["mmlu"].is_share and gaps["mmlu"].more == pytest.approx(known.value[base] - known.value[best])
+    costs = [answer.cost_per_million(row) for row in (best, base)]
+    assert costs[0] is not None and costs[1] is not None
+    if answer.accelerators[best] != answer.accelerators[base]:
+        assert 1 + found.gaps[1].more == pytest.approx(costs[1][0] / costs[0][0])
     for gap in found.gaps:
         assert gap.low <= gap.more <= gap.high and gap.is_sure == (gap.low > 0 or gap.high < 0)
 
@@ -173,6 +180,24 @@ def test_the_figure_has_cost_against_interactivity_and_the_marks(page: DecisionP
     assert marks["best"].y[0] + marks["best"].error_y.array[0] == pytest.approx(cost[2], rel=1e-2)
     assert sum(len(trace.x) for trace in figure.data) == found.usable.sum() + 3
     assert "mmlu" in figure.layout.coloraxis.colorbar.title.text
+
+
+def test_a_report_shows_quality_as_the_third_figure_of_its_trade_off(study: Study) -> None:
+    observations, posterior = study.posterior()
+    rates = rates_of(study.decision_page(workload=ONE).study.accelerators, observations, posterior)
+    assert isinstance(rates, Rates) and rates.quality is not None
+    figures = [rates.user.value, rates.accelerator.value, rates.quality.figure.value]
+    assert rates.quality.figure.name == "mmlu" and set(rates.front) <= set(rates.quality.front)
+    there = np.flatnonzero(rates.usable)
+    for row in there:
+        beaten = np.any(np.all([one[there] >= one[row] for one in figures], axis=0)
+                        & np.any([one[there] > one[row] for one in figures], axis=0))
+        assert row not in rates.quality.front if beaten else True
+        assert beaten or any(np.all([one[row] == one[kept] for one in figures]) for kept in rates.quality.front)
+    figure = tradeoff(observations, rates)
+    assert "on the front of three, with mmlu" in [trace.name for trace in figure.data]
+    drawn = sum(len(trace.x) for trace in figure.data if trace.name != "measured")
+    assert drawn == rates.usable.sum() and figure.layout.coloraxis.cmax == max(figures[2][there])
 
 
 def test_without_a_price_cost_is_throughput_an_accelerator(path: Path, tmp_path: Path) -> None:

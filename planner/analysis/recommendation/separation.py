@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from planner.analysis.recommendation.fronts import TOKENS
 from planner.analysis.recommendation.recommend import Recommendation
 from planner.evaluation.metric_posterior import MetricPosterior
 from planner.space.types import Value
@@ -32,8 +33,8 @@ class Gap:
 
 @dataclass(frozen=True, slots=True)
 class Separation:
-    """settings: the chosen axes on which they differ, with the other's values. gaps: of each metric, the
-    objective first."""
+    """settings: the chosen axes on which they differ, with the other's values. gaps: the objective's, that
+    of cost where accelerators differ, and those of all other metrics."""
 
     settings: Mapping[str, Value]
     gaps: tuple[Gap, ...]
@@ -44,8 +45,23 @@ def separation(answer: Recommendation, winner: int, other: int) -> Separation:
     wide."""
     here, there = answer.grid.point(winner), answer.grid.point(other)
     names = dict.fromkeys((*answer.question.metrics, *answer.known))
+    gaps = [_gap(answer, name, winner, other) for name in names]
     return Separation({name: value for name, value in there.items() if value != here[name]},
-                      tuple(_gap(answer, name, winner, other) for name in names))
+                      (gaps[0], *_economy(answer, winner, other), *gaps[1:]))
+
+
+def _economy(answer: Recommendation, winner: int, other: int) -> Iterator[Gap]:
+    """What tokens cost, or what an accelerator gives, where the two occupy different numbers of accelerators: else that
+    is the throughput's gap once more."""
+    devices = float(answer.accelerators[other] / answer.accelerators[winner])
+    found = answer.ratio(TOKENS, other, winner) if TOKENS in answer.known else None
+    if found is None or devices == 1:
+        return
+    value, low, high = (end / devices for end in found)
+    if answer.price is None:
+        yield Gap("tokens/s per accelerator", value - 1, low - 1, high - 1)
+    else:
+        yield Gap("cost of a million output tokens", 1 / value - 1, 1 / high - 1, 1 / low - 1)
 
 
 def _gap(answer: Recommendation, metric: str, winner: int, other: int) -> Gap:

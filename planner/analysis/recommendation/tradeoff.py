@@ -77,7 +77,7 @@ def _cost(answer: Recommendation) -> Scale:
         tokens = _band(answer, TOKENS)
         if answer.price is not None:
             a_second = answer.price * answer.accelerators / 3600
-            return Scale("cost of a million output tokens", tokens.inverse(a_second * 1_000_000), False)
+            return Scale("cost of a million output tokens ($)", tokens.inverse(a_second * 1_000_000), False)
         return Scale("tokens/s per accelerator", tokens.scaled(1 / answer.accelerators), True)
     devices = answer.accelerators if question.per_accelerator else np.ones(len(answer.score))
     return Scale(question.objective_text, _band(answer, question.objective).scaled(
