@@ -33,6 +33,7 @@ from planner.models.sampled import is_large
 from planner.space.grid import Grid
 from planner.space.sampling import spread_rows
 from planner.space.types import BoolArray, FloatArray, IntArray
+from planner.tables.workload import PointWeights
 
 __all__ = ["Chooser", "VarianceField", "choose_batch", "open_sample", "sample"]
 
@@ -78,20 +79,23 @@ class VarianceField:
 
 def choose_batch(
     model: GridModel, cost: CostModel, observations: Observations, feasibility: FloatArray, size: int,
-    rng: np.random.Generator, weights: FloatArray | None = None,
+    rng: np.random.Generator, weights: PointWeights | None = None,
 ) -> list[int]:
     """Up to `size` grid rows to run next, engines in an order that starts each at most once.
 
     feasibility: probability that each point can run, (N,); a run that fails tells nothing about the targets. weights:
-    how much the variance of each point counts, (N,); None where all count alike.
+    how much the variance of each point counts; None where all count alike.
 
     Runs that are pending, and those that ended after `model` was fitted, count as measured: several workers that are
     asked one after the other choose what one batch for all of them would hold.
     """
-    candidates = of_known_price(open_sample(observations, CANDIDATES, rng, weights), observations)
+    left = None if weights is None else weights.left(observations.known)
+    if left is not None and not left[observations.unmeasured_rows].any():
+        left = None  # all that the workload asks for is known: the rest is as good as any
+    candidates = of_known_price(open_sample(observations, CANDIDATES, rng, left), observations)
     if not len(candidates):
         return []
-    references, counts = _references(observations.unmeasured_rows, rng, model.grid, feasibility, weights)
+    references, counts = _references(observations.unmeasured_rows, rng, model.grid, feasibility, left)
     engines = model.grid.engine[candidates]
     selection = BatchSelection(
         _fields(model, candidates, references, rows_underway(model, observations), counts),

@@ -1,36 +1,73 @@
-"""The quality of answers beside latency and cost: the third figure of a trade-off.
-
-A faster engine (quantised weights, a shorter context) may answer worse. Where a study measures that, a configuration is
-on the front if no other one is at least as good in all three.
-"""
+"""What is known of the quality of each configuration: results with their sampling errors, and which run made them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+import statistics
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
-from planner.analysis.pareto import Figure, nondominated
-from planner.space.types import BoolArray, Direction, FloatArray, IntArray, Kind, Metric
+import numpy as np
 
-__all__ = ["Quality", "quality_metric", "quality_of"]
+from planner.ledger.observations import Observations
+from planner.space.evaluation import STDERR
+from planner.space.types import Point
+
+__all__ = ["Quality", "QualityResult", "quality_of"]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, slots=True)
+class QualityResult:
+    """The result of one evaluation.
+
+    configuration: the values of the axes that it depends on. metrics: metric → its value and one standard deviation of
+    its sampling error, None where the evaluation does not say. seconds: what it took. how: files, versions, seed.
+    """
+
+    run: int
+    configuration: Point
+    metrics: Mapping[str, tuple[float, float | None]]
+    seconds: float
+    how: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """As `status --json` has it."""
+        return {"run": self.run, "configuration": dict(self.configuration), "evaluation_s": self.seconds,
+                "metrics": {name: {"value": value, "stderr": stderr} for name, (value, stderr) in self.metrics.items()},
+                "how": dict(self.how)}
+
+
+@dataclass(frozen=True, slots=True)
 class Quality:
-    """A metric of quality, (N,), and the rows that no other one equals or beats in it, latency and cost together."""
+    """The results, in order of time; of how many configurations there could be some."""
 
-    figure: Figure
-    front: IntArray
+    results: tuple[QualityResult, ...]
+    of: int
 
-
-def quality_metric(metrics: Iterable[Metric]) -> Metric | None:
-    """The first share with a direction, else the first other metric with one that is neither a time nor a rate; None
-    without any."""
-    directed = [metric for metric in metrics if metric.direction is not None]
-    return next((metric for kind in (Kind.SHARE, Kind.OTHER) for metric in directed if metric.kind is kind), None)
+    def to_json(self) -> dict[str, Any]:
+        """As `status --json` has it."""
+        return {"evaluated": len(self.results), "of": self.of, "results": [one.to_json() for one in self.results]}
 
 
-def quality_of(metric: Metric, value: FloatArray, others: Sequence[Figure], among: BoolArray) -> Quality:
-    """The quality in a metric that has a direction. value: (N,). others: latency and cost. among: rows that can run."""
-    figure = Figure(metric.name, value, metric.direction is Direction.MAXIMIZE)
-    return Quality(figure, nondominated([figure, *others], among))
+def quality_of(observations: Observations) -> Quality | None:
+    """The quality of each configuration; None where no target is of configurations alone."""
+    names = [name for name in observations.targets if observations.metric(name).depends_on is not None]
+    if not names:
+        return None
+    places = {place: None for name in names for place in observations.readings(name)}
+    in_time = sorted(places, key=lambda place: place[1])
+    results = tuple(_result(observations, row, position, names) for row, position in in_time)
+    return Quality(results, max(len(np.unique(observations.combination(name))) for name in names))
+
+
+def _result(observations: Observations, row: int, position: int, names: list[str]) -> QualityResult:
+    run, point = observations.runs[position], observations.grid.point(row)
+    metrics: dict[str, tuple[float, float | None]] = {}
+    axes: dict[str, None] = {}
+    for name in names:
+        if values := observations.readings(name).get((row, position)):
+            said = observations.readings(name + STDERR).get((row, position))
+            metrics[name] = statistics.median(values), statistics.median(said) if said else None
+            axes |= dict.fromkeys(observations.metric(name).depends_on or ())
+    return QualityResult(run.number, {name: point[name] for name in axes}, metrics,
+                         run.measurement.cost.evaluation_s, run.measurement.quality)

@@ -17,7 +17,7 @@ import numpy as np
 from planner.analysis import settings
 from planner.analysis.pareto import Figure, nondominated
 from planner.analysis.predict import answers
-from planner.analysis.quality import Quality, quality_metric, quality_of
+from planner.analysis.quality_front import QualityFront, quality_front, quality_metric
 from planner.ledger.observations import Observations
 from planner.space.grid import Grid
 from planner.space.types import BoolArray, FloatArray, IntArray, Role
@@ -66,7 +66,7 @@ class Rates:
     how: str
     usable: BoolArray
     front: IntArray
-    quality: Quality | None = None
+    quality: QualityFront | None = None
 
 
 def sources(metrics: Iterable[str]) -> list[str]:
@@ -98,7 +98,7 @@ def rates_of(accelerators: FloatArray, observations: Observations, posterior: Po
         return "no point of the grid has both rates"
     figures = (Figure("user", user.value, True), Figure("accelerator", share.value, True))
     good = quality_metric(map(observations.metric, posterior.prediction.value))
-    quality = None if good is None else quality_of(
+    quality = None if good is None else quality_front(
         good, answers(posterior, observations, good.name)[0], figures, usable)
     return Rates(user, share, decoding, f"Per user: {user_how}. In all: {total_how}", usable,
                  nondominated(figures, usable), quality)

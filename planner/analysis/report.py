@@ -16,6 +16,7 @@ from planner.analysis.disturbances import disturbance_lines
 from planner.analysis.evaluation_report import EvaluationReport, TruthTable, against_truth, truth_values
 from planner.analysis.load_curves import LoadCurves, load_curves
 from planner.analysis.provenance import Provenance
+from planner.analysis.quality import Quality, quality_of
 from planner.analysis.rates import Rates, rates_of, sources
 from planner.analysis.spending import (
     FailureReason,
@@ -164,6 +165,11 @@ class Report:
     def spending(self) -> Spending:
         """Accelerator-seconds by use."""
         return spending_of(self.observations)
+
+    @property
+    def quality(self) -> Quality | None:
+        """What was evaluated; None where nothing was to be."""
+        return quality_of(self.observations)
 
     @property
     def start_parts(self) -> list[StartPart]:

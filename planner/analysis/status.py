@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from planner.analysis.quality import Quality, quality_of
 from planner.analysis.spending import failures_by_kind
 from planner.evaluation.estimate import Estimate
 from planner.evaluation.gains import Gains, gains
@@ -62,7 +63,7 @@ class Status:
     on after this one has stopped, so that the study has not. boundary: what is known of it; None if the study asks for
     none, or nothing was measured. drift: how the machine has changed; None if that is unknown. priors: how each is
     used. judges: by target, how many runs judge its estimated accuracy. unweighted: the accuracy with equal weights,
-    where points count by a workload.
+    where points count by a workload. quality: what was evaluated; None where nothing was to be.
     """
 
     name: str
@@ -85,6 +86,7 @@ class Status:
     priors: tuple[PriorUse, ...] = ()
     judges: Mapping[str, int] = field(default_factory=dict)
     unweighted: Mapping[str, Estimate | None] = field(default_factory=dict)
+    quality: Quality | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The form of `status --json`."""
@@ -109,6 +111,7 @@ class Status:
             "judges": dict(self.judges),
             **({"unweighted_accuracy": {target: e.estimated if e else None for target, e in self.unweighted.items()}}
                if self.unweighted else {}),
+            **({} if self.quality is None else {"quality": self.quality.to_json()}),
             **({"priors": [prior.to_json() for prior in self.priors]} if self.priors else {}),
         }
 
@@ -125,7 +128,7 @@ def status_of(name: str, observations: Observations, posterior: Posterior | None
         posterior.accuracy if posterior else dict.fromkeys(observations.targets), never_run(observations), stopped,
         BoundaryStatus.of_posterior(posterior), failures_by_kind(observations), posterior.drift if posterior else None,
         underway, posterior.priors if posterior else (), posterior.judges if posterior else {},
-        posterior.unweighted if posterior else {})
+        posterior.unweighted if posterior else {}, quality_of(observations))
 
 
 def never_run(observations: Observations) -> tuple[NeverRun, ...]:

@@ -20,14 +20,14 @@ from planner.space.load import load_axis
 from planner.space.metrics import check_given
 from planner.space.plugins import runner_class
 from planner.space.prior_spec import PriorSpec, prior_of_file
-from planner.space.runner_hints import accelerators_of, estimated_seconds, metrics_of
+from planner.space.runner_hints import accelerators_of, check_evaluates, estimated_seconds, metrics_of
 from planner.space.slo import Boundary, Condition, parse_condition
 from planner.space.spec import StudySpec, parse_spec, read_spec, validate_model
 from planner.space.study_text import text_to_keep
 from planner.space.types import FloatArray, Metric, Runner, RunnerContext, StudyError, Value
 from planner.space.workload import Workload, workload_of_options
 from planner.tables.recorded_grid import RecordedGrid, RecordedRunner
-from planner.tables.workload import PlacedWorkload, placed, point_weights
+from planner.tables.workload import PlacedWorkload, PointWeights, placed, point_weights
 
 if TYPE_CHECKING:
     from planner.campaign.stopping import Limits
@@ -110,8 +110,8 @@ class StudySetup:
         return placed(asked, self.grid, self.directory) if asked else None
 
     @cached_property
-    def weights(self) -> FloatArray | None:
-        """How much each grid point counts for the workload, (N,); None without one. Raises StudyError."""
+    def weights(self) -> PointWeights | None:
+        """How much each grid point counts for the workload; None without one. Raises StudyError."""
         return None if self.workload is None else point_weights(self.workload, self.grid)
 
     def placed_workload(self, options: Sequence[str]) -> PlacedWorkload | None:
@@ -268,7 +268,8 @@ def open_setup(
 
 
 def _check_metrics(study: StudySetup) -> None:
-    """Raises StudyError if the runner's settings are wrong, or it gives no such metric."""
+    """Raises StudyError if the runner's settings are wrong, or it gives no such metric, or cannot evaluate."""
+    check_evaluates(study.runner, study.spec.runner.kind, study.context.quality)
     given = metrics_of(study.runner)
     if given is None:
         return

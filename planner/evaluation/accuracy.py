@@ -60,18 +60,23 @@ def score(
     # One point without a prediction makes the accuracy undefined: without it, accuracy would seem better than it is.
     complete = len(ape) > 0 and bool(np.isfinite(ape).all())
     median, p95, largest = np.quantile(ape, [0.5, 0.95, 1.0]) if complete else (np.nan, np.nan, np.nan)
+    plain = 1 - float(ape.mean()) if complete else np.nan
     ape_all = np.abs(answer[there] - truth[there]) / unit[there]
     low, high = interval
     bounded = u & np.isfinite(low) & np.isfinite(high)
     inside = (low[bounded] <= truth[bounded]) & (truth[bounded] <= high[bounded])
     return Score(
-        int(u.sum()), 1 - float(np.average(ape, weights=None if weights is None else weights[u])) if complete
-        else np.nan, float(median), float(p95), float(largest),
+        int(u.sum()), 1 - _mean(ape, weights[u]) if weights is not None and complete else plain,
+        float(median), float(p95), float(largest),
         1 - float(ape_all.mean()) if len(ape_all) else np.nan,
         float(inside.mean()) if bounded.any() else np.nan,
         _spearman(value[u], truth[u]) if complete else np.nan,
-        _regret(truth[there], answer[there], metric), 1 - float(ape.mean()) if complete else np.nan,
+        _regret(truth[there], answer[there], metric), plain,
     )
+
+
+def _mean(ape: FloatArray, weights: FloatArray) -> float:
+    return float(np.average(ape, weights=weights)) if weights.any() else float("nan")
 
 
 def balanced_accuracy(feasibility: FloatArray, failed: BoolArray, known: BoolArray) -> float:

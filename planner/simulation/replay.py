@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 from planner.models.prior import Prior
 from planner.space.slo import Boundary
-from planner.space.types import FloatArray, Metric
+from planner.space.types import Metric
 from planner.tables.recorded_grid import RecordedGrid
+from planner.tables.workload import PointWeights
 
 __all__ = ["Replay"]
 
@@ -15,13 +16,13 @@ __all__ = ["Replay"]
 @dataclass(frozen=True, eq=False)
 class Replay:
     """The input of simulations: a recorded grid, the metrics to predict, the boundary to find, if any, what old
-    studies say of the grid, and how much each point counts for a workload, (N,)."""
+    studies say of the grid, and how much each point counts for a workload."""
 
     recorded: RecordedGrid
     metrics: tuple[Metric, ...]
     boundary: Boundary | None = None
     priors: tuple[Prior, ...] = ()
-    weights: FloatArray | None = None
+    weights: PointWeights | None = None
 
     @property
     def targets(self) -> tuple[str, ...]:

@@ -83,7 +83,8 @@ class AdaptiveStrategy:
     def posterior(self, observations: Observations) -> Posterior:
         """Predictions, estimated accuracy, and the cost of the whole sweep."""
         self._fit(observations)
-        return posterior_of(self._model, self._cost, observations, self.context.trajectory, self.context.weights)
+        return posterior_of(self._model, self._cost, observations, self.context.trajectory,
+                            self.context.weights_left(observations))
 
     def _control(self, observations: Observations) -> int | None:
         """The row to measure again, if the machine may have changed."""

@@ -23,6 +23,7 @@ from planner.space.grid import Grid
 from planner.space.slo import Boundary
 from planner.space.types import FloatArray, IntArray
 from planner.tables.recorded_grid import Sweep
+from planner.tables.workload import PointWeights
 
 __all__ = ["Concludes", "KnowsSeconds", "Posterior", "Strategy", "StrategyContext", "conclusion_of", "cover",
            "limit_of", "posterior_of", "sweeps", "with_attainment"]
@@ -38,7 +39,7 @@ class StrategyContext:
     boundary: what the study must find along the load; None if it is to be accurate everywhere.
     priors: what old studies and tables say of the grid.
     difference: by how much a point must differ from the first prior; None if that is not asked for.
-    weights: how much each point counts for the workload, (N,) with a mean of 1; None where all count alike.
+    weights: how much each point counts for the workload; None where all count alike.
     first: rows to run before all others; None if there are none.
     """
 
@@ -51,8 +52,12 @@ class StrategyContext:
     boundary: Boundary | None = None
     priors: tuple[Prior, ...] = ()
     difference: ChangeQuestion | None = None
-    weights: FloatArray | None = None
+    weights: PointWeights | None = None
     first: IntArray | None = None
+
+    def weights_left(self, observations: Observations) -> FloatArray | None:
+        """How much each point that is not known yet counts, (N,); None where all count alike."""
+        return None if self.weights is None else self.weights.left(observations.known)
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,16 +154,16 @@ def cover(grid: Grid, trajectory: str | None, row: int, observations: Observatio
 
 def posterior_of(
     model: GridModel, cost: CostModel, observations: Observations, trajectory: str | None,
-    weights: FloatArray | None = None,
+    left: FloatArray | None = None,
 ) -> Posterior:
-    """The posterior of a model and a cost model, both fitted to `observations`. weights: as in StrategyContext."""
+    """The posterior of a model and a cost model, both fitted to `observations`. left: how much each point
+    counts, (N,)."""
     feasibility = probability_of_feasibility(observations.grid, observations)
     unweighted = estimate_accuracy(model, ~observations.known, feasibility)
-    accuracy = unweighted if weights is None else estimate_accuracy(
-        model, ~observations.known, feasibility * weights)
+    accuracy = unweighted if left is None else estimate_accuracy(model, ~observations.known, feasibility * left)
     return Posterior(model.predict(), accuracy, feasibility, *sweeps(cost, trajectory, feasibility),
-                     drift=machine_drift(model), priors=prior_uses(model), judges=judges_of(model), weights=weights,
-                     unweighted={} if weights is None else unweighted)
+                     drift=machine_drift(model), priors=prior_uses(model), judges=judges_of(model), weights=left,
+                     unweighted={} if left is None else unweighted)
 
 
 def with_attainment(posterior: Posterior, boundary: Boundary | None, observations: Observations) -> Posterior:

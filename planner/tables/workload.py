@@ -12,12 +12,12 @@ from planner.space.expressions import suggestion
 from planner.space.grid import Grid
 from planner.space.meaning import match
 from planner.space.text import percent
-from planner.space.types import Axis, FloatArray, IntArray, Point, Role, Scale, StudyError
+from planner.space.types import Axis, BoolArray, FloatArray, IntArray, Point, Role, Scale, StudyError
 from planner.space.workload import Part, Workload, is_given
 from planner.tables.traffic import Traffic
 from planner.tables.traffic_file import read_traffic
 
-__all__ = ["PlacedWorkload", "given_axes", "placed", "point_weights"]
+__all__ = ["PlacedWorkload", "PointWeights", "given_axes", "placed", "point_weights"]
 
 REST = 0.05
 """Weight of all points together that the workload does not ask for: enough that the surface around its own is learned,
@@ -54,16 +54,30 @@ class PlacedWorkload:
         return part
 
 
-def point_weights(workload: PlacedWorkload, grid: Grid) -> FloatArray:
-    """How much each grid point counts, (N,), with a mean of 1: the points of a part share its weight, all others the
-    little that is left for the rest."""
+@dataclass(frozen=True, eq=False)
+class PointWeights:
+    """How much each grid point counts for a workload. each: (N,) with a mean of 1. asked: whether the workload asks for
+    a point, (N,)."""
+
+    each: FloatArray
+    asked: BoolArray
+
+    def left(self, known: BoolArray) -> FloatArray:
+        """How much each point counts while those that are `known` (N,) need no prediction, (N,). The points that the
+        workload does not ask for keep their share of what counts: once all others are known, nothing counts."""
+        remaining = float(self.each[self.asked & ~known].sum()) / float(self.each[self.asked].sum())
+        return np.where(self.asked, self.each, remaining * self.each)
+
+
+def point_weights(workload: PlacedWorkload, grid: Grid) -> PointWeights:
+    """The points of a part share its weight, all others the little that is left for the rest."""
     part = workload.parts_of(grid)
     here = part >= 0
     counts = np.bincount(part[here], minlength=len(workload.weights))
     rest = 0.0 if here.all() else REST
     weights = np.full(len(grid), rest / max(1, int((~here).sum())))
     weights[here] = (1 - rest) * (workload.weights / np.maximum(counts, 1))[part[here]]
-    return np.asarray(weights * (len(grid) / weights.sum()))
+    return PointWeights(weights * (len(grid) / weights.sum()), here)
 
 
 def given_axes(grid: Grid) -> tuple[Axis, ...]:

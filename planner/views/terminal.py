@@ -21,6 +21,7 @@ from planner.views.boundary import undecided_text
 from planner.views.listing import Listing
 from planner.views.machine import drift_text
 from planner.views.priors import prior_lines
+from planner.views.quality import quality_lines
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -56,6 +57,8 @@ def show_status(out: Console, status: Status) -> None:
     if status.boundary is not None:
         out.print(undecided_text(status.boundary.undecided, status.boundary.of, status.boundary.confidence),
                   soft_wrap=True)
+    for line in quality_lines(status.quality):
+        out.print(line, soft_wrap=True)
     if status.gains is None or status.plain is None:
         return
     out.print(gains_table(status.gains, status.cost_s, status.plain.cost[0]))

@@ -13,6 +13,7 @@ from planner.models.cost import CostModel
 from planner.models.grid_model import GridModel
 from planner.space.grid import Grid, full_grid
 from planner.space.types import Axis, Cost, FloatArray, IntArray, Measurement, Reading, Role, Scale, Scope, Status
+from planner.tables.workload import PointWeights
 
 
 def _grid() -> Grid:
@@ -373,7 +374,7 @@ def test_weights_draw_runs_to_what_counts() -> None:
     counts = grid.column("input_len") == 4096
     model, cost = GridModel(grid, None).fit(observations), CostModel(grid, np.ones(len(grid))).fit(observations)
 
-    def left(weights: FloatArray | None) -> float:
+    def left(weights: PointWeights | None) -> float:
         rng = np.random.default_rng(0)
         rows = np.array(choose_batch(model, cost, observations, np.ones(len(grid)), 6, rng, weights))
         there, total = np.flatnonzero(counts), 0.0
@@ -385,4 +386,4 @@ def test_weights_draw_runs_to_what_counts() -> None:
             total += float(np.trace(own - both[:, 6:].T @ np.linalg.solve(noisy, both[:, 6:])))
         return total
 
-    assert left(np.where(counts, 1.0, 1e-6)) < 0.9 * left(None)
+    assert left(PointWeights(np.where(counts, 1.0, 1e-6), counts)) < 0.9 * left(None)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from planner.analysis.pareto import Figure, nondominated
-from planner.analysis.quality import quality_metric, quality_of
+from planner.analysis.quality_front import quality_front, quality_metric
 from planner.space.types import Direction, Kind, Metric
 
 VALUE = st.one_of(st.integers(0, 4).map(float), st.just(float("nan")))
@@ -61,5 +61,5 @@ def test_quality_is_a_share_or_else_what_is_neither_time_nor_rate(
 def test_a_worse_answer_is_kept_off_the_front_only_if_nothing_else_is_better() -> None:
     speed, cost = Figure("speed", np.array([1.0, 2.0, 2.0, 3.0]), True), Figure("cost", np.array([1.0, 2, 2, 4]), False)
     among = np.array([True, True, True, False])
-    assert quality_of(SCORE, np.array([0.5, 0.7, 0.6, 0.9]), (speed, cost), among).front.tolist() == [1, 0]
-    assert quality_of(PERPLEXITY, np.array([9.0, 7, 6, 5]), (speed, cost), among).front.tolist() == [2, 0]
+    assert quality_front(SCORE, np.array([0.5, 0.7, 0.6, 0.9]), (speed, cost), among).front.tolist() == [1, 0]
+    assert quality_front(PERPLEXITY, np.array([9.0, 7, 6, 5]), (speed, cost), among).front.tolist() == [2, 0]

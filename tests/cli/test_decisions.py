@@ -126,7 +126,7 @@ def test_the_baseline_is_measured_first_and_compared_with(
     gain = true(given, found["best"][0]["point"], "throughput") or 0
     assert found["baseline"]["point"] == base and low <= gain / (true(given, base, "throughput") or 1) <= high
     shown = sweepwise("recommend", given.study)
-    assert "baseline: model=large  batch_size=8\n" in shown.out and "× (" in shown.out
+    assert "baseline: batch_size=8  model=large\n" in shown.out and "× (" in shown.out
     bound = answer("recommend", given.study, "--slo", "latency_s <= 1.0 * baseline")
     assert bound["slo"] == ["latency_s <= 1 * baseline"] and bound["best"]
     limit = (true(given, base, "latency_s") or 0) * 1.1

@@ -39,7 +39,7 @@ def test_a_rate_that_nobody_names_is_chosen() -> None:
 def test_points_of_a_part_share_its_weight_and_the_rest_has_a_little() -> None:
     parts = (Part({"input_len": 128, "output_len": 16}, 3), Part({"input_len": 1024, "output_len": 256}, 1))
     found = placed(Workload(parts), grid(), Path())
-    weights, part = point_weights(found, grid()), found.parts_of(grid())
+    weights, part = point_weights(found, grid()).each, found.parts_of(grid())
     assert weights.mean() == pytest.approx(1)
     total = [weights[part == p].sum() / weights.sum() for p in (-1, 0, 1)]
     assert total == pytest.approx([REST, 0.75 * (1 - REST), 0.25 * (1 - REST)])
@@ -72,4 +72,14 @@ def test_a_trace_says_nothing_of_a_dataset(tmp_path: Path) -> None:
 def test_weights_are_not_needed_where_the_workload_is_the_whole_grid() -> None:
     one = full_grid([Axis("tp", (1, 2)), Axis("input_len", (128,), roles=(Role.INPUT_TOKENS,))])
     found = placed(Workload((Part({"input_len": 128}),)), one, Path())
-    assert point_weights(found, one) == pytest.approx(np.ones(2))
+    assert point_weights(found, one).each == pytest.approx(np.ones(2))
+
+
+def test_the_rest_keeps_its_share_of_what_counts() -> None:
+    found = point_weights(placed(Workload((Part({"input_len": 128, "output_len": 16}),)), grid(), Path()), grid())
+    known = np.zeros(8, dtype=bool)
+    for row in np.flatnonzero(found.asked):
+        left = found.left(known)[~known]
+        assert left[~found.asked[~known]].sum() / left.sum() == pytest.approx(REST)
+        known[row] = True
+    assert not found.left(known)[~known].any()

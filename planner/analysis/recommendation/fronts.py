@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from planner.analysis.pareto import Figure, nondominated
-from planner.analysis.quality import quality_metric, quality_of
+from planner.analysis.quality_front import quality_front, quality_metric
 from planner.evaluation.metric_posterior import MetricPosterior
 from planner.evaluation.mix import Candidates
 from planner.models.latency_model import batch_of
@@ -38,7 +38,7 @@ def fronts_of(
         rates = [Figure(f"{TOKENS} per accelerator", tokens.value / accelerators, True), user]
         fronts[" against ".join(one.name for one in rates)] = nondominated(rates, runs)
         if (good := quality_metric(metrics.values())) is not None:
-            fronts[" against ".join(one.name for one in rates) + f" against {good.name}"] = quality_of(
+            fronts[" against ".join(one.name for one in rates) + f" against {good.name}"] = quality_front(
                 good, known[good.name].value, rates, runs).front
     return fronts
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from planner.analysis import settings
 from planner.analysis.pareto import Figure, nondominated
-from planner.analysis.quality import Quality, quality_metric, quality_of
+from planner.analysis.quality_front import QualityFront, quality_front, quality_metric
 from planner.analysis.rates import Band
 from planner.analysis.recommendation.fronts import TOKENS
 from planner.analysis.recommendation.recommend import Recommendation
@@ -46,7 +46,7 @@ class Tradeoff:
     cost: Scale
     usable: BoolArray
     front: IntArray
-    quality: Quality | None
+    quality: QualityFront | None
 
 
 def tradeoff_of(answer: Recommendation, metrics: Mapping[str, Metric]) -> Tradeoff | None:
@@ -63,7 +63,7 @@ def tradeoff_of(answer: Recommendation, metrics: Mapping[str, Metric]) -> Tradeo
     good = quality_metric(metrics[name] for name in answer.known)
     quality = None
     if good is not None and good.name not in (cost.name, interactivity.name):
-        quality = quality_of(good, answer.known[good.name].value, figures, usable)
+        quality = quality_front(good, answer.known[good.name].value, figures, usable)
     return Tradeoff(interactivity, cost, usable, nondominated(figures, usable), quality)
 
 

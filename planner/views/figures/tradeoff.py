@@ -7,7 +7,7 @@ from typing import Any, Final
 import numpy as np
 import plotly.graph_objects as go
 
-from planner.analysis.quality import Quality
+from planner.analysis.quality_front import QualityFront
 from planner.analysis.rates import Band, Rates
 from planner.ledger.observations import Observations
 from planner.space.grid import Grid
@@ -59,7 +59,7 @@ def tradeoff(observations: Observations, rates: Rates) -> go.Figure:
     return figure
 
 
-def colours(quality: Quality, usable: BoolArray) -> dict[str, Any]:
+def colours(quality: QualityFront, usable: BoolArray) -> dict[str, Any]:
     """The scale of colours of a quality over the `usable` points, the same for all its markers."""
     there = quality.figure.value[usable & np.isfinite(quality.figure.value)]
     low, high = (float(there.min()), float(there.max())) if len(there) else (0.0, 1.0)
