@@ -12,10 +12,10 @@ from planner.analysis.recommendation.recommend import Recommendation
 from planner.analysis.recommendation.saturation import Saturation
 from planner.analysis.recommendation.separation import separation
 from planner.space.grid import Grid
-from planner.space.question import Question
 from planner.space.text import duration, percent, point_json
 from planner.space.types import Point, Role
 from planner.views.boundary import boundary_json, boundary_tables, line_entry
+from planner.views.cases import cases_table, question_text
 from planner.views.listing import Listing
 from planner.views.recommendation import (
     best_table,
@@ -26,14 +26,12 @@ from planner.views.recommendation import (
     likelihood,
     number,
     saturation_table,
-    thinned,
 )
 from planner.views.separation import gain_text, gap_texts
 
 __all__ = ["cases_table", "decision_json", "decision_lines", "question_text", "show_decision", "workload_text"]
 
 _MOST_PARTS: Final = 4
-_MOST_METRICS: Final = 4
 _LINE: Final = 98  # characters of a line that is indented by two
 
 
@@ -152,15 +150,6 @@ def _economy(answer: Recommendation, row: int) -> Iterator[str]:
         yield f"{number(tokens)} tokens/s per accelerator"
 
 
-def question_text(question: Question) -> str:
-    """What is asked, in one line."""
-    goal = f"{'most' if question.maximise else 'least'} {question.objective_text}"
-    if not question.conditions:
-        return goal
-    where = "" if question.share >= 1 else f" for {percent(question.share)} of the requests"
-    return f"{goal} with {' and '.join(map(str, question.conditions))}{where}"
-
-
 def workload_text(decision: Decision) -> str:
     """The workload's parts, the largest first; empty without one."""
     found = decision.workload
@@ -177,32 +166,6 @@ def workload_text(decision: Decision) -> str:
 
 def _point(point: Point) -> str:
     return " ".join(f"{name}={value}" for name, value in point.items())
-
-
-def cases_table(decision: Decision, whole: bool) -> Listing:
-    """The best configuration for each combination of given values."""
-    cases = list(decision.cases) if whole else thinned(list(decision.cases))
-    question = decision.question
-    given = list(decision.given(cases[0]))
-    metrics = list(dict.fromkeys((*question.metrics, *cases[0].known)))[:_MOST_METRICS]
-    chosen = [axis.name for axis in cases[0].grid.axes if len(axis.values) > 1]
-    asked, best = " · ".join(given), f"best {' · '.join(chosen)}"
-    every = len(decision.cases)
-    more = f"; {len(cases)} of {every} rows, --all has them all" if len(cases) < every else ""
-    table = Listing(f"Best configuration for each {' × '.join(given)}: {question_text(question)}",
-                    [asked, best, *metrics, "meets"], [asked, best],
-                    f"– where none meets every condition with {percent(question.confidence)}; --workload gives one "
-                    f"answer for a mix{more}; intervals are in --json")
-    for case in cases:
-        values = " · ".join(str(value) for value in decision.given(case).values())
-        if not len(case.best):
-            table.add_row(values, *("–" for _ in metrics), "–", "–")
-            continue
-        row = int(case.best[0])
-        point = case.grid.point(row)
-        table.add_row(values, " · ".join(str(point[name]) for name in chosen),
-                      *(number(float(case.known[metric].value[row])) for metric in metrics), likelihood(case, row))
-    return table
 
 
 def decision_json(decision: Decision, grid: Grid, top: int) -> dict[str, Any]:

@@ -67,12 +67,13 @@ def _economy(answer: Recommendation, winner: int, other: int) -> Iterator[Gap]:
 def _gap(answer: Recommendation, metric: str, winner: int, other: int) -> Gap:
     ratio = answer.ratio(metric, other, winner)
     if ratio is not None:
-        return Gap(metric, *(end - 1 for end in ratio))
-    value, low, high = _triple(answer.known[metric], other)
-    own, own_low, own_high = _triple(answer.known[metric], winner)
-    middle = value - own
-    return Gap(metric, middle, middle - math.hypot(value - low, own_high - own),
-               middle + math.hypot(high - value, own - own_low), is_share=False)
+        middle, low, high = ratio
+        return Gap(metric, middle - 1, low - 1, high - 1)
+    value, least, most = _triple(answer.known[metric], other)
+    own, own_least, own_most = _triple(answer.known[metric], winner)
+    more = value - own
+    return Gap(metric, more, more - math.hypot(value - least, own_most - own),
+               more + math.hypot(most - value, own - own_least), is_share=False)
 
 
 def _triple(known: MetricPosterior, row: int) -> tuple[float, float, float]:

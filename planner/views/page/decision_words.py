@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
 
 from planner.analysis.recommendation.page import DecisionPage
 from planner.analysis.recommendation.recommend import Recommendation
 from planner.space.text import duration, percent
-from planner.views.decision import cases_table, question_text, workload_text
+from planner.views.cases import MOST_METRICS, cases_table, question_text
+from planner.views.decision import workload_text
 from planner.views.page.words import Table
 from planner.views.recommendation import described, interval, likelihood, number
 from planner.views.separation import gain_text, separation_text
 
 __all__ = ["Paragraph", "compared", "headline", "notes", "paragraphs"]
-
-_MOST_METRICS: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +102,7 @@ def compared(page: DecisionPage) -> Table:
             return Table((), [])
         listing = cases_table(page.decision, whole=False)
         return Table(listing.columns, listing.rows)
-    metrics = list(dict.fromkeys((*answer.question.metrics, *answer.known)))[:_MOST_METRICS]
+    metrics = list(dict.fromkeys((*answer.question.metrics, *answer.known)))[:MOST_METRICS]
     priced = [row for row in page.marked.values() if answer.cost_per_million(row) is not None]
     meets = "meets all" if answer.question.conditions else "runs"
     head = ("", "configuration", *metrics, *(["$/million tokens"] if priced else []), meets, "known")
