@@ -88,9 +88,8 @@ def decision_lines(decision: Decision, answer: Recommendation) -> Iterator[str]:
         return
     if not len(answer.best):
         why = f"{answer.obstacle} stands in the way" if answer.obstacle else "too many are likely to fail"
-        yield (f"no configuration meets every condition with {percent(answer.question.confidence)}: {why}; the most "
-               "probable:")
-    yield from _configuration("best", answer, row)
+        yield f"no configuration meets every condition with {percent(answer.question.confidence)}: {why}"
+    yield from _configuration("best" if len(answer.best) else "most probable", answer, row)
     yield from _baseline(answer, row)
     yield from _second(answer, row)
     yield from (f"  {note}" for note in (decision.workload.notes if decision.workload else ()))
@@ -133,7 +132,7 @@ def _baseline(answer: Recommendation, row: int) -> Iterator[str]:
 def _second(answer: Recommendation, row: int) -> Iterator[str]:
     """The runner-up, and what separates it from the best."""
     other = answer.second
-    if other is None or not len(answer.best):
+    if other is None:
         return
     yield f"runner-up: {described(answer.grid, other, answer.grid.axes)}"
     yield f"  {_fitted(gap_texts(separation(answer, row, other), answer.question.objective))}"

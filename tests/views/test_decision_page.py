@@ -158,7 +158,7 @@ def test_a_measured_winner_has_nothing_to_be_surer_of(path: Path, tmp_path: Path
     file.write_text(yaml.safe_dump(given))
     open_study(file).run(strategy="full")
     found = open_study(file).decision_page(workload=ONE)
-    assert found.surer is None and "the best was measured" in paragraphs(found)[-1].text
+    assert found.surer is None and "it was measured" in paragraphs(found)[-1].text
     assert page_json(found)["to_be_surer"] is None
 
 
@@ -215,6 +215,8 @@ def test_without_a_price_cost_is_throughput_an_accelerator(path: Path, tmp_path:
 def test_nothing_that_meets_the_conditions_is_said_plainly(study: Study) -> None:
     found = study.decision_page(workload=ONE, slo=["ttft_ms <= 0.1"])
     assert headline(found).startswith("No configuration meets every condition with 90.0 %: ttft_ms <= 0.1 stands")
+    assert next(iter(found.marked)) == "most probable" and "runner-up" not in found.marked
+    assert "The most probable one, " in paragraphs(found)[1].text
     assert "not worth a run" in paragraphs(found)[-1].text or "was measured" in paragraphs(found)[-1].text
 
 

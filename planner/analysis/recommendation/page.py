@@ -50,11 +50,13 @@ class DecisionPage:
 
     @property
     def marked(self) -> dict[str, int]:
-        """What the page shows of the one answer: name → row, each row once."""
+        """What the page shows of the one answer: name → row, each row once. The first is the best one; where none meets
+        every condition, the most probable one."""
         answer = self.answer
         if answer is None:
             return {}
-        rows = {"best": answer.winner, "runner-up": answer.second, "baseline": answer.candidates.baseline}
+        first = "best" if len(answer.best) else "most probable"
+        rows = {first: answer.winner, "runner-up": answer.second, "baseline": answer.candidates.baseline}
         named: dict[str, int] = {}
         for name, row in rows.items():
             if row is not None and row not in named.values():
@@ -63,9 +65,9 @@ class DecisionPage:
 
     def separation(self, name: str) -> Separation | None:
         """What separates one of `marked` from the best; None where it is not marked."""
-        if self.answer is None or name not in self.marked:
+        if self.answer is None or self.answer.winner is None or name not in self.marked:
             return None
-        return separation(self.answer, self.marked["best"], self.marked[name])
+        return separation(self.answer, self.answer.winner, self.marked[name])
 
 
 def decision_page(study: StudySetup, decision: Decision, observations: Observations) -> DecisionPage:

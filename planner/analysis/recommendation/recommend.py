@@ -154,10 +154,10 @@ class Recommendation:
     @property
     def second(self) -> int | None:
         """The next best row that meets every condition; where there is none, the one that could still overtake the
-        winner."""
+        best. None where none meets every condition."""
         if len(self.best) > 1:
             return int(self.best[1])
-        return None if self.winner is None else self.runner_up(self.winner)
+        return self.runner_up(int(self.best[0])) if len(self.best) else None
 
     def runner_up(self, winner: int) -> int | None:
         """The unmeasured row, other than `winner`, with the largest expected improvement of the objective (of its

@@ -17,8 +17,8 @@ from planner.views.figures.tradeoff import colours, hovers, plain
 __all__ = ["MARKS", "decision_figure"]
 
 _MOST_POINTS: Final = 2_000
-MARKS: Final = {"best": ("#d55e00", "star", 17), "runner-up": ("#009e73", "diamond", 12),
-                "baseline": (MEASURED, "square", 11)}
+MARKS: Final = {"best": ("#d55e00", "star", 17), "most probable": ("#d55e00", "star-open", 17),
+                "runner-up": ("#009e73", "diamond", 12), "baseline": (MEASURED, "square", 11)}
 """Colour, symbol and size of what is marked."""
 
 

@@ -67,9 +67,10 @@ def paragraphs(page: DecisionPage) -> list[Paragraph]:
 
 def how_sure(page: DecisionPage, answer: Recommendation) -> str:
     """How sure the answer is: the probability of meeting every condition, and whether it was measured."""
-    row = page.marked["best"]
+    row = next(iter(page.marked.values()))
     what = "meets every condition" if answer.question.conditions else "runs"
-    text = f"It {what} with a probability of {likelihood(answer, row)}"
+    name = "It" if len(answer.best) else f"The most probable one, {_name(answer, row)},"
+    text = f"{name} {what} with a probability of {likelihood(answer, row)}"
     if answer.measured[row]:
         return f"{text}, and was measured."
     return f"{text}. It is predicted, not measured: the best of many predictions tends to be optimistic."
@@ -87,7 +88,7 @@ def _question(page: DecisionPage) -> str:
 def _surer(page: DecisionPage, answer: Recommendation) -> str:
     cost = page.surer
     if cost is None:
-        return ("Nothing to measure: the best was measured." if answer.measured[page.marked["best"]] else
+        return ("Nothing to measure: it was measured." if answer.measured[answer.winner] else
                 "Measuring it is not worth a run: it is more likely to miss a condition than not.")
     seconds = f"about {duration(cost.cost_s)} of accelerator time" if cost.cost_s > 0 else "an unknown time"
     money = "" if cost.money is None else f" (${cost.money:,.2f})" if cost.money >= 0.01 else " (less than $0.01)"
