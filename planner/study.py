@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from planner.analysis.overview import Overview
     from planner.analysis.plan import Plan
     from planner.analysis.recommendation.decision import Decision
+    from planner.analysis.recommendation.page import DecisionPage
     from planner.analysis.report import Report
     from planner.analysis.simulated import Simulation
     from planner.analysis.status import Status
@@ -268,7 +269,7 @@ class Study:
         mix = setup.placed_workload(workload)
 
         def answer(posterior: Posterior, observations: Observations) -> Decision:
-            return decide(question, posterior, observations, setup.accelerators, self._price, mix)
+            return decide(question, posterior, observations, setup.accelerators, setup.spec.hourly_price, mix)
 
         observations, posterior = self.posterior(metrics_needed(question, self.observations().metrics))
         found = answer(posterior, observations)
@@ -290,7 +291,7 @@ class Study:
         from planner.analysis.capacity import capacity_of
 
         return capacity_of(self._setup, self.posterior, self.observations().metrics, rates, slo, confidence, workload,
-                           share, self._price)
+                           share, self._setup.spec.hourly_price)
 
     def idealize(
         self, *, prompts: Sequence[tuple[int, int]] | None = None, blackbox: str | Path | None = None
@@ -303,7 +304,7 @@ class Study:
         from planner.analysis.isolated_latency.answer import isolated_latencies
 
         return isolated_latencies(self._setup, self.posterior, self.observations().metrics, prompts, blackbox,
-                                  self._price)
+                                  self._setup.spec.hourly_price)
 
     def compare(
         self, other: Study, *, targets: Sequence[str] | None = None, fail_if: Sequence[str] = (),
@@ -319,8 +320,7 @@ class Study:
 
         gates = [parse_gate(text) for text in fail_if]
         named = [gate.metric for gate in gates]
-        wanted = [*(targets or ()), *named]
-        a, b = self._side(wanted), other._side(wanted)
+        a, b = (study._side([*(targets or ()), *named]) for study in (self, other))
         common = targets or [metric for metric in a.observations.targets if metric in b.observations.targets]
         metrics = list(dict.fromkeys([*common, *named]))
         if not metrics:
@@ -362,8 +362,14 @@ class Study:
             self._setup, observations, ledger.fingerprint, trials[0].user_attrs.get("seed") if trials else None,
             self.path, [str(self.path)] if arguments is None else arguments)
         options = ReportOptions(None if truth is None else Path(truth), any_fingerprint, baselines, curves)
-        stopped = ledger.stopped
-        return report_of(self._setup, observations, posterior, provenance, stopped, options)
+        return report_of(self._setup, observations, posterior, provenance, ledger.stopped, options)
+
+    def decision_page(self, **question: Any) -> DecisionPage:
+        """The content of a page about one decision. question: as for `recommend`."""
+        from planner.analysis.recommendation.page import decision_page
+
+        found = self.recommend(**question)
+        return decision_page(self._setup, found, self.posterior(found.cases[0].known)[0])
 
     def simulate(
         self, strategies: Sequence[str] = ("sweepwise",), *, seeds: int = 3,
@@ -423,11 +429,6 @@ class Study:
         known = posterior or (self._learn(now) if now.measured.any() else None)
         return overview_of(self._setup, now, known, ledger.stopped, taken)
 
-    @property
-    def _price(self) -> float | None:
-        price = self._setup.spec.price
-        return price.per_accelerator_hour if price else None
-
     def _learn(self, observations: Observations) -> Posterior:
         """The posterior of some runs, cached while they stay the same."""
         key = (observations.targets, tuple(run.number for run in observations.runs))
@@ -438,5 +439,4 @@ class Study:
     def _side(self, metrics: Sequence[str]) -> Side:
         from planner.analysis.comparison.compare import Side
 
-        observations, posterior = self.posterior(metrics)
-        return Side(self.name, observations, posterior, self._setup.ledger().fingerprint)
+        return Side(self.name, *self.posterior(metrics), self._setup.ledger().fingerprint)

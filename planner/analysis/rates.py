@@ -17,6 +17,7 @@ import numpy as np
 from planner.analysis import settings
 from planner.analysis.pareto import Figure, nondominated
 from planner.analysis.predict import answers
+from planner.analysis.quality_front import QualityFront, quality_front, quality_metric
 from planner.ledger.observations import Observations
 from planner.space.grid import Grid
 from planner.space.types import BoolArray, FloatArray, IntArray, Role
@@ -56,7 +57,7 @@ class Rates:
 
     decoding: the user's rate is that after the first token (1000 / tpot); else of the whole request, wait included.
     usable: points that are expected to run and have both rates, (N,). front: rows of their Pareto front, the highest
-    rate per user first.
+    rate per user first. quality: with its front of three; None where the study measures none.
     """
 
     user: Band
@@ -65,6 +66,7 @@ class Rates:
     how: str
     usable: BoolArray
     front: IntArray
+    quality: QualityFront | None = None
 
 
 def sources(metrics: Iterable[str]) -> list[str]:
@@ -94,8 +96,12 @@ def rates_of(accelerators: FloatArray, observations: Observations, posterior: Po
     usable = runs & np.isfinite(user.value) & np.isfinite(share.value)
     if not usable.any():
         return "no point of the grid has both rates"
-    front = nondominated(Figure("user", user.value, True), Figure("accelerator", share.value, True), usable)
-    return Rates(user, share, decoding, f"Per user: {user_how}. In all: {total_how}", usable, front)
+    figures = (Figure("user", user.value, True), Figure("accelerator", share.value, True))
+    good = quality_metric(map(observations.metric, posterior.prediction.value))
+    quality = None if good is None else quality_front(
+        good, answers(posterior, observations, good.name)[0], figures, usable)
+    return Rates(user, share, decoding, f"Per user: {user_how}. In all: {total_how}", usable,
+                 nondominated(figures, usable), quality)
 
 
 def _total(

@@ -183,8 +183,8 @@ class Report:
 
     def money(self, seconds: float) -> float | None:
         """Money for accelerator-seconds; None if the study names no price."""
-        price = self.study.spec.price
-        return None if price is None else seconds / 3600 * price.per_accelerator_hour
+        price = self.study.spec.hourly_price
+        return None if price is None else seconds / 3600 * price
 
     def _accuracy(self, target: str) -> Accuracy:
         estimate = self.posterior.accuracy.get(target)

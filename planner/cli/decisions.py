@@ -22,6 +22,17 @@ from planner.cli.app import (
     resume_hint,
     write_json,
 )
+from planner.cli.question import (
+    BaselineOption,
+    ConfidenceOption,
+    MaximizeOption,
+    MinimizeOption,
+    PerAcceleratorOption,
+    ShareOption,
+    SloOption,
+    TierOption,
+    WorkloadOption,
+)
 from planner.space.types import StudyError
 
 __all__: list[str] = []
@@ -30,33 +41,11 @@ __all__: list[str] = []
 @app.command()
 def recommend(
     study: StudyArgument, storage: StorageOption = None, name: NameOption = None,
-    maximize: Annotated[str | None, typer.Option(
-        "--maximize", metavar="METRIC", help="The metric to maximize.")] = None,
-    minimize: Annotated[str | None, typer.Option(
-        "--minimize", metavar="METRIC", help="The metric to minimize.")] = None,
-    slo: Annotated[list[str] | None, typer.Option(
-        "--slo", metavar="CONDITION", help=(
-            "As in 'p99_ttft_ms <= 500'; repeatable; the study file's `slo` where none is given."))] = None,
-    tier: Annotated[list[str] | None, typer.Option(
-        "--tier", metavar="CONDITIONS", help=(
-            "As in 'p99_ttft_ms <= 500 and tpot_ms <= 40': show the highest load that meets it; repeatable; the "
-            "study's boundary, else all conditions, where none is given."))] = None,
-    confidence: Annotated[float, typer.Option(
-        "--confidence", metavar="SHARE", help="Least probability of meeting every condition, between 0 and 1.")] = 0.9,
+    maximize: MaximizeOption = None, minimize: MinimizeOption = None, slo: SloOption = None, tier: TierOption = None,
+    confidence: ConfidenceOption = 0.9,
     top: Annotated[int, typer.Option("--top", metavar="N", min=1, help="How many configurations to show.")] = 5,
-    per_accelerator: Annotated[bool, typer.Option(
-        "--per-accelerator",
-        help="Divide the objective by the accelerators used (multiply it, where less is better).")] = False,
-    workload: Annotated[list[str] | None, typer.Option(
-        "--workload", metavar="PART|TRACE", help=(
-            "The requests to serve: input_len=1024,output_len=128:0.7 with its share, repeatable; or the file of a "
-            "trace; the study file's `workload` where none is given."))] = None,
-    share: Annotated[float, typer.Option(
-        "--share", metavar="SHARE", help="Share of the workload's requests that must meet every condition.")] = 1.0,
-    baseline: Annotated[str | None, typer.Option(
-        "--baseline", metavar="AXIS=VALUE,…", help=(
-            "The configuration to compare with, as in tensor_parallel_size=1; the study file's `baseline` where none "
-            "is given."))] = None,
+    per_accelerator: PerAcceleratorOption = False, workload: WorkloadOption = None, share: ShareOption = 1.0,
+    baseline: BaselineOption = None,
     whole: Annotated[bool, typer.Option("--all", help="Show the tables behind the answer too.")] = False,
     verify: Annotated[bool, typer.Option(
         "--verify",

@@ -33,7 +33,6 @@ __all__ = ["Candidates", "Mix", "candidates_of", "every_point",
            "excess_over", "mixed", "mixes",
            "probability_of_parts"]
 
-_EQUAL = 1e-9
 _NODES, _WEIGHTS = np.polynomial.hermite_e.hermegauss(settings.COMMON_NODES)
 
 
@@ -107,7 +106,7 @@ class Candidates:
             return part, condition
         assert self.baseline is not None
         # What is equal meets the bound: the baseline itself does where the factor is 1.
-        bound = _EQUAL if condition.is_upper else -_EQUAL
+        bound = settings.EQUAL if condition.is_upper else -settings.EQUAL
         return (excess_over(part, self.baseline, condition.bound),
                 replace(condition, bound=bound, of_baseline=False))
 

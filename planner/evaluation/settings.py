@@ -143,3 +143,6 @@ those with 96. Numerical."""
 
 SHARE_BINS = 200
 """Steps in which shares of requests are added up: half a percent. Numerical."""
+
+EQUAL = 1e-9
+"""Difference from the baseline, on the scale of a metric's transform, up to which a value counts as equal. Numerical."""

@@ -203,6 +203,11 @@ class StudySpec(StrictModel):
         return targets
 
     @property
+    def hourly_price(self) -> float | None:
+        """Money for an accelerator-hour; None where the file names no price."""
+        return self.price.per_accelerator_hour if self.price else None
+
+    @property
     def metrics(self) -> tuple[Metric, ...]:
         """The targets with their properties, in order, and then those of `quality`."""
         evaluated = () if self.quality is None else self.quality.resolve(self.space.axes)

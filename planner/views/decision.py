@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 from rich.console import Console
@@ -10,11 +10,12 @@ from rich.console import Console
 from planner.analysis.recommendation.decision import Decision
 from planner.analysis.recommendation.recommend import Recommendation
 from planner.analysis.recommendation.saturation import Saturation
+from planner.analysis.recommendation.separation import separation
 from planner.space.grid import Grid
-from planner.space.question import Question
 from planner.space.text import duration, percent, point_json
 from planner.space.types import Point, Role
 from planner.views.boundary import boundary_json, boundary_tables, line_entry
+from planner.views.cases import cases_table, question_text
 from planner.views.listing import Listing
 from planner.views.recommendation import (
     best_table,
@@ -25,13 +26,13 @@ from planner.views.recommendation import (
     likelihood,
     number,
     saturation_table,
-    thinned,
 )
+from planner.views.separation import gain_text, gap_texts
 
 __all__ = ["cases_table", "decision_json", "decision_lines", "question_text", "show_decision", "workload_text"]
 
 _MOST_PARTS: Final = 4
-_MOST_METRICS: Final = 4
+_LINE: Final = 98  # characters of a line that is indented by two
 
 
 def show_decision(out: Console, decision: Decision, grid: Grid, top: int, whole: bool) -> None:
@@ -48,8 +49,16 @@ def show_decision(out: Console, decision: Decision, grid: Grid, top: int, whole:
     for table in _tables(decision, grid, top, whole):
         out.print()
         out.print(table)
+    if hints := "; ".join(_hints(answer, whole)):
+        out.print(hints, soft_wrap=True)
+
+
+def _hints(answer: Recommendation | None, whole: bool) -> Iterator[str]:
+    """What to do next."""
+    if answer is not None and len(answer.best) and not answer.measured[answer.best[0]]:
+        yield "predicted, not measured, so rather optimistic: --verify measures it"
     if not whole:
-        out.print("--all shows the tables behind this")
+        yield "--all shows the tables"
 
 
 def _tables(decision: Decision, grid: Grid, top: int, whole: bool) -> Iterator[Listing]:
@@ -79,15 +88,10 @@ def decision_lines(decision: Decision, answer: Recommendation) -> Iterator[str]:
         return
     if not len(answer.best):
         why = f"{answer.obstacle} stands in the way" if answer.obstacle else "too many are likely to fail"
-        yield (f"no configuration meets every condition with {percent(answer.question.confidence)}: {why}; the most "
-               "probable:")
-    yield from _configuration("best", answer, row)
-    if len(answer.best) and not answer.measured[row]:
-        yield ("  predicted, not measured: the best of many predictions tends to be optimistic; --verify measures it")
+        yield f"no configuration meets every condition with {percent(answer.question.confidence)}: {why}"
+    yield from _configuration("best" if len(answer.best) else "most probable", answer, row)
     yield from _baseline(answer, row)
-    if len(answer.best) > 1:
-        other = int(answer.best[1])
-        yield from _configuration("next", answer, other)
+    yield from _second(answer, row)
     yield from (f"  {note}" for note in (decision.workload.notes if decision.workload else ()))
 
 
@@ -95,11 +99,24 @@ def _configuration(name: str, answer: Recommendation, row: int) -> Iterator[str]
     grid = answer.grid
     yield f"{name}: {described(grid, row, grid.axes) or 'the one configuration'}"
     metrics = dict.fromkeys((*answer.question.metrics, *answer.known))
-    yield "  " + ", ".join(f"{metric} {interval(answer, metric, row)}" for metric in list(metrics)[:_MOST_METRICS])
+    yield "  " + _fitted(f"{metric} {interval(answer, metric, row)}" for metric in metrics)
+    yield f"  {_fitted([_meets(answer, row), *_economy(answer, row)], '; ')}"
+
+
+def _fitted(parts: Iterable[str], between: str = ", ") -> str:
+    """As many of the parts as a line holds, the first at least."""
+    line = ""
+    for part in parts:
+        if line and len(line) + len(between) + len(part) > _LINE:
+            break
+        line += f"{between}{part}" if line else part
+    return line
+
+
+def _meets(answer: Recommendation, row: int) -> str:
     how = "measured" if answer.measured[row] else "predicted"
-    meets = f"meets every condition with {likelihood(answer, row)}" if answer.question.conditions else (
-        f"runs with {likelihood(answer, row)}")
-    yield f"  {', '.join([f'{how}; {meets}', *_economy(answer, row)])}"
+    what = "meets every condition" if answer.question.conditions else "runs"
+    return f"{how}; {what} with {likelihood(answer, row)}"
 
 
 def _baseline(answer: Recommendation, row: int) -> Iterator[str]:
@@ -107,31 +124,29 @@ def _baseline(answer: Recommendation, row: int) -> Iterator[str]:
     base, gain = answer.candidates.baseline, answer.gain(row)
     if base is None:
         return
-    what = described(answer.grid, base, answer.grid.axes)
-    how = f"{likelihood(answer, base)} to meet every condition"
-    times = "" if gain is None or base == row else (
-        f"; the best is {gain[0]:.2f}× ({gain[1]:.2f} … {gain[2]:.2f}) as good")
-    yield f"baseline: {what}{' (it is the best)' if base == row else ''}"
-    yield f"  {how}{times}"
+    yield f"baseline: {described(answer.grid, base, answer.grid.axes)}{' (it is the best)' if base == row else ''}"
+    parts = [] if gain is None or base == row else [f"tuning gain {gain_text(gain)}"]
+    yield f"  {_fitted([*parts, _meets(answer, base)], '; ')}"
+
+
+def _second(answer: Recommendation, row: int) -> Iterator[str]:
+    """The runner-up, and what separates it from the best."""
+    other = answer.second
+    if other is None:
+        return
+    yield f"runner-up: {described(answer.grid, other, answer.grid.axes)}"
+    yield f"  {_fitted(gap_texts(separation(answer, row, other), answer.question.objective))}"
+    yield f"  {_fitted([_meets(answer, other), *_economy(answer, other)], '; ')}"
 
 
 def _economy(answer: Recommendation, row: int) -> Iterator[str]:
-    """What an accelerator gives, and what tokens cost."""
+    """What tokens cost, and what an accelerator gives."""
+    for role, what in ((Role.OUTPUT_TOKENS, "output"), (Role.INPUT_TOKENS, "input")):
+        if (cost := answer.cost_per_million(row, role)) is not None:
+            yield f"${number(cost[0])} ({number(cost[1])} … {number(cost[2])}) a million {what} tokens"
     tokens = answer.tokens_per_accelerator(row)
     if tokens is not None and answer.accelerators[row] > 1:
         yield f"{number(tokens)} tokens/s per accelerator"
-    for role, what in ((Role.OUTPUT_TOKENS, "output"), (Role.INPUT_TOKENS, "input")):
-        if (cost := answer.cost_per_million(row, role)) is not None:
-            yield f"{number(cost[0])} ({number(cost[1])} … {number(cost[2])}) a million {what} tokens"
-
-
-def question_text(question: Question) -> str:
-    """What is asked, in one line."""
-    goal = f"{'most' if question.maximise else 'least'} {question.objective_text}"
-    if not question.conditions:
-        return goal
-    where = "" if question.share >= 1 else f" for {percent(question.share)} of the requests"
-    return f"{goal} with {' and '.join(map(str, question.conditions))}{where}"
 
 
 def workload_text(decision: Decision) -> str:
@@ -150,32 +165,6 @@ def workload_text(decision: Decision) -> str:
 
 def _point(point: Point) -> str:
     return " ".join(f"{name}={value}" for name, value in point.items())
-
-
-def cases_table(decision: Decision, whole: bool) -> Listing:
-    """The best configuration for each combination of given values."""
-    cases = list(decision.cases) if whole else thinned(list(decision.cases))
-    question = decision.question
-    given = list(decision.given(cases[0]))
-    metrics = list(dict.fromkeys((*question.metrics, *cases[0].known)))[:_MOST_METRICS]
-    chosen = [axis.name for axis in cases[0].grid.axes if len(axis.values) > 1]
-    asked, best = " · ".join(given), f"best {' · '.join(chosen)}"
-    every = len(decision.cases)
-    more = f"; {len(cases)} of {every} rows, --all has them all" if len(cases) < every else ""
-    table = Listing(f"Best configuration for each {' × '.join(given)}: {question_text(question)}",
-                    [asked, best, *metrics, "meets"], [asked, best],
-                    f"– where none meets every condition with {percent(question.confidence)}; --workload gives one "
-                    f"answer for a mix{more}; intervals are in --json")
-    for case in cases:
-        values = " · ".join(str(value) for value in decision.given(case).values())
-        if not len(case.best):
-            table.add_row(values, *("–" for _ in metrics), "–", "–")
-            continue
-        row = int(case.best[0])
-        point = case.grid.point(row)
-        table.add_row(values, " · ".join(str(point[name]) for name in chosen),
-                      *(number(float(case.known[metric].value[row])) for metric in metrics), likelihood(case, row))
-    return table
 
 
 def decision_json(decision: Decision, grid: Grid, top: int) -> dict[str, Any]:

@@ -75,7 +75,7 @@ def scene(*, std: float = 0.1) -> tuple[Grid, Observations, Posterior, FloatArra
 def test_a_front_holds_what_nothing_beats(points: list[tuple[int, int, bool]], up: bool, down: bool) -> None:
     a, b = (np.array([p[i] for p in points], dtype=float) for i in (0, 1))
     among = np.array([p[2] for p in points])
-    front = nondominated(Figure("a", a, up), Figure("b", b, down), among)
+    front = nondominated([Figure("a", a, up), Figure("b", b, down)], among)
     x, y = (-a if up else a), (-b if down else b)
 
     def beats(i: int, j: int) -> bool:

@@ -14,11 +14,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from planner.analysis import settings
-from planner.analysis.pareto import Figure, nondominated
+from planner.analysis.recommendation.fronts import TOKENS, as_asked, fronts_of
 from planner.evaluation.metric_posterior import MetricPosterior, metric_posterior
 from planner.evaluation.mix import Candidates, Mix, candidates_of, every_point, excess_over, probability_of_parts
 from planner.ledger.observations import Observations
-from planner.models.latency_model import batch_of
 from planner.models.transforms import back
 from planner.space.baseline import baseline_points
 from planner.space.grid import Grid
@@ -28,8 +27,6 @@ from planner.space.types import Z90, BoolArray, FloatArray, IntArray, Role, Tran
 from planner.strategies.strategy import Posterior
 
 __all__ = ["Recommendation", "chosen", "recommend"]
-
-_TOKENS = "output_throughput"
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,7 +108,7 @@ class Recommendation:
     def cost_per_million(self, row: int, role: Role = Role.OUTPUT_TOKENS) -> tuple[float, float, float] | None:
         """Money for a million output tokens at `row`, or input tokens: value and 90 % interval. The whole cost is
         counted on them. None without a price, tokens/s, or lengths of the requests."""
-        tokens = self.known.get(_TOKENS)
+        tokens = self.known.get(TOKENS)
         if tokens is None or self.price is None or not tokens.value[row] > 0:
             return None
         per_output = 1.0
@@ -128,26 +125,39 @@ class Recommendation:
 
     def tokens_per_accelerator(self, row: int) -> float | None:
         """Output tokens per second of each accelerator at `row`; None if the study has no such metric."""
-        tokens = self.known.get(_TOKENS)
+        tokens = self.known.get(TOKENS)
         return None if tokens is None else float(tokens.value[row] / self.accelerators[row])
 
     def asked(self, row: int) -> float:
         """The objective at `row` as asked, per accelerator if requested."""
         return abs(float(self.score[row]))
 
-    def gain(self, row: int) -> tuple[float, float, float] | None:
-        """How many times as good the objective is at `row` as at the baseline, with the ends of its 90 % interval:
-        above 1 is better. None without a baseline, and for an objective that has no ratio."""
-        base, objective = self.candidates.baseline, self.known[self.question.objective]
-        if base is None or objective.transform is not Transform.LOG:
+    def gain(self, row: int, base: int | None = None) -> tuple[float, float, float] | None:
+        """How many times as good the objective is at `row` as at `base`, the baseline by default, with the ends of its
+        90 % interval: above 1 is better. None without a baseline, and for an objective that has no ratio."""
+        base = self.candidates.baseline if base is None else base
+        found = None if base is None else self.ratio(self.question.objective, row, base)
+        if found is None:
             return None
-        sign = 1.0 if self.question.maximise else -1.0
-        ratio = excess_over(objective, base, 1.0)
-        half = Z90 * float(ratio.std[row])
-        middle = sign * float(ratio.mean[row])
-        if self.question.per_accelerator:
-            middle += float(np.log(self.accelerators[base] / self.accelerators[row]))
+        devices = float(self.accelerators[base] / self.accelerators[row]) if self.question.per_accelerator else 1.0
+        value, low, high = found if self.question.maximise else (1 / found[0], 1 / found[2], 1 / found[1])
+        return value * devices, low * devices, high * devices
+
+    def ratio(self, metric: str, row: int, base: int) -> tuple[float, float, float] | None:
+        """A metric at `row` over that at `base`, with the ends of its 90 % interval; None if it has no ratio."""
+        if self.known[metric].transform is not Transform.LOG:
+            return None
+        found = excess_over(self.known[metric], base, 1.0)
+        middle, half = float(found.mean[row]), Z90 * float(found.std[row])
         return float(np.exp(middle)), float(np.exp(middle - half)), float(np.exp(middle + half))
+
+    @property
+    def second(self) -> int | None:
+        """The next best row that meets every condition; where there is none, the one that could still overtake the
+        best. None where none meets every condition."""
+        if len(self.best) > 1:
+            return int(self.best[1])
+        return self.runner_up(int(self.best[0])) if len(self.best) else None
 
     def runner_up(self, winner: int) -> int | None:
         """The unmeasured row, other than `winner`, with the largest expected improvement of the objective (of its
@@ -199,20 +209,24 @@ def chosen(
     best = good[np.lexsort((-probability[good], -score[good]))]
     runs = np.isfinite(score) & (candidates.feasibility >= settings.LIKELY)
     return Recommendation(question, candidates, probabilities, probability, score, best,
-                          _fronts(question, candidates, runs), price)
+                          fronts_of(question, candidates, runs, metrics), price)
 
 
 def _baseline(question: Question, candidates: Candidates, score: FloatArray) -> int | None:
-    """The candidate that others are compared with: the best of those that have the baseline's values and rather run
-    than not. None without one."""
+    """The candidate that others are compared with: the best of those that have the baseline's values, rather run than
+    not, and meet the conditions, as far as some do: a baseline that leaves the load open would otherwise be that of
+    the highest load, which meets nothing. None without one."""
     if not question.baseline:
         return None
     there = baseline_points(question.baseline, candidates.grid) & np.isfinite(score)
     able = there & (candidates.feasibility >= settings.LIKELY)
-    rows = np.flatnonzero(able if able.any() else there)
-    if not len(rows):
-        return None
-    return int(rows[np.argmax(score[rows])])
+    meets = able.copy()
+    for condition in question.conditions:
+        if not condition.of_baseline:
+            each = candidates.probability(condition)
+            meets &= probability_of_parts(each, candidates.mix.weights, question.share) >= question.confidence
+    rows = next((np.flatnonzero(some) for some in (meets, able, there) if some.any()), None)
+    return None if rows is None else int(rows[np.argmax(score[rows])])
 
 
 def joint(probabilities: tuple[FloatArray, ...], points: int) -> FloatArray:
@@ -228,7 +242,7 @@ def joint(probabilities: tuple[FloatArray, ...], points: int) -> FloatArray:
 
 def _score(question: Question, objective: MetricPosterior, accelerators: FloatArray) -> FloatArray:
     """The maximised value at each point, measured or predicted, (N,)."""
-    value = _asked(question, back(objective.transform, objective.mean).copy(), accelerators)
+    value = as_asked(question, back(objective.transform, objective.mean).copy(), accelerators)
     return value if question.maximise else -value
 
 
@@ -239,39 +253,3 @@ def _improvement(margin: FloatArray, std: FloatArray) -> FloatArray:
     z = margin / np.maximum(std, 1e-12)
     improvement: FloatArray = margin * ndtr(z) + std * np.exp(-z**2 / 2) / np.sqrt(2 * np.pi)
     return improvement
-
-
-def _fronts(question: Question, candidates: Candidates, runs: BoolArray) -> dict[str, IntArray]:
-    """The objective against each condition's metric, and throughput an accelerator against tokens/s a user."""
-    known, accelerators = candidates.known, candidates.accelerators
-    objective = Figure(
-        question.objective_text, _asked(question, known[question.objective].value, accelerators), question.maximise)
-    pairs = {}
-    for condition in question.conditions:
-        if condition.metric != question.objective:
-            metric = known[condition.metric]
-            pairs[f"{objective.name} against {metric.name}"] = (
-                objective, Figure(metric.name, metric.value, not condition.is_upper))
-    tokens = known.get(_TOKENS)
-    if tokens is not None:
-        user = _per_user(known, tokens, candidates.grid)
-        an_accelerator = Figure(f"{_TOKENS} per accelerator", tokens.value / accelerators, True)
-        if user is not None:
-            pairs[f"{an_accelerator.name} against {user.name}"] = (an_accelerator, user)
-    return {name: nondominated(*pair, runs) for name, pair in pairs.items()}
-
-
-def _asked(question: Question, value: FloatArray, accelerators: FloatArray) -> FloatArray:
-    """The objective as asked: of the whole engine, or per accelerator."""
-    if not question.per_accelerator:
-        return value
-    return value / accelerators if question.maximise else value * accelerators
-
-
-def _per_user(known: Mapping[str, MetricPosterior], tokens: MetricPosterior, grid: Grid) -> Figure | None:
-    """Tokens a second that one user sees: 1/tpot, else the throughput shared by the requests of the batch."""
-    if "tpot_ms" in known:
-        return Figure("tokens/s per user", 1000 / known["tpot_ms"].value, True)
-    if grid.by_role(Role.BATCH) is None:
-        return None
-    return Figure("tokens/s per user", tokens.value / batch_of(grid), True)

@@ -9,8 +9,8 @@ import numpy as np
 
 from planner.space.types import Axis, FloatArray, Metric, Scale
 
-__all__ = ["ESTIMATED", "FAINT", "GREY", "MEASURED", "PREDICTED", "SEQUENCE", "UNSURE", "VALUES", "faint", "labelled",
-           "layout", "log_axis", "log_ticks", "rounded", "scale_of"]
+__all__ = ["ESTIMATED", "FAINT", "GREY", "MEASURED", "PREDICTED", "QUALITY", "SEQUENCE", "UNSURE", "VALUES", "faint",
+           "labelled", "layout", "log_axis", "log_ticks", "rounded", "scale_of"]
 
 # Okabe and Ito's palette; measured points always have the dark colour, so that they differ from predictions.
 PREDICTED: Final = "#0072b2"
@@ -20,6 +20,7 @@ GREY: Final = "#8a94a0"
 FAINT: Final = "rgba(138, 148, 160, 0.25)"
 SEQUENCE: Final = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#b8860b", "#56b4e9", "#8a94a0")
 VALUES: Final = "Viridis"
+QUALITY: Final = [[0.0, "#440154"], [0.5, "#31688e"], [1.0, "#4db85f"]]  # Viridis without its yellow, for small marks
 UNSURE: Final = [[0.0, "#f7f4ee"], [0.35, "#f2c48d"], [0.7, "#d9722e"], [1.0, "#7a2d06"]]
 
 

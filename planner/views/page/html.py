@@ -21,22 +21,28 @@ from planner.views.page.words import boundary_tables, headline, paragraphs, tabl
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
+    from jinja2 import Environment
 
-__all__ = ["figures_of", "page", "payload"]
+__all__ = ["bare", "environment", "figures_of", "page", "payload", "script_safe"]
 
 
 def page(report: Report) -> str:
     """The whole HTML text."""
-    from jinja2 import Environment, PackageLoader
     from plotly.offline import get_plotlyjs
 
-    environment = Environment(
-        loader=PackageLoader("planner.views.page"), autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    return environment.get_template("report.html").render(
+    return environment().get_template("report.html").render(
         report=report, headline=headline(report), say=paragraphs(report), tables=tables(report),
-        boundary=boundary_tables(report), plotly=get_plotlyjs(), data=_script_safe(payload(report)),
+        boundary=boundary_tables(report), plotly=get_plotlyjs(), data=script_safe(payload(report)),
         failed=bool(report.observations.failed.any()),
     )
+
+
+def environment() -> Environment:
+    """Where our templates are; they escape what they are given."""
+    from jinja2 import Environment, PackageLoader
+
+    return Environment(
+        loader=PackageLoader("planner.views.page"), autoescape=True, trim_blocks=True, lstrip_blocks=True)
 
 
 def payload(report: Report) -> dict[str, Any]:
@@ -53,7 +59,7 @@ def payload(report: Report) -> dict[str, Any]:
         "failure": rounded(1 - report.posterior.feasibility, 2) if some_failed else None,
         "start": {"target": report.study.targets.index(report.shown), "x": start.x, "y": start.y,
                   "fixed": list(start.fixed)},
-        "figures": {name: _bare(figure) for name, figure in figures_of(report).items() if figure is not None},
+        "figures": {name: bare(figure) for name, figure in figures_of(report).items() if figure is not None},
     }
 
 
@@ -81,7 +87,7 @@ def _target(report: Report, target: str) -> dict[str, Any]:
             "model": dict(zip(map(str, rows.tolist()), zip(*model, strict=True), strict=True))}
 
 
-def _bare(figure: go.Figure) -> dict[str, Any]:
+def bare(figure: go.Figure) -> dict[str, Any]:
     """Traces and layout without title and template: the page has its own, and themes."""
     figure.update_layout(template=None, title=None)
     found: dict[str, Any] = json.loads(figure.to_json())
@@ -89,7 +95,7 @@ def _bare(figure: go.Figure) -> dict[str, Any]:
     return found
 
 
-def _script_safe(data: Any) -> str:
+def script_safe(data: Any) -> str:
     """JSON that may stand inside a script element."""
     text = json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     return (text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")

@@ -13,9 +13,9 @@ from planner.views.page.html import figures_of
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-__all__ = ["check_exporter", "write_images"]
+__all__ = ["SIZE", "check_exporter", "export", "write_images"]
 
-_SIZE: Final = {"width": 1280, "height": 720}
+SIZE: Final = {"width": 1280, "height": 720}
 
 
 def check_exporter() -> None:
@@ -31,13 +31,18 @@ def check_exporter() -> None:
 
 def write_images(report: Report, output: Path, kind: str) -> list[Path]:
     """One file a figure: OUTPUT for the surface of the least accurate target, OUTPUT-NAME for the others."""
-    from plotly.io import write_images as export
-
     figures = _figures(report)
     paths = [output if name == "surface" else output.with_name(f"{output.stem}-{name}{output.suffix}")
              for name in figures]
+    return export(list(figures.values()), paths, kind)
+
+
+def export(figures: list[go.Figure], paths: list[Path], kind: str) -> list[Path]:
+    """Write each figure to its path. Raises StudyError if that cannot be done."""
+    from plotly.io import write_images as write
+
     try:
-        export(list(figures.values()), list(map(str, paths)), format=kind, scale=2 if kind == "png" else 1, **_SIZE)
+        write(figures, list(map(str, paths)), format=kind, scale=2 if kind == "png" else 1, **SIZE)
     except OSError as error:
         raise StudyError(f"--output: cannot write {paths[0]} ({error.strerror}); give another path") from error
     return paths

@@ -9,35 +9,37 @@ from planner.space.text import printable
 from planner.views.markdown_text import escaped
 from planner.views.page.words import Table, boundary_tables, headline, paragraphs, tables
 
-__all__ = ["markdown"]
+__all__ = ["markdown", "markdown_table"]
 
 
 def markdown(report: Report) -> str:
     """The report as Markdown: the summary, the four headline figures, and the tables for a reviewer."""
     found, said = tables(report), paragraphs(report)
     parts = [f"## {escaped(report.study.name)}: sweepwise report", escaped(said["summary"]),
-             _table(Table(("", "", ""), [(one.label, one.value, "; ".join(one.notes)) for one in headline(report)]))]
+             markdown_table(Table(("", "", ""), [
+                 (one.label, one.value, "; ".join(one.notes)) for one in headline(report)]))]
     for title, table in boundary_tables(report):
-        parts += [f"### Highest load that meets {escaped(title or 'each')}", _table(table)]
+        parts += [f"### Highest load that meets {escaped(title or 'each')}", markdown_table(table)]
     titles = {"accuracy": "Accuracy on the points not measured", "gains": "Gain over the plain sweep",
               "quality": "Quality of each configuration",
               "spending": "Where the time went", "starts": "What engine starts consist of",
               "failures": "Runs that failed"}
     for name, title in titles.items():
         if found[name].rows:
-            parts += [f"### {title}", _table(found[name])]
+            parts += [f"### {title}", markdown_table(found[name])]
     if said["priors"]:
         parts += ["### What was known before the first run", escaped(said["priors"])]
     if said["machine"]:
         parts += ["### Whether the machine changed", escaped(said["machine"])]
     if report.provenance.fingerprint:
-        parts += ["### Measured under", _table(found["fingerprint"])]
+        parts += ["### Measured under", markdown_table(found["fingerprint"])]
     versions = ", ".join(f"{name} {number}" for name, number in found["versions"].rows)
     parts += ["### Reproduce this", _code("\n".join(report.provenance.commands)), f"With {escaped(versions)}."]
     return "\n\n".join(parts) + "\n"
 
 
-def _table(table: Table) -> str:
+def markdown_table(table: Table) -> str:
+    """The table in Markdown, its text escaped."""
     lines = [table.head, ["---"] * len(table.head), *table.rows]
     written = (" | ".join(cell if cell == "---" else escaped(cell) for cell in line) for line in lines)
     return "\n".join(f"| {line} |" for line in written)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from planner.analysis.rates import Rates
 from planner.analysis.report import Accuracy, Report
 from planner.space.text import about_percent, duration, percent, point_text
 from planner.views.boundary import boundary_rows, load_name, undecided_text
@@ -56,7 +57,7 @@ def paragraphs(report: Report) -> dict[str, str]:
     rates = report.rates
     return {
         "summary": _summary(report),
-        "tradeoff": f"Left out: {rates}." if isinstance(rates, str) else f"{rates.how}.",
+        "tradeoff": f"Left out: {rates}." if isinstance(rates, str) else f"{rates.how}.{_quality(rates)}",
         "load": "Each line is an engine configuration with a workload: predicted, with its 90 % band. Dots are "
                 "measured; a cross is a load that the server could not keep up with. The dashed line is the SLO's "
                 "bound. A click in the legend shows or hides a line.",
@@ -68,6 +69,12 @@ def paragraphs(report: Report) -> dict[str, str]:
         "priors": " ".join(f"{line[0].upper()}{line[1:]}." for line in prior_lines(report.posterior.priors)),
         "kind": "true" if any(one.kind == "true" for one in report.accuracies) else "estimated",
     }
+
+
+def _quality(rates: Rates) -> str:
+    found = rates.quality
+    return "" if found is None else (
+        f" Colours show {found.figure.name}; of {len(found.front):,} points no other is at least as good in all three.")
 
 
 def tables(report: Report) -> dict[str, Table]:
