@@ -31,6 +31,7 @@ from planner.tables.workload import PlacedWorkload, placed
 if TYPE_CHECKING:
     from planner.campaign.stopping import Limits
     from planner.evaluation.change import ChangeQuestion
+    from planner.evaluation.choice import ChoiceQuestion
     from planner.ledger.ledger import Ledger
     from planner.ledger.observations import Observations
     from planner.models.prior import Prior
@@ -138,7 +139,7 @@ class StudySetup:
         trajectory = self.runner.trajectory_axis if uses_trajectories(name) else None
         context = StrategyContext(
             self.grid, self.targets, trajectory, self.accelerators, self.seed, self.prices, self.boundary, self.priors,
-            self.difference)
+            self.difference, self.choice)
         return make_strategy(name, context)
 
     @property
@@ -156,6 +157,13 @@ class StudySetup:
         check_question(self.priors, self.metrics)
         return ChangeQuestion(self.spec.stop.difference, self.spec.stop.difference_confidence)
 
+    @cached_property
+    def choice(self) -> ChoiceQuestion | None:
+        """What the study must decide; None if that is not asked for. Raises StudyError."""
+        from planner.campaign.choice import choice_asked
+
+        return choice_asked(self)
+
     @property
     def clock(self) -> Callable[[], float] | None:
         """The clock that charges the planner's seconds; None for a replay, whose costs are recorded."""
@@ -166,12 +174,12 @@ class StudySetup:
         StudyError."""
         from threadpoolctl import threadpool_limits
 
-        from planner.strategies.strategy import with_attainment
+        from planner.strategies.strategy import with_attainment, with_choice
 
         # The matrices are small: with many threads on a busy machine they take up to forty times as long.
         with threadpool_limits(limits=1):
             found = self.strategy(strategy).posterior(observations)
-            return with_attainment(found, self.boundary, observations)
+            return with_choice(with_attainment(found, self.boundary, observations), self.choice, observations)
 
     def ledger(self) -> Ledger:
         """The record, which must exist. Raises StudyError. One object for all who ask: it reads no trial twice."""
@@ -218,7 +226,7 @@ class StudySetup:
 
         stop = self.spec.stop
         accuracy = stop.accuracy
-        others = (stop.cost, stop.trials, stop.boundary, stop.difference)
+        others = (stop.cost, stop.trials, stop.boundary, stop.difference, stop.decision)
         if accuracy is None and all(other is None for other in others):
             accuracy = DEFAULT_ACCURACY
         budget = stop.cost_limit
@@ -229,7 +237,7 @@ class StudySetup:
             cost = budget.amount
             if budget.kind == "money" and self.spec.price is not None:
                 cost = budget.amount / self.spec.price.per_accelerator_hour * 3600
-        return Limits(accuracy, cost, share, stop.trials, NOTHING_WORKS, self.boundary)
+        return Limits(accuracy, cost, share, stop.trials, NOTHING_WORKS, self.boundary, self.choice)
 
 
 def open_setup(

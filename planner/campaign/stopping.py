@@ -8,6 +8,7 @@ from typing import Literal
 
 from planner.campaign.settings import CHECKPOINTS_IN_A_ROW
 from planner.evaluation.attainment import Attainment
+from planner.evaluation.choice import ChoiceQuestion
 from planner.evaluation.estimate import Estimate
 from planner.ledger.observations import Observations
 from planner.space.slo import Boundary
@@ -53,7 +54,8 @@ def is_located(attainment: Attainment | None) -> bool:
 @dataclass(frozen=True, slots=True)
 class Limits:
     """What a study may spend. None: no limit. `cost` in accelerator-seconds, `share` of the plain sweep's cost;
-    `failures`: runs that fail while none has ever succeeded. `boundary`: what ends the study once it is found."""
+    `failures`: runs that fail while none has ever succeeded. `boundary`, `choice`: what ends the study once
+    it is found, or decided."""
 
     accuracy: float | None = None
     cost: float | None = None
@@ -61,6 +63,7 @@ class Limits:
     trials: int | None = None
     failures: int | None = None
     boundary: Boundary | None = None
+    choice: ChoiceQuestion | None = None
 
     def reached(
         self, observations: Observations, next_price: float, plain_cost: float | None, others: Sequence[float] = ()

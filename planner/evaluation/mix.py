@@ -30,7 +30,7 @@ from planner.space.types import BoolArray, FloatArray, IntArray, Kind, Metric, P
 from planner.tables.workload import PlacedWorkload, given_axes
 
 __all__ = ["Candidates", "Mix", "candidates_of", "every_point", "mixed", "mixes",
-           "probability_of_parts"]
+           "part_shares", "probability_of_parts", "together"]
 
 _NODES, _WEIGHTS = np.polynomial.hermite_e.hermegauss(settings.COMMON_NODES)
 
@@ -149,9 +149,9 @@ def candidates_of(
     devices = np.max(accelerators[rows], axis=1)
     parts = {name: tuple(_at(one, column, there) for column in rows.T) for name, one in known.items()}
     defined = {name: _defined(mix, metrics[name]) for name in known}
-    together = {name: found[0] if len(found) == 1 else _mixed(mix, metrics[name], found, defined[name])
-                for name, found in parts.items()}
-    return Candidates(mix, together, parts, able, devices, defined)
+    whole = {name: found[0] if len(found) == 1 else _mixed(mix, metrics[name], found)
+             for name, found in parts.items()}
+    return Candidates(mix, whole, parts, able, devices, defined)
 
 
 def _defined(mix: Mix, metric: Metric) -> BoolArray:
@@ -162,10 +162,27 @@ def _defined(mix: Mix, metric: Metric) -> BoolArray:
     return several if several.any() else every
 
 
-def _mixed(mix: Mix, metric: Metric, parts: Sequence[MetricPosterior], defined: BoolArray) -> MetricPosterior:
-    weights = np.where(defined, _shares_of_work(mix, metric), 0.0)
+def _mixed(mix: Mix, metric: Metric, parts: Sequence[MetricPosterior]) -> MetricPosterior:
+    weights = part_shares(mix, metric)
     here = np.flatnonzero(weights > 0)
-    return mixed([parts[i] for i in here], weights[here] / weights[here].sum(), metric.kind is Kind.THROUGHPUT)
+    return mixed([parts[i] for i in here], weights[here], metric.kind is Kind.THROUGHPUT)
+
+
+def part_shares(mix: Mix, metric: Metric) -> FloatArray:
+    """Weight of each part in the metric of the mix, (P,), sum 1; 0 where the part does not define it."""
+    weights = np.where(_defined(mix, metric), _shares_of_work(mix, metric), 0.0)
+    shares: FloatArray = weights / weights.sum()
+    return shares
+
+
+def together(mix: Mix, metric: Metric, x: FloatArray) -> FloatArray:
+    """The metric of the mix from its values at the parts, (P, …) to (…)."""
+    if len(x) == 1:
+        return np.asarray(x[0])
+    weights = part_shares(mix, metric)
+    here = np.flatnonzero(weights > 0)
+    flat = _mean(x[here].reshape(len(here), -1), weights[here], metric.kind is Kind.THROUGHPUT)
+    return flat.reshape(x.shape[1:])
 
 
 def _at(known: MetricPosterior, rows: IntArray, there: BoolArray) -> MetricPosterior:

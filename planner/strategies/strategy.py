@@ -11,6 +11,7 @@ import numpy as np
 
 from planner.evaluation.attainment import Attainment, attainment_of
 from planner.evaluation.change import ChangeQuestion
+from planner.evaluation.choice import Choice, ChoiceQuestion, choice_of
 from planner.evaluation.estimate import Estimate, estimate_accuracy
 from planner.evaluation.machine_drift import MachineDrift, machine_drift
 from planner.evaluation.prior_use import PriorUse, judges_of, prior_uses
@@ -18,6 +19,7 @@ from planner.ledger.observations import Observations
 from planner.models.cost import CostModel
 from planner.models.feasibility import probability_of_feasibility
 from planner.models.grid_model import GridModel, Prediction
+from planner.models.joint_errors import JointErrors
 from planner.models.prior import Prior
 from planner.space.grid import Grid
 from planner.space.slo import Boundary
@@ -25,7 +27,7 @@ from planner.space.types import FloatArray, IntArray
 from planner.tables.recorded_grid import Sweep
 
 __all__ = ["Concludes", "KnowsSeconds", "Posterior", "Strategy", "StrategyContext", "conclusion_of", "cover",
-           "limit_of", "posterior_of", "sweeps", "with_attainment"]
+           "limit_of", "posterior_of", "sweeps", "with_attainment", "with_choice"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,6 +40,7 @@ class StrategyContext:
     boundary: what the study must find along the load; None if it is to be accurate everywhere.
     priors: what old studies and tables say of the grid.
     difference: by how much a point must differ from the first prior; None if that is not asked for.
+    choice: what the study must decide; None if that is not asked for.
     """
 
     grid: Grid
@@ -49,6 +52,7 @@ class StrategyContext:
     boundary: Boundary | None = None
     priors: tuple[Prior, ...] = ()
     difference: ChangeQuestion | None = None
+    choice: ChoiceQuestion | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,6 +66,8 @@ class Posterior:
     attainment: of the study's boundary; set by `with_attainment`, not by strategies.
     drift: how the machine has changed; predictions are of the machine as it is at the last run. None if unknown.
     priors: how each prior is used. judges: by target, how many runs judge its accuracy.
+    errors: how the errors of predictions go together; None if unknown.
+    choice: of what the study must decide; set by `with_choice`, not by strategies.
     """
 
     prediction: Prediction
@@ -73,6 +79,8 @@ class Posterior:
     drift: MachineDrift | None = None
     priors: tuple[PriorUse, ...] = ()
     judges: Mapping[str, int] = field(default_factory=dict)
+    errors: JointErrors | None = None
+    choice: Choice | None = None
 
 
 @runtime_checkable
@@ -144,7 +152,8 @@ def posterior_of(model: GridModel, cost: CostModel, observations: Observations, 
     feasibility = probability_of_feasibility(observations.grid, observations)
     accuracy = estimate_accuracy(model, ~observations.known, feasibility)
     return Posterior(model.predict(), accuracy, feasibility, *sweeps(cost, trajectory, feasibility),
-                     drift=machine_drift(model), priors=prior_uses(model), judges=judges_of(model))
+                     drift=machine_drift(model), priors=prior_uses(model), judges=judges_of(model),
+                     errors=JointErrors(model))
 
 
 def with_attainment(posterior: Posterior, boundary: Boundary | None, observations: Observations) -> Posterior:
@@ -153,6 +162,14 @@ def with_attainment(posterior: Posterior, boundary: Boundary | None, observation
         return posterior
     return replace(posterior, attainment=attainment_of(
         boundary, posterior.prediction, posterior.feasibility, observations))
+
+
+def with_choice(posterior: Posterior, asked: ChoiceQuestion | None, observations: Observations) -> Posterior:
+    """The posterior with what is known of the choice, if one is asked for and its metrics are predicted."""
+    if asked is None or not set(asked.question.metrics) <= set(posterior.prediction.value):
+        return posterior
+    return replace(posterior, choice=choice_of(
+        asked, posterior.prediction, posterior.feasibility, posterior.errors, observations))
 
 
 def sweeps(
