@@ -158,7 +158,9 @@ def _contrasts(choice: Choice, case: Case, n: int) -> Iterator[tuple[str, FloatA
             yield question.objective, contrast, float(case.loss[k])
     for condition in question.conditions:
         openness = choice.joint[condition.metric].openness(condition)
-        for k, place in zip(*np.nonzero((case.loss > 0)[:, None] & (openness[case.places] > LEAST_OPENNESS))):
+        counts = (case.loss > 0)[:, None] & (openness[case.places] > LEAST_OPENNESS)
+        for k, part in np.argwhere(counts).tolist():
+            place = case.places[k, part]
             contrast = np.zeros(n)
-            contrast[case.places[k, place]] = 1.0
-            yield condition.metric, contrast, float(case.loss[k] * openness[case.places[k, place]])
+            contrast[place] = 1.0
+            yield condition.metric, contrast, float(case.loss[k] * openness[place])

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from planner.analysis.choice_status import ChoiceStatus
 from planner.analysis.spending import failures_by_kind
 from planner.evaluation.estimate import Estimate
 from planner.evaluation.gains import Gains, gains
@@ -60,8 +61,8 @@ class Status:
     it; None if nothing was measured. accuracy: estimated, by target; None if unknown.
     stopped: why the last campaign ended; None if none did, or one is under way. underway: runs of other workers that go
     on after this one has stopped, so that the study has not. boundary: what is known of it; None if the study asks for
-    none, or nothing was measured. drift: how the machine has changed; None if that is unknown. priors: how each is
-    used. judges: by target, how many runs judge its estimated accuracy.
+    none, or nothing was measured. choice: likewise. drift: how the machine has changed; None if that is unknown.
+    priors: how each is used. judges: by target, how many runs judge its estimated accuracy.
     """
 
     name: str
@@ -83,6 +84,7 @@ class Status:
     underway: int = 0
     priors: tuple[PriorUse, ...] = ()
     judges: Mapping[str, int] = field(default_factory=dict)
+    choice: ChoiceStatus | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The form of `status --json`."""
@@ -103,6 +105,7 @@ class Status:
             "never_run": {missing.axis: list(missing.values) for missing in self.never_run},
             "stopped": None if self.underway else self.stopped,
             **({} if self.boundary is None else {"boundary": asdict(self.boundary)}),
+            **({} if self.choice is None else {"decision": self.choice.to_json()}),
             **({} if self.drift is None else {"drift": self.drift.to_json()}),
             "judges": dict(self.judges),
             **({"priors": [prior.to_json() for prior in self.priors]} if self.priors else {}),
@@ -120,7 +123,8 @@ def status_of(name: str, observations: Observations, posterior: Posterior | None
         gains(observations, posterior.plain, posterior.longest) if posterior else None,
         posterior.accuracy if posterior else dict.fromkeys(observations.targets), never_run(observations), stopped,
         BoundaryStatus.of_posterior(posterior), failures_by_kind(observations), posterior.drift if posterior else None,
-        underway, posterior.priors if posterior else (), posterior.judges if posterior else {})
+        underway, posterior.priors if posterior else (), posterior.judges if posterior else {},
+        ChoiceStatus.of_choice(posterior.choice) if posterior and posterior.choice else None)
 
 
 def never_run(observations: Observations) -> tuple[NeverRun, ...]:

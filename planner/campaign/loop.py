@@ -19,7 +19,7 @@ from planner.campaign.readings import check_gives_targets, learnable
 from planner.campaign.stopping import AccuracyRule, Limits, is_located
 from planner.ledger.observations import Observations, Run
 from planner.space.types import Cost, Measurement, Point, Proposal, Status
-from planner.strategies.strategy import Posterior, Strategy, conclusion_of, cover, limit_of, with_attainment, with_choice
+from planner.strategies.strategy import Posterior, Strategy, conclusion_of, cover, limit_of, with_answers
 
 __all__ = ["Loop", "Measurer", "Observer", "Recorder", "Turns"]
 
@@ -186,8 +186,7 @@ class Loop:
         return self.strategy.propose(seen)
 
     def _checkpoint(self, found: Posterior, rule: AccuracyRule | None) -> str | None:
-        located = with_attainment(found, self.limits.boundary, self.observations)
-        self.posterior = now = with_choice(located, self.limits.choice, self.observations)
+        self.posterior = now = with_answers(found, self.limits.boundary, self.limits.choice, self.observations)
         self.observer.checkpoint(now, self.observations)
         reason = rule.checkpoint(now.accuracy) if rule is not None else now.choice.conclusion if now.choice else None
         return reason or ("boundary" if is_located(now.attainment) else None)

@@ -174,12 +174,12 @@ class StudySetup:
         StudyError."""
         from threadpoolctl import threadpool_limits
 
-        from planner.strategies.strategy import with_attainment, with_choice
+        from planner.strategies.strategy import with_answers
 
         # The matrices are small: with many threads on a busy machine they take up to forty times as long.
         with threadpool_limits(limits=1):
             found = self.strategy(strategy).posterior(observations)
-            return with_choice(with_attainment(found, self.boundary, observations), self.choice, observations)
+            return with_answers(found, self.boundary, self.choice, observations)
 
     def ledger(self) -> Ledger:
         """The record, which must exist. Raises StudyError. One object for all who ask: it reads no trial twice."""

@@ -30,7 +30,7 @@ from scipy.special import ndtr
 
 from planner.evaluation import settings
 from planner.evaluation.joint import JointMetric, joint_metric
-from planner.evaluation.metric_posterior import MetricPosterior, metric_posterior
+from planner.evaluation.metric_posterior import metric_posterior
 from planner.evaluation.mix import Candidates, Mix, candidates_of, probability_of_parts, together
 from planner.ledger.observations import Observations
 from planner.models.joint_errors import JointErrors
@@ -63,9 +63,9 @@ class Case:
 
     mix. chosen, rival: candidates, numbered as the mix's grid; None where nothing is known, or there is no other.
     probability: P. none: whether it is that of none meeting every condition. if_exact: P of the best choice if readings
-    had no noise. if_repeated: the same after as many runs of each measured contender as are made at most. runs: of each of the two, in all, that would decide a tie; None if more than are worth asking
-    for. regret: expected share of the objective that is lost. ahead: by what share the rival is better: expected value
-    and the 90 % interval. contenders: (K,) candidates. places: (K, parts) their places among the rows of the joint
+    had no noise. if_repeated: the same after as many runs of each measured contender as are made at most. runs: of each
+    of the two, in all, that would decide a tie; None if more than are worth asking for. regret: expected share of the
+    objective that is lost. ahead: by what share the rival is better: median and 90 % interval. contenders: (K,) candidates. places: (K, parts) their places among the rows of the joint
     metrics. loss: what each contender adds to the regret, (K,). asked: the probability that decides.
     """
 

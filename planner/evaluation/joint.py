@@ -37,8 +37,8 @@ __all__ = ["JointMetric", "joint_metric"]
 
 @dataclass(frozen=True, eq=False)
 class JointMetric:
-    """One metric, `about`, at n rows. mean: m, (n,). covariance: of the errors, (n, n). reading: e, (n,). measured, runs: (n,)
-    each."""
+    """One metric, `about`, at n rows. mean: m, (n,). covariance: of the errors, (n, n). reading: e, (n,). measured,
+    runs: (n,) each."""
 
     about: Metric
     rows: IntArray
@@ -114,12 +114,12 @@ def _reading_noise(
         reading = np.where(noise[rows] > 0, noise[rows], usual)
         return reading, reading / np.sqrt(runs)
     unexplained = errors.noise(known.name, rows) if errors else known.std[rows]
-    reading = unexplained * _share_of_noise(known, observations, unexplained, rows)
+    reading = unexplained * _share_of_noise(known, observations, unexplained)
     return reading, reading / np.sqrt(runs)
 
 
 def _share_of_noise(
-    known: MetricPosterior, observations: Observations, unexplained: FloatArray, rows: IntArray
+    known: MetricPosterior, observations: Observations, unexplained: FloatArray
 ) -> float:
     """How large the noise of a reading is beside what is unexplained, by the rows that were run again: a mean square
     in which the prior that all of it is noise counts as settings.NOISE_PRIOR runs."""

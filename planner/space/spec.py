@@ -249,7 +249,7 @@ class StudySpec(StrictModel):
         if self.stop.difference is not None and (self.stop.accuracy or self.stop.boundary):
             raise StudyError("stop.difference: chooses its runs by itself; delete `accuracy` and `boundary`")
         if self.stop.decision is not None and (self.stop.accuracy or self.stop.boundary or self.stop.difference):
-            raise StudyError("stop.decision: chooses its runs by itself; delete `accuracy`, `boundary` and `difference`")
+            raise StudyError("stop.decision: chooses its runs by itself; delete `accuracy`, `boundary`, `difference`")
         return self
 
     def _check_boundary(self) -> None:

@@ -33,7 +33,8 @@ class AdaptiveStrategy:
     have ended as a batch has.
 
     The objective is the study's: variance of the whole grid or, where a boundary is asked for, how many of its loads
-    are misclassified, or which configuration is best. model, cost, initial (rows) and choose replace our own, for ablations.
+    are misclassified, or which configuration is best. model, cost, initial (rows) and choose replace our own, for
+    ablations.
     """
 
     def __init__(

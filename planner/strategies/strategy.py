@@ -27,7 +27,7 @@ from planner.space.types import FloatArray, IntArray
 from planner.tables.recorded_grid import Sweep
 
 __all__ = ["Concludes", "KnowsSeconds", "Posterior", "Strategy", "StrategyContext", "conclusion_of", "cover",
-           "limit_of", "posterior_of", "sweeps", "with_attainment", "with_choice"]
+           "limit_of", "posterior_of", "sweeps", "with_answers", "with_attainment"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +67,7 @@ class Posterior:
     drift: how the machine has changed; predictions are of the machine as it is at the last run. None if unknown.
     priors: how each prior is used. judges: by target, how many runs judge its accuracy.
     errors: how the errors of predictions go together; None if unknown.
-    choice: of what the study must decide; set by `with_choice`, not by strategies.
+    choice: of what the study must decide; set by `with_answers`, not by strategies.
     """
 
     prediction: Prediction
@@ -164,12 +164,15 @@ def with_attainment(posterior: Posterior, boundary: Boundary | None, observation
         boundary, posterior.prediction, posterior.feasibility, observations))
 
 
-def with_choice(posterior: Posterior, asked: ChoiceQuestion | None, observations: Observations) -> Posterior:
-    """The posterior with what is known of the choice, if one is asked for and its metrics are predicted."""
-    if asked is None or not set(asked.question.metrics) <= set(posterior.prediction.value):
-        return posterior
-    return replace(posterior, choice=choice_of(
-        asked, posterior.prediction, posterior.feasibility, posterior.errors, observations))
+def with_answers(
+    posterior: Posterior, boundary: Boundary | None, choice: ChoiceQuestion | None, observations: Observations
+) -> Posterior:
+    """The posterior with what is known of the boundary and of the choice that are asked for."""
+    found = with_attainment(posterior, boundary, observations)
+    if choice is None or not set(choice.question.metrics) <= set(posterior.prediction.value):
+        return found
+    return replace(found, choice=choice_of(
+        choice, posterior.prediction, posterior.feasibility, posterior.errors, observations))
 
 
 def sweeps(

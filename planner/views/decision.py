@@ -15,6 +15,7 @@ from planner.space.question import Question
 from planner.space.text import duration, percent, point_json
 from planner.space.types import Point, Role
 from planner.views.boundary import boundary_json, boundary_tables, line_entry
+from planner.views.choice import sure_lines
 from planner.views.listing import Listing
 from planner.views.recommendation import (
     best_table,
@@ -82,6 +83,7 @@ def decision_lines(decision: Decision, answer: Recommendation) -> Iterator[str]:
         yield (f"no configuration meets every condition with {percent(answer.question.confidence)}: {why}; the most "
                "probable:")
     yield from _configuration("best", answer, row)
+    yield from sure_lines(decision.sure_of(answer))
     if len(answer.best) and not answer.measured[row]:
         yield ("  predicted, not measured: the best of many predictions tends to be optimistic; --verify measures it")
     if len(answer.best) > 1:
@@ -200,7 +202,8 @@ def _case(decision: Decision, answer: Recommendation, top: int) -> dict[str, Any
         "given": point_json(given), "best": [_entry(answer, int(one), given) for one in answer.best[:top]],
         "meeting": len(answer.best), "pareto": _front_entries(answer, given),
         "obstacle": str(answer.obstacle) if answer.obstacle and not len(answer.best) else None,
-        "most_probable": None if row is None else _entry(answer, row, given)}
+        "most_probable": None if row is None else _entry(answer, row, given),
+        "sure": decision.sure_of(answer).to_json()}
 
 
 def _entry(answer: Recommendation, row: int, given: Point) -> dict[str, Any]:

@@ -6,8 +6,8 @@ The study replays a recorded grid. Ours plays to its stop. At the stop each case
 study's workload) has a chosen configuration, and the truth tells its *regret*: by what share the best configuration of
 the recording that meets the service levels is better. One that misses a service level has a regret of 1.
 
-*cost*: share of the plain sweep's. *of the map*: share of what a study costs that stops at --map accuracy, with the same
-seed. *within 2 %*: share of cases whose regret is at most that. *said*: the mean stated probability of these cases;
+*cost*: share of the plain sweep's. *of the map*: share of what a study costs that stops at --map accuracy, with the
+same seed. *within 2 %*: share of cases whose regret is at most that. *said*: their mean stated probability;
 calibration compares the two. *tied*: share of cases that ended because noise alone was in the way. Baselines spend what
 ours did, on the cases in turn, and name the best that they have run.
 """
@@ -60,7 +60,7 @@ class Outcome:
 
 
 class Truth:
-    """The recorded objective of each candidate of each case, maximised; −∞ where it cannot run or misses a condition."""
+    """The recorded objective of each candidate of each case, maximised; -inf where it cannot run or misses one."""
 
     def __init__(self, study: StudySetup, asked: ChoiceQuestion) -> None:
         self._study, self._asked = study, asked

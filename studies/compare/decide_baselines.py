@@ -1,8 +1,9 @@
 """Optimisers that tune one case at a time on a recorded grid, the cases in turn, until a cost is spent.
 
 `tpe` and `gp` are Optuna's TPESampler and GPSampler with the conditions as constraints, `botorch` is BoTorch's LogEI
-times the probability of meeting each condition, all over the candidates of the case; `random` takes any of them. A point
-that was run already costs nothing again. What a baseline names is the best that it has run and that met the conditions.
+times the probability of meeting each condition, all over the candidates of the case; `random` takes any of them. A
+point that was run already costs nothing again. What a baseline names is the best that it has run and that met the
+conditions.
 """
 
 from __future__ import annotations

@@ -13,8 +13,10 @@ from functools import cached_property
 import numpy as np
 
 from planner.analysis import settings
+from planner.analysis.choice_status import CaseStatus
 from planner.analysis.recommendation.limits import LoadLimits, load_limits
 from planner.analysis.recommendation.recommend import Recommendation, chosen
+from planner.analysis.recommendation.sure import how_sure
 from planner.campaign.verify import Verification
 from planner.evaluation.metric_posterior import metric_posterior
 from planner.evaluation.mix import mixes
@@ -33,19 +35,25 @@ _SHOWN = ("output_throughput", "tpot_ms", "energy_per_output_token_j")
 @dataclass(frozen=True, eq=False)
 class Decision:
     """What to run. cases: one for the workload or, without one, for each combination of given values, in the order of
-    the axes. limits: how far each line of the grid can be loaded. verified: the cost of measuring the winner, if asked.
+    the axes. limits: how far each line of the grid can be loaded. sure: how sure the winner of each case is. verified:
+    the cost of measuring the winner, if asked.
     """
 
     question: Question
     workload: PlacedWorkload | None
     cases: tuple[Recommendation, ...]
     limits: LoadLimits
+    sure: tuple[CaseStatus, ...]
     verified: Verification | None = None
 
     @property
     def only(self) -> Recommendation | None:
         """The one case; None if there are several."""
         return self.cases[0] if len(self.cases) == 1 else None
+
+    def sure_of(self, case: Recommendation) -> CaseStatus:
+        """How sure the winner of a case is."""
+        return self.sure[self.cases.index(case)]
 
     def given(self, case: Recommendation) -> Point:
         """The given values of a case of one part; empty for a mix, and where nothing is given."""
@@ -93,7 +101,8 @@ def decide(
     for case in cases:
         rows = case.candidates.mix.rows[case.best]
         meets[rows[rows >= 0]] = True
-    return Decision(question, workload, cases, load_limits(question, known, posterior, observations, meets))
+    return Decision(question, workload, cases, load_limits(question, known, posterior, observations, meets),
+                    how_sure(question, cases, posterior, observations, accelerators))
 
 
 def metrics_needed(question: Question, measured: Sequence[str]) -> tuple[str, ...]:
