@@ -259,6 +259,7 @@ class Study:
         """
         from planner.analysis.recommendation.decision import decide, metrics_needed
         from planner.analysis.recommendation.question import question_of
+        from planner.analysis.settings import MOST_VERIFIED
         from planner.campaign.verify import verify as measured
 
         setup = self._setup
@@ -272,9 +273,9 @@ class Study:
         found = answer(posterior, observations)
         if not verify:
             return found
-        if found.only is None:
-            raise StudyError("--verify: needs one answer; say by --workload for which requests, as in "
-                             "input_len=1024,output_len=128")
+        if len(found.cases) > MOST_VERIFIED:
+            raise StudyError(f"--verify: would measure the best for each of {len(found.cases)} kinds of requests; say "
+                             "by --workload which, as in input_len=1024,output_len=128")
         observations, took = measured(setup, observations, answer, observer)
         return replace(answer(self._learn(observations), observations), verified=took)
 

@@ -18,7 +18,7 @@ from planner.cli.app import app
 from planner.space.text import as_json
 from planner.views.comparison import comparison_json
 from planner.views.isolated_latency import idealized_json
-from planner.views.recommendation import to_json
+from planner.views.decision import decision_json
 from tests.conftest import Bench, Ran, Recorded
 
 
@@ -89,7 +89,7 @@ def test_the_api_says_what_the_command_line_says(
     assert said(study.predict().to_dict(orient="records")) == answer("predict", small.study)
     assert said(study.predict([point]).to_dict(orient="records")) == answer("predict", small.study, "--point", point)
     assert said(study.evaluate(small.table).to_json()) == answer("evaluate", small.study, "--truth", small.table)
-    assert said(to_json(study.recommend(**levels), study.grid, 5)) == answer("recommend", small.study, *asked)
+    assert said(decision_json(study.recommend(**levels), study.grid, 5)) == answer("recommend", small.study, *asked)
     assert said(idealized_json(study.idealize())) == answer("idealize", small.study)
     assert said(comparison_json(study.compare(study))) == answer("compare", small.study, small.study)
     made = study.report(baselines=False)
@@ -155,7 +155,7 @@ def test_the_winner_is_measured_where_that_is_asked(bench: Callable[..., Bench])
     assert before.verified is None
     answer = study.recommend(minimize="latency_ms", verify=True)
     assert answer.verified is not None and not answer.verified.interrupted
-    assert answer.measured[answer.winner]
+    assert all(case.measured[case.winner] for case in answer.cases)
     assert study.observations().finished == 6 + answer.verified.runs == len(given.executions())
     assert answer.verified.cost_s == pytest.approx(sum(
         run.measurement.cost.accelerator_seconds + run.planner_s for run in study.observations().runs[6:]))

@@ -82,3 +82,6 @@ REST_QUANTILE = 0.95
 
 WORTH_A_RUN = 0.5
 """Probability of meeting the conditions from which the most probable point is measured. By judgement; not measured."""
+
+MOST_VERIFIED = 8
+"""Combinations of given values whose winners --verify measures without a workload. By judgement; not measured."""

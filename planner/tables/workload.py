@@ -11,6 +11,7 @@ import numpy as np
 from planner.space.expressions import suggestion
 from planner.space.grid import Grid
 from planner.space.meaning import match
+from planner.space.text import percent
 from planner.space.types import Axis, FloatArray, IntArray, Point, Role, Scale, StudyError
 from planner.space.workload import Part, Workload, is_given
 from planner.tables.traffic import Traffic
@@ -123,7 +124,7 @@ def _of_trace(traffic: Traffic, grid: Grid, workload: Workload) -> PlacedWorkloa
     if not on_grid.any():
         raise StudyError(f"{workload.key}: no request of {workload.trace} has lengths of the grid; use another trace")
     if not on_grid.all():
-        notes.append(f"{counts[~on_grid].sum() / counts.sum():.0%} of the requests have lengths that are together on "
+        notes.append(f"{percent(float(counts[~on_grid].sum() / counts.sum()))} of the requests have lengths that are together on "
                      "no point of the grid; they are left out")
     return _checked(names, codes[on_grid].tolist(), counts[on_grid].tolist(), grid, workload.key, tuple(notes))
 
@@ -137,7 +138,7 @@ def _nearest(axis: Axis, numbers: IntArray) -> tuple[IntArray, list[str]]:
     for beyond, end, word in ((numbers > _FARTHEST * values[-1], values[-1], "above"),
                               (numbers < values[0] / _FARTHEST, values[0], "below")):
         if share := float(beyond.mean()):
-            notes.append(f"{share:.1%} of the requests are far {word} the grid's {axis.name} {end:g} and count as it")
+            notes.append(f"{percent(share)} of the requests are far {word} the grid's {axis.name} {end:g} and count as it")
     return codes, notes
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from statistics import NormalDist
 
 import numpy as np
@@ -11,18 +12,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from planner.analysis.pareto import Figure, nondominated
-from planner.analysis.recommendation.recommend import Question, Recommendation, recommend
+from planner.analysis.recommendation.decision import decide
+from planner.analysis.recommendation.recommend import Recommendation, recommend
 from planner.analysis.recommendation.saturation import batch_axis, largest, saturation
 from planner.analysis.settings import SATURATION_SHARE
 from planner.evaluation.metric_posterior import MetricPosterior, metric_posterior
 from planner.ledger.observations import Observations, Run
 from planner.models.grid_model import Prediction
 from planner.space.grid import Grid, full_grid
+from planner.space.question import Question
 from planner.space.slo import Condition
 from planner.space.types import Axis, Cost, FloatArray, Measurement, Reading, Role, Scale, Scope, Status, Transform
+from planner.space.workload import Part, Workload
 from planner.strategies.strategy import Posterior
 from planner.tables.recorded_grid import Sweep
-from planner.views.recommendation import best_table, summary_lines, to_json
+from planner.tables.workload import placed
+from planner.views.decision import cases_table, decision_json, decision_lines
+from planner.views.recommendation import best_table
 
 Z90 = 1.6448536269514722
 BATCHES = (1, 2, 4, 8, 16, 32)
@@ -160,7 +166,7 @@ def test_nothing_predicted_is_called_certain() -> None:
     measured(observations, 8, {"output_throughput": (100.0,), "tpot_ms": (10.0,)})
     answer = recommend(Question("output_throughput", True, (Condition("tpot_ms", 1e6, True),)), posterior,
                        observations, devices)
-    rows = best_table(answer, grid, len(grid)).rows
+    rows = best_table(answer, len(grid)).rows
     assert all(("above 99.9 %" in row) == ("predicted" in row) for row in rows)
     assert [row for row in rows if "100.0 %" in row and "measured" in row] and len(rows) > 2
 
@@ -243,12 +249,13 @@ def test_cost_of_a_million_tokens() -> None:
 def test_where_nothing_will_do_it_says_what_stands_in_the_way() -> None:
     grid, observations, posterior, devices = scene()
     wanted = (Condition("output_throughput", 50.0, False), Condition("tpot_ms", 1.0, True))
-    answer = recommend(Question("output_throughput", True, wanted), posterior, observations, devices)
-    written = to_json(answer, grid, 5)
-    assert written["best"] == [] and written["obstacle"] == "tpot_ms <= 1"
-    assert written["most_probable"]["probability"] == pytest.approx(answer.probability.max())
-    (line,) = summary_lines(answer, grid)
-    assert "tpot_ms <= 1 stands in the way" in line and "predicted" in line
+    mix = placed(Workload((Part({"output_len": 64}),)), grid, Path())
+    found = decide(Question("output_throughput", True, wanted), posterior, observations, devices, workload=mix)
+    written = decision_json(found, grid, 5)
+    assert found.only is not None and written["best"] == [] and written["obstacle"] == "tpot_ms <= 1"
+    assert written["most_probable"]["probability"] == pytest.approx(found.only.probability.max())
+    said = "\n".join(decision_lines(found, found.only))
+    assert "tpot_ms <= 1 stands in the way" in said and "predicted" in said
 
 
 def test_of_hopeless_points_the_least_hopeless_is_named() -> None:
@@ -273,8 +280,10 @@ def test_the_runner_up_is_an_unmeasured_point_that_might_win() -> None:
 
 
 def test_json_holds_what_it_promises() -> None:
-    answer = ask(16.0)
-    written = to_json(answer, a_grid(), 3)
+    grid, observations, posterior, devices = scene()
+    question = Question("output_throughput", True, (Condition("tpot_ms", 16.0, True),))
+    mix = placed(Workload((Part({"output_len": 64}),)), grid, Path())
+    written = decision_json(decide(question, posterior, observations, devices, 3.0, mix), grid, 3)
     assert len(written["best"]) == 3 and written["considered"] == 12
     for entry in written["best"]:
         value, low, high = entry["predicted"]["tpot_ms"]
@@ -282,3 +291,14 @@ def test_json_holds_what_it_promises() -> None:
         assert entry["chances"]["tpot_ms <= 16"] == pytest.approx(entry["probability"])
     named = {name for entry in written["pareto"] for name in entry["fronts"]}
     assert named == {"output_throughput against tpot_ms", "output_throughput per accelerator against tokens/s per user"}
+
+
+def test_given_values_are_never_ranked() -> None:
+    """Without a workload there is an answer for each of them, in their own order."""
+    grid, observations, posterior, devices = scene()
+    found = decide(Question("output_throughput", True), posterior, observations, devices)
+    assert found.only is None and [found.given(case) for case in found.cases] == [{"output_len": 1}, {"output_len": 64}]
+    assert all(axis.name != "output_len" for case in found.cases for axis in case.grid.axes)
+    written = decision_json(found, grid, 5)
+    assert [entry["point"]["output_len"] for entry in written["best"]] == [1, 64]
+    assert len(cases_table(found, whole=True).rows) == 2

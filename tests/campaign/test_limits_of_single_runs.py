@@ -41,7 +41,8 @@ def study(recorded: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> plan
 
 def ways() -> dict[str, Callable[[planner.Study, Observer], Any]]:
     return {"audit": lambda study, observer: study.audit(6, observer=observer),
-            "verify": lambda study, observer: study.recommend(verify=True, observer=observer)}
+            "verify": lambda study, observer: study.recommend(
+                verify=True, observer=observer, workload=["input_len=512,output_len=64"])}
 
 
 @pytest.mark.parametrize("way", ways())

@@ -98,7 +98,7 @@ def test_the_boundary_is_shown_and_told(server: Server, sweepwise: Callable[...,
     server.stop(boundary=[TIER, "p99_ttft_ms <= 200"], trials=24)
     ran = sweepwise("run", server.study)
     assert ran.code == 0 and "undecided: " in ran.out and "of 128 loads" in ran.out
-    shown = sweepwise("recommend", server.study, "--slo", "tpot_ms <= 30")
+    shown = sweepwise("recommend", server.study, "--slo", "tpot_ms <= 30", "--all")
     assert f"Highest max_concurrency that meets {TIER}" not in shown.out
     assert "Highest max_concurrency that meets tpot_ms <= 30" in shown.out
     both = sweepwise("recommend", server.study)

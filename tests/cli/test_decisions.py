@@ -12,6 +12,7 @@ from tests.conftest import Bench, Ran, Recorded
 
 TARGETS = ("throughput", "latency_s", "ttft_ms")
 SLO = "latency_s <= 2"
+ONE = ("--workload", "input_len=128,output_len=64")
 _RAN: dict[str, bytes] = {}
 
 
@@ -39,26 +40,74 @@ def true(given: Recorded, point: dict[str, Any], metric: str) -> float | None:
 def test_recommend_answers_for_the_study_file(
     ran: Recorded, answer: Callable[..., Any], sweepwise: Callable[..., Ran]
 ) -> None:
-    written = answer("recommend", ran.study)
+    written = answer("recommend", ran.study, *ONE)
     assert written["slo"] == [SLO] and written["objective"]["metric"] == "throughput"
     best = written["best"]
-    assert 1 <= len(best) <= 5 and written["considered"] <= len(ran.points("model", "input_len", "output_len",
-                                                                            "batch_size"))
+    here = [point for point in points(ran) if (point["input_len"], point["output_len"]) == (128, 64)]
+    assert 1 <= len(best) <= 5 and written["considered"] <= len(here)
+    assert all((entry["point"]["input_len"], entry["point"]["output_len"]) == (128, 64) for entry in best)
     scores = [entry["predicted"]["throughput"][0] for entry in best if not entry["measured"]]
     assert all(entry["probability"] >= 0.9 for entry in best) and scores == sorted(scores, reverse=True)
     # What it picks does hold in truth, and little better does.
     chosen = true(ran, best[0]["point"], "latency_s")
     assert chosen is not None and chosen <= 2
-    good = [true(ran, point, "throughput") for point in points(ran)
+    good = [true(ran, point, "throughput") for point in here
             if (latency := true(ran, point, "latency_s")) is not None and latency <= 2]
     assert (true(ran, best[0]["point"], "throughput") or 0) > 0.8 * max(value for value in good if value is not None)
     for entry in best:
         if entry["measured"]:
             assert entry["predicted"]["latency_s"][0] == pytest.approx(true(ran, entry["point"], "latency_s"), rel=0.1)
-    shown = sweepwise("recommend", ran.study, "--top", 2)
+    short = sweepwise("recommend", ran.study, *ONE)
+    assert short.code == 0 and len(short.out.splitlines()) <= 12
+    assert short.out.startswith("for input_len=128 output_len=64\nmost throughput with latency_s <= 2\nbest: ")
+    assert ("predicted, not measured" in short.out) is not best[0]["measured"]
+    shown = sweepwise("recommend", ran.study, *ONE, "--all", "--top", 2)
     assert shown.code == 0 and "Best configurations: most throughput, latency_s <= 2" in shown.out
     assert "Pareto front: throughput against latency_s" in shown.out and "Highest batch_size that meets" in shown.out
-    assert ("was predicted, not measured" in shown.out) is not best[0]["measured"]
+
+
+def test_without_a_workload_each_kind_of_request_has_its_answer(
+    ran: Recorded, answer: Callable[..., Any], sweepwise: Callable[..., Ran]
+) -> None:
+    written = answer("recommend", ran.study)
+    given = [(case["given"]["input_len"], case["given"]["output_len"]) for case in written["cases"]]
+    assert given == [(128, 16), (128, 64), (2048, 16), (2048, 64)] and written["workload"] is None
+    one = answer("recommend", ran.study, *ONE)
+    assert [entry["point"] for entry in written["cases"][1]["best"]] == [entry["point"] for entry in one["best"]]
+    assert len(written["best"]) == sum(bool(case["best"]) for case in written["cases"])
+    shown = sweepwise("recommend", ran.study)
+    assert "Best configuration for each input_len × output_len: most throughput with latency_s <= 2" in shown.out
+
+
+def test_a_workload_in_the_study_file_a_mix_and_a_trace(
+    ran: Recorded, answer: Callable[..., Any], sweepwise: Callable[..., Ran], tmp_path: Path
+) -> None:
+    mix = ("--workload", "input_len=128,output_len=64:3", "--workload", "input_len=2048,output_len=16:1")
+    typed = answer("recommend", ran.study, *mix, "--slo", "latency_s <= 60")
+    assert [part["weight"] for part in typed["workload"]] == [0.75, 0.25]
+    assert all("input_len" not in entry["point"] for entry in typed["best"]) and typed["best"]
+    ran.edit(workload=[{"input_len": 128, "output_len": 64, "weight": 0.75},
+                       {"input_len": 2048, "output_len": 16, "weight": 0.25}])
+    assert answer("recommend", ran.study, "--slo", "latency_s <= 60") == typed
+    trace = tmp_path / "trace.csv"
+    rows = ["timestamp,input_length,output_length", *("1,130,60" for _ in range(6)), "2,1900,15", "3,9000,15"]
+    trace.write_text("\n".join(rows) + "\n")
+    assert answer("recommend", ran.study, "--workload", trace, "--slo", "latency_s <= 60")["best"] == typed["best"]
+    said = sweepwise("recommend", ran.study, "--workload", trace)
+    assert "12.5 % of the requests are far above the grid's input_len 2048 and count as it" in said.out
+
+
+@pytest.mark.parametrize(("arguments", "says"), [
+    (["input_len=128"], "a part does not say output_len"), (["input_len=100,output_len=64"], "its values are 128, 2048"),
+    (["batch_size=8,input_len=128,output_len=64"], "'batch_size' is chosen, not given"),
+    (["input_length=128,output_len=64"], "did you mean 'input_len'"), (["input_len=128,output_len=64:0"], "no number"),
+    (["none.csv"], "none.csv"), (["input_len=128,output_len"], "cannot read"),
+])
+def test_a_workload_is_refused_in_one_line(
+    ran: Recorded, sweepwise: Callable[..., Ran], arguments: list[str], says: str
+) -> None:
+    refused = sweepwise("recommend", ran.study, "--workload", *arguments)
+    assert refused.code == 2 and says in refused.err and len(refused.err.splitlines()) == 1
 
 
 def points(given: Recorded) -> list[dict[str, Any]]:
@@ -68,13 +117,13 @@ def points(given: Recorded) -> list[dict[str, Any]]:
 
 def test_recommend_asks_other_questions(ran: Recorded, answer: Callable[..., Any], sweepwise: Callable[..., Ran]
                                         ) -> None:
-    loose = answer("recommend", ran.study, "--slo", "latency_s <= 100")
-    tight = answer("recommend", ran.study, "--slo", "latency_s <= 0.5", "--slo", "ttft_ms <= 100")
+    loose = answer("recommend", ran.study, "--slo", "latency_s <= 100", *ONE)
+    tight = answer("recommend", ran.study, "--slo", "latency_s <= 0.5", "--slo", "ttft_ms <= 100", *ONE)
     assert loose["meeting"] > tight["meeting"] and len(tight["slo"]) == 2
-    least = answer("recommend", ran.study, "--minimize", "latency_s", "--slo", "throughput >= 2", "--top", 1)
+    least = answer("recommend", ran.study, "--minimize", "latency_s", "--slo", "throughput >= 2", "--top", 1, *ONE)
     assert len(least["best"]) == 1 and least["objective"]["maximise"] is False
     assert (true(ran, least["best"][0]["point"], "throughput") or 0) >= 2
-    nothing = sweepwise("recommend", ran.study, "--slo", "latency_s <= 0.0001")
+    nothing = sweepwise("recommend", ran.study, "--slo", "latency_s <= 0.0001", *ONE)
     assert nothing.code == 0 and "latency_s <= 0.0001 stands in the way" in nothing.out
     assert answer("recommend", ran.study, "--slo", "latency_s <= 0.0001")["best"] == []
 
@@ -94,12 +143,12 @@ def test_recommend_refuses_in_one_line(ran: Recorded, sweepwise: Callable[..., R
 
 def test_verify_measures_the_winner_for_the_study(ran: Recorded, answer: Callable[..., Any]) -> None:
     before = answer("status", ran.study)
-    verified = answer("recommend", ran.study, "--verify")
+    verified = answer("recommend", ran.study, "--verify", *ONE)
     after = answer("status", ran.study)
     assert verified["best"][0]["measured"] is True
     assert verified["verified"]["runs"] == after["runs"] - before["runs"]
     assert verified["verified"]["cost_s"] == pytest.approx(after["cost_s"] - before["cost_s"])
-    again = answer("recommend", ran.study, "--verify")
+    again = answer("recommend", ran.study, "--verify", *ONE)
     assert again["verified"] == {"runs": 0, "cost_s": 0} and again["best"] == verified["best"]
 
 

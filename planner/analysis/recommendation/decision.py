@@ -67,17 +67,20 @@ class Decision:
 
     @cached_property
     def to_measure(self) -> tuple[int, ...]:
-        """Rows of the study's grid that are worth a run to be sure of the winner: its own that nobody has
-        measured, then those of its closest competitor. Empty once the winner is measured, with several cases, and where
-        the winner is more likely to miss a condition than not."""
-        answer = self.only
-        winner = answer.winner if answer else None
-        if answer is None or winner is None or answer.probability[winner] < settings.WORTH_A_RUN:
-            return ()
-        rows = list(_unmeasured(answer, winner))
-        if rows and (other := answer.runner_up(winner)) is not None:
-            rows += _unmeasured(answer, other)
-        return tuple(dict.fromkeys(rows))
+        """Rows of the study's grid that are worth a run to be sure of the winner of each case: its own that nobody has
+        measured, then those of its closest competitor. None where the winner is measured, or is more likely to miss a
+        condition than not."""
+        return tuple(dict.fromkeys(row for case in self.cases for row in _to_measure(case)))
+
+
+def _to_measure(answer: Recommendation) -> Iterator[int]:
+    winner = answer.winner
+    if winner is None or answer.probability[winner] < settings.WORTH_A_RUN:
+        return
+    rows = list(_unmeasured(answer, winner))
+    yield from rows
+    if rows and (other := answer.runner_up(winner)) is not None:
+        yield from _unmeasured(answer, other)
 
 
 def _unmeasured(answer: Recommendation, row: int) -> Iterator[int]:
