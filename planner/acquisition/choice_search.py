@@ -9,9 +9,9 @@ L           expected loss: what the contender adds to the regret
 Δ(c)        Σ L · share of the contrast's variance that a run at c removes, summed over contrasts and metrics
 
 The contenders that most often are the better ones weigh most, as in top-two Thompson sampling (Russo, Oper. Res. 68,
-2020), and a run counts for what it tells of differences, as in the knowledge gradient for correlated beliefs (Frazier,
-Powell & Dayanik, INFORMS J. Comput. 21, 2009): the chosen one is run where that tells more. Δ does not depend on values
-not measured yet, so a batch is chosen greedily, and runs under way count as measured.
+2020), and a run counts for what it tells of differences, as in the knowledge gradient for correlated alternatives
+(Frazier, Powell & Dayanik, INFORMS J. Comput. 21, 2009): the chosen one is run where that tells more. Δ does not depend
+on values not measured yet, so a batch is chosen greedily, and runs under way count as measured.
 
 A measured row may be run again, where noise alone leaves a case open.
 """

@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from planner.evaluation.choice import Case, Choice
 from planner.evaluation.settings import CHOICE_TOLERANCE
 from planner.space.text import point_json
 from planner.space.types import Point
 
-__all__ = ["CaseStatus", "ChoiceStatus"]
+__all__ = ["TOLERANCE", "CaseStatus", "ChoiceStatus"]
+
+TOLERANCE: Final = CHOICE_TOLERANCE
+"""The share of the objective by which the best may be better."""
 
 
 @dataclass(frozen=True, slots=True)
 class CaseStatus:
-    """One case. given: its given values, empty for a workload of several parts. chosen, rival: chosen values; None
+    """One case. given: its given values, empty for a workload of several parts. chosen, runner_up: chosen values; None
     where there is none. The others: as in planner.evaluation.choice."""
 
     given: Point
     chosen: Point | None
-    rival: Point | None
+    runner_up: Point | None
     none: bool
     probability: float
     regret: float
@@ -34,7 +37,7 @@ class CaseStatus:
         parts, grid = case.mix.given, case.mix.grid
         return cls(
             parts[0] if len(parts) == 1 else {}, None if case.chosen is None else grid.point(case.chosen),
-            None if case.rival is None else grid.point(case.rival), case.none, case.probability, case.regret,
+            None if case.runner_up is None else grid.point(case.runner_up), case.none, case.probability, case.regret,
             case.ahead, case.runs, case.state)
 
     def to_json(self) -> dict[str, Any]:
@@ -43,8 +46,8 @@ class CaseStatus:
         return {
             "given": point_json(self.given), "chosen": None if self.chosen is None else point_json(self.chosen),
             "probability": self.probability, "none_meets": self.none, "regret": self.regret, "state": self.state,
-            "runner_up": None if self.rival is None else {
-                "point": point_json(self.rival), "ahead": middle, "low": low, "high": high},
+            "runner_up": None if self.runner_up is None else {
+                "point": point_json(self.runner_up), "ahead": middle, "low": low, "high": high},
             "runs_to_tell": self.runs}
 
 
@@ -66,5 +69,5 @@ class ChoiceStatus:
 
     def to_json(self) -> dict[str, Any]:
         """The form of `status --json`."""
-        return {"probability": self.asked, "tolerance": CHOICE_TOLERANCE, "decided": self.count("decided"),
+        return {"probability": self.asked, "tolerance": TOLERANCE, "decided": self.count("decided"),
                 "tied": self.count("tied"), "of": len(self.cases), "cases": [case.to_json() for case in self.cases]}

@@ -1,34 +1,36 @@
-"""What a study must decide: its study file's service levels, objective and workload as a question."""
+"""What a study must decide: its service levels, objective and workload as a question."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from planner.evaluation.choice import ChoiceQuestion
 from planner.evaluation.mix import mixes
+from planner.space.grid import Grid
 from planner.space.question import Question, usual_objective
 from planner.space.slo import parse_tier
-from planner.space.types import Direction, StudyError
-
-if TYPE_CHECKING:
-    from planner.campaign.setup import StudySetup
+from planner.space.spec import StudySpec
+from planner.space.types import Direction, FloatArray, StudyError
+from planner.tables.workload import PlacedWorkload
 
 __all__ = ["choice_asked"]
 
 
-def choice_asked(study: StudySetup) -> ChoiceQuestion | None:
-    """The question of `stop.decision`; None without it. Raises StudyError."""
-    probability = study.spec.stop.decision
+def choice_asked(
+    spec: StudySpec, grid: Grid, workload: PlacedWorkload | None, accelerators: FloatArray
+) -> ChoiceQuestion | None:
+    """The question of `stop.decision`; None without it. accelerators: of a run of each point, (N,). Raises StudyError.
+    """
+    probability = spec.stop.decision
     if probability is None:
         return None
-    objective = usual_objective(study.metrics)
+    objective = usual_objective(spec.metrics)
     if objective is None:
         raise StudyError("stop.decision: of no target it is said whether more is better; give one a `direction`, as in "
                          "{metric: score, direction: maximize}")
     conditions = tuple(dict.fromkeys(
-        one for i, text in enumerate(study.spec.slo) for one in parse_tier(text, f"slo[{i}]").conditions))
+        one for i, text in enumerate(spec.slo) for one in parse_tier(text, f"slo[{i}]").conditions))
     question = Question(objective.name, objective.direction is Direction.MAXIMIZE, conditions)
-    for metric in question.metrics:
-        if metric not in study.targets:
-            raise StudyError(f"stop.decision: '{metric}' of `slo` is no target; add it to `targets`")
-    return ChoiceQuestion(question, mixes(study.grid, study.workload), study.accelerators, probability)
+    targets = [metric.name for metric in spec.metrics]
+    for name in question.metrics:
+        if name not in targets:
+            raise StudyError(f"stop.decision: '{name}' of `slo` is no target; add it to `targets`")
+    return ChoiceQuestion(question, mixes(grid, workload), accelerators, probability)

@@ -162,7 +162,7 @@ class StudySetup:
         """What the study must decide; None if that is not asked for. Raises StudyError."""
         from planner.campaign.choice import choice_asked
 
-        return choice_asked(self)
+        return choice_asked(self.spec, self.grid, self.workload, self.accelerators)
 
     @property
     def clock(self) -> Callable[[], float] | None:

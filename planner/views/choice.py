@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from planner.analysis.choice_status import CaseStatus, ChoiceStatus
-from planner.evaluation.settings import CHOICE_TOLERANCE
+from planner.analysis.choice_status import TOLERANCE, CaseStatus, ChoiceStatus
 from planner.space.text import percent
 from planner.space.types import Point
 
@@ -37,20 +36,20 @@ def choice_lines(found: ChoiceStatus) -> Iterator[str]:
 
 def sure_lines(case: CaseStatus) -> Iterator[str]:
     """How sure it is that the configuration named is the best one."""
-    second = "" if case.rival is None else f"; its closest competitor is {_point(case.rival)}, {_ahead(case)}"
+    second = "" if case.runner_up is None else f"; its closest competitor is {_point(case.runner_up)}, {_ahead(case)}"
     yield f"  {_sure(case)}{second}"
 
 
 def _sure(case: CaseStatus) -> str:
     if case.none:
         return f"none meets every condition with {percent(case.probability)}"
-    return f"within {CHOICE_TOLERANCE:.0%} of the best with {percent(case.probability)}".replace("2%", "2 %")
+    return f"within {TOLERANCE:.0%} of the best with {percent(case.probability)}".replace("2%", "2 %")
 
 
 def _tie(case: CaseStatus) -> str:
-    if case.rival is None:
+    if case.runner_up is None:
         return f"noise hides whether {_point(case.chosen)} meets every condition; {_more(case)}"
-    return f"cannot tell {_point(case.chosen)} from {_point(case.rival)}, {_ahead(case)}; {_more(case)}"
+    return f"cannot tell {_point(case.chosen)} from {_point(case.runner_up)}, {_ahead(case)}; {_more(case)}"
 
 
 def _more(case: CaseStatus) -> str:
