@@ -36,7 +36,7 @@ from planner.ledger.observations import Observations
 from planner.models.joint_errors import JointErrors
 from planner.models.prediction import Prediction
 from planner.space.question import Question
-from planner.space.types import FloatArray, IntArray
+from planner.space.types import FloatArray
 
 __all__ = ["Case", "Choice", "ChoiceQuestion", "choice_of"]
 
