@@ -35,7 +35,8 @@ class Case:
     of the two, in all, that would decide a tie; None if more than are worth asking for. regret: expected share of the
     objective that is lost. ahead: by what share the runner_up is better: median and 90 % interval. contenders: (K,)
     candidates. places: (K, parts) their places among the rows of the joint metrics. loss: what each contender adds to
-    the regret, (K,). asked: the probability that decides.
+    the regret, (K,). asked: the probability that decides. can_run, can_repeat: whether a contender is left to be run,
+    or to be run again. is_guess: whether the noise is one, since nothing was measured twice.
     """
 
     mix: Mix
@@ -54,6 +55,7 @@ class Case:
     asked: float = 1.0
     can_run: bool = False
     can_repeat: bool = False
+    is_guess: bool = False
 
     @property
     def state(self) -> Literal["decided", "tied", "open"]:
@@ -61,7 +63,7 @@ class Case:
         if self.chosen is None or self.probability >= self.asked:
             return "decided"
         if self.if_exact >= self.asked:
-            return "open" if self.can_repeat and self.if_repeated >= self.asked else "tied"
+            return "open" if self.can_repeat and (self.is_guess or self.if_repeated >= self.asked) else "tied"
         return "open" if self.can_run else "tied"
 
 
@@ -148,7 +150,8 @@ class Draws:
             0 < right <= _no_one(serves), exact,
             _attainable(*self._outcome(options, contenders, places, limit)),
             self._runs(options, contenders, places, asked) if exact >= asked else None, float(loss.sum()),
-            _ahead(value, runner_up), contenders, places, loss, asked, bool(new.any()), bool(repeats.any()))
+            _ahead(value, runner_up), contenders, places, loss, asked, bool(new.any()), bool(repeats.any()),
+            any(one.is_guess for one in self._joint.values()))
 
     def _runs(self, options: Options, contenders: IntArray, places: IntArray, asked: float) -> int | None:
         return next((runs for runs in settings.RUNS_TO_TELL
