@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from planner.campaign.setup import StudySetup
-from planner.space.question import Question
+from planner.space.question import Question, usual_objective
 from planner.space.slo import parse_tier
 from planner.space.types import Direction, StudyError
 
@@ -20,8 +20,8 @@ def question_of(
     """The question to a study. slo: conditions in place of the study's own. tiers: conditions whose highest loads are
     asked for; without any those of the study's boundary, else all conditions together.
 
-    maximize or minimize: the objective; if neither is given, the first target of which higher is better. Raises
-    StudyError that names the option of `recommend`.
+    maximize or minimize: the objective; if neither is given, the first target of which more is better, or else the
+    first of which less is. Raises StudyError that names the option of `recommend`.
     """
     if maximize is not None and minimize is not None:
         raise StudyError("--minimize: stands beside --maximize; name one objective, and bound others by --slo")
@@ -29,8 +29,8 @@ def question_of(
         raise StudyError(f"--confidence: {confidence:g} is not a probability between 0 and 1; 0.9 is usual")
     if not 0 < share <= 1:
         raise StudyError(f"--share: {share:g} is no share of the requests; write one above 0, up to 1")
-    objective = maximize or minimize or next(
-        (metric.name for metric in study.metrics if metric.direction is Direction.MAXIMIZE), None)
+    usual = usual_objective(study.metrics)
+    objective = maximize or minimize or (usual.name if usual else None)
     if objective is None:
         raise StudyError("--maximize: of no target it is said that more is better; name what to maximize or minimize")
     given = [(text, "--slo") for text in slo] if slo else [(text, f"slo[{i}]") for i, text in enumerate(study.spec.slo)]
@@ -39,5 +39,6 @@ def question_of(
     if not asked:
         boundary = None if slo else study.boundary
         asked = boundary.tiers if boundary else ()
-    question = Question(objective, minimize is None, conditions, confidence, per_accelerator, asked, share)
+    least = minimize is not None or (maximize is None and usual is not None and usual.direction is Direction.MINIMIZE)
+    question = Question(objective, not least, conditions, confidence, per_accelerator, asked, share)
     return question if asked else replace(question, tiers=question.own_tier)
