@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from planner.evaluation.choice import ChoiceQuestion
 from planner.evaluation.mix import mixes
+from planner.evaluation.settings import MOST_CASES
 from planner.space.grid import Grid
 from planner.space.question import Question, usual_objective
 from planner.space.slo import parse_tier
@@ -33,4 +34,8 @@ def choice_asked(
     for name in question.metrics:
         if name not in targets:
             raise StudyError(f"stop.decision: '{name}' of `slo` is no target; add it to `targets`")
-    return ChoiceQuestion(question, mixes(grid, workload), accelerators, probability)
+    cases = mixes(grid, workload)
+    if len(cases) > MOST_CASES:
+        raise StudyError(f"stop.decision: the grid has {len(cases):,} combinations of given values, and {MOST_CASES} "
+                         "are decided at most; say by `workload` which requests count")
+    return ChoiceQuestion(question, cases, accelerators, probability)

@@ -150,6 +150,9 @@ and time. By judgement; not measured."""
 RUNS_TO_TELL = (8, 16, 32, 64)
 """Runs of a point that are tried, to say how many would tell two candidates apart. By judgement; not measured."""
 
+MOST_CASES = 300
+"""Cases of one choice, so that each has two of these rows at least. Numerical."""
+
 LEAST_HOPE = 1e-4
 """Probability of beating the chosen candidate below which another is no contender. By judgement; not measured."""
 

@@ -83,7 +83,8 @@ def decision_lines(decision: Decision, answer: Recommendation) -> Iterator[str]:
         yield (f"no configuration meets every condition with {percent(answer.question.confidence)}: {why}; the most "
                "probable:")
     yield from _configuration("best", answer, row)
-    yield from sure_lines(decision.sure_of(answer))
+    if (sure := decision.sure_of(answer)) is not None:
+        yield from sure_lines(sure)
     if len(answer.best) and not answer.measured[row]:
         yield ("  predicted, not measured: the best of many predictions tends to be optimistic; --verify measures it")
     if len(answer.best) > 1:
@@ -203,7 +204,7 @@ def _case(decision: Decision, answer: Recommendation, top: int) -> dict[str, Any
         "meeting": len(answer.best), "pareto": _front_entries(answer, given),
         "obstacle": str(answer.obstacle) if answer.obstacle and not len(answer.best) else None,
         "most_probable": None if row is None else _entry(answer, row, given),
-        "sure": decision.sure_of(answer).to_json()}
+        "sure": None if (sure := decision.sure_of(answer)) is None else sure.to_json()}
 
 
 def _entry(answer: Recommendation, row: int, given: Point) -> dict[str, Any]:

@@ -215,8 +215,9 @@ def _log_ei(case: Tuned, X: FloatArray, known: list[int], left: list[int]) -> Fl
             total = LogExpectedImprovement(model, best_f=float(scaled[good].max()))(at[:, None, :]).numpy()
     for column in missed.T:
         mean, scale = column.mean(), max(float(column.std()), 1e-9)
+        model = fitted(column)
         with torch.no_grad():
-            posterior = fitted(column).posterior(at)
+            posterior = model.posterior(at)
             z = (-mean / scale - posterior.mean[:, 0]) / posterior.variance[:, 0].sqrt()
             total = total + torch.special.log_ndtr(z).numpy()
     return np.asarray(total)

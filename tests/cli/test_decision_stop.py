@@ -39,6 +39,7 @@ def test_run_ends_with_a_decision_that_recommend_repeats(
     (case,) = decision["cases"]
     assert case["state"] == "decided" and case["probability"] >= 0.95
     assert case["runner_up"]["low"] <= case["runner_up"]["ahead"] <= case["runner_up"]["high"]
+    assert answer("run", study, "--quiet")["runs"] == status["runs"]
     found = answer("recommend", study, "--quiet")
     assert found["best"][0]["point"] == case["chosen"] == found["sure"]["chosen"]
     shown = sweepwise("recommend", str(study)).out

@@ -35,8 +35,8 @@ _SHOWN = ("output_throughput", "tpot_ms", "energy_per_output_token_j")
 @dataclass(frozen=True, eq=False)
 class Decision:
     """What to run. cases: one for the workload or, without one, for each combination of given values, in the order of
-    the axes. limits: how far each line of the grid can be loaded. sure: how sure the winner of each case is. verified:
-    the cost of measuring the winner, if asked.
+    the axes. limits: how far each line of the grid can be loaded. sure: how sure the winner of each case is; empty
+    where they are too many. verified: the cost of measuring the winner, if asked.
     """
 
     question: Question
@@ -51,9 +51,9 @@ class Decision:
         """The one case; None if there are several."""
         return self.cases[0] if len(self.cases) == 1 else None
 
-    def sure_of(self, case: Recommendation) -> CaseStatus:
-        """How sure the winner of a case is."""
-        return self.sure[self.cases.index(case)]
+    def sure_of(self, case: Recommendation) -> CaseStatus | None:
+        """How sure the winner of a case is; None where cases are too many."""
+        return self.sure[self.cases.index(case)] if self.sure else None
 
     def given(self, case: Recommendation) -> Point:
         """The given values of a case of one part; empty for a mix, and where nothing is given."""

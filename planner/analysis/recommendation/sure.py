@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from planner.analysis.choice_status import CaseStatus
 from planner.analysis.recommendation.recommend import Recommendation
 from planner.evaluation.choice import ChoiceQuestion, choice_of
+from planner.evaluation.settings import MOST_CASES
 from planner.ledger.observations import Observations
 from planner.space.question import Question
 from planner.space.types import FloatArray
@@ -20,7 +21,9 @@ def how_sure(
     accelerators: FloatArray,
 ) -> tuple[CaseStatus, ...]:
     """For each case: the probability that its winner meets every condition and is within 2 % of the best that does, and
-    its closest competitor. accelerators: of a run of each point, (N,)."""
+    its closest competitor. Empty where the cases are too many. accelerators: of a run of each point, (N,)."""
+    if len(cases) > MOST_CASES:
+        return ()
     asked = ChoiceQuestion(question, tuple(case.candidates.mix for case in cases), accelerators, question.confidence)
     found = choice_of(asked, posterior.prediction, posterior.feasibility, posterior.errors, observations,
                       [case.winner for case in cases])
