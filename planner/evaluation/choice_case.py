@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
-from scipy.special import ndtr
+from scipy.special import stdtr
 
 from planner.evaluation import settings
 from planner.evaluation.joint import JointMetric
+from planner.evaluation.metric_posterior import TAIL_SCALE
 from planner.evaluation.mix import Candidates, Mix, probability_of_parts, together
 from planner.ledger.observations import Observations
 from planner.models.transforms import back
@@ -116,7 +117,8 @@ class Options:
         std = settings.UNMEASURED_WIDENING * objective.std
         with np.errstate(invalid="ignore"):
             z = (middle - middle[chosen]) / np.sqrt(std**2 + std[chosen] ** 2 + 1e-12)
-        hope = np.where(np.isfinite(self.score), np.nan_to_num(ndtr(z)) * self.meets, 0.0)
+        beats = np.nan_to_num(stdtr(settings.TAIL_FREEDOM, TAIL_SCALE * z))
+        hope = np.where(np.isfinite(self.score), beats * self.meets, 0.0)
         hope[chosen] = np.inf
         order = np.argsort(-hope, kind="stable")[:most]
         return np.asarray(order[hope[order] > settings.LEAST_HOPE])
@@ -128,8 +130,7 @@ class Draws:
     def __init__(self, joint: Mapping[str, JointMetric], rows: IntArray, observations: Observations) -> None:
         rng = np.random.default_rng(0)
         self._joint, self._rows, self._seen = joint, rows, observations
-        self._errors = {name: one.errors(rng.standard_normal((settings.CHOICE_DRAWS, len(rows))))
-                        for name, one in joint.items()}
+        self._errors = {name: one.errors(settings.CHOICE_DRAWS, rng) for name, one in joint.items()}
         self._able = rng.random(settings.CHOICE_DRAWS)
         self._drawn: dict[float, dict[str, FloatArray]] = {}
 

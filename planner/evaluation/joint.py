@@ -9,6 +9,9 @@ r_ij        correlation of the errors at two predicted rows, by the model's cova
 e           standard deviation of one more run's reading
 k           runs of a measured row
 
+How large the errors of predictions are is itself uncertain: they have the tails of Student's distribution, with one
+factor for all rows of a draw.
+
 A measured row errs by the noise of its own reading alone, independently of all others: e / √k. Where the noise of a
 reading is not known from repeats, e is what the surface leaves unexplained, which is an upper limit: it holds roughness
 too. Rows that were run again tell how much of it is noise.
@@ -23,7 +26,7 @@ from scipy import linalg
 from scipy.special import ndtr
 
 from planner.evaluation import settings
-from planner.evaluation.metric_posterior import MetricPosterior
+from planner.evaluation.metric_posterior import TAIL_SCALE, MetricPosterior
 from planner.ledger.observations import Observations
 from planner.models.joint_errors import JointErrors
 from planner.models.quantities import Quantity, data_of
@@ -49,12 +52,15 @@ class JointMetric:
     runs: IntArray
     is_guess: bool
 
-    def errors(self, z: FloatArray) -> FloatArray:
-        """Joint draws of the errors, (S, n), from independent standard normal z of that shape."""
+    def errors(self, draws: int, rng: np.random.Generator) -> FloatArray:
+        """Joint draws of the errors, (S, n)."""
+        z = rng.standard_normal((draws, len(self.rows)))
+        freedom = settings.TAIL_FREEDOM
+        heavy = np.sqrt(freedom / rng.chisquare(freedom, (draws, 1))) / TAIL_SCALE
         new = np.flatnonzero(~self.measured)
         errors: FloatArray = z * np.sqrt(np.diagonal(self.covariance))
         if len(new):
-            errors[:, new] = z[:, new] @ _root(self.covariance[np.ix_(new, new)]).T
+            errors[:, new] = heavy * (z[:, new] @ _root(self.covariance[np.ix_(new, new)]).T)
         return errors
 
     def values(self, errors: FloatArray, runs: float = 1.0) -> FloatArray:

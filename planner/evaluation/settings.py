@@ -153,7 +153,7 @@ RUNS_TO_TELL = (8, 16, 32, 64)
 MOST_CASES = 300
 """Cases of one choice, so that each has two of these rows at least. Numerical."""
 
-LEAST_HOPE = 1e-4
+LEAST_HOPE = 1e-3
 """Probability of beating the chosen candidate below which another is no contender. By judgement; not measured."""
 
 NOISE_PRIOR = 1.0
