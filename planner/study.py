@@ -245,17 +245,17 @@ class Study:
     def recommend(
         self, *, maximize: str | None = None, minimize: str | None = None, slo: Sequence[str] | None = None,
         tiers: Sequence[str] = (), confidence: float = 0.9, per_accelerator: bool = False, verify: bool = False,
-        observer: Observer | None = None, workload: Sequence[str] = (), share: float = 1.0,
+        observer: Observer | None = None, workload: Sequence[str] = (), share: float = 1.0, baseline: str | None = None,
     ) -> Decision:
         """The best configurations that meet every condition with the requested probability: for the workload or,
         without one, for each combination of given values.
 
         maximize or minimize: the objective; the study's first throughput by default. slo: conditions such as
-        'p99_ttft_ms <= 500'; the study file's by default. confidence: least probability of meeting all. tiers: as a
-        study's boundary, which they replace; their highest loads are found. per_accelerator: the objective for each
-        accelerator. workload: as `--workload` takes it, in place of the study file's. share: of the workload's requests
-        that must be served within every condition. verify: measure the winner and the runner-up for the study, and ask
-        again; observer receives this.
+        'p99_ttft_ms <= 500'. confidence: least probability of meeting all. tiers: as a study's boundary; their highest
+        loads are found. per_accelerator: the objective for each accelerator. workload, baseline: as the options of
+        `recommend`. share: of the workload's requests that must be served within every condition. Where slo, tiers,
+        workload, baseline are not given, the study file's hold. verify: measure the winner and the runner-up for the
+        study, and ask again; observer receives this.
         """
         from planner.analysis.recommendation.decision import decide, metrics_needed
         from planner.analysis.recommendation.question import question_of
@@ -263,7 +263,7 @@ class Study:
         from planner.campaign.verify import verify as measured
 
         setup = self._setup
-        question = question_of(setup, maximize, minimize, slo, confidence, per_accelerator, tiers, share)
+        question = question_of(setup, maximize, minimize, slo, confidence, per_accelerator, tiers, share, baseline)
         mix = setup.placed_workload(workload)
 
         def answer(posterior: Posterior, observations: Observations) -> Decision:
@@ -375,7 +375,8 @@ class Study:
 
         options = SimulationOptions(tuple(dict.fromkeys(strategies)), seeds, tuple(at_cost), stop_accuracy, jobs,
                                     self._setup.seed, tuple(dict.fromkeys(workers)))
-        replay = Replay(self._setup.recorded(), self.metrics, self._setup.boundary, self._setup.priors)
+        replay = Replay(self._setup.recorded(), self.metrics, self._setup.boundary, self._setup.priors,
+                        self._setup.weights)
         return Simulation(play(self.name, self._setup.text, replay, options, Path(file) if file else None, observer))
 
     def next_points(self, count: int = 10, *, names: Mapping[str, str] | None = None) -> NextPoints:

@@ -18,7 +18,7 @@ from planner.space.expressions import suggestion
 from planner.space.types import StudyError, Value
 from runners.memory_kills import RAN_OUT
 
-__all__ = ["OutputError", "Template", "age", "command_fingerprint", "ending", "fresh_text", "last_line",
+__all__ = ["OutputError", "Template", "age", "command_fingerprint", "ending", "file_digest", "fresh_text", "last_line",
            "parse_metrics", "tail"]
 
 _READ_BYTES: Final = 16 * 2**20
@@ -138,13 +138,13 @@ def command_fingerprint(settings: Mapping[str, Any], directory: Path) -> dict[st
     }
     for part in settings["command"]:
         for name in {part, part.partition("=")[2]} - {""}:
-            digest = _file_digest(directory / name)
+            digest = file_digest(directory / name)
             if digest:
                 facts[f"file:{name}"] = digest
     return facts
 
 
-def _file_digest(path: Path) -> str:
+def file_digest(path: Path) -> str:
     """SHA-256 of a file; size and time of a very large one (a fingerprint must be cheap); '' if there is none."""
     try:
         if not path.is_file():

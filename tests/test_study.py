@@ -17,8 +17,8 @@ from planner.campaign.observers import Observer
 from planner.cli.app import app
 from planner.space.text import as_json
 from planner.views.comparison import comparison_json
-from planner.views.isolated_latency import idealized_json
 from planner.views.decision import decision_json
+from planner.views.isolated_latency import idealized_json
 from tests.conftest import Bench, Ran, Recorded
 
 

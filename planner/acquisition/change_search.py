@@ -10,14 +10,17 @@ k(u, c)     posterior covariance of δ at u with a reading at c (planner.evaluat
 
 That is integrated variance weighted by where the answer is open (targeted IMSE: Picheny, Ginsbourger, Roustant,
 Haftka & Kim, J. Mech. Des. 132, 2010): a corner where nothing ran has the prior's P, and a point that is decided none.
-Suspects come first, and may be measured again.
+Suspects come first, and may be measured again. A batch has one run in each block of an engine configuration: whether
+another is needed there, its result says. Near the end it has no more than may be needed.
 
-Before a finding counts, its run is made again if it rests on that alone, and so is one of the first runs, cheap and far
-from the finding: a machine that has become slower shows in both.
+Before a finding counts, another of its points is run if it rests on one run: the same point again would share what the
+old reading is off by. And one of the first runs, cheap and far from the finding, is made again: a machine that has
+become slower shows in both.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -43,7 +46,9 @@ def search_batch(
     """Up to `size` rows to run next, engines in an order that starts each at most once; none where all is decided."""
     suspected = np.unique(observations.grid.engine[change.suspects])
     weight = np.where(change.suspects if len(suspected) else change.undecided, change.open_probability, 0.0)
-    size = min(size, RUNS_A_SUSPECT * len(suspected)) if len(suspected) else size
+    cells = next(iter(models.values())).cells
+    largest = int(np.bincount(cells[change.undecided]).max(initial=1))
+    size = min(size, RUNS_A_SUSPECT * len(suspected) if len(suspected) else math.ceil(change.excess / largest))
     references = _sample(np.flatnonzero(weight), REFERENCES, weight, rng)
     known = np.any([model.known for model in models.values()], axis=0)
     may_run = known & ~observations.failed & (~observations.measured | change.suspects)
@@ -60,7 +65,8 @@ def search_batch(
     chosen: list[int] = []
     while len(chosen) < min(size, len(candidates)):
         chosen += selection.select(size - len(chosen))
-    return by_engine(candidates[chosen], engines[chosen], observations.current_engine)
+    alone = [chosen[i] for i in np.sort(np.unique(cells[candidates[chosen]], return_index=True)[1])]
+    return by_engine(candidates[alone], engines[alone], observations.current_engine)
 
 
 def confirmation(change: Change, cost: CostModel, observations: Observations) -> int | None:
@@ -75,7 +81,9 @@ def confirmation(change: Change, cost: CostModel, observations: Observations) ->
         here = found[(engines[found] == engine) & ~_taken(observations)[found]]
         ran = here[observations.measured[here]]
         if len(ran) and observations.run_counts[ran].sum() < 2 and _readings_at(observations, ran) < 2:
-            return int(ran[np.argmin(price[ran])])
+            others = here[~observations.measured[here]]
+            some = others if len(others) else ran
+            return int(some[np.argmin(price[some])])
     if not observations.run_counts[found].any():
         left = found[~_taken(observations)[found]]
         return int(left[np.argmin(price[left])]) if len(left) else None

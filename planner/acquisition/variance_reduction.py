@@ -33,6 +33,7 @@ from planner.models.sampled import is_large
 from planner.space.grid import Grid
 from planner.space.sampling import spread_rows
 from planner.space.types import BoolArray, FloatArray, IntArray
+from planner.tables.workload import PointWeights
 
 __all__ = ["Chooser", "VarianceField", "choose_batch", "open_sample", "sample"]
 
@@ -78,22 +79,26 @@ class VarianceField:
 
 def choose_batch(
     model: GridModel, cost: CostModel, observations: Observations, feasibility: FloatArray, size: int,
-    rng: np.random.Generator,
+    rng: np.random.Generator, weights: PointWeights | None = None,
 ) -> list[int]:
     """Up to `size` grid rows to run next, engines in an order that starts each at most once.
 
-    feasibility: probability that each point can run, (N,); a run that fails tells nothing about the targets.
+    feasibility: probability that each point can run, (N,); a run that fails tells nothing about the targets. weights:
+    how much the variance of each point counts; None where all count alike.
 
     Runs that are pending, and those that ended after `model` was fitted, count as measured: several workers that are
     asked one after the other choose what one batch for all of them would hold.
     """
-    candidates = of_known_price(open_sample(observations, CANDIDATES, rng), observations)
+    left = None if weights is None else weights.left(observations.known)
+    if left is not None and not left[observations.unmeasured_rows].any():
+        left = None  # all that the workload asks for is known: the rest is as good as any
+    candidates = of_known_price(open_sample(observations, CANDIDATES, rng, left), observations)
     if not len(candidates):
         return []
-    references = sample(observations.unmeasured_rows, REFERENCES, rng, model.grid)
+    references, counts = _references(observations.unmeasured_rows, rng, model.grid, feasibility, left)
     engines = model.grid.engine[candidates]
     selection = BatchSelection(
-        _fields(model, candidates, references, rows_underway(model, observations), feasibility),
+        _fields(model, candidates, references, rows_underway(model, observations), counts),
         feasibility[candidates], prices(cost, candidates, observations),
         cost.start_seconds()[candidates] * cost.devices[candidates], engines, observations.current_engine)
     chosen: list[int] = []
@@ -103,9 +108,10 @@ def choose_batch(
 
 
 def _fields(
-    model: GridModel, candidates: IntArray, references: IntArray, underway: IntArray, feasibility: FloatArray
+    model: GridModel, candidates: IntArray, references: IntArray, underway: IntArray, counts: FloatArray
 ) -> list[VarianceField]:
-    """What each quantity's posterior will be once the runs under way have ended, (k,) rows."""
+    """What each quantity's posterior will be once the runs under way have ended, (k,) rows. counts: how much each
+    reference counts."""
     weights = model.weights(references)
     n, readings = len(candidates), range(len(candidates), len(candidates) + len(underway))
     points = np.concatenate([candidates, underway])
@@ -118,15 +124,40 @@ def _fields(
         observes = model.observes(quantity)[points]
         both = given_readings(both, [c for c in readings if observes[c]], regressor.noise_)
         fields.append(VarianceField(
-            both[:n, len(points):], both[:n, :n], weights[quantity.name] * feasibility[references], regressor.noise_,
+            both[:n, len(points):], both[:n, :n], weights[quantity.name] * counts, regressor.noise_,
             observes[:n]))
     return fields
 
 
-def open_sample(observations: Observations, most: int, rng: np.random.Generator) -> IntArray:
-    """At most `most` of the rows that may be run next, ascending. Workers that draw with the same seed draw the same
-    rows, but for those that are pending."""
-    rows = sample(observations.unmeasured_rows, most, rng, observations.grid)
+def _references(
+    rows: IntArray, rng: np.random.Generator, grid: Grid, feasibility: FloatArray, weights: FloatArray | None
+) -> tuple[IntArray, FloatArray]:
+    """Points whose variance counts, and how much each does: where not all of them can be taken, a sample that has more
+    of what weighs more, in which each counts by its weight over its chance to be in it."""
+    if weights is None:
+        found = sample(rows, REFERENCES, rng, grid)
+        return found, feasibility[found]
+    found = _weighted_sample(rows, REFERENCES, rng, weights[rows])
+    chance = np.minimum(1.0, REFERENCES * weights[found] / weights[rows].sum())
+    return found, feasibility[found] * weights[found] / chance
+
+
+def _weighted_sample(rows: IntArray, most: int, rng: np.random.Generator, weights: FloatArray) -> IntArray:
+    if len(rows) <= most:
+        return rows
+    return np.sort(rng.choice(rows, most, replace=False, p=weights / weights.sum()))
+
+
+def open_sample(
+    observations: Observations, most: int, rng: np.random.Generator, weights: FloatArray | None = None
+) -> IntArray:
+    """At most `most` of the rows that may be run next, ascending; with `weights` (N,), half of them are drawn by these.
+    Workers that draw with the same seed draw the same rows, but for those that are pending."""
+    if weights is None:
+        rows = sample(observations.unmeasured_rows, most, rng, observations.grid)
+    else:
+        left = observations.unmeasured_rows
+        rows = _weighted_sample(left, most, rng, weights[left] + weights[left].mean() if len(left) else weights[left])
     if observations.pending:
         rows = rows[~np.isin(rows, list(observations.pending))]
     return rows if len(rows) else sample(observations.open_rows, most, rng, observations.grid)

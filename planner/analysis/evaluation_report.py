@@ -47,7 +47,8 @@ class EvaluationReport:
     kind: "truth" or "audit". interval: 90 % interval of the accuracy, by bootstrap over the audited points; absent
     against a whole grid. noise: mean |repeat − median| / median of the truth. failures: balanced accuracy.
     drift: how the study's own points have changed in the audit. failed: points that could not run, which are in no
-    accuracy. notes: what the user should know of the truth, one line each.
+    accuracy. notes: what the user should know of the truth, one line each. is_weighted: whether points count by a
+    workload.
     """
 
     kind: str
@@ -60,6 +61,7 @@ class EvaluationReport:
     drift: Mapping[str, Drift] = field(default_factory=dict)
     failed: int = 0
     notes: tuple[str, ...] = ()
+    is_weighted: bool = False
 
     @property
     def controls(self) -> int:
@@ -109,6 +111,7 @@ def against_truth(
         {target: table.noise(target) for target in study.targets},
         balanced_accuracy(posterior.feasibility[there], failed[there], observations.known[there]),
         failed=int((failed & ~observations.known).sum()), notes=table.notes,
+        is_weighted=posterior.weights is not None,
     )
 
 
@@ -147,7 +150,8 @@ def _scores(observations: Observations, posterior: Posterior, truth: Mapping[str
     prediction = posterior.prediction
     return {
         target: score(values, prediction.value[target], (prediction.low[target], prediction.high[target]),
-                      observations.column(target), observations.known, observations.metric(target))
+                      observations.column(target), observations.known, observations.metric(target),
+                      posterior.weights)
         for target, values in truth.items()
     }
 

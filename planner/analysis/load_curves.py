@@ -6,6 +6,7 @@ of its own: the points that differ by this load alone.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -55,7 +56,7 @@ class LoadCurves:
     saturated: BoolArray
 
 
-def load_curves(observations: Observations, posterior: Posterior, slo: list[Condition]) -> LoadCurves | None:
+def load_curves(observations: Observations, posterior: Posterior, slo: Sequence[Condition]) -> LoadCurves | None:
     """The curves of a study of servers; None for a grid without a load or a study without a latency."""
     grid = observations.grid
     names = [name for name in observations.targets if observations.metric(name).kind in _TIMES]

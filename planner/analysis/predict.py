@@ -30,8 +30,8 @@ def answers(
     """Value, low and high of a target at each of `rows`, by default at each point: measured if available, else
     predicted.
 
-    A measured value's interval is the spread of its median over repeats; without repeats, or of a share, that of the
-    model.
+    A measured value's interval is the spread of its median over repeats; without repeats, or of a share or of a metric
+    that some axes alone can change, that of the model.
     """
     here = slice(None) if rows is None else rows
     measured = observations.column(target)[here]
@@ -39,12 +39,13 @@ def answers(
     value = np.where(np.isfinite(measured), measured, prediction.value[target])
     low, high = prediction.low[target].copy(), prediction.high[target].copy()
     noise = observations.repeat_noise(target)
-    share = observations.metric(target).transform is Transform.LOGIT
+    about = observations.metric(target)
+    by_model = about.transform is Transform.LOGIT or about.depends_on is not None
     for row, repeats in _repeats(observations, target, rows):
-        if share:
+        if by_model:
             known = np.array([low[row], high[row], measured[row], prediction.value[target][row]])
-            left, right, there, predicted = forward(Transform.LOGIT, known)
-            left, right = back(Transform.LOGIT, np.array([left, right]) + there - predicted)
+            left, right, there, predicted = forward(about.transform, known)
+            left, right = back(about.transform, np.array([left, right]) + there - predicted)
             low[row], high[row] = np.fmin(left, measured[row]), np.fmax(right, measured[row])
         elif np.isfinite(noise) and measured[row] > 0:
             # The standard error of a median of n normal readings is about 1.2533 σ / √n.

@@ -17,6 +17,7 @@ from planner.analysis.disturbances import disturbance_lines
 from planner.analysis.evaluation_report import EvaluationReport, TruthTable, against_truth, truth_values
 from planner.analysis.load_curves import LoadCurves, load_curves
 from planner.analysis.provenance import Provenance
+from planner.analysis.quality import Quality, quality_of
 from planner.analysis.rates import Rates, rates_of, sources
 from planner.analysis.spending import (
     FailureReason,
@@ -36,7 +37,7 @@ from planner.evaluation.gains import Gains, gains
 from planner.ledger.observations import Observations
 from planner.simulation.simulate import Replay
 from planner.space.load import load_axis
-from planner.space.slo import Tier, parse_condition
+from planner.space.slo import Tier
 from planner.space.types import FloatArray
 from planner.strategies.strategy import Posterior
 
@@ -93,15 +94,14 @@ class Report:
     @cached_property
     def load_curves(self) -> LoadCurves | None:
         """Latency over load; None where the study has no load."""
-        slo = [parse_condition(text, "slo") for text in self.study.spec.slo]
-        return load_curves(self.observations, self.posterior, slo)
+        return load_curves(self.observations, self.posterior, self.study.conditions)
 
     @cached_property
     def boundaries(self) -> Boundaries | None:
         """The highest loads that meet the study's boundary, else all of its `slo` together; None where it has neither,
         no axis is a load, or a metric is no target."""
         spec = self.study.spec
-        slo = tuple(parse_condition(text, f"slo[{i}]") for i, text in enumerate(spec.slo))
+        slo = self.study.conditions
         tiers = self.study.boundary.tiers if self.study.boundary else (Tier(slo),) if slo else ()
         metrics = {metric for tier in tiers for metric in tier.metrics}
         if not tiers or load_axis(self.observations.grid) is None or not metrics <= set(self.study.targets):
@@ -166,6 +166,11 @@ class Report:
     def spending(self) -> Spending:
         """Accelerator-seconds by use."""
         return spending_of(self.observations)
+
+    @property
+    def quality(self) -> Quality | None:
+        """What was evaluated; None where nothing was to be."""
+        return quality_of(self.observations)
 
     @property
     def start_parts(self) -> list[StartPart]:

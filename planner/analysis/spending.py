@@ -25,18 +25,19 @@ class Spending:
     measuring: float
     lost: float
     planning: float
+    evaluating: float = 0.0
 
     @property
     def parts(self) -> list[tuple[str, float]]:
         """Use → accelerator-seconds, without uses of 0 s."""
         kinds = [("measuring", self.measuring), ("engine starts", self.starts), ("warm-up and overhead", self.warmup),
-                 ("failed runs", self.lost), ("planning", self.planning)]
+                 ("evaluating quality", self.evaluating), ("failed runs", self.lost), ("planning", self.planning)]
         return [(name, seconds) for name, seconds in kinds if seconds > 0]
 
     @property
     def total(self) -> float:
         """The total: `Observations.spent`."""
-        return self.starts + self.warmup + self.measuring + self.lost + self.planning
+        return self.starts + self.warmup + self.measuring + self.lost + self.planning + self.evaluating
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,17 +76,18 @@ def start_parts(observations: Observations) -> list[StartPart]:
 
 def spending_of(observations: Observations) -> Spending:
     """The spending of all runs."""
-    starts = warmup = measuring = lost = planning = 0.0
+    starts = warmup = measuring = lost = planning = evaluating = 0.0
     for run in observations.runs:
         cost = run.measurement.cost
         starts += (cost.import_s + cost.start_s) * cost.accelerators
         planning += run.planner_s * cost.accelerators
+        evaluating += cost.evaluation_s * cost.accelerators
         if run.measurement.status in (Status.OK, Status.SATURATED):
             warmup += cost.warmup_s * cost.accelerators
             measuring += cost.measure_s * cost.accelerators
         else:
             lost += (cost.warmup_s + cost.measure_s) * cost.accelerators
-    return Spending(starts, warmup, measuring, lost, planning)
+    return Spending(starts, warmup, measuring, lost, planning, evaluating)
 
 
 def cost_after(observations: Observations) -> FloatArray:

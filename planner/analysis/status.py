@@ -9,6 +9,7 @@ from typing import Any, Final
 import numpy as np
 
 from planner.analysis.choice_status import ChoiceStatus
+from planner.analysis.quality import Quality, quality_of
 from planner.analysis.spending import failures_by_kind
 from planner.evaluation.estimate import Estimate
 from planner.evaluation.gains import Gains, gains
@@ -62,7 +63,8 @@ class Status:
     stopped: why the last campaign ended; None if none did, or one is under way. underway: runs of other workers that go
     on after this one has stopped, so that the study has not. boundary: what is known of it; None if the study asks for
     none, or nothing was measured. choice: likewise. drift: how the machine has changed; None if that is unknown.
-    priors: how each is used. judges: by target, how many runs judge its estimated accuracy.
+    priors: how each is used. judges: by target, how many runs judge its estimated accuracy. unweighted: the accuracy
+    with equal weights, where points count by a workload. quality: what was evaluated; None where nothing was to be.
     """
 
     name: str
@@ -84,6 +86,8 @@ class Status:
     underway: int = 0
     priors: tuple[PriorUse, ...] = ()
     judges: Mapping[str, int] = field(default_factory=dict)
+    unweighted: Mapping[str, Estimate | None] = field(default_factory=dict)
+    quality: Quality | None = None
     choice: ChoiceStatus | None = None
 
     def to_json(self) -> dict[str, Any]:
@@ -108,6 +112,9 @@ class Status:
             **({} if self.choice is None else {"decision": self.choice.to_json()}),
             **({} if self.drift is None else {"drift": self.drift.to_json()}),
             "judges": dict(self.judges),
+            **({"unweighted_accuracy": {target: e.estimated if e else None for target, e in self.unweighted.items()}}
+               if self.unweighted else {}),
+            **({} if self.quality is None else {"quality": self.quality.to_json()}),
             **({"priors": [prior.to_json() for prior in self.priors]} if self.priors else {}),
         }
 
@@ -124,6 +131,7 @@ def status_of(name: str, observations: Observations, posterior: Posterior | None
         posterior.accuracy if posterior else dict.fromkeys(observations.targets), never_run(observations), stopped,
         BoundaryStatus.of_posterior(posterior), failures_by_kind(observations), posterior.drift if posterior else None,
         underway, posterior.priors if posterior else (), posterior.judges if posterior else {},
+        posterior.unweighted if posterior else {}, quality_of(observations),
         ChoiceStatus.of_choice(posterior.choice) if posterior and posterior.choice else None)
 
 

@@ -29,6 +29,9 @@ def choice_asked(
                          "{metric: score, direction: maximize}")
     conditions = tuple(dict.fromkeys(
         one for i, text in enumerate(spec.slo) for one in parse_tier(text, f"slo[{i}]").conditions))
+    relative = next((condition for condition in conditions if condition.of_baseline), None)
+    if relative is not None:
+        raise StudyError(f"stop.decision: '{relative}' of `slo` is relative to the baseline; write a number")
     question = Question(objective.name, objective.direction is Direction.MAXIMIZE, conditions)
     targets = [metric.name for metric in spec.metrics]
     for name in question.metrics:

@@ -54,6 +54,9 @@ def check_gives_targets(run: Run, observations: Observations) -> None:
     if own is None:
         return
     for name in _lacking(own, run.point, observations):
+        if why := run.measurement.quality.get("failed"):
+            raise StudyError(f"quality: run {run.number} could not evaluate '{name}' ({why}); the study ends here, its "
+                             "runs are kept")
         raise StudyError(f"targets: run {run.number} gave no '{name}'{suggestion(name, own)}; the study ends here, "
                          "its runs are kept")
 

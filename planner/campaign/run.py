@@ -9,6 +9,7 @@ from pathlib import Path
 
 from planner.campaign.loop import Loop
 from planner.campaign.observers import Observer, Observers
+from planner.campaign.quality import Evaluating
 from planner.campaign.settings import AWAIT_S
 from planner.campaign.setup import StudySetup
 from planner.campaign.stopping import Limits
@@ -84,7 +85,8 @@ def campaign(
         observations = ledger.observations(study.grid)
         reached = ledger.stopped in {"accuracy", "noise"}
         starting = _FirstRun(lambda: kept.again(lambda: under_way_again(ledger.study)))
-        loop = Loop(measurer, chosen, kept, observations, limits, study.seed, Observers(starting, watching),
+        evaluating = Evaluating(measurer, study.context.quality, observations)
+        loop = Loop(evaluating, chosen, kept, observations, limits, study.seed, Observers(starting, watching),
                     study.clock, stop_requested, reached, _repeats(study, strategy), _may_plan(measurer),
                     await_others=lambda: _awaits(ledger))
         reason = loop.run()

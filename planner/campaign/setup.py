@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from planner.campaign.settings import DEFAULT_ACCURACY, NOTHING_WORKS
+from planner.acquisition.baseline_runs import first_of_baseline
 from planner.campaign.study_grid import context_of, grid_of_spec
 from planner.space.address import check_address
+from planner.space.baseline import resolved_baseline
 from planner.space.descriptors import known_numbers, numbers_missing
 from planner.space.executor import Executor
 from planner.space.grid import Grid
@@ -19,14 +20,14 @@ from planner.space.load import load_axis
 from planner.space.metrics import check_given
 from planner.space.plugins import runner_class
 from planner.space.prior_spec import PriorSpec, prior_of_file
-from planner.space.runner_hints import accelerators_of, estimated_seconds, metrics_of
-from planner.space.slo import Boundary, parse_condition
+from planner.space.runner_hints import accelerators_of, check_evaluates, estimated_seconds, metrics_of
+from planner.space.slo import Boundary, Condition, parse_condition
 from planner.space.spec import StudySpec, parse_spec, read_spec, validate_model
 from planner.space.study_text import text_to_keep
-from planner.space.types import FloatArray, Metric, Runner, RunnerContext, StudyError
+from planner.space.types import FloatArray, Metric, Runner, RunnerContext, StudyError, Value
 from planner.space.workload import Workload, workload_of_options
 from planner.tables.recorded_grid import RecordedGrid, RecordedRunner
-from planner.tables.workload import PlacedWorkload, placed
+from planner.tables.workload import PlacedWorkload, PointWeights, placed, point_weights
 
 if TYPE_CHECKING:
     from planner.campaign.stopping import Limits
@@ -109,6 +110,11 @@ class StudySetup:
         asked = Workload.of_entries(self.spec.workload)
         return placed(asked, self.grid, self.directory) if asked else None
 
+    @cached_property
+    def weights(self) -> PointWeights | None:
+        """How much each grid point counts for the workload; None without one. Raises StudyError."""
+        return None if self.workload is None else point_weights(self.workload, self.grid)
+
     def placed_workload(self, options: Sequence[str]) -> PlacedWorkload | None:
         """The workload of options of the command line or, without any, the study file's. Raises StudyError."""
         asked = workload_of_options(options)
@@ -139,8 +145,19 @@ class StudySetup:
         trajectory = self.runner.trajectory_axis if uses_trajectories(name) else None
         context = StrategyContext(
             self.grid, self.targets, trajectory, self.accelerators, self.seed, self.prices, self.boundary, self.priors,
-            self.difference, self.choice)
+            self.difference, self.weights, first_of_baseline(self.grid, self.baseline, self.workload), self.choice)
         return make_strategy(name, context)
+
+    @property
+    def conditions(self) -> tuple[Condition, ...]:
+        """The service levels whose bounds are numbers, not relative to the baseline. Raises StudyError."""
+        return tuple(condition for i, text in enumerate(self.spec.slo)
+                     if not (condition := parse_condition(text, f"slo[{i}]")).of_baseline)
+
+    @cached_property
+    def baseline(self) -> Mapping[str, Value]:
+        """The baseline's chosen values; empty without one. Raises StudyError."""
+        return resolved_baseline(self.spec.baseline, self.grid)
 
     @property
     def boundary(self) -> Boundary | None:
@@ -222,22 +239,9 @@ class StudySetup:
 
     def limits(self) -> Limits:
         """The limits at which to stop."""
-        from planner.campaign.stopping import Limits
+        from planner.campaign.stopping import limits_of
 
-        stop = self.spec.stop
-        accuracy = stop.accuracy
-        others = (stop.cost, stop.trials, stop.boundary, stop.difference, stop.decision)
-        if accuracy is None and all(other is None for other in others):
-            accuracy = DEFAULT_ACCURACY
-        budget = stop.cost_limit
-        cost = share = None
-        if budget is not None and budget.kind == "share":
-            share = budget.amount
-        elif budget is not None:
-            cost = budget.amount
-            if budget.kind == "money" and self.spec.price is not None:
-                cost = budget.amount / self.spec.price.per_accelerator_hour * 3600
-        return Limits(accuracy, cost, share, stop.trials, NOTHING_WORKS, self.boundary, self.choice)
+        return limits_of(self.spec.stop, self.spec.price, self.boundary, self.choice)
 
 
 def open_setup(
@@ -272,7 +276,8 @@ def open_setup(
 
 
 def _check_metrics(study: StudySetup) -> None:
-    """Raises StudyError if the runner's settings are wrong, or it gives no such metric."""
+    """Raises StudyError if the runner's settings are wrong, or it gives no such metric, or cannot evaluate."""
+    check_evaluates(study.runner, study.spec.runner.kind, study.context.quality)
     given = metrics_of(study.runner)
     if given is None:
         return

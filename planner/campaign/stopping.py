@@ -6,14 +6,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from planner.campaign.settings import CHECKPOINTS_IN_A_ROW
+from planner.campaign.settings import CHECKPOINTS_IN_A_ROW, DEFAULT_ACCURACY, NOTHING_WORKS
 from planner.evaluation.attainment import Attainment
 from planner.evaluation.choice import ChoiceQuestion
 from planner.evaluation.estimate import Estimate
 from planner.ledger.observations import Observations
 from planner.space.slo import Boundary
+from planner.space.spec import PriceSpec, StopSpec
 
-__all__ = ["AccuracyRule", "Limits", "is_located"]
+__all__ = ["AccuracyRule", "Limits", "is_located", "limits_of"]
 
 
 class AccuracyRule:
@@ -82,3 +83,21 @@ class Limits:
         if self.cost is not None:
             return self.cost
         return self.share * plain_cost if self.share is not None and plain_cost is not None else None
+
+
+def limits_of(stop: StopSpec, price: PriceSpec | None, boundary: Boundary | None,
+              choice: ChoiceQuestion | None) -> Limits:
+    """The limits that a study file gives. Where it names nothing that ends a study, the usual accuracy does."""
+    accuracy = stop.accuracy
+    others = (stop.cost, stop.trials, stop.boundary, stop.difference, stop.decision)
+    if accuracy is None and all(other is None for other in others):
+        accuracy = DEFAULT_ACCURACY
+    budget = stop.cost_limit
+    cost = share = None
+    if budget is not None and budget.kind == "share":
+        share = budget.amount
+    elif budget is not None:
+        cost = budget.amount
+        if budget.kind == "money" and price is not None:
+            cost = budget.amount / price.per_accelerator_hour * 3600
+    return Limits(accuracy, cost, share, stop.trials, NOTHING_WORKS, boundary, choice)

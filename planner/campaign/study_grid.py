@@ -18,7 +18,8 @@ __all__ = ["context_of", "grid_of_spec"]
 
 def context_of(spec: StudySpec, axes: tuple[Axis, ...], directory: Path, seed: int) -> RunnerContext:
     """What a runner of the study may know."""
-    return RunnerContext(axes, tuple(metric.name for metric in spec.metrics), directory, seed, spec.metrics)
+    return RunnerContext(axes, tuple(metric.name for metric in spec.metrics), directory, seed, spec.metrics,
+                         spec.quality.evaluation if spec.quality else None)
 
 
 def grid_of_spec(

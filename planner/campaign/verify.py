@@ -8,6 +8,7 @@ from typing import Protocol
 
 from planner.campaign.loop import Loop
 from planner.campaign.observers import Observer
+from planner.campaign.quality import Evaluating
 from planner.campaign.settings import VERIFY_ROUNDS
 from planner.campaign.setup import StudySetup
 from planner.campaign.stopping import Limits
@@ -53,7 +54,8 @@ def verify(
     now = ledger.observations(study.grid).with_targets(observations.targets)
     strategy = Verifier(lambda: study.strategy("sweepwise"), ask)
     try:
-        Loop(study.runner, strategy, record, now, Limits(), study.seed, watching, study.clock).run()
+        runner = Evaluating(study.runner, study.context.quality, now)
+        Loop(runner, strategy, record, now, Limits(), study.seed, watching, study.clock).run()
     finally:
         study.runner.close()
         record.leave()

@@ -53,6 +53,10 @@ def recommend(
             "trace; the study file's `workload` where none is given."))] = None,
     share: Annotated[float, typer.Option(
         "--share", metavar="SHARE", help="Share of the workload's requests that must meet every condition.")] = 1.0,
+    baseline: Annotated[str | None, typer.Option(
+        "--baseline", metavar="AXIS=VALUE,…", help=(
+            "The configuration to compare with, as in tensor_parallel_size=1; the study file's `baseline` where none "
+            "is given."))] = None,
     whole: Annotated[bool, typer.Option("--all", help="Show the tables behind the answer too.")] = False,
     verify: Annotated[bool, typer.Option(
         "--verify",
@@ -65,7 +69,7 @@ def recommend(
     subject = opened(study, storage, name, seed)
     answer = subject.recommend(maximize=maximize, minimize=minimize, slo=slo, confidence=confidence,
                                per_accelerator=per_accelerator, verify=verify, tiers=tier or (),
-                               workload=workload or (), share=share)
+                               workload=workload or (), share=share, baseline=baseline)
     if answer.verified is not None and answer.verified.interrupted:
         complain(f"interrupted; {resume_hint()}")
         raise typer.Exit(130)

@@ -26,7 +26,8 @@ class Score:
     accuracy: 1 − mean APE over u, with median, 95th percentile and maximum of APE; accuracy_all: over the whole
     grid, measured points with what was measured there; coverage90: share of u inside the 90 % interval;
     rank_correlation: Spearman's over u; top1_regret: how much worse than the best point the one is that the whole
-    grid's predictions call best. NaN where undefined.
+    grid's predictions call best; unweighted: the accuracy with equal weights, where a workload gives points unequal
+    ones. NaN where undefined.
     """
 
     points: int
@@ -38,16 +39,18 @@ class Score:
     coverage90: float
     rank_correlation: float
     top1_regret: float
+    unweighted: float
 
 
 def score(
     truth: FloatArray, value: FloatArray, interval: tuple[FloatArray, FloatArray], measured: FloatArray,
-    known: BoolArray, metric: Metric,
+    known: BoolArray, metric: Metric, weights: FloatArray | None = None,
 ) -> Score:
     """The score of one target; all arrays (N,).
 
     truth: NaN where failed or unknown. value, interval: predictions. measured: medians of what the study measured,
-    NaN elsewhere. known: covered by a run of the study, well or not.
+    NaN elsewhere. known: covered by a run of the study, well or not. weights: how much each point counts in the
+    accuracy; None where all count alike.
     """
     answer = np.where(np.isfinite(measured), measured, value)
     there = np.isfinite(truth) & ((truth != 0) | (not metric.is_relative))
@@ -57,17 +60,23 @@ def score(
     # One point without a prediction makes the accuracy undefined: without it, accuracy would seem better than it is.
     complete = len(ape) > 0 and bool(np.isfinite(ape).all())
     median, p95, largest = np.quantile(ape, [0.5, 0.95, 1.0]) if complete else (np.nan, np.nan, np.nan)
+    plain = 1 - float(ape.mean()) if complete else np.nan
     ape_all = np.abs(answer[there] - truth[there]) / unit[there]
     low, high = interval
     bounded = u & np.isfinite(low) & np.isfinite(high)
     inside = (low[bounded] <= truth[bounded]) & (truth[bounded] <= high[bounded])
     return Score(
-        int(u.sum()), 1 - float(ape.mean()) if complete else np.nan, float(median), float(p95), float(largest),
+        int(u.sum()), 1 - _mean(ape, weights[u]) if weights is not None and complete else plain,
+        float(median), float(p95), float(largest),
         1 - float(ape_all.mean()) if len(ape_all) else np.nan,
         float(inside.mean()) if bounded.any() else np.nan,
         _spearman(value[u], truth[u]) if complete else np.nan,
-        _regret(truth[there], answer[there], metric),
+        _regret(truth[there], answer[there], metric), plain,
     )
+
+
+def _mean(ape: FloatArray, weights: FloatArray) -> float:
+    return float(np.average(ape, weights=weights)) if weights.any() else float("nan")
 
 
 def balanced_accuracy(feasibility: FloatArray, failed: BoolArray, known: BoolArray) -> float:

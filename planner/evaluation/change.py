@@ -55,7 +55,7 @@ class ChangeQuestion:
 class TargetChange:
     """One target. log, std: of new over old, (N,), NaN where the old study says nothing. worse, better: P, (N,). level:
     what all points have in common. noise: standard deviation of one reading's difference. large: probability that a
-    point differs by twice the amount or more, (N,)."""
+    point differs by twice the amount or more, (N,). doubted: points with a reading that is far off, (N,)."""
 
     metric: Metric
     log: FloatArray
@@ -65,6 +65,7 @@ class TargetChange:
     level: Level
     noise: float
     large: FloatArray
+    doubted: BoolArray
 
     def interval(self, confidence: float) -> tuple[FloatArray, FloatArray]:
         """Low and high of new over old at each point, (N,) each."""
@@ -131,9 +132,11 @@ class Change:
 
     @cached_property
     def suspects(self) -> BoolArray:
-        """Points that may well have changed, of which more runs would tell, (N,): on engines without a finding. Beside
-        a finding there are always points that are as likely as not to differ by the amount."""
+        """Points that may well have changed, or have a reading that nothing else explains, and of which more runs
+        would tell, (N,): on engines without a finding. Beside a finding there are always points that are as likely as
+        not to differ by the amount."""
         likely = self._open([one.worse + one.better for one in self.targets.values()]) > settings.CHANGE_SUSPECT
+        likely |= self.counts & np.any([one.doubted for one in self.targets.values()], axis=0)
         likely &= ~np.isin(self.engines, self.engines[self.changed])
         found: BoolArray = likely & (self.runs < settings.CHANGE_RUNS_A_SUSPECT)
         return found
@@ -146,14 +149,15 @@ class Change:
         return found
 
     @property
-    def is_covered(self) -> bool:
-        """Whether nearly no point is undecided."""
-        return float(self.undecided.sum()) <= settings.CHANGE_OPEN_SHARE * max(int(self.counts.sum()), 1)
+    def excess(self) -> int:
+        """How many more points are undecided than may stay so; 0 where nearly none is."""
+        most = int(settings.CHANGE_OPEN_SHARE * max(int(self.counts.sum()), 1))
+        return max(int(self.undecided.sum()) - most, 0)
 
     @property
     def is_known(self) -> bool:
         """Whether it is known of nearly every point whether it has changed."""
-        return self.is_covered and not self.suspects.any()
+        return not self.excess and not self.suspects.any()
 
 
 def check_question(priors: Sequence[Prior], metrics: Sequence[Metric]) -> None:
@@ -196,7 +200,9 @@ def change_of(
         log, std = model.posterior()
         (up, down), twice = _beyond(model, log, std, question.log), _beyond(model, log, std, 2 * question.log)
         worse, better = (down, up) if metric.higher_is_better else (up, down)
-        targets[name] = TargetChange(metric, log, std, worse, better, model.level(), model.noise, twice[0] + twice[1])
+        doubted = np.isin(np.arange(len(log)), model.doubted)
+        targets[name] = TargetChange(metric, log, std, worse, better, model.level(), model.noise, twice[0] + twice[1],
+                                     doubted)
         counts |= model.known
     counts &= ~observations.failed & (observations.measured | (feasibility >= settings.FEASIBLE))
     return Change(question, targets, counts, observations.run_counts.copy(), observations.grid.engine,

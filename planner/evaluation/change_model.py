@@ -78,7 +78,8 @@ class _Member:
 
 class ChangeModel:
     """The difference of one target. Fit it, then ask. trajectory: the axis along which a run measures several points.
-    amount: t. known: where the old study says something, (N,)."""
+    amount: t. known: where the old study says something, (N,). cells: the block of an engine configuration that each
+    point is in, (N,). doubted, once fitted: rows of readings that are far off."""
 
     def __init__(self, grid: Grid, old: OldTarget, trajectory: str | None, amount: float) -> None:
         self.grid, self.amount = grid, amount
@@ -88,6 +89,7 @@ class ChangeModel:
         self._old_std = np.where(measured, 0.0, old.std)
         self._lines = np.arange(len(grid)) if trajectory is None else grid.lines(trajectory)
         self._sizes, self._blocks = _sizes(grid), _blocks(grid)
+        self.cells: IntArray = grid.engine * (self._blocks.max() + 1) + self._blocks
         self._labels = [grid.codes[:, i] for i, axis in enumerate(grid.axes)
                         if len(axis.values) > 1 and (axis.scope is Scope.ENGINE or axis.scale is Scale.CATEGORY)]
 
@@ -103,6 +105,7 @@ class ChangeModel:
                 break
             added = np.maximum(added, far)
             self._members = self._learned(added)
+        self.doubted: IntArray = np.unique(readings.rows[added > 0])
         return self
 
     @property
@@ -168,13 +171,15 @@ class ChangeModel:
         noisy = (_shared(read.runs) + self._alike(read.rows, read.rows)) / 2
         same, found = np.equal.outer(read.rows, read.rows), []
         residual = read.y - self._old[read.rows]
+        level = self._scale(settings.CHANGE_LEVEL)
+        unchanged = level + settings.CHANGE_QUIET**2 * (delta - level) + np.diag(added)
         for drift in settings.CHANGE_DRIFTS:
-            quiet = delta + same * self._old_std[read.rows] ** 2 + drift**2 * drifting
+            known = same * self._old_std[read.rows] ** 2 + drift**2 * drifting
             for noise in settings.CHANGE_NOISES:
-                factor = np.tril(cho_factor(quiet + noise**2 * noisy, lower=True, check_finite=False)[0])
-                alpha = cho_solve((factor, True), residual, check_finite=False)
-                log = float(-0.5 * residual @ alpha - np.log(np.diag(factor)).sum()) + _log_prior(noise, drift)
-                found.append((log, _Member(noise, drift, factor, alpha, 0.0)))
+                factor, alpha, log = _solved(delta + known + noise**2 * noisy, residual)
+                if_none = _solved(unchanged + known + noise**2 * noisy, residual)[2]
+                found.append((float(np.logaddexp(log, if_none)) + _log_prior(noise, drift),
+                              _Member(noise, drift, factor, alpha, 0.0)))
         return _weighed(found)
 
     def _left_out(self, one: _Member) -> tuple[FloatArray, FloatArray]:
@@ -212,6 +217,13 @@ class ChangeModel:
         share = settings.CHANGE_SHARED_NOISE
         found: FloatArray = (1 - share) * np.equal.outer(rows, others)
         return found + share * np.equal.outer(self._lines[rows], self._lines[others])
+
+
+def _solved(covariance: FloatArray, residual: FloatArray) -> tuple[FloatArray, FloatArray, float]:
+    """The covariance's lower factor, its inverse times the residual, and the residual's log density but a constant."""
+    factor: FloatArray = np.tril(cho_factor(covariance, lower=True, check_finite=False)[0])
+    alpha: FloatArray = cho_solve((factor, True), residual, check_finite=False)
+    return factor, alpha, float(-0.5 * residual @ alpha - np.log(np.diag(factor)).sum())
 
 
 def _sizes(grid: Grid) -> FloatArray:

@@ -32,7 +32,7 @@ from planner.evaluation import settings
 from planner.evaluation.choice_case import Case, Draws, Options
 from planner.evaluation.joint import JointMetric, joint_metric
 from planner.evaluation.metric_posterior import metric_posterior
-from planner.evaluation.mix import Mix, candidates_of
+from planner.evaluation.mix import Candidates, Mix, candidates_of
 from planner.ledger.observations import Observations
 from planner.models.joint_errors import JointErrors
 from planner.models.prediction import Prediction
@@ -81,17 +81,18 @@ class Choice:
 
 def choice_of(
     asked: ChoiceQuestion, prediction: Prediction, feasibility: FloatArray, errors: JointErrors | None,
-    observations: Observations, chosen: Sequence[int | None] | None = None,
+    observations: Observations, chosen: Sequence[tuple[Candidates, int | None]] | None = None,
 ) -> Choice:
-    """What is known. feasibility: probability that each point can run, (N,). chosen: the candidate of each case, in
-    place of our own choice. The metrics of the question are targets of `observations`."""
+    """What is known. feasibility: probability that each point can run, (N,). chosen: the candidates of each case and
+    the chosen one, in place of our own. The metrics of the question are targets of `observations`."""
     question = asked.question
     known = {name: metric_posterior(name, prediction, observations) for name in question.metrics}
     metrics = {name: observations.metric(name) for name in known}
-    options = [Options.of(candidates_of(mix, known, metrics, feasibility, asked.accelerators), question, metrics)
-              for mix in asked.mixes]
+    every = ([candidates_of(mix, known, metrics, feasibility, asked.accelerators) for mix in asked.mixes]
+             if chosen is None else [candidates for candidates, _ in chosen])
+    options = [Options.of(candidates, question, metrics) for candidates in every]
     most = max(2, min(settings.CONTENDERS, settings.CONTENDER_ROWS // sum(mix.rows.shape[1] for mix in asked.mixes)))
-    picked = [one.chosen if chosen is None else chosen[i] for i, one in enumerate(options)]
+    picked = [one.chosen if chosen is None else chosen[i][1] for i, one in enumerate(options)]
     contenders = [np.zeros(0, dtype=np.int64) if pick is None else one.contenders(pick, most)
                   for one, pick in zip(options, picked, strict=True)]
     wanted = [one.mix.rows[some].ravel() for one, some in zip(options, contenders, strict=True)]

@@ -13,7 +13,8 @@ from scipy.special import stdtr
 from planner.evaluation import settings
 from planner.evaluation.joint import JointMetric
 from planner.evaluation.metric_posterior import TAIL_SCALE
-from planner.evaluation.mix import Candidates, Mix, probability_of_parts, together
+from planner.evaluation.mix import Candidates, Mix, together
+from planner.evaluation.parts import probability_of_parts
 from planner.ledger.observations import Observations
 from planner.models.transforms import back
 from planner.space.question import Question
@@ -170,9 +171,8 @@ class Draws:
         holds = np.ones((len(mix.weights), *value.shape), dtype=bool)
         for condition in question.conditions:
             x = parts[condition.metric]
-            for part, defined in enumerate(options.candidates.defined[condition.metric]):
-                if defined:
-                    holds[part] &= x[part] <= condition.bound if condition.is_upper else x[part] >= condition.bound
+            for part, bound in options.candidates.bounds(condition):
+                holds[part] &= x[part] <= bound if condition.is_upper else x[part] >= bound
         served = np.tensordot(mix.weights, holds, axes=1)
         able = self._able[:, None] < options.candidates.feasibility[contenders]
         return value if question.maximise else -value, able & (served >= question.share - 1e-9)

@@ -71,15 +71,18 @@ def estimate_accuracy(model: GridModel, unmeasured: BoolArray, weight: FloatArra
     for target in model.targets_:
         forecasts = model.forecasts_[target.name]
         runs = len(np.unique(forecasts.runs))
-        if runs < settings.LEAST_RUNS:
+        of_configuration = target.quantities[0].depends_on is not None
+        if runs < settings.LEAST_RUNS and not of_configuration:
             estimates[target.name] = None
             continue
         if not weights.any():
             estimates[target.name] = Estimate(1.0, 1.0, 1.0)  # nothing is left to predict
             continue
-        calibration_count = model.calibration_count(target.name)[model.rows]
+        calibration_count = np.maximum(model.calibration_count(target.name)[model.rows], 1.0)
         errors = model.expected_error(target) * small_sample_inflation(calibration_count) * weights
-        ratio, spread = _correction(forecasts, np.random.default_rng(seed))
+        # A study may never have more configurations than a few: what the model expects then stands as it is.
+        enough = runs >= settings.LEAST_RUNS
+        ratio, spread = _correction(forecasts, np.random.default_rng(seed)) if enough else (1.0, 0.0)
         small_sample = float((settings.SMALL_SAMPLE_SPREAD / calibration_count) @ errors / max(float(errors.sum()),
             np.finfo(float).tiny))
         half = np.exp(Z90 * np.linalg.norm([spread, settings.MODEL_SPREAD, small_sample]))

@@ -107,7 +107,9 @@ def metric_posterior(
 
 def undefined(metric: str, observations: Observations) -> BoolArray:
     """Whether the metric is undefined at each point, (N,): measured without it, or a time between tokens at one output
-    token."""
+    token. What some axes alone can change is defined everywhere: another run may have told it, or none yet."""
+    if observations.metric(metric).depends_on is not None:
+        return np.zeros(len(observations.grid), dtype=bool)
     nowhere: BoolArray = observations.measured & ~np.isfinite(observations.column(metric))
     if observations.metric(metric).kind is Kind.STEP:
         nowhere |= observations.grid.single_token

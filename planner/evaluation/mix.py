@@ -15,11 +15,10 @@ disturbs itself more than its parts do alone is not known from such runs.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-from scipy.special import ndtr, ndtri
 
 from planner.evaluation import settings
 from planner.evaluation.metric_posterior import MetricPosterior
@@ -29,10 +28,9 @@ from planner.space.slo import Condition
 from planner.space.types import BoolArray, FloatArray, IntArray, Kind, Metric, Point, Role, Scale, Transform
 from planner.tables.workload import PlacedWorkload, given_axes
 
-__all__ = ["Candidates", "Mix", "candidates_of", "every_point", "mixed", "mixes",
-           "part_shares", "probability_of_parts", "together"]
+__all__ = ["Candidates", "Mix", "candidates_of", "every_point", "excess_over", "mixed", "mixes", "part_shares",
+           "together"]
 
-_NODES, _WEIGHTS = np.polynomial.hermite_e.hermegauss(settings.COMMON_NODES)
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +65,7 @@ class Candidates:
 
     known: metrics of the mix. parts: the same at each part, (C,) arrays. feasibility: probability that every part can
     run, (C,); 0 where the grid lacks one. accelerators: the most that a part occupies, (C,). defined: whether each part
-    defines a metric, (P,) by name; one part alone always does.
+    defines a metric, (P,) by name; one part alone always does. baseline: the candidate that others are compared with.
     """
 
     mix: Mix
@@ -76,21 +74,46 @@ class Candidates:
     feasibility: FloatArray
     accelerators: FloatArray
     defined: Mapping[str, BoolArray]
+    baseline: int | None = None
 
     @property
     def grid(self) -> Grid:
         """The chosen axes."""
         return self.mix.grid
 
-    def parts_with(self, metric: str) -> tuple[MetricPosterior, ...]:
-        """A metric at the parts that define it: a time between tokens needs two tokens."""
-        return tuple(one for one, there in zip(self.parts[metric], self.defined[metric], strict=True) if there)
+    def margin(self, condition: Condition) -> FloatArray:
+        """Expected distance inside the bound at the worst part, (C,), on the scale of the metric's transform."""
+        parts = zip(self.parts[condition.metric], self.defined[condition.metric], strict=True)
+        margins = [one.margin(bound) for part, there in parts if there
+                   for one, bound in (self._absolute(part, condition),)]
+        worst: FloatArray = np.min(margins, axis=0)
+        return worst
 
     def probability(self, condition: Condition) -> FloatArray:
-        """Probability that the condition holds at each part, (P, C); 1 at a part that does not define the metric."""
-        return np.array([one.probability(condition) if there else np.ones(len(one.mean))
-                         for one, there in zip(self.parts[condition.metric], self.defined[condition.metric],
-                             strict=True)])
+        """Probability that the condition holds at each part, (P, C); 1 at a part that does not define the metric: a
+        time between tokens needs two tokens."""
+        parts = zip(self.parts[condition.metric], self.defined[condition.metric], strict=True)
+        return np.array([one.probability(bound) if there else np.ones(len(part.mean))
+                         for part, there in parts for one, bound in (self._absolute(part, condition),)])
+
+    def bounds(self, condition: Condition) -> Iterator[tuple[int, float]]:
+        """Each part that defines the metric, and the bound there: of one relative to the baseline, what it comes to by
+        the baseline's expected value."""
+        for part in np.flatnonzero(self.defined[condition.metric]).tolist():
+            one = self.parts[condition.metric][part]
+            base = 1.0 if not condition.of_baseline else float(back(one.transform, one.mean)[self.baseline])
+            yield part, condition.bound * base * (1 + (settings.EQUAL if condition.is_upper else -settings.EQUAL))
+
+    def _absolute(self, part: MetricPosterior, condition: Condition) -> tuple[MetricPosterior, Condition]:
+        """A part and a condition on it whose bound is a number: of a bound relative to the baseline, what the metric
+        has more than that bound must have, on the scale of its transform."""
+        if not condition.of_baseline:
+            return part, condition
+        assert self.baseline is not None
+        # What is equal meets the bound: the baseline itself does where the factor is 1.
+        bound = settings.EQUAL if condition.is_upper else -settings.EQUAL
+        return (excess_over(part, self.baseline, condition.bound),
+                replace(condition, bound=bound, of_baseline=False))
 
 
 def every_point(grid: Grid) -> Mix:
@@ -230,6 +253,18 @@ def _mean(x: FloatArray, weights: FloatArray, harmonic: bool) -> FloatArray:
     return mean
 
 
+def excess_over(known: MetricPosterior, row: int, factor: float) -> MetricPosterior:
+    """What a metric has more at each candidate than `factor` times the metric at `row`, on the scale of its transform.
+    Errors of two candidates count as independent; a candidate has none against itself."""
+    there = back(known.transform, known.mean[row:row + 1])
+    bound = forward(known.transform, factor * there)
+    pull = factor * _slope(known.transform, there) / _slope(known.transform, factor * there)
+    std = np.sqrt(known.std**2 + (pull * known.std[row]) ** 2)
+    std[row] = 0.0
+    mean = known.mean - bound
+    return MetricPosterior(known.name, mean, mean, std, Transform.LINEAR, known.measured & known.measured[row])
+
+
 def _slope(transform: Transform, x: FloatArray) -> FloatArray:
     """dx / dz of the transform, of x's shape."""
     match transform:
@@ -240,36 +275,3 @@ def _slope(transform: Transform, x: FloatArray) -> FloatArray:
             return share
         case Transform.LINEAR:
             return np.ones_like(x)
-
-
-def probability_of_parts(each: FloatArray, weights: FloatArray, share: float = 1.0) -> FloatArray:
-    """Probability that parts of at least `share` of the requests are served as asked, (C,).
-
-    each: (P, C) probability of each part. Errors of the parts of one configuration are correlated by ρ through a common
-    normal factor, over which this integrates by Gauss and Hermite; given the factor, parts are independent.
-    """
-    if len(each) == 1:
-        return np.array(each[0])
-    common = settings.PART_CORRELATION
-    level = ndtri(np.clip(each, 1e-12, 1 - 1e-12))
-    total: FloatArray = np.zeros(each.shape[1])
-    for node, weight in zip(_NODES, _WEIGHTS / _WEIGHTS.sum(), strict=True):
-        alone = ndtr((level - np.sqrt(common) * node) / np.sqrt(1 - common))
-        total = total + weight * (np.prod(alone, axis=0) if share >= 1 else _at_least(alone, weights, share))
-    if share >= 1:
-        total[np.any(each <= 0, axis=0)] = 0.0  # a failed part is not merely unlikely
-    return total
-
-
-def _at_least(alone: FloatArray, weights: FloatArray, share: float) -> FloatArray:
-    """Probability that independent parts of so large a share hold, (C,): by adding one part after the other, weights
-    in steps of a bin."""
-    bins = settings.SHARE_BINS
-    steps = np.diff(np.rint(np.cumsum(weights) * bins).astype(np.int64), prepend=0)
-    held = np.zeros((bins + 1, alone.shape[1]))
-    held[0] = 1.0
-    for step, probability in zip(steps, alone, strict=True):
-        moved = np.roll(held, step, axis=0)
-        moved[:step] = 0.0
-        held = held * (1 - probability) + moved * probability
-    return np.asarray(held[int(np.ceil(share * bins - 1e-9)):].sum(axis=0))

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from planner.models.grid_model import GridModel
-from planner.models.prior_regressor import PriorRegressor
+from planner.models.prior_regressor import KnowsPriors
 
 __all__ = ["PriorUse", "judges_of", "prior_uses"]
 
@@ -31,16 +31,17 @@ class PriorUse:
 
 
 def prior_uses(model: GridModel) -> tuple[PriorUse, ...]:
-    """The use of each prior of a fitted model, in their order."""
+    """The use of each prior of a fitted model, in their order; then of each imported value that serves as one."""
     found = []
-    for prior in model.priors:
+    for name, points, notes in [*((one.name, one.points, one.notes) for one in model.priors),
+                                *((one.name, one.points, ()) for one in model.imported_)]:
         weights = {}
         for target in model.targets_:
-            regressors = [model.regressors_.get(quantity.name) for quantity in target.quantities]
-            known = [one.weight_of(prior.name) for one in regressors if isinstance(one, PriorRegressor)]
+            regressors: list[object] = [model.regressors_.get(quantity.name) for quantity in target.quantities]
+            known = [one.weight_of(name) for one in regressors if isinstance(one, KnowsPriors)]
             if known and None not in known:
                 weights[target.name] = min(weight for weight in known if weight is not None)
-        found.append(PriorUse(prior.name, prior.points, weights, prior.notes))
+        found.append(PriorUse(name, points, weights, notes))
     return tuple(found)
 
 

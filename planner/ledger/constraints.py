@@ -15,7 +15,8 @@ __all__ = ["conditions_of", "violations"]
 def conditions_of(study_file: str) -> tuple[Condition, ...]:
     """The service levels in the text of a study file; empty if the text is no longer valid."""
     try:
-        return tuple(parse_condition(text, "slo") for text in parse_spec(study_file).slo)
+        return tuple(condition for text in parse_spec(study_file).slo
+                     if not (condition := parse_condition(text, "slo")).of_baseline)
     except StudyError:
         return ()
 

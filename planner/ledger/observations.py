@@ -12,6 +12,7 @@ from typing import Final, Self
 
 import numpy as np
 
+from planner.ledger.combinations import Combinations
 from planner.ledger.run import Run, Underway
 from planner.space.failure import TRIES, FailureKind
 from planner.space.grid import Grid
@@ -76,6 +77,7 @@ class Observations:
         self._readings: dict[str, dict[tuple[int, int], tuple[float, ...]]] = {}
         self._repeats: dict[str, dict[int, tuple[float, ...]]] = {}
         self._columns: dict[str, FloatArray] = {}
+        self._combinations = Combinations(grid)
         self.repeats_a_run = 1
         self._identity, self._additions = object(), 0
 
@@ -138,10 +140,15 @@ class Observations:
                 continue
             known = self._repeats.setdefault(metric, {})
             known[row] = known.get(row, ()) + tuple(repeats)
-            self._readings.setdefault(metric, {})[row, position] = tuple(repeats)
+            if metric not in self.targets or self._combinations.is_first(self.metric(metric), row, position):
+                self._readings.setdefault(metric, {})[row, position] = tuple(repeats)
             if metric not in self._columns:
                 self._columns[metric] = np.full(len(self.grid), np.nan)
             self._columns[metric][row] = statistics.median(known[row])
+
+    def combination(self, metric: str) -> IntArray:
+        """The combination of the axes that a metric depends on at each point, (N,)."""
+        return self._combinations.of(self.metric(metric))
 
     def prefix(self, runs: int) -> Self:
         """The observations as they stood after the first `runs` runs."""
@@ -208,7 +215,8 @@ class Observations:
         return self._repeats.get(metric, {})
 
     def readings(self, metric: str) -> Mapping[tuple[int, int], tuple[float, ...]]:
-        """Row and position of the run in `runs` → raw repeats of the metric, several for a point measured again."""
+        """Row and position of the run in `runs` → raw repeats of the metric, several for a point measured again. Of a
+        metric that some axes alone can change, the first of each combination."""
         return self._readings.get(metric, {})
 
     def first_readings(self, metric: str) -> tuple[IntArray, IntArray, FloatArray]:

@@ -41,6 +41,28 @@ class _Expected:
         return _Expected(self.seconds[rows], self.if_feasible[rows], self.spread[rows])
 
 
+@dataclass(frozen=True, eq=False)
+class _Evaluations:
+    """Seconds of evaluating the quality of a configuration, the median, 0 if none was; the combination of axes that
+    each point shares one with, and whether it has been evaluated, (N,) each."""
+
+    seconds: float
+    combination: IntArray
+    known: BoolArray
+
+    @classmethod
+    def of(cls, observations: Observations) -> _Evaluations:
+        spent = [s for run in observations.runs if (s := run.measurement.cost.evaluation_s) > 0]
+        metric = next((name for name in observations.targets if observations.metric(name).depends_on is not None), None)
+        if metric is None:
+            every = np.zeros(len(observations.grid), dtype=np.int64)
+            return cls(0.0, every, every == 0)
+        combination = observations.combination(metric)
+        evaluated = [row for row, _ in observations.readings(metric)]
+        known = np.isin(combination, combination[evaluated]) if evaluated else np.zeros(len(combination), dtype=bool)
+        return cls(float(np.median(spent)) if spent else 0.0, combination, known)
+
+
 class CostModel:
     """Cost of a run of each point by itself, engine start apart, and of starting each engine.
 
@@ -75,6 +97,7 @@ class CostModel:
 
     def fit(self, observations: Observations) -> CostModel:
         """Return self, fitted to what runs have taken; `learned_` says whether any has taken a known time."""
+        self._evaluations = _Evaluations.of(observations)
         self._starts = {engine: float(np.median(seconds)) for engine, seconds in observations.engine_starts().items()}
         self._import_s = observations.import_s
         # Planning comes in bursts: a run bears its mean, not its median.
@@ -131,7 +154,11 @@ class CostModel:
         return np.log(expected.if_feasible), expected.spread / Z90
 
     def start_seconds(self) -> FloatArray:
-        """Seconds of starting each point's engine, (N,): measured for that configuration, else the others' median."""
+        """Seconds of starting each point's engine, (N,): measured for that configuration, else the others' median; and
+        of evaluating its quality, where that is still to be done."""
+        return self._engine_seconds() + self._evaluations.seconds * ~self._evaluations.known
+
+    def _engine_seconds(self) -> FloatArray:
         usual = float(np.median(list(self._starts.values()))) if self._starts else 0.0
         engines = int(self.grid.engine.max()) + 1
         table = np.array([self._starts.get(engine, usual) for engine in range(engines)])
@@ -140,7 +167,8 @@ class CostModel:
     def sweep(self, rows: IntArray | None = None, feasibility: FloatArray | None = None) -> Sweep:
         """Seconds and cost, each (value, low, high) of a 90 % interval, of running each of `rows` (default: the grid).
 
-        Engines start once each, after imports that all of them share. feasibility: probability that each point can
+        Engines start once each, after imports that all of them share, and the quality of each configuration is
+        evaluated once, if at all. feasibility: probability that each point can
         run, (N,), ones where not given. A point that cannot run takes the median time of the failed runs. These lie
         near the border of what fails, and do not show whether points beyond it fail as fast, so the interval reaches
         to the time of a point that can run. Where it is uncertain whether a point can run, the ends take the cheaper
@@ -149,7 +177,7 @@ class CostModel:
         """
         rows = np.arange(len(self.grid)) if rows is None else rows
         first = _first_of_each(self.grid.engine, rows)
-        starts, devices = self.start_seconds(), self.devices
+        starts, devices, evaluations = self._engine_seconds(), self.devices, self._evaluations
         if not self.learned_:
             return Sweep((float("nan"),) * 3, (float("nan"),) * 3)
         taken = sampled_rows(self.grid, rows)
@@ -165,6 +193,10 @@ class CostModel:
             ends[end] = np.where(uncertain, unable[end], ends[end])
         starts_s = float(starts[first].sum()) + self._import_s
         starts_cost = float((starts * devices)[first].sum()) + self._import_s * float(devices[rows[:1]].sum())
+        if evaluations.seconds:
+            each = _first_of_each(evaluations.combination, rows)
+            starts_s += evaluations.seconds * len(each)
+            starts_cost += evaluations.seconds * float(devices[each].sum())
         share = len(taken) / len(rows)
         seconds = tuple(float(end.sum()) / share + starts_s for end in ends)
         cost = tuple(float((end * devices[taken]).sum()) / share + starts_cost for end in ends)

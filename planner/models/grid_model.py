@@ -28,14 +28,16 @@ from planner.models.calibration import (
     rank_calibration,
     small_sample_inflation,
 )
+from planner.models.configuration_regressor import ConfigurationRegressor
 from planner.models.ensemble import Ensemble
+from planner.models.imported_values import imported_values
 from planner.models.judges import judged
-from planner.models.latency_models import QuantityLatencies
 from planner.models.past_forecasts import Forecast, PastForecasts, joined
 from planner.models.prediction import Prediction, predicted_later
-from planner.models.prior import Prior, columns_for
-from planner.models.prior_regressor import PriorRegressor, with_priors
+from planner.models.prior import Prior
+from planner.models.prior_regressor import KnowsPriors
 from planner.models.quantities import Quantity, Target, data_of, merged, targets_of
+from planner.models.quantity_regressors import QuantityRegressors
 from planner.models.regressor import ALL, DriftEstimate, Regressor
 from planner.models.sampled import is_large, sampled_rows, used_readings
 from planner.models.transforms import back, expected_error
@@ -73,9 +75,8 @@ class GridModel:
         self.rows = sampled_rows(grid)
         self._make = make or partial(Ensemble, heavy_tails=grid.is_served, steady=is_large(grid))
         self._lines = grid.lines(trajectory) if trajectory else None
-        self._length_independent_features = grid.features_without(trajectory) if trajectory else grid.features
+        self._learner = QuantityRegressors(grid, trajectory, self._make, priors)
         self.regressors_: dict[str, Regressor] = {}
-        self._latencies = QuantityLatencies(grid)
         self._past = PastForecasts(self._learned_anew) if grid.is_served else None
         self._at_rows: _Surface | None = None
         self._counts: dict[str, FloatArray] = {}
@@ -104,8 +105,8 @@ class GridModel:
         if not self.is_whole:
             self._earlier = model
             return lambda rows: model._computed(rows).combined
-        combined = model._surface(model.rows).combined
-        return lambda rows: {name: (mean[rows], std[rows]) for name, (mean, std) in combined.items()}
+        known = model._surface(model.rows).combined
+        return lambda rows: {name: (mean[rows], std[rows]) for name, (mean, std) in known.items()}
 
     def learn(self, observations: Observations) -> GridModel:
         """Return self, fitted without the forecasts that calibrate: for means and standard deviations alone."""
@@ -115,16 +116,12 @@ class GridModel:
         self.data_ = every if self.is_whole else {
             name: data.at(used_readings(self.grid, data.rows, data.runs, settings.MAX_POINTS))
             for name, data in every.items()}
+        self.imported_ = imported_values(observations)
         for quantity in self.quantities:
-            data = self.data_[quantity.name]
-            if len(data.rows):
-                if quantity.name not in self.regressors_:
-                    self.regressors_[quantity.name] = self._regressor(quantity)
-                # The readings of one run share a run effect: taken as independent, they make intervals too narrow.
-                run_effect = self.trajectory is not None and not quantity.length_independent
-                self.regressors_[quantity.name].fit(
-                    data.rows, data.values, data.runs, data.noise, run_effect,
-                    self._latencies.logarithm(quantity, every[quantity.name]), data.ages)
+            name = quantity.name
+            if len(self.data_[name].rows):
+                self.regressors_[name] = self._learner.fitted(
+                    self.regressors_.get(name), quantity, self.data_[name], every[name], self.imported_)
         # A quantity that no run has measured yet is unknown, and so is its noise.
         self._noises = {q.name: self.regressors_[q.name].noise_ if q.name in self.regressors_ else 0.0
                         for q in self.quantities}
@@ -192,7 +189,7 @@ class GridModel:
             count = self._counts[target.name] if self._counts else self.calibration_count(target.name)
             inflation = small_sample_inflation(count[rows])
             inflation = inflation / small_sample_inflation(forecast_runs(self.forecasts_[target.name]))
-            width = Z90 * sigma * self.calibration(target.name) * inflation
+            width = Z90 * sigma * np.where(np.isinf(count[rows]), 1.0, self.calibration(target.name) * inflation)
             value[target.name], std[target.name] = back(target.transform, mean), sigma
             low[target.name] = back(target.transform, mean - width)
             high[target.name] = back(target.transform, mean + width)
@@ -206,15 +203,21 @@ class GridModel:
         return calibration(self.forecasts_[target])
 
     def calibration_count(self, target: str) -> FloatArray:
-        """Effective sample size behind each point's calibration, (N,): see `calibration.calibration_count`."""
+        """Effective sample size behind each point's calibration, (N,): see `calibration.calibration_count`. Infinite
+        where the point has the value of another, whose sampling error is known."""
         count = calibration_count(self.observations_, target, self.forecasts_[target])
-        return count + settings.PRIOR_COUNT * self._prior_weight(target)
+        count = count + settings.PRIOR_COUNT * self._prior_weight(target)
+        settled = [one.known_ for one in self._learned(target) if isinstance(one, ConfigurationRegressor)]
+        return np.where(settled[0], np.inf, count) if settled else count
 
     def _prior_weight(self, target: str) -> float:
         """Weight of the priors in a target, 0 to 1: the least of its quantities'."""
+        weights = (one.prior_weight if isinstance(one, KnowsPriors) else 0.0 for one in self._learned(target))
+        return min(weights, default=0.0)
+
+    def _learned(self, target: str) -> list[Regressor]:
         quantities = next(t.quantities for t in self.targets_ if t.name == target)
-        found = [self.regressors_[q.name] for q in quantities if q.name in self.regressors_]
-        return min((one.prior_weight if isinstance(one, PriorRegressor) else 0.0 for one in found), default=0.0)
+        return [self.regressors_[q.name] for q in quantities if q.name in self.regressors_]
 
     def ceiling(self, target: str) -> float:
         """Accuracy that noise leaves to a perfect prediction, the mean over the grid; at most 1."""
@@ -262,16 +265,6 @@ class GridModel:
             means[quantity.name], std = regressor.predict(rows)
             stds[quantity.name] = self.data_[quantity.name].of_plain(std)
         return means, stds
-
-    def _regressor(self, quantity: Quantity) -> Regressor:
-        features = self._features(quantity)
-        return with_priors(
-            self._make(features), features, columns_for(self.priors, quantity.name), self.grid.is_served)
-
-    def _features(self, quantity: Quantity) -> Features:
-        if quantity.length_independent:
-            return self._length_independent_features
-        return self.grid.step_features if quantity.kind is Kind.STEP else self.grid.features
 
     def _forecasts(self, target: Target) -> Forecasts:
         # What is measured again is known from the first time: only that tells how well unmeasured points are predicted.

@@ -41,7 +41,7 @@ class QuantityLatencies:
 
     def logarithm(self, quantity: Quantity, data: Data) -> FloatArray | None:
         """Logarithm of the quantity by a latency model at every point, (N,); None where none can be fitted."""
-        if quantity.transform is not Transform.LOG:
+        if quantity.transform is not Transform.LOG or quantity.depends_on is not None:
             return None
         if quantity.name not in self._models:
             covers = _COVERS.get(quantity.kind, "output")

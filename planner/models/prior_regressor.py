@@ -16,7 +16,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, Self
+from typing import Final, Protocol, Self, runtime_checkable
 
 import numpy as np
 
@@ -27,7 +27,7 @@ from planner.models.kernels import Priors
 from planner.models.regressor import ALL, DriftEstimate, Regressor, check_readings
 from planner.space.types import BoolArray, Features, FloatArray, IntArray
 
-__all__ = ["PriorColumn", "PriorRegressor", "with_priors"]
+__all__ = ["KnowsPriors", "PriorColumn", "PriorRegressor", "with_priors"]
 
 # Of what differs, in units of the quantity's scale, which is in most cases a logarithm.
 _DIFFERENCE: Final = Priors(
@@ -51,6 +51,20 @@ class PriorColumn:
     def known(self) -> BoolArray:
         """Where it says something, (N,)."""
         return np.isfinite(self.mean)
+
+
+@runtime_checkable
+class KnowsPriors(Protocol):
+    """A regressor that weighs priors."""
+
+    @property
+    def prior_weight(self) -> float:
+        """Weight of all priors together, 0 to 1."""
+        ...
+
+    def weight_of(self, name: str) -> float | None:
+        """Weight of the prior called `name`, 0 if it is left out; None if it says nothing of this quantity."""
+        ...
 
 
 class _Difference:

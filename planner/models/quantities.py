@@ -22,6 +22,7 @@ from scipy.stats import chi2
 
 from planner.ledger.observations import Observations
 from planner.ledger.run import beginnings
+from planner.models.sampling_error import sampling_errors
 from planner.models.settings import USUAL_WEIGHT
 from planner.models.transforms import forward
 from planner.space.types import FloatArray, IntArray, Kind, Role, Transform
@@ -43,13 +44,15 @@ _PER_BATCH: Final[Mapping[str, Callable[[FloatArray, FloatArray, FloatArray], Fl
 class Quantity:
     """Something one regressor learns. name: a metric's, or of a part of a latency one that no metric can have.
 
-    length_independent: it does not depend on the trajectory axis.
+    length_independent: it does not depend on the trajectory axis. depends_on: the only axes that can change it; None:
+    all.
     """
 
     name: str
     kind: Kind
     transform: Transform
     length_independent: bool
+    depends_on: tuple[str, ...] | None = None
 
 
 FIRST_TOKEN: Final = Quantity("first token of the batch", Kind.FIRST, Transform.LOG, True)
@@ -159,8 +162,8 @@ def merged(targets: list[Target], observations: Observations, lines: IntArray | 
     def canonical(quantity: Quantity) -> Quantity:
         data = data_of(quantity, observations, lines)
         for other, known in kept:
-            if other.length_independent == quantity.length_independent and np.array_equal(known.rows,
-                data.rows) and np.allclose(
+            alike = (other.length_independent, other.depends_on) == (quantity.length_independent, quantity.depends_on)
+            if alike and np.array_equal(known.rows, data.rows) and np.allclose(
                     known.values, data.values, rtol=0, atol=1e-4):
                 return other
         kept.append((quantity, data))
@@ -181,6 +184,8 @@ def data_of(quantity: Quantity, observations: Observations, lines: IntArray | No
     runs = np.array([run for (_, run), _ in found], dtype=np.int64)
     values = np.array([reading.value for _, reading in found])
     noise, excess = _repeat_noise([reading.repeats for _, reading in found], observations.repeats_a_run)
+    said = sampling_errors(quantity.name, quantity.transform, [place for place, _ in found], values, observations)
+    noise = np.where(said > 0, said, noise)
     return Data(rows, values, runs, noise, excess, _ages(quantity, observations, runs))
 
 
@@ -193,8 +198,10 @@ def _ages(quantity: Quantity, observations: Observations, runs: IntArray) -> Flo
 
 def _direct(name: str, observations: Observations, trajectory: str | None) -> Target:
     metric = observations.metric(name)
-    length_independent = trajectory is not None and _is_length_independent(observations.column(name), observations)
-    return Target(name, (Quantity(name, metric.kind, metric.transform, length_independent),), metric.transform)
+    length_independent = trajectory is not None and metric.depends_on is None and _is_length_independent(
+        observations.column(name), observations)
+    quantity = Quantity(name, metric.kind, metric.transform, length_independent, metric.depends_on)
+    return Target(name, (quantity,), metric.transform)
 
 
 def _derived(name: str, observations: Observations) -> Target | None:

@@ -219,8 +219,7 @@ varied."""
 # ------------------------------------------------------------------------------------------------ feasibility, cost
 
 FEASIBILITY_C = 10.0
-"""Inverse regularisation of the logistic regression. High, since memory limits are sharp. By judgement; not
-measured."""
+"""Inverse regularisation of the logistic regression. High: memory limits are sharp. By judgement; not measured."""
 
 FEASIBILITY_ITERATIONS = 500
 """Iterations it may take. Numerical."""
@@ -291,9 +290,11 @@ LEAST_RUNS_TO_FORECAST = 3
 """Runs from which one-step-ahead forecasts are made. By judgement; not measured."""
 
 JUDGES_LEAST_SHARE = 0.25
-"""The forecast runs of a category judge where its share of the points left is at least so much of its share of the
-runs: a category that is measured throughout judges nothing, and the usual unevenness of a study changes nothing. By
-judgement."""
+"""The forecast runs of a category judge where its share of the points left is at least this part of that of the runs:
+one that is measured throughout judges nothing, and the usual unevenness of a study changes nothing. By judgement."""
+
+IMPORTED_LEAST_SHARE = 0.9
+"""Imported runs are a prior where so many of their points are of categories that the study hardly ran. By judgement."""
 
 SMALL_SAMPLE_INFLATION = 5.0
 """Errors are 1 + this/n times as large as n forecast runs show: half as much again after 10. Set on the recorded grids

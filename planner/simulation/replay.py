@@ -8,19 +8,21 @@ from planner.models.prior import Prior
 from planner.space.slo import Boundary
 from planner.space.types import Metric
 from planner.tables.recorded_grid import RecordedGrid
+from planner.tables.workload import PointWeights
 
 __all__ = ["Replay"]
 
 
 @dataclass(frozen=True, eq=False)
 class Replay:
-    """The input of simulations: a recorded grid, the metrics to predict, the boundary to find, if any, and what old
-    studies say of the grid."""
+    """The input of simulations: a recorded grid, the metrics to predict, the boundary to find, if any, what old
+    studies say of the grid, and how much each point counts for a workload."""
 
     recorded: RecordedGrid
     metrics: tuple[Metric, ...]
     boundary: Boundary | None = None
     priors: tuple[Prior, ...] = ()
+    weights: PointWeights | None = None
 
     @property
     def targets(self) -> tuple[str, ...]:

@@ -62,11 +62,12 @@ class Scorer:
         truth = self.replay.recorded.truth(target) * speed ** time_power(seen.metric(target))
         prediction = posterior.prediction
         found = score(truth, prediction.value[target], (prediction.low[target], prediction.high[target]),
-                      seen.column(target), seen.known, seen.metric(target))
+                      seen.column(target), seen.known, seen.metric(target), posterior.weights)
         return {
             "accuracy": found.accuracy, "median_ape": found.median_ape, "p95_ape": found.p95_ape,
             "accuracy_all": found.accuracy_all, "coverage90": found.coverage90,
             "rank_correlation": found.rank_correlation, "top1_regret": found.top1_regret,
+            **({} if posterior.weights is None else {"unweighted_accuracy": found.unweighted}),
             **_estimated(posterior.accuracy.get(target)), "measured": int(seen.measured.sum()),
             "runs": len(seen.runs),
         }

@@ -132,7 +132,7 @@ def stage(replay: Replay, name: str, seed: int) -> tuple[Measurer, StrategyConte
         runner = _PointByPoint(runner)
     return runner, StrategyContext(
         recorded.grid, replay.targets, trajectory, recorded.accelerators, seed, boundary=replay.boundary,
-        priors=replay.priors)
+        priors=replay.priors, weights=replay.weights)
 
 
 def _speed_of(runner: Measurer) -> Callable[[], float]:

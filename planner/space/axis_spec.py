@@ -76,6 +76,10 @@ class AxisSpec(StrictModel):
         """How many values the study file gives; 1 if it gives none."""
         return self.range[1] - self.range[0] + 1 if self.range else len(self.values or [None])
 
+    def roles(self, name: str) -> tuple[Role, ...]:
+        """What the axis is in the latency model, as the study file or its name says."""
+        return _roles(name, self.role)
+
     def unresolved(self, name: str) -> Axis:
         """The axis as far as the study file alone tells: without values where it gives none. Raises StudyError."""
         if self.values or self.range:

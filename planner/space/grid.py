@@ -6,7 +6,7 @@ Notation: N points, A axes, codes[i, a] the position of point i's value among ax
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final
@@ -134,9 +134,15 @@ class Grid:
 
     def features_without(self, omitted: str | None, *more: FloatArray) -> Features:
         """All points encoded without the axis `omitted`. more: additional numeric columns, (N,) each."""
+        return self.features_of([axis.name for axis in self.axes if axis.name != omitted], *more)
+
+    def features_of(self, names: Collection[str], *more: FloatArray) -> Features:
+        """All points encoded by these axes alone. more: additional numeric columns, (N,) each."""
         columns = list(more)
         for axis in self.axes:
-            if axis.scale is not Scale.CATEGORY and axis.name != omitted:
+            if axis.name not in names:
+                continue
+            if axis.scale is not Scale.CATEGORY:
                 columns.append(_encode(self.numbers(axis.name), axis.scale))
             for numbers in columns_of_axis(axis).values():
                 scale = Scale.LOG if min(numbers) >= 0 else Scale.LINEAR
@@ -145,7 +151,7 @@ class Grid:
         numeric = np.column_stack(useful) if useful else np.empty((len(self), 0))
         categories = [
             i for i, axis in enumerate(self.axes)
-            if axis.scale is Scale.CATEGORY and len(axis.values) > 1 and axis.name != omitted
+            if axis.scale is Scale.CATEGORY and len(axis.values) > 1 and axis.name in names
         ]
         levels = tuple(len(self.axes[i].values) for i in categories)
         return Features(numeric, self.codes[:, categories], levels)
@@ -154,6 +160,11 @@ class Grid:
         """The line of each point along `axis`, (N,): points with equal numbers differ only by that axis."""
         others = [i for i in range(len(self.axes)) if i != self.position(axis)]
         return _groups(self.codes[:, others] @ self._strides[others])
+
+    def combinations(self, names: Collection[str]) -> IntArray:
+        """The combination of these axes at each point, (N,): points with equal numbers share all of their values."""
+        named = [i for i, axis in enumerate(self.axes) if axis.name in names]
+        return _groups(self.codes[:, named] @ self._strides[named])
 
     def shorter(self, axis: str, row: int) -> IntArray:
         """The rows that differ from `row` only by a smaller value of `axis`, ascending by that value."""

@@ -58,13 +58,15 @@ def described(name: str, metrics: Iterable[Metric]) -> Metric:
 
 
 def said(metric: Metric) -> str:
-    """What is assumed about a metric, as text: unit, direction, kind, transform."""
+    """What is assumed about a metric, as text: unit, direction, kind, transform, the axes that alone change it."""
     better = {None: "direction unknown", Direction.MAXIMIZE: "more is better", Direction.MINIMIZE: "less is better"}
     kinds = {Kind.FIRST: "first token", Kind.STEP: "each later token", Kind.WHOLE: "whole request or batch",
              Kind.THROUGHPUT: "throughput", Kind.SHARE: "share", Kind.OTHER: "no special kind"}
     learned = {Transform.LOG: "learned as a logarithm", Transform.LINEAR: "learned as it is",
                Transform.LOGIT: "learned as a logit"}
-    parts = [metric.unit, better[metric.direction], kinds[metric.kind], learned[metric.transform]]
+    alone = None if metric.depends_on is None else ", ".join(metric.depends_on) or "no axis"
+    parts = [metric.unit, better[metric.direction], kinds[metric.kind], learned[metric.transform],
+             "" if alone is None else f"changed by {alone} alone"]
     return ", ".join(part for part in parts if part)
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from planner.space.slo import Condition, Tier
-from planner.space.types import Direction, Metric
+from planner.space.types import Direction, Metric, Value
 
 __all__ = ["Question", "usual_objective"]
 
@@ -23,7 +23,7 @@ class Question:
 
     per_accelerator: the objective is divided by the accelerators that a point occupies (multiplied, where less is
     better). tiers: conditions whose highest loads are asked for. share: of a workload's requests, by parts, that must
-    be served within every condition.
+    be served within every condition. baseline: chosen axes → the values of what others are compared with.
     """
 
     objective: str
@@ -33,6 +33,7 @@ class Question:
     per_accelerator: bool = False
     tiers: tuple[Tier, ...] = ()
     share: float = 1.0
+    baseline: Mapping[str, Value] = field(default_factory=dict)
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -47,7 +48,8 @@ class Question:
     @property
     def own_tier(self) -> tuple[Tier, ...]:
         """All conditions as a tier: what `tiers` is where nothing else was asked for."""
-        return (Tier(self.conditions),) if self.conditions else ()
+        absolute = tuple(condition for condition in self.conditions if not condition.of_baseline)
+        return (Tier(absolute),) if absolute else ()
 
     @property
     def objective_text(self) -> str:

@@ -11,11 +11,13 @@ from typing import Any, Protocol, TypeAlias, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from planner.space.evaluation import Evaluation
 from planner.space.grid import Grid
-from planner.space.types import FloatArray, Point, Runner
+from planner.space.types import FloatArray, Point, Runner, StudyError
 
-__all__ = ["Columns", "CountsAccelerators", "EstimatesCost", "FreesDevices", "LeavesCore", "NamesMetrics", "Prepares",
-           "Repeats", "accelerators_of", "columns_of", "estimated_seconds", "metrics_of", "repeats_of"]
+__all__ = ["Columns", "CountsAccelerators", "EstimatesCost", "Evaluates", "FreesDevices", "LeavesCore", "NamesMetrics",
+           "Prepares", "Repeats", "accelerators_of", "check_evaluates", "columns_of", "estimated_seconds", "metrics_of",
+           "repeats_of"]
 
 Columns: TypeAlias = Mapping[str, NDArray[Any]]
 
@@ -68,6 +70,18 @@ class FreesDevices(Protocol):
 
 
 @runtime_checkable
+class Evaluates(Protocol):
+    """A runner that evaluates the quality of its engine's configuration (RunnerContext.quality) in the runs whose
+    proposal asks for it: the metrics are in the readings, what it took is in `Cost.evaluation_s`, how it was done, or
+    why it failed, in `Measurement.quality`. A failed evaluation leaves the run as it is."""
+
+    @property
+    def evaluates(self) -> bool:
+        """Whether it can, with its settings."""
+        ...
+
+
+@runtime_checkable
 class LeavesCore(Protocol):
     """A runner that knows whether its runs leave a core of this machine idle."""
 
@@ -84,6 +98,13 @@ class EstimatesCost(Protocol):
         """Seconds of a run at each point without engine start, (N,), above 0; only their ratios matter before the
         first run. None if there is no estimate."""
         ...
+
+
+def check_evaluates(runner: Runner, kind: str, asked: Evaluation | None) -> None:
+    """Raises StudyError if an evaluation is asked for, and the runner has nothing that could be evaluated."""
+    if asked is not None and not (isinstance(runner, Evaluates) and runner.evaluates):
+        raise StudyError(f"quality: the runner '{kind}' has no server to evaluate; use vllm-serve, or let its runs "
+                         "give the metric and say `depends_on` in `targets`")
 
 
 def columns_of(grid: Grid) -> Columns:

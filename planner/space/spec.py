@@ -8,15 +8,17 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, field_validator, model_validator
 
 from planner.space.address import ADDRESS, check_address
-from planner.space.axis_spec import AxisSpec
-from planner.space.expressions import FUNCTIONS, parse
+from planner.space.axis_spec import ANY_VALUE, AxisSpec, plain
+from planner.space.expressions import FUNCTIONS, parse, suggestion
 from planner.space.metrics import metric_named
 from planner.space.prior_spec import PriorSpec, as_list
-from planner.space.slo import Boundary, parse_condition, parse_tier
-from planner.space.types import Direction, Kind, Metric, StudyError, Transform
+from planner.space.quality_spec import QualitySpec
+from planner.space.slo import Boundary, parse_absolute_tier, parse_condition
+from planner.space.target_spec import TargetSpec
+from planner.space.types import Metric, Scope, StudyError
 from planner.space.validation import Number, StrictModel, Whole, load_yaml, validate_model
 from planner.space.workload import Workload, WorkloadEntry, as_entries
 from planner.space.yaml_text import LARGEST_TEXT
@@ -26,9 +28,6 @@ __all__ = ["AxisSpec", "CostLimit", "PriceSpec", "PriorSpec", "RunnerSpec", "Spa
 
 _COST = re.compile(r"^\s*(\$?)\s*(\d+(?:\.\d*)?|\.\d+)\s*(s|m|min|h|d|%)?\s*$")
 _COST_HINT: Final = "cannot read the cost; write it like '2h', '45m', '90s', '5%' or '$20'"
-_USUAL_DIRECTION: Final = {
-    Kind.FIRST: Direction.MINIMIZE, Kind.STEP: Direction.MINIMIZE, Kind.WHOLE: Direction.MINIMIZE,
-    Kind.THROUGHPUT: Direction.MAXIMIZE}
 _UNITS: Final = {None: 1.0, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 
 
@@ -157,9 +156,9 @@ class StopSpec(StrictModel):
         if self.boundary is None:
             return None
         if isinstance(self.boundary, str):
-            tiers = [parse_tier(self.boundary, "stop.boundary")]
+            tiers = [parse_absolute_tier(self.boundary, "stop.boundary")]
         else:
-            tiers = [parse_tier(text, f"stop.boundary[{i}]") for i, text in enumerate(self.boundary)]
+            tiers = [parse_absolute_tier(text, f"stop.boundary[{i}]") for i, text in enumerate(self.boundary)]
         if not tiers:
             raise StudyError("stop.boundary: is empty; write conditions, as in 'p99_ttft_ms <= 500', or delete it")
         return Boundary(tuple(dict.fromkeys(tiers)), self.confidence)
@@ -169,30 +168,6 @@ class PriceSpec(StrictModel):
     """What an accelerator costs."""
 
     per_accelerator_hour: Number = Field(gt=0, allow_inf_nan=False)
-
-
-class TargetSpec(StrictModel):
-    """A target described by more than its name."""
-
-    metric: str
-    """The metric's name."""
-    direction: Direction | None = None
-    """maximize if higher is better, minimize if lower is."""
-    kind: Kind | None = None
-    """first (token), step (a token after it), whole (request), throughput, share (between 0 and 1), or other."""
-    unit: str | None = Field(default=None, max_length=40)
-    """As people write it: ms, tokens/s, …"""
-    transform: Transform | None = None
-    """How it is learned: log (the default), linear where it can be zero or negative, logit for a share."""
-
-    def resolve(self) -> Metric:
-        """The metric: the keys given here; for the others, what is known about its name."""
-        known = metric_named(self.metric)
-        kind = self.kind or known.kind
-        usual = _USUAL_DIRECTION.get(kind) if self.kind else known.direction
-        return Metric(
-            self.metric, known.unit if self.unit is None else self.unit, self.direction or usual, kind,
-            self.transform or (Transform.LOGIT if kind is Kind.SHARE else known.transform))
 
 
 class StudySpec(StrictModel):
@@ -211,6 +186,12 @@ class StudySpec(StrictModel):
     """Old studies and tables whose surfaces this study starts from."""
     workload: Annotated[list[WorkloadEntry], BeforeValidator(as_entries)] = Field(default_factory=list)
     """What traffic asks for: [{input_len: 1024, output_len: 128, weight: 0.7}, …], or {trace: FILE}."""
+    baseline: dict[str, Annotated[bool | int | float | str, BeforeValidator(plain), WithJsonSchema(ANY_VALUE)]] = Field(
+        default_factory=dict)
+    """Chosen axes → the values of the configuration that all others are compared with: {tensor_parallel_size: 1}. It is
+    measured first."""
+    quality: QualitySpec | None = None
+    """What is evaluated once for each engine configuration, on the server that is up."""
 
     @field_validator("targets")
     @classmethod
@@ -226,8 +207,10 @@ class StudySpec(StrictModel):
 
     @property
     def metrics(self) -> tuple[Metric, ...]:
-        """The targets with their properties, in order."""
-        return tuple(metric_named(target) if isinstance(target, str) else target.resolve() for target in self.targets)
+        """The targets with their properties, in order, and then those of `quality`."""
+        evaluated = () if self.quality is None else self.quality.resolve(self.space.axes)
+        return (*(metric_named(target) if isinstance(target, str) else target.resolve() for target in self.targets),
+                *evaluated)
 
     @model_validator(mode="after")
     def _conditions(self) -> Self:
@@ -246,11 +229,28 @@ class StudySpec(StrictModel):
             raise StudyError("stop.cost: money needs a price; add `price: {per_accelerator_hour: ...}`")
         Workload.of_entries(self.workload)
         self._check_boundary()
+        self._check_quality()
         if self.stop.difference is not None and (self.stop.accuracy or self.stop.boundary):
             raise StudyError("stop.difference: chooses its runs by itself; delete `accuracy` and `boundary`")
         if self.stop.decision is not None and (self.stop.accuracy or self.stop.boundary or self.stop.difference):
             raise StudyError("stop.decision: chooses its runs by itself; delete `accuracy`, `boundary`, `difference`")
         return self
+
+    def _check_quality(self) -> None:
+        """Raises StudyError if a metric depends on what is no axis, or stands among the targets too."""
+        where = {metric.name: "targets" for metric in self.metrics}
+        for metric in self.quality.resolve(self.space.axes) if self.quality else ():
+            if metric.name in map(_name_of, self.targets):
+                raise StudyError(f"quality: '{metric.name}' stands in `targets` too; delete it there")
+            where[metric.name] = "quality.depends_on"
+        for metric in self.metrics:
+            for name in metric.depends_on or ():
+                axis, key = self.space.axes.get(name), where[metric.name]
+                if axis is None:
+                    raise StudyError(f"{key}: '{metric.name}' depends on '{name}', which is no axis"
+                                     f"{suggestion(name, self.space.axes)}")
+                if axis.scope is not Scope.ENGINE and key != "targets":
+                    raise StudyError(f"{key}: '{name}' is an axis of the load, which no evaluation sees; delete it")
 
     def _check_boundary(self) -> None:
         """Raises StudyError if the boundary cannot be read, or names a metric that is no target."""

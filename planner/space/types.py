@@ -1,12 +1,12 @@
 """The terms of sweepwise as frozen dataclasses, and the contracts between its rooms.
 
-This module imports only numpy, the standard library and `failure`: importing it costs plug-ins next to nothing.
+It imports only numpy, the standard library, `failure` and `evaluation`: importing it costs plug-ins next to nothing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, TypeAlias, runtime_checkable
@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Protocol, TypeAlias, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from planner.space.evaluation import Evaluation
 from planner.space.failure import FailureKind, failure_kind
 
 __all__ = [
@@ -130,7 +131,8 @@ class Transform(StrEnum):
 class Metric:
     """The properties of a metric. planner.space.metrics has those of known names; a study file can give others.
 
-    unit: as people write it, empty if unknown. direction: None if unknown.
+    unit: as people write it, empty if unknown. direction: None if unknown. depends_on: the only axes that can change
+    it, as of a model's quality, which no load changes; None: all axes.
     """
 
     name: str
@@ -138,6 +140,11 @@ class Metric:
     direction: Direction | None = None
     kind: Kind = Kind.OTHER
     transform: Transform = Transform.LOG
+    depends_on: tuple[str, ...] | None = None
+
+    def depending_on(self, axes: tuple[str, ...] | None) -> Metric:
+        """The same, which these axes alone can change."""
+        return replace(self, depends_on=axes)
 
     @property
     def higher_is_better(self) -> bool:
@@ -158,17 +165,18 @@ class Metric:
             return value > 0
         return self.transform is Transform.LINEAR or 0 <= value <= 1
 
-    def to_json(self) -> dict[str, str | None]:
+    def to_json(self) -> dict[str, Any]:
         """The form in which the ledger keeps it; `from_json` is its inverse."""
+        kept = {} if self.depends_on is None else {"depends_on": list(self.depends_on)}
         return {"name": self.name, "unit": self.unit, "direction": self.direction and self.direction.value,
-                "kind": self.kind.value, "transform": self.transform.value}
+                "kind": self.kind.value, "transform": self.transform.value, **kept}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Metric:
         """Read back what `to_json` wrote."""
-        direction = data["direction"]
+        direction, axes = data["direction"], data.get("depends_on")
         return cls(data["name"], data["unit"], Direction(direction) if direction else None, Kind(data["kind"]),
-                   Transform(data["transform"]))
+                   Transform(data["transform"]), None if axes is None else tuple(axes))
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,6 +211,8 @@ class Proposal:
     """False: the warm-ups may be left out."""
     limit_s: float | None = None
     """Seconds after which the run, engine start apart, must have hung: a runner that can end it does so."""
+    evaluate: bool = False
+    """Whether the run also evaluates the quality of its engine configuration (RunnerContext.quality)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,7 +236,7 @@ class Cost:
     """The cost of a run: wall seconds by kind, on `accelerators` devices at once.
 
     import_s: what all engines of a session need once, such as importing vLLM, charged to the first of them. start_s:
-    what each start of an engine needs again.
+    what each start of an engine needs again. evaluation_s: evaluating the quality of its configuration, once.
     """
 
     start_s: float = 0.0
@@ -234,11 +244,12 @@ class Cost:
     measure_s: float = 0.0
     accelerators: float = 1.0
     import_s: float = 0.0
+    evaluation_s: float = 0.0
 
     @property
     def seconds(self) -> float:
-        """Wall seconds, engine start and imports included."""
-        return self.import_s + self.start_s + self.run_s
+        """Wall seconds, engine start, imports and evaluation included."""
+        return self.import_s + self.start_s + self.run_s + self.evaluation_s
 
     @property
     def run_s(self) -> float:
@@ -275,6 +286,9 @@ class Measurement:
     """Of a failed run, where the runner says; `failure_kind` has it in any case."""
     placement: Mapping[str, Any] = field(default_factory=dict)
     """Where and when it was made, if others may run beside it: machine, host, devices, began, ended (Unix seconds)."""
+    quality: Mapping[str, Any] = field(default_factory=dict)
+    """How the quality of its configuration was evaluated: files, versions, seed. Else `run`, the one whose result it
+    has, or `failed`, the reason why there is none."""
 
     @property
     def failure_kind(self) -> FailureKind | None:
@@ -294,11 +308,14 @@ class Measurement:
             kept["failure"] = self.failure.value
         if self.placement:
             kept["placement"] = dict(self.placement)
+        if self.quality:
+            kept["quality"] = dict(self.quality)
+        cost = {name: value for name, value in asdict(self.cost).items() if value or name != "evaluation_s"}
         return {
             "status": self.status.value,
             "reason": self.reason,
             "environment": self.environment,
-            "cost": asdict(self.cost),
+            "cost": cost,
             "readings": [
                 {"point": dict(r.point), "seconds": r.seconds,
                  "metrics": {name: list(values) for name, values in r.metrics.items()}}
@@ -319,6 +336,7 @@ class Measurement:
             tuple(tuple(times) for times in data["trajectory_s"]), data["environment"], data.get("records", ""),
             data.get("warmup_ratio"), tuple(data.get("start_parts", {}).items()), tuple(data.get("disturbances", ())),
             FailureKind(data["failure"]) if "failure" in data else None, data.get("placement", {}),
+            data.get("quality", {}),
         )
 
 
@@ -326,7 +344,8 @@ class Measurement:
 class RunnerContext:
     """What a runner may know of the study: its axes, its targets, the directory of its file, its seed.
 
-    metrics: the targets as the study describes them; empty if all have their usual meaning.
+    metrics: the targets as the study describes them; empty if all have their usual meaning. quality: what to evaluate
+    where a proposal asks for it.
     """
 
     axes: tuple[Axis, ...]
@@ -334,6 +353,7 @@ class RunnerContext:
     directory: Path
     seed: int = 0
     metrics: tuple[Metric, ...] = ()
+    quality: Evaluation | None = None
 
 
 @runtime_checkable

@@ -4,6 +4,7 @@ no_latency_model    no latency model, neither for the targets nor for the costs
 latency_model_only  only the Gaussian process that knows most, with latency model and category embedding
 no_embedding        no category embedding: every model is as different from every other
 no_prior            no prior: nothing is known before the first run
+no_weights          every point counts alike for what is measured, whatever the workload; scores count as it says
 no_cost             variance reduction alone: it is not divided by prices or engine starts
 no_starts           a batch is chosen as if an engine start took no time; it is charged all the same
 no_descriptors      a model is a name: its numbers (parameter count …) are in no feature and no initial design
@@ -133,6 +134,7 @@ ABLATIONS: Final[Mapping[str, Callable[[StrategyContext], Strategy]]] = {
     "no_starts": _with_costs(_FreeStarts),
     "no_descriptors": _no_descriptors,
     "no_prior": _no_prior,
+    "no_weights": partial(AdaptiveStrategy, choose=choose_batch),
     "max_variance": partial(AdaptiveStrategy, choose=choose_uncertain),
     "random_start": _random_start,
     "forest": _forest,

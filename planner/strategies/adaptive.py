@@ -4,6 +4,7 @@ accelerator-second, chosen batch by batch."""
 from __future__ import annotations
 
 import copy
+from functools import partial
 
 import numpy as np
 
@@ -83,7 +84,8 @@ class AdaptiveStrategy:
     def posterior(self, observations: Observations) -> Posterior:
         """Predictions, estimated accuracy, and the cost of the whole sweep."""
         self._fit(observations)
-        return posterior_of(self._model, self._cost, observations, self.context.trajectory)
+        return posterior_of(self._model, self._cost, observations, self.context.trajectory,
+                            self.context.weights_left(observations))
 
     def _control(self, observations: Observations) -> int | None:
         """The row to measure again, if the machine may have changed."""
@@ -209,16 +211,22 @@ def _chooser(context: StrategyContext) -> Chooser:
     """Ours, for what the study asks for."""
     if context.choice is not None:
         return ChoiceChooser(context.choice)
-    return choose_batch if context.boundary is None else LevelSetChooser(context.boundary)
+    if context.boundary is not None:
+        return LevelSetChooser(context.boundary)
+    return partial(choose_batch, weights=context.weights)
 
 
 def first_runs(context: StrategyContext) -> IntArray:
-    """The rows to begin with: with priors, a few points that show how the new surface differs."""
-    if not context.priors:
-        return initial_design(context.grid, context.trajectory, context.seed, context.prices)
-    prices = prior_prices(context.priors, context.accelerators)
-    return initial_design(context.grid, context.trajectory, context.seed,
-                          context.prices if prices is None else prices, PRIOR_RUNS)
+    """The rows to begin with: those of the baseline, if there is one, then the initial design; with priors, a few
+    points that show how the new surface differs."""
+    prices, size = context.prices, None
+    if context.priors:
+        known = prior_prices(context.priors, context.accelerators)
+        prices, size = context.prices if known is None else known, PRIOR_RUNS
+    design = initial_design(context.grid, context.trajectory, context.seed, prices, size)
+    if context.first is None:
+        return design
+    return np.concatenate([context.first, design[~np.isin(design, context.first)]])
 
 
 def batch_size(observations: Observations) -> int:

@@ -114,7 +114,8 @@ class BotorchQnipv:
         cost = CostModel(self.context.grid, self.context.accelerators).fit(observations)
         return Posterior(Prediction(value, low, high, std), dict.fromkeys(self.context.targets),
                       probability_of_feasibility(observations.grid, observations), *sweeps(cost,
-                          self.context.trajectory))
+                          self.context.trajectory),
+                      weights=self.context.weights_left(observations))
 
     def is_due(self, observations: Observations) -> bool:
         """False: nothing estimates its accuracy."""

@@ -22,13 +22,14 @@ __all__ = ["DifferenceStrategy"]
 
 
 class DifferenceStrategy:
-    """Strategy of a study that asks for a difference. The context has a prior and a question."""
+    """Strategy of a study that asks for a difference. The context has a prior and a question. cost: replaces our own,
+    for simulations."""
 
-    def __init__(self, context: StrategyContext) -> None:
+    def __init__(self, context: StrategyContext, cost: CostModel | None = None) -> None:
         assert context.difference is not None
         self.context, self._question = context, context.difference
         self._inner = AdaptiveStrategy(context)
-        self._cost = CostModel(context.grid, context.accelerators, priors=context.priors)
+        self._cost = cost or CostModel(context.grid, context.accelerators, priors=context.priors)
         self._first = [int(row) for row in first_runs(context)]
         self._queue: list[int] = []
         self._counts = np.zeros(len(context.grid), dtype=np.int64)  # runs of each point when the queue was planned

@@ -40,7 +40,8 @@ class GridPosterior:
         self._runs_at_checkpoint = len(observations.runs)
         self._model.fit(observations)
         self._cost.fit(observations)
-        return posterior_of(self._model, self._cost, observations, self.context.trajectory)
+        return posterior_of(self._model, self._cost, observations, self.context.trajectory,
+                            self.context.weights_left(observations))
 
     def is_due(self, observations: Observations) -> bool:
         """Whether the runs have grown by an eighth since the last posterior."""
@@ -93,7 +94,7 @@ class RuleOfThumb(FixedDesign):
         return Posterior(
             Prediction(values, nothing, nothing, nothing), dict.fromkeys(values),
             probability_of_feasibility(observations.grid, observations), *sweeps(self._cost, self.context.trajectory),
-        )
+            weights=self.context.weights_left(observations))
 
 
 class PowersOfTwo(RuleOfThumb):

@@ -25,6 +25,7 @@ from planner.space.grid import Grid
 from planner.space.slo import Boundary
 from planner.space.types import FloatArray, IntArray
 from planner.tables.recorded_grid import Sweep
+from planner.tables.workload import PointWeights
 
 __all__ = ["Concludes", "KnowsSeconds", "Posterior", "Strategy", "StrategyContext", "conclusion_of", "cover",
            "limit_of", "posterior_of", "sweeps", "with_answers", "with_attainment"]
@@ -40,6 +41,8 @@ class StrategyContext:
     boundary: what the study must find along the load; None if it is to be accurate everywhere.
     priors: what old studies and tables say of the grid.
     difference: by how much a point must differ from the first prior; None if that is not asked for.
+    weights: how much each point counts for the workload; None where all count alike.
+    first: rows to run before all others; None if there are none.
     choice: what the study must decide; None if that is not asked for.
     """
 
@@ -52,7 +55,13 @@ class StrategyContext:
     boundary: Boundary | None = None
     priors: tuple[Prior, ...] = ()
     difference: ChangeQuestion | None = None
+    weights: PointWeights | None = None
+    first: IntArray | None = None
     choice: ChoiceQuestion | None = None
+
+    def weights_left(self, observations: Observations) -> FloatArray | None:
+        """How much each point that is not known yet counts, (N,); None where all count alike."""
+        return None if self.weights is None else self.weights.left(observations.known)
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,8 +74,9 @@ class Posterior:
     of which also measures every shorter point; None without trajectories.
     attainment: of the study's boundary; set by `with_attainment`, not by strategies.
     drift: how the machine has changed; predictions are of the machine as it is at the last run. None if unknown.
-    priors: how each prior is used. judges: by target, how many runs judge its accuracy.
-    errors: how the errors of predictions go together; None if unknown.
+    priors: how each prior is used. judges: by target, how many runs judge its accuracy. weights: how much each point
+    counts in `accuracy`, (N,); None where all count alike. unweighted: the accuracy with equal weights, where there are
+    weights. errors: how the errors of predictions go together; None if unknown.
     choice: of what the study must decide; set by `with_answers`, not by strategies.
     """
 
@@ -79,6 +89,8 @@ class Posterior:
     drift: MachineDrift | None = None
     priors: tuple[PriorUse, ...] = ()
     judges: Mapping[str, int] = field(default_factory=dict)
+    weights: FloatArray | None = None
+    unweighted: Mapping[str, Estimate | None] = field(default_factory=dict)
     errors: JointErrors | None = None
     choice: Choice | None = None
 
@@ -147,13 +159,18 @@ def cover(grid: Grid, trajectory: str | None, row: int, observations: Observatio
     return np.append(smaller[~observations.known[smaller]], row)
 
 
-def posterior_of(model: GridModel, cost: CostModel, observations: Observations, trajectory: str | None) -> Posterior:
-    """The posterior of a model and a cost model, both fitted to `observations`."""
+def posterior_of(
+    model: GridModel, cost: CostModel, observations: Observations, trajectory: str | None,
+    left: FloatArray | None = None,
+) -> Posterior:
+    """The posterior of a model and a cost model, both fitted to `observations`. left: how much each point
+    counts, (N,)."""
     feasibility = probability_of_feasibility(observations.grid, observations)
-    accuracy = estimate_accuracy(model, ~observations.known, feasibility)
+    unweighted = estimate_accuracy(model, ~observations.known, feasibility)
+    accuracy = unweighted if left is None else estimate_accuracy(model, ~observations.known, feasibility * left)
     return Posterior(model.predict(), accuracy, feasibility, *sweeps(cost, trajectory, feasibility),
-                     drift=machine_drift(model), priors=prior_uses(model), judges=judges_of(model),
-                     errors=JointErrors(model))
+                     drift=machine_drift(model), priors=prior_uses(model), judges=judges_of(model), weights=left,
+                     unweighted={} if left is None else unweighted, errors=JointErrors(model))
 
 
 def with_attainment(posterior: Posterior, boundary: Boundary | None, observations: Observations) -> Posterior:

@@ -12,12 +12,16 @@ from planner.space.expressions import suggestion
 from planner.space.grid import Grid
 from planner.space.meaning import match
 from planner.space.text import percent
-from planner.space.types import Axis, FloatArray, IntArray, Point, Role, Scale, StudyError
+from planner.space.types import Axis, BoolArray, FloatArray, IntArray, Point, Role, Scale, StudyError
 from planner.space.workload import Part, Workload, is_given
 from planner.tables.traffic import Traffic
 from planner.tables.traffic_file import read_traffic
 
-__all__ = ["PlacedWorkload", "given_axes", "placed"]
+__all__ = ["PlacedWorkload", "PointWeights", "given_axes", "placed", "point_weights"]
+
+REST = 0.05
+"""Weight of all points together that the workload does not ask for: enough that the surface around its own is learned,
+and that a wrong prediction there is noticed. By judgement; not measured."""
 
 _FARTHEST = math.sqrt(2)
 """A length that is more than this factor beyond the grid's ends is said to be beyond them. By judgement."""
@@ -48,6 +52,32 @@ class PlacedWorkload:
         for number, codes in enumerate(self.codes):
             part[(columns == codes).all(axis=1)] = number
         return part
+
+
+@dataclass(frozen=True, eq=False)
+class PointWeights:
+    """How much each grid point counts for a workload. each: (N,) with a mean of 1. asked: whether the workload asks for
+    a point, (N,)."""
+
+    each: FloatArray
+    asked: BoolArray
+
+    def left(self, known: BoolArray) -> FloatArray:
+        """How much each point counts while those that are `known` (N,) need no prediction, (N,). The points that the
+        workload does not ask for keep their share of what counts: once all others are known, nothing counts."""
+        remaining = float(self.each[self.asked & ~known].sum()) / float(self.each[self.asked].sum())
+        return np.where(self.asked, self.each, remaining * self.each)
+
+
+def point_weights(workload: PlacedWorkload, grid: Grid) -> PointWeights:
+    """The points of a part share its weight, all others the little that is left for the rest."""
+    part = workload.parts_of(grid)
+    here = part >= 0
+    counts = np.bincount(part[here], minlength=len(workload.weights))
+    rest = 0.0 if here.all() else REST
+    weights = np.full(len(grid), rest / max(1, int((~here).sum())))
+    weights[here] = (1 - rest) * (workload.weights / np.maximum(counts, 1))[part[here]]
+    return PointWeights(weights * (len(grid) / weights.sum()), here)
 
 
 def given_axes(grid: Grid) -> tuple[Axis, ...]:
@@ -124,8 +154,9 @@ def _of_trace(traffic: Traffic, grid: Grid, workload: Workload) -> PlacedWorkloa
     if not on_grid.any():
         raise StudyError(f"{workload.key}: no request of {workload.trace} has lengths of the grid; use another trace")
     if not on_grid.all():
-        notes.append(f"{percent(float(counts[~on_grid].sum() / counts.sum()))} of the requests have lengths that are together on "
-                     "no point of the grid; they are left out")
+        left_out = percent(float(counts[~on_grid].sum() / counts.sum()))
+        notes.append(f"{left_out} of the requests have lengths that are together on no point of the grid; they are "
+                     "left out")
     return _checked(names, codes[on_grid].tolist(), counts[on_grid].tolist(), grid, workload.key, tuple(notes))
 
 
@@ -138,7 +169,8 @@ def _nearest(axis: Axis, numbers: IntArray) -> tuple[IntArray, list[str]]:
     for beyond, end, word in ((numbers > _FARTHEST * values[-1], values[-1], "above"),
                               (numbers < values[0] / _FARTHEST, values[0], "below")):
         if share := float(beyond.mean()):
-            notes.append(f"{percent(share)} of the requests are far {word} the grid's {axis.name} {end:g} and count as it")
+            notes.append(f"{percent(share)} of the requests are far {word} the grid's {axis.name} {end:g} and "
+                         "count as it")
     return codes, notes
 
 

@@ -148,7 +148,7 @@ def _check_metric(name: Any, values: Any) -> None:
 def _check_measurement(measurement: Measurement, runner: Runner, proposal: Proposal) -> None:
     assert isinstance(measurement, Measurement), f"measure must return a Measurement, not {measurement!r}"
     cost = measurement.cost
-    for name in ("import_s", "start_s", "warmup_s", "measure_s"):
+    for name in ("import_s", "start_s", "warmup_s", "measure_s", "evaluation_s"):
         seconds = getattr(cost, name)
         assert 0 <= seconds < math.inf, f"cost.{name} must be finite and from 0, not {seconds!r}"
     expected = runner.accelerators(proposal.point)

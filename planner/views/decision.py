@@ -87,6 +87,7 @@ def decision_lines(decision: Decision, answer: Recommendation) -> Iterator[str]:
         yield from sure_lines(sure)
     if len(answer.best) and not answer.measured[row]:
         yield ("  predicted, not measured: the best of many predictions tends to be optimistic; --verify measures it")
+    yield from _baseline(answer, row)
     if len(answer.best) > 1:
         other = int(answer.best[1])
         yield from _configuration("next", answer, other)
@@ -102,6 +103,19 @@ def _configuration(name: str, answer: Recommendation, row: int) -> Iterator[str]
     meets = f"meets every condition with {likelihood(answer, row)}" if answer.question.conditions else (
         f"runs with {likelihood(answer, row)}")
     yield f"  {', '.join([f'{how}; {meets}', *_economy(answer, row)])}"
+
+
+def _baseline(answer: Recommendation, row: int) -> Iterator[str]:
+    """The tuning gain: what the best is worth over the baseline."""
+    base, gain = answer.candidates.baseline, answer.gain(row)
+    if base is None:
+        return
+    what = described(answer.grid, base, answer.grid.axes)
+    how = f"{likelihood(answer, base)} to meet every condition"
+    times = "" if gain is None or base == row else (
+        f"; the best is {gain[0]:.2f}× ({gain[1]:.2f} … {gain[2]:.2f}) as good")
+    yield f"baseline: {what}{' (it is the best)' if base == row else ''}"
+    yield f"  {how}{times}"
 
 
 def _economy(answer: Recommendation, row: int) -> Iterator[str]:
@@ -198,10 +212,12 @@ def _workload(decision: Decision) -> list[dict[str, Any]] | None:
 
 def _case(decision: Decision, answer: Recommendation, top: int) -> dict[str, Any]:
     given = decision.given(answer)
-    row = answer.most_probable
+    row, base, winner = answer.most_probable, answer.candidates.baseline, answer.winner
     return {
         "given": point_json(given), "best": [_entry(answer, int(one), given) for one in answer.best[:top]],
         "meeting": len(answer.best), "pareto": _front_entries(answer, given),
+        "baseline": None if base is None else {
+            **_entry(answer, base, given), "gain": None if winner is None else answer.gain(winner)},
         "obstacle": str(answer.obstacle) if answer.obstacle and not len(answer.best) else None,
         "most_probable": None if row is None else _entry(answer, row, given),
         "sure": None if (sure := decision.sure_of(answer)) is None else sure.to_json()}

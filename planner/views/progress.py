@@ -92,6 +92,8 @@ class Progress(Observer):
             self.note(f"run {run.number} failed{kind}: {run.measurement.reason[:160]}")
         elif run.measurement.status is Status.SATURATED:
             self.note(f"run {run.number}: {point_text(run.point)} is saturated: no latency, its rates are kept")
+        elif why := run.measurement.quality.get("failed"):
+            self.note(f"run {run.number}: its quality could not be evaluated: {why[:160]}")
         elif run.measurement.disturbances:
             self.note(f"run {run.number} was disturbed: {'; '.join(run.measurement.disturbances)}")
         elif run.measurement.status is Status.INTERRUPTED:
@@ -117,7 +119,10 @@ class Progress(Observer):
 
     def _line(self, run: Run, observations: Observations) -> str:
         cost = run.measurement.cost
-        start = f" (engine start {duration(cost.import_s + cost.start_s)})" if cost.start_s else ""
+        parts = [("engine start", cost.import_s + cost.start_s if cost.start_s else 0.0),
+                 ("evaluation", cost.evaluation_s)]
+        said = ", ".join(f"{what} {duration(seconds)}" for what, seconds in parts if seconds)
+        start = f" ({said})" if said else ""
         return (f"run {run.number}: {point_text(run.point)} · {duration(cost.seconds)}{start} · "
                 f"{observations.measured.sum()} of {self._grid_points} points · {duration(observations.spent)} spent")
 

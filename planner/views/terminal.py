@@ -22,6 +22,7 @@ from planner.views.choice import choice_lines
 from planner.views.listing import Listing
 from planner.views.machine import drift_text
 from planner.views.priors import prior_lines
+from planner.views.quality import quality_lines
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -61,11 +62,13 @@ def show_status(out: Console, status: Status) -> None:
                   soft_wrap=True)
     for line in choice_lines(status.choice) if status.choice is not None else ():
         out.print(line, soft_wrap=True)
+    for line in quality_lines(status.quality):
+        out.print(line, soft_wrap=True)
     if status.gains is None or status.plain is None:
         return
     out.print(gains_table(status.gains, status.cost_s, status.plain.cost[0]))
     if status.accuracy and not status.complete:
-        out.print(accuracy_table(status.accuracy, status.judges))
+        out.print(accuracy_table(status.accuracy, status.judges, status.unweighted))
         if unknown := never_run(status.never_run):
             out.print(unknown, soft_wrap=True)
         for line in prior_lines(status.priors):
@@ -85,9 +88,13 @@ def _stopped(reason: str, underway: int) -> str:
     return f"stopped here: {said}; {theirs} {'goes' if underway == 1 else 'go'} on"
 
 
-def accuracy_table(estimates: Mapping[str, Estimate | None], judges: Mapping[str, int]) -> Table:
-    """Estimated accuracy of each target, labelled as such, and how many runs judge it."""
-    table = Table(title="Estimated accuracy on the points not measured", title_justify="left", box=None)
+def accuracy_table(
+    estimates: Mapping[str, Estimate | None], judges: Mapping[str, int], unweighted: Mapping[str, Estimate | None]
+) -> Table:
+    """Estimated accuracy of each target, labelled as such, and how many runs judge it. unweighted: with equal weights,
+    where points count by a workload."""
+    how = ", by the workload" if unweighted else ""
+    table = Table(title=f"Estimated accuracy on the points not measured{how}", title_justify="left", box=None)
     for column in ("target", "estimated", "90 % interval", "noise allows", "judged by"):
         table.add_column(column, justify="left" if column == "target" else "right")
     for target, estimate in estimates.items():
@@ -97,6 +104,9 @@ def accuracy_table(estimates: Mapping[str, Estimate | None], judges: Mapping[str
         else:
             table.add_row(target, percent(estimate.estimated), f"{percent(estimate.low)} … {percent(estimate.high)}",
                           about_percent(estimate.ceiling), runs)
+    if unweighted:
+        said = (f"{target} {percent(one.estimated) if one else '–'}" for target, one in unweighted.items())
+        table.caption, table.caption_justify = f"all points alike: {', '.join(said)}", "left"
     return table
 
 
@@ -180,6 +190,8 @@ def _drifted(evaluation: EvaluationReport, target: str) -> str:
 _MEASURES: Final[Mapping[str, Callable[[EvaluationReport, str], str]]] = {
     "points": lambda evaluation, target: f"{evaluation.scores[target].points:,}",
     "accuracy": _accuracy,
+    "… all points alike": lambda evaluation, target: (
+        percent(evaluation.scores[target].unweighted) if evaluation.is_weighted else ""),
     "estimated was": _estimated,
     "median error": lambda evaluation, target: percent(evaluation.scores[target].median_ape),
     "inside their interval": lambda evaluation, target: percent(evaluation.scores[target].coverage90),

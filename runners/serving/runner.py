@@ -36,6 +36,7 @@ from runners.serving.client import Client, ClientError, Target
 from runners.serving.clients import make_client
 from runners.serving.datasets import prepared
 from runners.serving.model_files import has_tokenizer, with_word_tokenizer
+from runners.serving.quality import Evaluator
 from runners.serving.serve_settings import ServeSettings
 from runners.serving.server import (
     Server,
@@ -74,10 +75,13 @@ class VllmServeRunner:
     """
 
     Config: ClassVar[type[Any]] = ServeSettings
+    evaluates: ClassVar[bool] = True
 
     def __init__(self, config: ServeSettings, context: RunnerContext) -> None:
         self._settings, self._context = config, context
+        self._targets = tuple(metric_names().intersection(context.targets))
         self._study = ServeStudy(config, context)
+        self._quality = Evaluator(context.quality, context.directory) if context.quality else None
         self._imports = VllmImports(SERVER_MODULES)
         # vLLM is imported under the server's variables: without the network, where its model is a folder.
         own = config.tokenizer is None or Path(config.tokenizer).is_dir()
@@ -104,7 +108,7 @@ class VllmServeRunner:
 
     def metrics(self) -> frozenset[str]:
         """Every metric that a run may give."""
-        return metric_names()
+        return metric_names() | (self._context.quality.names if self._context.quality else frozenset())
 
     def estimate_cost(self, columns: Columns) -> FloatArray:
         """Seconds of a run at each point, (N,): the steady part asked for and its start-up."""
@@ -162,9 +166,10 @@ class VllmServeRunner:
         if kind is FailureKind.HANG:
             self.free_devices()  # what its unanswered requests still do would disturb the next run
         cost = start.cost(outcome.warmup_s, outcome.measure_s, accelerators)
-        return Measurement(outcome.status, cost, _readings(proposal, outcome), outcome.reason,
-                           environment=self._environment, records=outcome.records, start_parts=start.parts,
-                           failure=kind)
+        measured = Measurement(outcome.status, cost, _readings(proposal, outcome), outcome.reason,
+                               environment=self._environment, records=outcome.records, start_parts=start.parts,
+                               failure=kind)
+        return self._quality.added(measured, proposal, self._target) if self._quality else measured
 
     def close(self) -> None:
         """Stop server and client, if any."""
@@ -176,7 +181,7 @@ class VllmServeRunner:
             folder.cleanup()
 
     def _found_facts(self) -> dict[str, str]:
-        facts = {**self._study.facts(), **self._client.facts()}
+        facts = {**self._study.facts(), **self._client.facts(), **(self._quality.facts() if self._quality else {})}
         if self._settings.base_url is not None:
             server = describe(self._settings.base_url)
             if not server:
@@ -263,7 +268,7 @@ class VllmServeRunner:
         assert target is not None
         load = self._study.load(proposal.point)
         rules = Rules(settings.duration_s, settings.max_duration_s, settings.tolerance, settings.repeats,
-                      settings.failed_share, settings.timeout_s, self._context.targets, proposal.limit_s or math.inf)
+                      settings.failed_share, settings.timeout_s, self._targets, proposal.limit_s or math.inf)
         scales = (float(self._study.value(proposal.point, "input_scale")),
                   float(self._study.value(proposal.point, "output_scale")))
         seeded = load.with_seed(self._context.seed * 7919 + proposal.seed)

@@ -13,6 +13,7 @@ from planner.models.cost import CostModel
 from planner.models.grid_model import GridModel
 from planner.space.grid import Grid, full_grid
 from planner.space.types import Axis, Cost, FloatArray, IntArray, Measurement, Reading, Role, Scale, Scope, Status
+from planner.tables.workload import PointWeights
 
 
 def _grid() -> Grid:
@@ -364,3 +365,25 @@ def _batch_of(observations: Observations, size: int, seed: int) -> list[int]:
     model, cost = GridModel(observations.grid, None).fit(observations), CostModel(observations.grid,
         np.ones(len(observations.grid))).fit(observations)
     return choose_batch(model, cost, observations, np.ones(len(observations.grid)), size, np.random.default_rng(seed))
+
+
+def test_weights_draw_runs_to_what_counts() -> None:
+    """Weights on the longest inputs alone: the batch leaves less variance there than one for the whole grid does."""
+    grid = _grid()
+    observations = _observations(grid, [0, 30, 60, 90, 120, 150, 180])
+    counts = grid.column("input_len") == 4096
+    model, cost = GridModel(grid, None).fit(observations), CostModel(grid, np.ones(len(grid))).fit(observations)
+
+    def left(weights: PointWeights | None) -> float:
+        rng = np.random.default_rng(0)
+        rows = np.array(choose_batch(model, cost, observations, np.ones(len(grid)), 6, rng, weights))
+        there, total = np.flatnonzero(counts), 0.0
+        for quantity in model.quantities:
+            regressor = model.regressors_[quantity.name]
+            both, own = regressor.covariance(rows, np.append(rows, there)), regressor.covariance(there, there)
+            assert both is not None and own is not None
+            noisy = both[:, :6] + regressor.noise_**2 * np.eye(6)
+            total += float(np.trace(own - both[:, 6:].T @ np.linalg.solve(noisy, both[:, 6:])))
+        return total
+
+    assert left(PointWeights(np.where(counts, 1.0, 1e-6), counts)) < 0.9 * left(None)

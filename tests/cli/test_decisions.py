@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+import planner
 from tests.conftest import Bench, Ran, Recorded
 
 TARGETS = ("throughput", "latency_s", "ttft_ms")
@@ -98,7 +99,8 @@ def test_a_workload_in_the_study_file_a_mix_and_a_trace(
 
 
 @pytest.mark.parametrize(("arguments", "says"), [
-    (["input_len=128"], "a part does not say output_len"), (["input_len=100,output_len=64"], "its values are 128, 2048"),
+    (["input_len=128"], "a part does not say output_len"),
+    (["input_len=100,output_len=64"], "its values are 128, 2048"),
     (["batch_size=8,input_len=128,output_len=64"], "'batch_size' is chosen, not given"),
     (["input_length=128,output_len=64"], "did you mean 'input_len'"), (["input_len=128,output_len=64:0"], "no number"),
     (["none.csv"], "none.csv"), (["input_len=128,output_len"], "cannot read"),
@@ -107,6 +109,42 @@ def test_a_workload_is_refused_in_one_line(
     ran: Recorded, sweepwise: Callable[..., Ran], arguments: list[str], says: str
 ) -> None:
     refused = sweepwise("recommend", ran.study, "--workload", *arguments)
+    assert refused.code == 2 and says in refused.err and len(refused.err.splitlines()) == 1
+
+
+def test_the_baseline_is_measured_first_and_compared_with(
+    recorded: Callable[..., Recorded], sweepwise: Callable[..., Ran], answer: Callable[..., Any]
+) -> None:
+    given = recorded(models=("small", "large"), inputs=(128, 2048), outputs=(16, 64), targets=TARGETS,
+                     stop={"trials": 16})
+    given.edit(baseline={"model": "large", "batch_size": 8}, workload={"input_len": 128, "output_len": 64})
+    assert sweepwise("run", given.study, "--quiet").code == 0
+    base = {"model": "large", "input_len": 128, "output_len": 64, "batch_size": 8}
+    assert planner.open_study(given.study).observations().runs[0].point == base
+    found = answer("recommend", given.study)
+    low, high = found["baseline"]["gain"][1:]
+    gain = true(given, found["best"][0]["point"], "throughput") or 0
+    assert found["baseline"]["point"] == base and low <= gain / (true(given, base, "throughput") or 1) <= high
+    shown = sweepwise("recommend", given.study)
+    assert "baseline: batch_size=8  model=large\n" in shown.out and "× (" in shown.out
+    bound = answer("recommend", given.study, "--slo", "latency_s <= 1.0 * baseline")
+    assert bound["slo"] == ["latency_s <= 1 * baseline"] and bound["best"]
+    limit = (true(given, base, "latency_s") or 0) * 1.1
+    assert all((true(given, entry["point"], "latency_s") or 1e9) <= limit for entry in bound["best"])
+    assert bound["baseline"]["chances"]["latency_s <= 1 * baseline"] > 0.99
+
+
+@pytest.mark.parametrize(("arguments", "says"), [
+    (["--slo", "latency_s <= 1.1 * baseline"], "needs a baseline"),
+    (["--baseline", "batch=1"], "did you mean 'batch_size'"), (["--baseline", "batch_size=5000"], "its values are"),
+    (["--baseline", "input_len=128"], "given by traffic"), (["--baseline", "batch_size"], "cannot read"),
+    (["--tier", "latency_s <= 2 * baseline"], "relative to the baseline"),
+    (["--slo", "latency_s <= -1 * baseline", "--baseline", "batch_size=8"], "factor"),
+])
+def test_a_baseline_is_refused_in_one_line(
+    ran: Recorded, sweepwise: Callable[..., Ran], arguments: list[str], says: str
+) -> None:
+    refused = sweepwise("recommend", ran.study, *arguments)
     assert refused.code == 2 and says in refused.err and len(refused.err.splitlines()) == 1
 
 

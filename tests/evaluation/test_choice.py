@@ -10,7 +10,8 @@ from scipy.stats import norm
 
 from planner.evaluation import settings
 from planner.evaluation.choice import Case, ChoiceQuestion, choice_of
-from planner.evaluation.mix import mixes
+from planner.evaluation.metric_posterior import metric_posterior
+from planner.evaluation.mix import candidates_of, mixes
 from planner.ledger.observations import Observations, Run
 from planner.models.grid_model import Prediction
 from planner.space.grid import Grid, full_grid
@@ -131,6 +132,9 @@ def test_a_choice_that_is_named_is_the_one_that_is_judged() -> None:
                             {k: np.full(2, 0.03) for k in x})
     question = ChoiceQuestion(Question("output_throughput", True), mixes(grid, None), np.ones(2), 0.95)
     (own,) = choice_of(question, prediction, np.ones(2), None, observations).cases
-    (other,) = choice_of(question, prediction, np.ones(2), None, observations, [1]).cases
+    known = metric_posterior("output_throughput", prediction, observations)
+    candidates = candidates_of(question.mixes[0], {known.name: known}, {known.name: observations.metric(known.name)},
+                               np.ones(2), np.ones(2))
+    (other,) = choice_of(question, prediction, np.ones(2), None, observations, [(candidates, 1)]).cases
     assert own.chosen == 0 and own.probability > 0.99
     assert other.chosen == 1 and other.probability < 0.01

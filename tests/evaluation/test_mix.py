@@ -10,7 +10,8 @@ from scipy.stats import norm
 
 from planner.evaluation import settings
 from planner.evaluation.metric_posterior import MetricPosterior
-from planner.evaluation.mix import candidates_of, every_point, mixed, mixes, probability_of_parts
+from planner.evaluation.mix import candidates_of, every_point, excess_over, mixed, mixes
+from planner.evaluation.parts import probability_of_parts
 from planner.models.transforms import forward
 from planner.space.expressions import parse
 from planner.space.grid import Grid, full_grid
@@ -110,3 +111,19 @@ def test_a_configuration_that_lacks_a_part_cannot_run() -> None:
                           np.ones(n), np.ones(n))
     assert dict(zip(found.grid.column("batch_size").tolist(), found.feasibility.tolist(), strict=True)) == {1: 1, 8: 0}
     assert np.isnan(found.known["ttft_ms"].value[found.grid.column("batch_size") == 8]).all()
+
+
+@pytest.mark.parametrize("transform", [Transform.LOG, Transform.LOGIT, Transform.LINEAR])
+def test_what_is_more_than_the_baseline_is_that_of_draws(transform: Transform) -> None:
+    """P(x >= 0.9 · baseline), of independent errors; a candidate compared with itself is certain."""
+    rng = np.random.default_rng(3)
+    found = known("x", np.array([0.5, 0.47, 0.6]), 0.05, transform)
+    z = found.mean + 0.05 * rng.standard_normal((200_000, 3))
+    x = np.exp(z) if transform is Transform.LOG else z if transform is Transform.LINEAR else 1 / (1 + np.exp(-z))
+    excess = excess_over(found, 0, 0.9)
+    condition = Condition("x", 0.0, False)
+    said = excess.probability(condition, widening=1.0)
+    held = (x[:, 1:] >= 0.9 * x[:, :1]).mean(axis=0)
+    # Up to 0.9 the tails are those of a normal distribution.
+    assert norm.cdf(excess.mean[1:] / excess.std[1:]) == pytest.approx(held, abs=0.01)
+    assert said[0] == 1

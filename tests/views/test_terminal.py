@@ -46,7 +46,7 @@ def _text(renderable: object, width: int = 120) -> str:
 
 def test_estimates_are_called_estimated() -> None:
     estimates = {"ttft_ms": Estimate(0.951, 0.92, 0.97), "tpot_ms": None}
-    text = _text(accuracy_table(estimates, {"ttft_ms": 12, "tpot_ms": 1}))
+    text = _text(accuracy_table(estimates, {"ttft_ms": 12, "tpot_ms": 1}, {}))
     assert "Estimated accuracy" in text and "95.1 %" in text and "92.0 % … 97.0 %" in text and "too few runs" in text
     assert "judged by" in text and "12 runs" in text and "1 run " in text
     savings = Gains(12.0, Gain(30.0, 25.0, 36.0), Gain(31.0, 26.0, 37.0), None, True)

@@ -9,21 +9,23 @@ multiplied by the probability that every part can run at all.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from planner.analysis import settings
 from planner.analysis.pareto import Figure, nondominated
 from planner.evaluation.metric_posterior import MetricPosterior, metric_posterior
-from planner.evaluation.mix import Candidates, Mix, candidates_of, every_point, probability_of_parts
+from planner.evaluation.mix import Candidates, Mix, candidates_of, every_point, excess_over
+from planner.evaluation.parts import probability_of_parts
 from planner.ledger.observations import Observations
 from planner.models.latency_model import batch_of
 from planner.models.transforms import back
+from planner.space.baseline import baseline_points
 from planner.space.grid import Grid
 from planner.space.question import Question
 from planner.space.slo import Condition
-from planner.space.types import BoolArray, FloatArray, IntArray, Role, Transform
+from planner.space.types import Z90, BoolArray, FloatArray, IntArray, Role, Transform
 from planner.strategies.strategy import Posterior
 
 __all__ = ["Recommendation", "chosen", "recommend"]
@@ -96,8 +98,7 @@ class Recommendation:
         hope = self.probability
         if self.question.conditions and hope[rows].max() < settings.HOPELESS:
             # Far out in the tail the most uncertain point is the likeliest; the nearest to the bounds is more useful.
-            hope = np.min([part.margin(condition) for condition in self.question.conditions
-                           for part in self.candidates.parts_with(condition.metric)], axis=0)
+            hope = np.min([self.candidates.margin(condition) for condition in self.question.conditions], axis=0)
         return int(rows[np.lexsort((-self.score[rows], -hope[rows]))[0]])
 
     @property
@@ -135,6 +136,20 @@ class Recommendation:
         """The objective at `row` as asked, per accelerator if requested."""
         return abs(float(self.score[row]))
 
+    def gain(self, row: int) -> tuple[float, float, float] | None:
+        """How many times as good the objective is at `row` as at the baseline, with the ends of its 90 % interval:
+        above 1 is better. None without a baseline, and for an objective that has no ratio."""
+        base, objective = self.candidates.baseline, self.known[self.question.objective]
+        if base is None or objective.transform is not Transform.LOG:
+            return None
+        sign = 1.0 if self.question.maximise else -1.0
+        ratio = excess_over(objective, base, 1.0)
+        half = Z90 * float(ratio.std[row])
+        middle = sign * float(ratio.mean[row])
+        if self.question.per_accelerator:
+            middle += float(np.log(self.accelerators[base] / self.accelerators[row]))
+        return float(np.exp(middle)), float(np.exp(middle - half)), float(np.exp(middle + half))
+
     def runner_up(self, winner: int) -> int | None:
         """The unmeasured row, other than `winner`, with the largest expected improvement of the objective (of its
         logarithm, if it has one) times the probability of meeting every condition."""
@@ -171,20 +186,34 @@ def chosen(
     """As `recommend`. known: each target at each grid point. feasibility: of each, (N,)."""
     metrics = {name: observations.metric(name) for name in known}
     candidates = candidates_of(mix, known, metrics, feasibility, accelerators)
+    score = _score(question, candidates.known[question.objective], candidates.accelerators)
+    score[np.any([np.isnan(candidates.known[metric].mean) for metric in question.metrics], axis=0)] = np.nan
+    candidates = replace(candidates, baseline=_baseline(question, candidates, score))
     each = [candidates.probability(condition) for condition in question.conditions]
     probabilities = tuple(probability_of_parts(one, mix.weights, question.share) for one in each)
     count = len(mix.rows)
     together = probability_of_parts(
         np.array([joint(tuple(one[part] for one in each), count) for part in range(len(mix.weights))]),
         mix.weights, question.share)
-    score = _score(question, candidates.known[question.objective], candidates.accelerators)
-    score[np.any([np.isnan(candidates.known[metric].mean) for metric in question.metrics], axis=0)] = np.nan
     probability = np.where(np.isfinite(score), candidates.feasibility * together, 0.0)
     good = np.flatnonzero(probability >= question.confidence)
     best = good[np.lexsort((-probability[good], -score[good]))]
     runs = np.isfinite(score) & (candidates.feasibility >= settings.LIKELY)
     return Recommendation(question, candidates, probabilities, probability, score, best,
                           _fronts(question, candidates, runs), price)
+
+
+def _baseline(question: Question, candidates: Candidates, score: FloatArray) -> int | None:
+    """The candidate that others are compared with: the best of those that have the baseline's values and rather run
+    than not. None without one."""
+    if not question.baseline:
+        return None
+    there = baseline_points(question.baseline, candidates.grid) & np.isfinite(score)
+    able = there & (candidates.feasibility >= settings.LIKELY)
+    rows = np.flatnonzero(able if able.any() else there)
+    if not len(rows):
+        return None
+    return int(rows[np.argmax(score[rows])])
 
 
 def joint(probabilities: tuple[FloatArray, ...], points: int) -> FloatArray:

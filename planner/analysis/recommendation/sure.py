@@ -26,5 +26,5 @@ def how_sure(
         return ()
     asked = ChoiceQuestion(question, tuple(case.candidates.mix for case in cases), accelerators, question.confidence)
     found = choice_of(asked, posterior.prediction, posterior.feasibility, posterior.errors, observations,
-                      [case.winner for case in cases])
+                      [(case.candidates, case.winner) for case in cases])
     return tuple(map(CaseStatus.of_case, found.cases))

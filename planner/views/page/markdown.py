@@ -20,6 +20,7 @@ def markdown(report: Report) -> str:
     for title, table in boundary_tables(report):
         parts += [f"### Highest load that meets {escaped(title or 'each')}", _table(table)]
     titles = {"accuracy": "Accuracy on the points not measured", "gains": "Gain over the plain sweep",
+              "quality": "Quality of each configuration",
               "spending": "Where the time went", "starts": "What engine starts consist of",
               "failures": "Runs that failed"}
     for name, title in titles.items():

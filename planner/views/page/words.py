@@ -11,6 +11,7 @@ from planner.space.text import about_percent, duration, percent, point_text
 from planner.views.boundary import boundary_rows, load_name, undecided_text
 from planner.views.machine import drift_text
 from planner.views.priors import prior_lines
+from planner.views.quality import HEAD, quality_rows
 from planner.views.terminal import never_run
 
 __all__ = ["Large", "Table", "boundary_tables", "headline", "paragraphs", "tables"]
@@ -80,6 +81,7 @@ def tables(report: Report) -> dict[str, Table]:
         "starts": Table(("part of engine starts", "starts", "each", "share"), [
             (part.name, f"{part.starts:,}", duration(part.seconds / part.starts), percent(part.share))
             for part in report.start_parts]),
+        "quality": Table(HEAD, quality_rows(report.quality) if report.quality else []),
         "fingerprint": Table(("key", "value"), sorted(report.provenance.fingerprint.items())),
         "versions": Table(("package", "version"), list(report.provenance.versions.items())),
     }

@@ -246,6 +246,9 @@ class _Handler(BaseHTTPRequestHandler):
             with owner.places.place():
                 due = time.monotonic() + (owner.behaviour.ttft_ms / 1e3 + len(prompt) * owner.behaviour.input_us / 1e6)
                 answer = _Answer(asked, "chat" in self.path, owner.behaviour.model, number, len(prompt))
+                if asked.get("echo"):
+                    self._json(200, answer.echo(prompt))
+                    return
                 (self._stream if asked.get("stream") else self._whole)(answer, count, due, fate)
             entry["ended"] = time.monotonic()
 
@@ -331,6 +334,17 @@ class _Answer:
         kind = "chat.completion" if self.chat else "text_completion"
         return {**self._head(kind), "choices": [{"index": 0, **piece, "finish_reason": "length"}],
                 "usage": self._usage(count)}
+
+    def echo(self, prompt: list[Any]) -> dict[str, Any]:
+        """The prompt with its log-probabilities, and one token: a word of k letters has -k / 10, and is the most likely
+        one unless it ends with x."""
+        own = [None, *(-len(word) / 10 for word in prompt[1:])]
+        best = [None, *(-0.01 if word.endswith("x") else one for word, one in zip(prompt[1:], own[1:], strict=True))]
+        top = [None if one is None else {word: one, "best": other}
+               for word, one, other in zip(prompt, own, best, strict=True)]
+        logs = {"token_logprobs": [*own, -0.5], "top_logprobs": [*top, {"made": -0.5}], "tokens": [*prompt, "made"]}
+        return {**self._head("text_completion"), "choices": [{"index": 0, "text": "", "logprobs": logs}],
+                "usage": self._usage(1)}
 
     @property
     def _options(self) -> dict[str, Any]:
