@@ -261,7 +261,6 @@ class Study:
         """
         from planner.analysis.recommendation.decision import decide, metrics_needed
         from planner.analysis.recommendation.question import question_of
-        from planner.analysis.settings import MOST_VERIFIED
         from planner.campaign.verify import verify as measured
 
         setup = self._setup
@@ -275,9 +274,7 @@ class Study:
         found = answer(posterior, observations)
         if not verify:
             return found
-        if len(found.cases) > MOST_VERIFIED:
-            raise StudyError(f"--verify: would measure the best for each of {len(found.cases)} kinds of requests; say "
-                             "by --workload which, as in input_len=1024,output_len=128")
+        found.check_verifiable()
         observations, took = measured(setup, observations, answer, observer)
         return replace(answer(self._learn(observations), observations), verified=took)
 

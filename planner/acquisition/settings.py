@@ -63,3 +63,14 @@ judgement."""
 RUNS_A_SUSPECT = 1
 """Runs for each engine configuration with a suspect before it is asked again whether it is one. By judgement: with
 whole batches, an equal pair on MI300X, which is not in the repository, took 12 % of the cost."""
+
+MOST_CONTRASTS = 400
+"""Differences between candidates that count in a choice, those of the largest expected loss: memory and time. By
+judgement; not measured."""
+
+LEAST_CONTRAST = 1e-10
+"""Variance that a difference has at least. Numerical."""
+
+LEAST_OPENNESS = 0.01
+"""A condition counts as certain where it is more certain than this: p (1 − p) against its largest value. By judgement;
+not measured."""

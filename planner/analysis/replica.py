@@ -32,7 +32,8 @@ from scipy.special import ndtri
 from planner.analysis import settings
 from planner.evaluation.attainment import falling
 from planner.evaluation.metric_posterior import MetricPosterior
-from planner.evaluation.mix import Candidates, probability_of_parts
+from planner.evaluation.mix import Candidates
+from planner.evaluation.parts import probability_of_parts
 from planner.evaluation.settings import UNMEASURED_WIDENING
 from planner.evaluation.waiting import waiting
 from planner.models.transforms import back

@@ -12,6 +12,7 @@ from typing import Any
 from planner.analysis.baselines import Curve, curve_of, play
 from planner.analysis.boundary import Boundaries, boundary_of
 from planner.analysis.checkpoints import Checkpoint, checkpoints, worst_estimates
+from planner.analysis.choice_status import ChoiceStatus
 from planner.analysis.disturbances import disturbance_lines
 from planner.analysis.evaluation_report import EvaluationReport, TruthTable, against_truth, truth_values
 from planner.analysis.load_curves import LoadCurves, load_curves
@@ -212,6 +213,8 @@ class Report:
                                       ("kind", "value", "estimated", "low", "high", "ceiling")}
                          for one in self.accuracies},
             **({} if (found := BoundaryStatus.of_posterior(self.posterior)) is None else {"boundary": asdict(found)}),
+            **({} if (choice := self.posterior.choice) is None else {
+                "decision": ChoiceStatus.of_choice(choice).to_json()}),
             "worst_target": worst.target if worst else None, "stopped": self.stopped, "notes": list(self.notes),
         }
 

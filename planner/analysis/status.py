@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from planner.analysis.choice_status import ChoiceStatus
 from planner.analysis.quality import Quality, quality_of
 from planner.analysis.spending import failures_by_kind
 from planner.evaluation.estimate import Estimate
@@ -61,9 +62,9 @@ class Status:
     it; None if nothing was measured. accuracy: estimated, by target; None if unknown.
     stopped: why the last campaign ended; None if none did, or one is under way. underway: runs of other workers that go
     on after this one has stopped, so that the study has not. boundary: what is known of it; None if the study asks for
-    none, or nothing was measured. drift: how the machine has changed; None if that is unknown. priors: how each is
-    used. judges: by target, how many runs judge its estimated accuracy. unweighted: the accuracy with equal weights,
-    where points count by a workload. quality: what was evaluated; None where nothing was to be.
+    none, or nothing was measured. choice: likewise. drift: how the machine has changed; None if that is unknown.
+    priors: how each is used. judges: by target, how many runs judge its estimated accuracy. unweighted: the accuracy
+    with equal weights, where points count by a workload. quality: what was evaluated; None where nothing was to be.
     """
 
     name: str
@@ -87,6 +88,7 @@ class Status:
     judges: Mapping[str, int] = field(default_factory=dict)
     unweighted: Mapping[str, Estimate | None] = field(default_factory=dict)
     quality: Quality | None = None
+    choice: ChoiceStatus | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The form of `status --json`."""
@@ -107,6 +109,7 @@ class Status:
             "never_run": {missing.axis: list(missing.values) for missing in self.never_run},
             "stopped": None if self.underway else self.stopped,
             **({} if self.boundary is None else {"boundary": asdict(self.boundary)}),
+            **({} if self.choice is None else {"decision": self.choice.to_json()}),
             **({} if self.drift is None else {"drift": self.drift.to_json()}),
             "judges": dict(self.judges),
             **({"unweighted_accuracy": {target: e.estimated if e else None for target, e in self.unweighted.items()}}
@@ -128,7 +131,8 @@ def status_of(name: str, observations: Observations, posterior: Posterior | None
         posterior.accuracy if posterior else dict.fromkeys(observations.targets), never_run(observations), stopped,
         BoundaryStatus.of_posterior(posterior), failures_by_kind(observations), posterior.drift if posterior else None,
         underway, posterior.priors if posterior else (), posterior.judges if posterior else {},
-        posterior.unweighted if posterior else {}, quality_of(observations))
+        posterior.unweighted if posterior else {}, quality_of(observations),
+        ChoiceStatus.of_choice(posterior.choice) if posterior and posterior.choice else None)
 
 
 def never_run(observations: Observations) -> tuple[NeverRun, ...]:

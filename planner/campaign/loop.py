@@ -19,7 +19,7 @@ from planner.campaign.readings import check_gives_targets, learnable
 from planner.campaign.stopping import AccuracyRule, Limits, is_located
 from planner.ledger.observations import Observations, Run
 from planner.space.types import Cost, Measurement, Point, Proposal, Status
-from planner.strategies.strategy import Posterior, Strategy, conclusion_of, cover, limit_of, with_attainment
+from planner.strategies.strategy import Posterior, Strategy, conclusion_of, cover, limit_of, with_answers
 
 __all__ = ["Loop", "Measurer", "Observer", "Recorder", "Turns"]
 
@@ -170,8 +170,8 @@ class Loop:
 
     def _wants_posterior(self) -> bool:
         limits = self.limits
-        return (limits.accuracy is not None or limits.share is not None or limits.boundary is not None
-                or self.repeats is not None)
+        asked = (limits.accuracy, limits.share, limits.boundary, limits.choice, self.repeats)
+        return any(one is not None for one in asked)
 
     def _due_posterior(self) -> Posterior | None:
         due = self._wants_posterior() and self.strategy.is_due(self.observations)
@@ -186,10 +186,10 @@ class Loop:
         return self.strategy.propose(seen)
 
     def _checkpoint(self, found: Posterior, rule: AccuracyRule | None) -> str | None:
-        self.posterior = with_attainment(found, self.limits.boundary, self.observations)
-        self.observer.checkpoint(self.posterior, self.observations)
-        reason = rule.checkpoint(self.posterior.accuracy) if rule is not None else None
-        return reason or ("boundary" if is_located(self.posterior.attainment) else None)
+        self.posterior = now = with_answers(found, self.limits.boundary, self.limits.choice, self.observations)
+        self.observer.checkpoint(now, self.observations)
+        reason = rule.checkpoint(now.accuracy) if rule is not None else now.choice.conclusion if now.choice else None
+        return reason or ("boundary" if is_located(now.attainment) else None)
 
     def _limit(self, row: int | None, alone: bool = False) -> str | None:
         """The limit that a run at `row` would exceed. None: a point that a person enqueued, whatever it costs. alone:

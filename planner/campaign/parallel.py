@@ -23,7 +23,7 @@ from planner.ledger.patience import PatientLedger
 from planner.space.executor import Worker
 from planner.space.plugins import executor_class
 from planner.space.types import RecordError, RunnerError, StudyError
-from planner.strategies.strategy import with_attainment
+from planner.strategies.strategy import with_answers
 
 __all__ = ["run", "run_parallel"]
 
@@ -137,8 +137,8 @@ class _Campaign:
     def _checkpoint(self) -> None:
         seen = self.observations
         if seen.measured.any() and self._strategy.is_due(seen):
-            found = with_attainment(self._strategy.posterior(seen), self._study.boundary, seen)
-            self._observer.checkpoint(found, seen)
+            found = self._strategy.posterior(seen)
+            self._observer.checkpoint(with_answers(found, self._study.boundary, self._study.choice, seen), seen)
 
     def _waiting(self, event: Event) -> None:
         self._observer.waiting(f"worker {event['worker']}: {event['text']}")

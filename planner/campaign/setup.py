@@ -32,6 +32,7 @@ from planner.tables.workload import PlacedWorkload, PointWeights, placed, point_
 if TYPE_CHECKING:
     from planner.campaign.stopping import Limits
     from planner.evaluation.change import ChangeQuestion
+    from planner.evaluation.choice import ChoiceQuestion
     from planner.ledger.ledger import Ledger
     from planner.ledger.observations import Observations
     from planner.models.prior import Prior
@@ -144,7 +145,7 @@ class StudySetup:
         trajectory = self.runner.trajectory_axis if uses_trajectories(name) else None
         context = StrategyContext(
             self.grid, self.targets, trajectory, self.accelerators, self.seed, self.prices, self.boundary, self.priors,
-            self.difference, self.weights, first_of_baseline(self.grid, self.baseline, self.workload))
+            self.difference, self.weights, first_of_baseline(self.grid, self.baseline, self.workload), self.choice)
         return make_strategy(name, context)
 
     @property
@@ -173,6 +174,13 @@ class StudySetup:
         check_question(self.priors, self.metrics)
         return ChangeQuestion(self.spec.stop.difference, self.spec.stop.difference_confidence)
 
+    @cached_property
+    def choice(self) -> ChoiceQuestion | None:
+        """What the study must decide; None if that is not asked for. Raises StudyError."""
+        from planner.campaign.choice import choice_asked
+
+        return choice_asked(self.spec, self.grid, self.workload, self.accelerators)
+
     @property
     def clock(self) -> Callable[[], float] | None:
         """The clock that charges the planner's seconds; None for a replay, whose costs are recorded."""
@@ -183,12 +191,12 @@ class StudySetup:
         StudyError."""
         from threadpoolctl import threadpool_limits
 
-        from planner.strategies.strategy import with_attainment
+        from planner.strategies.strategy import with_answers
 
         # The matrices are small: with many threads on a busy machine they take up to forty times as long.
         with threadpool_limits(limits=1):
             found = self.strategy(strategy).posterior(observations)
-            return with_attainment(found, self.boundary, observations)
+            return with_answers(found, self.boundary, self.choice, observations)
 
     def ledger(self) -> Ledger:
         """The record, which must exist. Raises StudyError. One object for all who ask: it reads no trial twice."""
@@ -233,7 +241,7 @@ class StudySetup:
         """The limits at which to stop."""
         from planner.campaign.stopping import limits_of
 
-        return limits_of(self.spec.stop, self.spec.price, self.boundary)
+        return limits_of(self.spec.stop, self.spec.price, self.boundary, self.choice)
 
 
 def open_setup(

@@ -8,6 +8,7 @@ from typing import Literal
 
 from planner.campaign.settings import CHECKPOINTS_IN_A_ROW, DEFAULT_ACCURACY, NOTHING_WORKS
 from planner.evaluation.attainment import Attainment
+from planner.evaluation.choice import ChoiceQuestion
 from planner.evaluation.estimate import Estimate
 from planner.ledger.observations import Observations
 from planner.space.slo import Boundary
@@ -54,7 +55,8 @@ def is_located(attainment: Attainment | None) -> bool:
 @dataclass(frozen=True, slots=True)
 class Limits:
     """What a study may spend. None: no limit. `cost` in accelerator-seconds, `share` of the plain sweep's cost;
-    `failures`: runs that fail while none has ever succeeded. `boundary`: what ends the study once it is found."""
+    `failures`: runs that fail while none has ever succeeded. `boundary`, `choice`: what ends the study once
+    it is found, or decided."""
 
     accuracy: float | None = None
     cost: float | None = None
@@ -62,6 +64,7 @@ class Limits:
     trials: int | None = None
     failures: int | None = None
     boundary: Boundary | None = None
+    choice: ChoiceQuestion | None = None
 
     def reached(
         self, observations: Observations, next_price: float, plain_cost: float | None, others: Sequence[float] = ()
@@ -82,10 +85,11 @@ class Limits:
         return self.share * plain_cost if self.share is not None and plain_cost is not None else None
 
 
-def limits_of(stop: StopSpec, price: PriceSpec | None, boundary: Boundary | None) -> Limits:
+def limits_of(stop: StopSpec, price: PriceSpec | None, boundary: Boundary | None,
+              choice: ChoiceQuestion | None) -> Limits:
     """The limits that a study file gives. Where it names nothing that ends a study, the usual accuracy does."""
     accuracy = stop.accuracy
-    others = (stop.cost, stop.trials, stop.boundary, stop.difference)
+    others = (stop.cost, stop.trials, stop.boundary, stop.difference, stop.decision)
     if accuracy is None and all(other is None for other in others):
         accuracy = DEFAULT_ACCURACY
     budget = stop.cost_limit
@@ -96,4 +100,4 @@ def limits_of(stop: StopSpec, price: PriceSpec | None, boundary: Boundary | None
         cost = budget.amount
         if budget.kind == "money" and price is not None:
             cost = budget.amount / price.per_accelerator_hour * 3600
-    return Limits(accuracy, cost, share, stop.trials, NOTHING_WORKS, boundary)
+    return Limits(accuracy, cost, share, stop.trials, NOTHING_WORKS, boundary, choice)

@@ -7,6 +7,7 @@ negative); x the metric itself.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from scipy.special import logit, ndtr, ndtri, stdtr, stdtrit
@@ -20,10 +21,10 @@ from planner.models.transforms import back, forward
 from planner.space.slo import Condition
 from planner.space.types import Z90, BoolArray, FloatArray, Kind, Transform
 
-__all__ = ["MetricPosterior", "metric_posterior", "undefined"]
+__all__ = ["TAIL_SCALE", "MetricPosterior", "metric_posterior", "undefined"]
 
-# Beyond 0.9, Student's tails scaled to meet those of a normal distribution there.
-_TAIL_SCALE = float(stdtrit(settings.TAIL_FREEDOM, 0.9) / ndtri(0.9))
+TAIL_SCALE: Final = float(stdtrit(settings.TAIL_FREEDOM, 0.9) / ndtri(0.9))
+"""Student's distribution, scaled by this, meets a normal one at 0.9; beyond, its tails are heavier."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,7 +69,7 @@ class MetricPosterior:
         """
         std = np.where(self.measured, 1.0, widening) * self.std
         z = self.margin(condition) / np.maximum(std, 1e-12)
-        right = np.minimum(ndtr(np.abs(z)), stdtr(settings.TAIL_FREEDOM, _TAIL_SCALE * np.abs(z)))
+        right = np.minimum(ndtr(np.abs(z)), stdtr(settings.TAIL_FREEDOM, TAIL_SCALE * np.abs(z)))
         probability = np.where(z > 0, right, 1 - right)
         return np.where(np.isfinite(self.mean), probability, 0.0)
 

@@ -15,11 +15,10 @@ disturbs itself more than its parts do alone is not known from such runs.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-from scipy.special import ndtr, ndtri
 
 from planner.evaluation import settings
 from planner.evaluation.metric_posterior import MetricPosterior
@@ -29,11 +28,9 @@ from planner.space.slo import Condition
 from planner.space.types import BoolArray, FloatArray, IntArray, Kind, Metric, Point, Role, Scale, Transform
 from planner.tables.workload import PlacedWorkload, given_axes
 
-__all__ = ["Candidates", "Mix", "candidates_of", "every_point",
-           "excess_over", "mixed", "mixes",
-           "probability_of_parts"]
+__all__ = ["Candidates", "Mix", "candidates_of", "every_point", "excess_over", "mixed", "mixes", "part_shares",
+           "together"]
 
-_NODES, _WEIGHTS = np.polynomial.hermite_e.hermegauss(settings.COMMON_NODES)
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,6 +95,14 @@ class Candidates:
         parts = zip(self.parts[condition.metric], self.defined[condition.metric], strict=True)
         return np.array([one.probability(bound) if there else np.ones(len(part.mean))
                          for part, there in parts for one, bound in (self._absolute(part, condition),)])
+
+    def bounds(self, condition: Condition) -> Iterator[tuple[int, float]]:
+        """Each part that defines the metric, and the bound there: of one relative to the baseline, what it comes to by
+        the baseline's expected value."""
+        for part in np.flatnonzero(self.defined[condition.metric]).tolist():
+            one = self.parts[condition.metric][part]
+            base = 1.0 if not condition.of_baseline else float(back(one.transform, one.mean)[self.baseline])
+            yield part, condition.bound * base * (1 + (settings.EQUAL if condition.is_upper else -settings.EQUAL))
 
     def _absolute(self, part: MetricPosterior, condition: Condition) -> tuple[MetricPosterior, Condition]:
         """A part and a condition on it whose bound is a number: of a bound relative to the baseline, what the metric
@@ -167,9 +172,9 @@ def candidates_of(
     devices = np.max(accelerators[rows], axis=1)
     parts = {name: tuple(_at(one, column, there) for column in rows.T) for name, one in known.items()}
     defined = {name: _defined(mix, metrics[name]) for name in known}
-    together = {name: found[0] if len(found) == 1 else _mixed(mix, metrics[name], found, defined[name])
-                for name, found in parts.items()}
-    return Candidates(mix, together, parts, able, devices, defined)
+    whole = {name: found[0] if len(found) == 1 else _mixed(mix, metrics[name], found)
+             for name, found in parts.items()}
+    return Candidates(mix, whole, parts, able, devices, defined)
 
 
 def _defined(mix: Mix, metric: Metric) -> BoolArray:
@@ -180,10 +185,27 @@ def _defined(mix: Mix, metric: Metric) -> BoolArray:
     return several if several.any() else every
 
 
-def _mixed(mix: Mix, metric: Metric, parts: Sequence[MetricPosterior], defined: BoolArray) -> MetricPosterior:
-    weights = np.where(defined, _shares_of_work(mix, metric), 0.0)
+def _mixed(mix: Mix, metric: Metric, parts: Sequence[MetricPosterior]) -> MetricPosterior:
+    weights = part_shares(mix, metric)
     here = np.flatnonzero(weights > 0)
-    return mixed([parts[i] for i in here], weights[here] / weights[here].sum(), metric.kind is Kind.THROUGHPUT)
+    return mixed([parts[i] for i in here], weights[here], metric.kind is Kind.THROUGHPUT)
+
+
+def part_shares(mix: Mix, metric: Metric) -> FloatArray:
+    """Weight of each part in the metric of the mix, (P,), sum 1; 0 where the part does not define it."""
+    weights = np.where(_defined(mix, metric), _shares_of_work(mix, metric), 0.0)
+    shares: FloatArray = weights / weights.sum()
+    return shares
+
+
+def together(mix: Mix, metric: Metric, x: FloatArray) -> FloatArray:
+    """The metric of the mix from its values at the parts, (P, …) to (…)."""
+    if len(x) == 1:
+        return np.asarray(x[0])
+    weights = part_shares(mix, metric)
+    here = np.flatnonzero(weights > 0)
+    flat = _mean(x[here].reshape(len(here), -1), weights[here], metric.kind is Kind.THROUGHPUT)
+    return flat.reshape(x.shape[1:])
 
 
 def _at(known: MetricPosterior, rows: IntArray, there: BoolArray) -> MetricPosterior:
@@ -253,36 +275,3 @@ def _slope(transform: Transform, x: FloatArray) -> FloatArray:
             return share
         case Transform.LINEAR:
             return np.ones_like(x)
-
-
-def probability_of_parts(each: FloatArray, weights: FloatArray, share: float = 1.0) -> FloatArray:
-    """Probability that parts of at least `share` of the requests are served as asked, (C,).
-
-    each: (P, C) probability of each part. Errors of the parts of one configuration are correlated by ρ through a common
-    normal factor, over which this integrates by Gauss and Hermite; given the factor, parts are independent.
-    """
-    if len(each) == 1:
-        return np.array(each[0])
-    common = settings.PART_CORRELATION
-    level = ndtri(np.clip(each, 1e-12, 1 - 1e-12))
-    total: FloatArray = np.zeros(each.shape[1])
-    for node, weight in zip(_NODES, _WEIGHTS / _WEIGHTS.sum(), strict=True):
-        alone = ndtr((level - np.sqrt(common) * node) / np.sqrt(1 - common))
-        total = total + weight * (np.prod(alone, axis=0) if share >= 1 else _at_least(alone, weights, share))
-    if share >= 1:
-        total[np.any(each <= 0, axis=0)] = 0.0  # a failed part is not merely unlikely
-    return total
-
-
-def _at_least(alone: FloatArray, weights: FloatArray, share: float) -> FloatArray:
-    """Probability that independent parts of so large a share hold, (C,): by adding one part after the other, weights
-    in steps of a bin."""
-    bins = settings.SHARE_BINS
-    steps = np.diff(np.rint(np.cumsum(weights) * bins).astype(np.int64), prepend=0)
-    held = np.zeros((bins + 1, alone.shape[1]))
-    held[0] = 1.0
-    for step, probability in zip(steps, alone, strict=True):
-        moved = np.roll(held, step, axis=0)
-        moved[:step] = 0.0
-        held = held * (1 - probability) + moved * probability
-    return np.asarray(held[int(np.ceil(share * bins - 1e-9)):].sum(axis=0))

@@ -144,5 +144,33 @@ those with 96. Numerical."""
 SHARE_BINS = 200
 """Steps in which shares of requests are added up: half a percent. Numerical."""
 
+CHOICE_TOLERANCE = 0.02
+"""A choice is right if the best is better by no more than this share. By definition."""
+
+CHOICE_DRAWS = 1000
+"""Joint draws behind the probability of a choice: one of 0.95 is then known to 0.007. Numerical."""
+
+CONTENDERS, CONTENDER_ROWS = 60, 600
+"""Candidates of a case, and rows of all cases, that are drawn together, the likeliest to beat the chosen one: memory
+and time. By judgement; not measured."""
+
+RUNS_TO_TELL = (8, 16, 32, 64)
+"""Runs of a point that are tried, to say how many would tell two candidates apart. By judgement; not measured."""
+
+MOST_CASES = 300
+"""Cases of one choice, so that each has two of these rows at least. Numerical."""
+
+LEAST_HOPE = 1e-3
+"""Probability of beating the chosen candidate below which another is no contender. By judgement; not measured."""
+
+NOISE_PRIOR = 1.0
+"""Runs that the prior counts for, that all which the surface leaves unexplained is noise of readings. By judgement."""
+
+MISSED_CONDITION = 0.1
+"""What a choice that misses a condition loses, as a share of the objective, where runs are weighed. By judgement."""
+
+HUGE_STD = 10.0
+"""Standard deviation in place of an infinite one, on the scale of a transform. Numerical."""
+
 EQUAL = 1e-9
-"""Difference from the baseline, on the scale of a metric's transform, up to which a value counts as equal. Numerical."""
+"""What equals a bound relative to the baseline meets it, within so much. Numerical."""

@@ -100,7 +100,7 @@ class GridModel:
         model = GridModel(self.grid, self.trajectory, self._make, self.priors)
         before = self._earlier
         if before is not None and before.fitted_runs_ <= len(observations.runs):
-            model = before._frozen()  # what earlier runs have taught: a start that takes a third of the time
+            model = before.frozen()  # what earlier runs have taught: a start that takes a third of the time
         model.learn(observations)
         if not self.is_whole:
             self._earlier = model
@@ -166,11 +166,12 @@ class GridModel:
         """All targets at all points, their intervals calibrated by one-step-ahead forecasts."""
         if self.is_whole:
             return self._prediction(ALL)
-        kept = self._frozen()  # before anybody asks, this model is fitted again
+        kept = self.frozen()  # before anybody asks, this model is fitted again
         kept._counts = {target.name: self.calibration_count(target.name) for target in self.targets_}
         return predicted_later(tuple(kept._counts), kept._prediction)
 
-    def _frozen(self) -> GridModel:
+    def frozen(self) -> GridModel:
+        """This fit, which stays as it is when the model is fitted again."""
         other = copy.copy(self)
         other.regressors_ = {name: copy.copy(regressor) for name, regressor in self.regressors_.items()}
         return other

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from planner.space.slo import Condition, Tier
-from planner.space.types import Value
+from planner.space.types import Direction, Metric, Value
 
-__all__ = ["Question"]
+__all__ = ["Question", "usual_objective"]
+
+
+def usual_objective(metrics: Sequence[Metric]) -> Metric | None:
+    """The first metric of which more is better, or else the first of which less is; None if nothing is said of any."""
+    wanted = (Direction.MAXIMIZE, Direction.MINIMIZE)
+    return next((metric for want in wanted for metric in metrics if metric.direction is want), None)
 
 
 @dataclass(frozen=True, slots=True)

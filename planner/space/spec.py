@@ -127,6 +127,9 @@ class StopSpec(StrictModel):
     it is 0.9 unless given: 1 - the expected share of wrong findings."""
     difference: Number | None = Field(default=None, gt=0, le=1)
     """Share by which a point must differ from `prior` to count: stop once it is known where any does."""
+    decision: Number | None = Field(default=None, gt=0.5, lt=1)
+    """Probability that the chosen configuration meets `slo` and is within 2 % of the best that does, for `workload` or
+    for each combination of given values: stop once it is reached, or once noise alone stands in the way."""
 
     @field_validator("cost", mode="before")
     @classmethod
@@ -234,6 +237,8 @@ class StudySpec(StrictModel):
         self._check_quality()
         if self.stop.difference is not None and (self.stop.accuracy or self.stop.boundary):
             raise StudyError("stop.difference: chooses its runs by itself; delete `accuracy` and `boundary`")
+        if self.stop.decision is not None and (self.stop.accuracy or self.stop.boundary or self.stop.difference):
+            raise StudyError("stop.decision: chooses its runs by itself; delete `accuracy`, `boundary`, `difference`")
         return self
 
     def _check_quality(self) -> None:

@@ -8,6 +8,7 @@ from functools import partial
 
 import numpy as np
 
+from planner.acquisition.choice_search import ChoiceChooser
 from planner.acquisition.controls import control_row
 from planner.acquisition.initial_design import by_engine, initial_design, spread_further
 from planner.acquisition.level_set import LevelSetChooser
@@ -33,7 +34,8 @@ class AdaptiveStrategy:
     have ended as a batch has.
 
     The objective is the study's: variance of the whole grid or, where a boundary is asked for, how many of its loads
-    are misclassified. model, cost, initial (rows) and choose replace our own, for ablations.
+    are misclassified, or which configuration is best. model, cost, initial (rows) and choose replace our own, for
+    ablations.
     """
 
     def __init__(
@@ -52,8 +54,7 @@ class AdaptiveStrategy:
         self._planned_at, self._size = 0, len(self._queue)
         self._model = model or GridModel(context.grid, context.trajectory, priors=context.priors)
         self._cost = cost or CostModel(context.grid, context.accelerators, priors=context.priors)
-        self._choose = choose or (partial(choose_batch, weights=context.weights) if context.boundary is None
-                                  else LevelSetChooser(context.boundary))
+        self._choose = choose or _chooser(context)
         self._fitted: tuple[object, int] | None = None
         # Rows of controls; the drift, and the error of forecasts, when the present batch was planned.
         self._controls: set[int] = set()
@@ -211,6 +212,15 @@ class AdaptiveStrategy:
         engines, first = np.unique(self.context.grid.engine[rows], return_index=True)
         one = rows[first[engines != (-1 if observations.current_engine is None else observations.current_engine)]]
         return float((cost.start_seconds()[one] * cost.devices[one]).sum())
+
+
+def _chooser(context: StrategyContext) -> Chooser:
+    """Ours, for what the study asks for."""
+    if context.choice is not None:
+        return ChoiceChooser(context.choice)
+    if context.boundary is not None:
+        return LevelSetChooser(context.boundary)
+    return partial(choose_batch, weights=context.weights)
 
 
 def first_runs(context: StrategyContext) -> IntArray:

@@ -11,6 +11,7 @@ import numpy as np
 
 from planner.evaluation.attainment import Attainment, attainment_of
 from planner.evaluation.change import ChangeQuestion
+from planner.evaluation.choice import Choice, ChoiceQuestion, choice_of
 from planner.evaluation.estimate import Estimate, estimate_accuracy
 from planner.evaluation.machine_drift import MachineDrift, machine_drift
 from planner.evaluation.prior_use import PriorUse, judges_of, prior_uses
@@ -18,6 +19,7 @@ from planner.ledger.observations import Observations
 from planner.models.cost import CostModel
 from planner.models.feasibility import probability_of_feasibility
 from planner.models.grid_model import GridModel, Prediction
+from planner.models.joint_errors import JointErrors
 from planner.models.prior import Prior
 from planner.space.grid import Grid
 from planner.space.slo import Boundary
@@ -26,7 +28,7 @@ from planner.tables.recorded_grid import Sweep
 from planner.tables.workload import PointWeights
 
 __all__ = ["Concludes", "KnowsSeconds", "Posterior", "Strategy", "StrategyContext", "conclusion_of", "cover",
-           "limit_of", "posterior_of", "sweeps", "with_attainment"]
+           "limit_of", "posterior_of", "sweeps", "with_answers", "with_attainment"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,6 +43,7 @@ class StrategyContext:
     difference: by how much a point must differ from the first prior; None if that is not asked for.
     weights: how much each point counts for the workload; None where all count alike.
     first: rows to run before all others; None if there are none.
+    choice: what the study must decide; None if that is not asked for.
     """
 
     grid: Grid
@@ -54,6 +57,7 @@ class StrategyContext:
     difference: ChangeQuestion | None = None
     weights: PointWeights | None = None
     first: IntArray | None = None
+    choice: ChoiceQuestion | None = None
 
     def weights_left(self, observations: Observations) -> FloatArray | None:
         """How much each point that is not known yet counts, (N,); None where all count alike."""
@@ -72,7 +76,8 @@ class Posterior:
     drift: how the machine has changed; predictions are of the machine as it is at the last run. None if unknown.
     priors: how each prior is used. judges: by target, how many runs judge its accuracy. weights: how much each point
     counts in `accuracy`, (N,); None where all count alike. unweighted: the accuracy with equal weights, where there are
-    weights.
+    weights. errors: how the errors of predictions go together; None if unknown.
+    choice: of what the study must decide; set by `with_answers`, not by strategies.
     """
 
     prediction: Prediction
@@ -86,6 +91,8 @@ class Posterior:
     judges: Mapping[str, int] = field(default_factory=dict)
     weights: FloatArray | None = None
     unweighted: Mapping[str, Estimate | None] = field(default_factory=dict)
+    errors: JointErrors | None = None
+    choice: Choice | None = None
 
 
 @runtime_checkable
@@ -163,7 +170,7 @@ def posterior_of(
     accuracy = unweighted if left is None else estimate_accuracy(model, ~observations.known, feasibility * left)
     return Posterior(model.predict(), accuracy, feasibility, *sweeps(cost, trajectory, feasibility),
                      drift=machine_drift(model), priors=prior_uses(model), judges=judges_of(model), weights=left,
-                     unweighted={} if left is None else unweighted)
+                     unweighted={} if left is None else unweighted, errors=JointErrors(model))
 
 
 def with_attainment(posterior: Posterior, boundary: Boundary | None, observations: Observations) -> Posterior:
@@ -172,6 +179,17 @@ def with_attainment(posterior: Posterior, boundary: Boundary | None, observation
         return posterior
     return replace(posterior, attainment=attainment_of(
         boundary, posterior.prediction, posterior.feasibility, observations))
+
+
+def with_answers(
+    posterior: Posterior, boundary: Boundary | None, choice: ChoiceQuestion | None, observations: Observations
+) -> Posterior:
+    """The posterior with what is known of the boundary and of the choice that are asked for."""
+    found = with_attainment(posterior, boundary, observations)
+    if choice is None or not set(choice.question.metrics) <= set(posterior.prediction.value):
+        return found
+    return replace(found, choice=choice_of(
+        choice, posterior.prediction, posterior.feasibility, posterior.errors, observations))
 
 
 def sweeps(

@@ -16,6 +16,7 @@ from planner.space.text import duration, percent, point_json
 from planner.space.types import Point, Role
 from planner.views.boundary import boundary_json, boundary_tables, line_entry
 from planner.views.cases import cases_table, question_text
+from planner.views.choice import sure_lines
 from planner.views.listing import Listing
 from planner.views.recommendation import (
     best_table,
@@ -90,6 +91,8 @@ def decision_lines(decision: Decision, answer: Recommendation) -> Iterator[str]:
         why = f"{answer.obstacle} stands in the way" if answer.obstacle else "too many are likely to fail"
         yield f"no configuration meets every condition with {percent(answer.question.confidence)}: {why}"
     yield from _configuration("best" if len(answer.best) else "most probable", answer, row)
+    if (sure := decision.sure_of(answer)) is not None:
+        yield from sure_lines(sure)
     yield from _baseline(answer, row)
     yield from _second(answer, row)
     yield from (f"  {note}" for note in (decision.workload.notes if decision.workload else ()))
@@ -205,7 +208,8 @@ def _case(decision: Decision, answer: Recommendation, top: int) -> dict[str, Any
         "baseline": None if base is None else {
             **_entry(answer, base, given), "gain": None if winner is None else answer.gain(winner)},
         "obstacle": str(answer.obstacle) if answer.obstacle and not len(answer.best) else None,
-        "most_probable": None if row is None else _entry(answer, row, given)}
+        "most_probable": None if row is None else _entry(answer, row, given),
+        "sure": None if (sure := decision.sure_of(answer)) is None else sure.to_json()}
 
 
 def _entry(answer: Recommendation, row: int, given: Point) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from planner.analysis.choice_status import ChoiceStatus
 from planner.analysis.outlook import Outlook
 from planner.campaign.observers import Observer
 from planner.evaluation.estimate import Estimate
@@ -19,6 +20,7 @@ from planner.space.text import about_percent, duration, percent, point_text
 from planner.space.types import Point, Status
 from planner.strategies.strategy import Posterior
 from planner.views.boundary import undecided_text
+from planner.views.choice import choice_text
 from planner.views.machine import drift_text
 
 __all__ = ["AuditProgress", "Progress"]
@@ -112,6 +114,8 @@ class Progress(Observer):
             if (found := posterior.attainment) is not None:
                 self._console.print(undecided_text(found.open_count, found.total, found.boundary.confidence),
                                     soft_wrap=True)
+            if posterior.choice is not None:
+                self._console.print(choice_text(ChoiceStatus.of_choice(posterior.choice)), soft_wrap=True)
 
     def _line(self, run: Run, observations: Observations) -> str:
         cost = run.measurement.cost
@@ -159,6 +163,9 @@ class Progress(Observer):
         if self._posterior is not None and (found := self._posterior.attainment) is not None:
             grid.add_row("boundary", ProgressBar(found.total, found.total - found.open_count, width=30),
                          undecided_text(found.open_count, found.total, found.boundary.confidence))
+        if self._posterior is not None and (choice := self._posterior.choice) is not None:
+            grid.add_row("decision", ProgressBar(len(choice.cases), choice.decided_count, width=30),
+                         choice_text(ChoiceStatus.of_choice(choice)))
         for target, estimate in (self._posterior.accuracy if self._posterior else {}).items():
             if estimate is None:
                 grid.add_row(target, "", "too few runs to estimate")

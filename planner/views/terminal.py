@@ -18,6 +18,7 @@ from planner.ledger.observations import Observations
 from planner.space.failure import FailureKind
 from planner.space.text import about_percent, duration, percent, point_text
 from planner.views.boundary import undecided_text
+from planner.views.choice import choice_lines
 from planner.views.listing import Listing
 from planner.views.machine import drift_text
 from planner.views.priors import prior_lines
@@ -37,6 +38,8 @@ _REASONS: Final = {
              "more repeats a run, or a quieter machine, would allow more",
     "boundary": "the boundary asked for is found",
     "difference": "it is known where this study differs from its prior; `sweepwise compare` shows it",
+    "decision": "the decision asked for is reached",
+    "tie": "noise alone leaves the decision open; more repeats a run, or a quieter machine, would settle it",
     "cost": "the cost limit is reached", "trials": "the limit of runs is reached",
     "grid": "nothing is left to measure", "interrupted": "stopped by hand",
     "failures": "run after run failed and none succeeded; run again to try once more",
@@ -57,6 +60,8 @@ def show_status(out: Console, status: Status) -> None:
     if status.boundary is not None:
         out.print(undecided_text(status.boundary.undecided, status.boundary.of, status.boundary.confidence),
                   soft_wrap=True)
+    for line in choice_lines(status.choice) if status.choice is not None else ():
+        out.print(line, soft_wrap=True)
     for line in quality_lines(status.quality):
         out.print(line, soft_wrap=True)
     if status.gains is None or status.plain is None:

@@ -10,7 +10,8 @@ from scipy.stats import norm
 
 from planner.evaluation import settings
 from planner.evaluation.metric_posterior import MetricPosterior
-from planner.evaluation.mix import candidates_of, every_point, excess_over, mixed, mixes, probability_of_parts
+from planner.evaluation.mix import candidates_of, every_point, excess_over, mixed, mixes
+from planner.evaluation.parts import probability_of_parts
 from planner.models.transforms import forward
 from planner.space.expressions import parse
 from planner.space.grid import Grid, full_grid

@@ -13,14 +13,16 @@ from functools import cached_property
 import numpy as np
 
 from planner.analysis import settings
+from planner.analysis.choice_status import CaseStatus
 from planner.analysis.recommendation.limits import LoadLimits, load_limits
 from planner.analysis.recommendation.recommend import Recommendation, chosen
+from planner.analysis.recommendation.sure import how_sure
 from planner.campaign.verify import Verification
 from planner.evaluation.metric_posterior import metric_posterior
 from planner.evaluation.mix import mixes
 from planner.ledger.observations import Observations
 from planner.space.question import Question
-from planner.space.types import FloatArray, Point
+from planner.space.types import FloatArray, Point, StudyError
 from planner.strategies.strategy import Posterior
 from planner.tables.workload import PlacedWorkload
 
@@ -33,19 +35,25 @@ _SHOWN = ("output_throughput", "tpot_ms", "energy_per_output_token_j")
 @dataclass(frozen=True, eq=False)
 class Decision:
     """What to run. cases: one for the workload or, without one, for each combination of given values, in the order of
-    the axes. limits: how far each line of the grid can be loaded. verified: the cost of measuring the winner, if asked.
+    the axes. limits: how far each line of the grid can be loaded. sure: how sure the winner of each case is; empty
+    where they are too many. verified: the cost of measuring the winner, if asked.
     """
 
     question: Question
     workload: PlacedWorkload | None
     cases: tuple[Recommendation, ...]
     limits: LoadLimits
+    sure: tuple[CaseStatus, ...]
     verified: Verification | None = None
 
     @property
     def only(self) -> Recommendation | None:
         """The one case; None if there are several."""
         return self.cases[0] if len(self.cases) == 1 else None
+
+    def sure_of(self, case: Recommendation) -> CaseStatus | None:
+        """How sure the winner of a case is; None where cases are too many."""
+        return self.sure[self.cases.index(case)] if self.sure else None
 
     def given(self, case: Recommendation) -> Point:
         """The given values of a case of one part; empty for a mix, and where nothing is given."""
@@ -56,6 +64,12 @@ class Decision:
     def considered(self) -> int:
         """Configurations, in all cases, whose objective and conditions are defined and which have not failed."""
         return sum(case.considered for case in self.cases)
+
+    def check_verifiable(self) -> None:
+        """Raises StudyError where the winners of so many cases would be measured."""
+        if len(self.cases) > settings.MOST_VERIFIED:
+            raise StudyError(f"--verify: would measure the best for each of {len(self.cases)} kinds of requests; say by "
+                             "--workload which, as in input_len=1024,output_len=128")
 
     @cached_property
     def to_measure(self) -> tuple[int, ...]:
@@ -96,7 +110,8 @@ def decide(
     for case in cases:
         rows = case.candidates.mix.rows[case.best]
         meets[rows[rows >= 0]] = True
-    return Decision(question, workload, cases, load_limits(question, known, posterior, observations, meets))
+    return Decision(question, workload, cases, load_limits(question, known, posterior, observations, meets),
+                    how_sure(question, cases, posterior, observations, accelerators))
 
 
 def metrics_needed(question: Question, measured: Sequence[str]) -> tuple[str, ...]:

@@ -21,8 +21,8 @@ def question_of(
     """The question to a study. slo: conditions in place of the study's own. tiers: conditions whose highest loads are
     asked for; without any those of the study's boundary, else all conditions together.
 
-    maximize or minimize: the objective; if neither is given, the first target of which higher is better. Raises
-    StudyError that names the option of `recommend`.
+    maximize or minimize: the objective; if neither is given, that of the study's decision, or else the first
+    target of which more is better. Raises StudyError that names the option of `recommend`.
     """
     if maximize is not None and minimize is not None:
         raise StudyError("--minimize: stands beside --maximize; name one objective, and bound others by --slo")
@@ -30,8 +30,9 @@ def question_of(
         raise StudyError(f"--confidence: {confidence:g} is not a probability between 0 and 1; 0.9 is usual")
     if not 0 < share <= 1:
         raise StudyError(f"--share: {share:g} is no share of the requests; write one above 0, up to 1")
-    objective = maximize or minimize or next(
-        (metric.name for metric in study.metrics if metric.direction is Direction.MAXIMIZE), None)
+    own = study.choice.question if study.choice else None
+    objective = maximize or minimize or (own.objective if own else next(
+        (metric.name for metric in study.metrics if metric.direction is Direction.MAXIMIZE), None))
     if objective is None:
         raise StudyError("--maximize: of no target it is said that more is better; name what to maximize or minimize")
     given = [(text, "--slo") for text in slo] if slo else [(text, f"slo[{i}]") for i, text in enumerate(study.spec.slo)]
@@ -40,10 +41,11 @@ def question_of(
     if not asked:
         boundary = None if slo else study.boundary
         asked = boundary.tiers if boundary else ()
+    least = minimize is not None or (maximize is None and own is not None and not own.maximise)
     base = study.baseline if baseline is None else resolved_baseline(
         baseline_of_option(baseline), study.grid, "--baseline")
     relative = next((condition for condition in conditions if condition.of_baseline), None)
     if relative is not None and not base:
         raise StudyError(f"--slo: '{relative}' needs a baseline; add --baseline axis=value, or `baseline:`")
-    question = Question(objective, minimize is None, conditions, confidence, per_accelerator, asked, share, base)
+    question = Question(objective, not least, conditions, confidence, per_accelerator, asked, share, base)
     return question if asked else replace(question, tiers=question.own_tier)

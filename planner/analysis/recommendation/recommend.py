@@ -16,7 +16,8 @@ import numpy as np
 from planner.analysis import settings
 from planner.analysis.recommendation.fronts import TOKENS, as_asked, fronts_of
 from planner.evaluation.metric_posterior import MetricPosterior, metric_posterior
-from planner.evaluation.mix import Candidates, Mix, candidates_of, every_point, excess_over, probability_of_parts
+from planner.evaluation.mix import Candidates, Mix, candidates_of, every_point, excess_over
+from planner.evaluation.parts import probability_of_parts
 from planner.ledger.observations import Observations
 from planner.models.transforms import back
 from planner.space.baseline import baseline_points

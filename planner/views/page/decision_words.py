@@ -71,8 +71,10 @@ def how_sure(page: DecisionPage, answer: Recommendation) -> str:
     what = "meets every condition" if answer.question.conditions else "runs"
     name = "It" if len(answer.best) else f"The most probable one, {_name(answer, row)},"
     text = f"{name} {what} with a probability of {likelihood(answer, row)}"
+    if (sure := page.decision.sure_of(answer)) is not None and not sure.none:
+        text += f", and is within 2 % of the best with {percent(sure.probability)}"
     if answer.measured[row]:
-        return f"{text}, and was measured."
+        return f"{text}. It was measured."
     return f"{text}. It is predicted, not measured: the best of many predictions tends to be optimistic."
 
 

@@ -132,6 +132,8 @@ def _asked(report: Report) -> str:
     limits = [f"{percent(stop.accuracy)} accuracy"] if stop.accuracy is not None else []
     if report.study.boundary is not None:
         limits.append(f"the boundary of {'; '.join(map(str, report.study.boundary.tiers))} is found")
+    if stop.decision is not None:
+        limits.append(f"the best configuration is known with {percent(stop.decision)}")
     if cost is not None and cost.kind == "share":
         limits.append(f"{cost.amount * 100:g} % of the sweep's cost")
     elif cost is not None:

@@ -1,0 +1,106 @@
+"""How sure it is which configuration is the best one: for a workload or, without one, for each combination of given
+values.
+
+Notation
+--------
+case        the configurations under one workload (planner.evaluation.mix); what can be chosen there are candidates
+chosen      the candidate of the best objective among those that meet every condition with the question's confidence,
+            or else the most probable to meet them: what a recommendation names
+contenders  the chosen candidate and those that may still beat it; K of them
+P           probability that the chosen one meets every condition, and that no other which does is better by more than
+            settings.CHOICE_TOLERANCE; or, where that is more probable, that none meets every condition
+runner_up       the contender that most often is the better one
+
+P is a share of joint draws: neighbouring configurations err alike, and so do the parts of one (planner.evaluation.
+joint). Whether candidates can run is drawn with one number for all: where memory ends for one, it does for the larger.
+
+A case is *decided* if P is what was asked for. It is *tied* if noise alone stands in the way: readings taken as exact
+would decide it for one of the contenders, and as many runs of each as are made of a point at most would not. Noise that
+is only a guess ties nothing: a run is made again first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+
+from planner.evaluation import settings
+from planner.evaluation.choice_case import Case, Draws, Options
+from planner.evaluation.joint import JointMetric, joint_metric
+from planner.evaluation.metric_posterior import metric_posterior
+from planner.evaluation.mix import Candidates, Mix, candidates_of
+from planner.ledger.observations import Observations
+from planner.models.joint_errors import JointErrors
+from planner.models.prediction import Prediction
+from planner.space.question import Question
+from planner.space.types import FloatArray
+
+__all__ = ["Case", "Choice", "ChoiceQuestion", "choice_of"]
+
+
+@dataclass(frozen=True, eq=False)
+class ChoiceQuestion:
+    """What a study must decide. mixes: its cases. accelerators: of a run of each grid point, (N,). probability: with
+    which each case is to be decided."""
+
+    question: Question
+    mixes: tuple[Mix, ...]
+    accelerators: FloatArray
+    probability: float
+
+
+@dataclass(frozen=True, eq=False)
+class Choice:
+    """What is known of every case. joint: each metric of the question at the rows of all contenders."""
+
+    question: ChoiceQuestion
+    cases: tuple[Case, ...]
+    joint: Mapping[str, JointMetric]
+
+    @property
+    def open_count(self) -> int:
+        """Number of cases that are worth more runs."""
+        return sum(case.state == "open" for case in self.cases)
+
+    @property
+    def decided_count(self) -> int:
+        """Number of cases that are decided."""
+        return sum(case.state == "decided" for case in self.cases)
+
+    @cached_property
+    def conclusion(self) -> Literal["decision", "tie"] | None:
+        """Why no more runs are worth making: every case is decided, or the others are tied; None if one is open."""
+        if self.open_count:
+            return None
+        return "decision" if self.decided_count == len(self.cases) else "tie"
+
+
+def choice_of(
+    asked: ChoiceQuestion, prediction: Prediction, feasibility: FloatArray, errors: JointErrors | None,
+    observations: Observations, chosen: Sequence[tuple[Candidates, int | None]] | None = None,
+) -> Choice:
+    """What is known. feasibility: probability that each point can run, (N,). chosen: the candidates of each case and
+    the chosen one, in place of our own. The metrics of the question are targets of `observations`."""
+    question = asked.question
+    known = {name: metric_posterior(name, prediction, observations) for name in question.metrics}
+    metrics = {name: observations.metric(name) for name in known}
+    every = ([candidates_of(mix, known, metrics, feasibility, asked.accelerators) for mix in asked.mixes]
+             if chosen is None else [candidates for candidates, _ in chosen])
+    options = [Options.of(candidates, question, metrics) for candidates in every]
+    most = max(2, min(settings.CONTENDERS, settings.CONTENDER_ROWS // sum(mix.rows.shape[1] for mix in asked.mixes)))
+    picked = [one.chosen if chosen is None else chosen[i][1] for i, one in enumerate(options)]
+    contenders = [np.zeros(0, dtype=np.int64) if pick is None else one.contenders(pick, most)
+                  for one, pick in zip(options, picked, strict=True)]
+    wanted = [one.mix.rows[some].ravel() for one, some in zip(options, contenders, strict=True)]
+    rows = np.unique(np.concatenate(wanted)) if wanted else np.zeros(0, dtype=np.int64)
+    if not len(rows):
+        return Choice(asked, tuple(map(Case, asked.mixes)), {})
+    joint = {name: joint_metric(one, errors, observations, rows) for name, one in known.items()}
+    draws = Draws(joint, rows, observations)
+    cases = [Case(one.mix) if pick is None else draws.case(one, pick, some, asked.probability)
+             for one, pick, some in zip(options, picked, contenders, strict=True)]
+    return Choice(asked, tuple(cases), joint)
