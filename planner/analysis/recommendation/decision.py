@@ -68,8 +68,8 @@ class Decision:
     def check_verifiable(self) -> None:
         """Raises StudyError where the winners of so many cases would be measured."""
         if len(self.cases) > settings.MOST_VERIFIED:
-            raise StudyError(f"--verify: would measure the best for each of {len(self.cases)} kinds of requests; say by "
-                             "--workload which, as in input_len=1024,output_len=128")
+            raise StudyError(f"--verify: would measure the best for each of {len(self.cases)} kinds of requests; say "
+                             "which by --workload, as in input_len=1024,output_len=128")
 
     @cached_property
     def to_measure(self) -> tuple[int, ...]:
