@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import optuna
     import pandas as pd
 
+    from planner.analysis.capacity import Capacity
     from planner.analysis.checkpoints import Checkpoint
     from planner.analysis.comparison.compare import Comparison, Side
     from planner.analysis.comparison.difference import Difference
@@ -279,6 +280,18 @@ class Study:
         observations, took = measured(setup, observations, answer, observer)
         return replace(answer(self._learn(observations), observations), verified=took)
 
+    def capacity(
+        self, rates: Sequence[float], *, slo: Sequence[str] | None = None, confidence: float = 0.9,
+        workload: Sequence[str] = (), share: float = 1.0,
+    ) -> Capacity:
+        """Configurations × replicas that serve rates[0] requests per second, the cheapest first; and other rates.
+
+        slo: the study file's by default, else its boundary. Others: as for `recommend`."""
+        from planner.analysis.capacity import capacity_of
+
+        return capacity_of(self._setup, self.posterior, self.observations().metrics, rates, slo, confidence, workload,
+                           share, self._price)
+
     def idealize(
         self, *, prompts: Sequence[tuple[int, int]] | None = None, blackbox: str | Path | None = None
     ) -> IsolatedLatencies:
@@ -287,16 +300,10 @@ class Study:
         prompts: tokens in and out of reference prompts; three of the grid's own sizes by default. blackbox: a CSV file
         of timings (prompt_tokens, output_tokens, seconds) to compare with.
         """
-        from planner.analysis.isolated_latency.answer import IsolatedLatencies
-        from planner.analysis.isolated_latency.blackbox import ratios, read_timings
-        from planner.analysis.isolated_latency.idealize import Prompt, idealize, latency_metrics, reference_prompts
+        from planner.analysis.isolated_latency.answer import isolated_latencies
 
-        chosen = [Prompt(*pair) for pair in prompts] if prompts else reference_prompts(self.grid)
-        timings = None if blackbox is None else read_timings(Path(blackbox), self.grid)
-        observations, posterior = self.posterior(latency_metrics(self.observations().metrics))
-        engines, silent = idealize(observations, posterior, self._setup.accelerators, self._setup.seed)
-        found = None if timings is None else ratios(timings, engines, self.grid)
-        return IsolatedLatencies(self.grid, chosen, engines, silent, found, self._price)
+        return isolated_latencies(self._setup, self.posterior, self.observations().metrics, prompts, blackbox,
+                                  self._price)
 
     def compare(
         self, other: Study, *, targets: Sequence[str] | None = None, fail_if: Sequence[str] = (),
@@ -385,17 +392,12 @@ class Study:
         names: axis → vLLM's option, for axes named differently. Needs no record. Raises StudyError if nothing is left
         to measure, or vLLM has no option for an axis.
         """
-        from planner.analysis.next_points import next_points
+        from planner.analysis.next_points import next_points_of
         from planner.ledger.observations import Observations
-        from planner.strategies.strategy import StrategyContext
 
         setup = self._setup
         observations = self.observations() if setup.has_record() else Observations(self.grid, self.metrics)
-        context = StrategyContext(self.grid, self.targets, None, setup.accelerators, setup.seed)
-        found = next_points(setup.strategy("sweepwise"), context, observations, count, names or {})
-        if not found.rows:
-            raise StudyError(f"study '{self.name}': nothing is left to measure; add values to an axis")
-        return found
+        return next_points_of(setup, observations, count, names or {})
 
     def outlook(self) -> Outlook:
         """An estimate, for an observer of `run`, of the remaining cost of the campaign."""

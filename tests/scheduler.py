@@ -15,11 +15,13 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from itertools import product
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
 from planner.space.types import BoolArray, FloatArray, IntArray
+
+Routing: TypeAlias = Literal["random", "round robin", "least loaded"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +60,8 @@ class Served:
     @property
     def tpot_s(self) -> FloatArray:
         """NaN where the output is one token."""
-        return (self.end - self.first) / np.where(self.outputs > 1, self.outputs - 1, np.nan)
+        tpot: FloatArray = (self.end - self.first) / np.where(self.outputs > 1, self.outputs - 1, np.nan)
+        return tpot
 
     def window(self, warm_up: float = 0.2) -> BoolArray:
         """The requests between the first and the last share of `warm_up`, (n,)."""
@@ -109,6 +112,34 @@ def served_rows(loads: dict[str, list[Any]], engines: dict[int, Engine], open_lo
     return rows
 
 
+def simulate_fleet(replicas: int, rate: float, input_len: int, output_len: int, engine: Engine, requests: int,
+                   seed: int, routing: Routing = "random", spread: float = 0.0) -> Served:
+    """Serve `requests` Poisson arrivals, `rate` a second in all, by several servers; each has its own factor. Others as
+    for `simulate`."""
+    rng = np.random.default_rng(seed)
+    inputs, outputs = (np.maximum(1, np.rint(length * rng.uniform(1 - spread, 1, requests))).astype(np.int64)
+                       for length in (input_len, output_len))
+    arrival = np.cumsum(rng.exponential(1 / rate, requests))
+    servers = [_Server(engine, np.ones(requests, np.int64), np.ones(requests, np.int64), np.full(requests, np.inf),
+                       math.exp(engine.noise * rng.standard_normal())) for _ in range(replicas)]
+    place: list[tuple[_Server, int]] = []
+    for number, time in enumerate(arrival):
+        for server in servers:
+            server.until(time)
+        match routing:
+            case "random":
+                server = servers[int(rng.integers(replicas))]
+            case "round robin":
+                server = servers[number % replicas]
+            case "least loaded":
+                server = min(servers, key=lambda one: one.in_flight(time))
+        place.append((server, server.receive(time, int(inputs[number]), int(outputs[number]))))
+    for server in servers:
+        server.until(math.inf)
+    first, end = (np.array([getattr(server, name)[k] for server, k in place]) for name in ("first", "end"))
+    return Served(arrival, first, end, outputs)
+
+
 class _Server:
     """What runs and what waits. Arrays (n,) over requests; `running` holds numbers of requests, in order of arrival.
 
@@ -122,6 +153,28 @@ class _Server:
         self.running = np.empty(0, dtype=np.int64)
         self.clock, self.left, self._next = 0.0, len(inputs), 0
         self._sent = int(np.isfinite(arrival).sum())
+        self.received = 0  # of requests that come one by one
+
+    def until(self, time: float) -> None:
+        """Serve what was received, until `time`, when a request may come: no step begins later."""
+        if self.received < len(self.arrival):
+            self.arrival[self.received] = time  # steps end there, since it might be admitted
+        while self.clock < time and (self._next < self.received or len(self.running)):
+            self.step()
+        if self.received < len(self.arrival):
+            self.arrival[self.received] = np.inf
+
+    def receive(self, time: float, input_len: int, output_len: int) -> int:
+        """Take a request that arrives now; returns its place."""
+        place = self.received
+        self.arrival[place], self.inputs[place], self.outputs[place] = time, input_len, output_len
+        self.received += 1
+        self._sent = len(self.arrival)  # nothing is sent when a request ends
+        return place
+
+    def in_flight(self, time: float) -> int:
+        """Requests that it has received and that have not ended at `time`."""
+        return self.received - int((self.end[:self.received] <= time).sum())
 
     def step(self) -> None:
         """One step, or as many at once as change nothing but contexts."""
@@ -149,7 +202,7 @@ class _Server:
             if tokens > 0:
                 chunks[int(request)] = tokens
                 budget -= tokens
-        admitted = []
+        admitted: list[int] = []
         while budget > 0 and self._can_admit(len(admitted)):
             admitted.append(self._next)
             chunks[self._next] = min(budget, int(self.inputs[self._next]))

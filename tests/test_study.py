@@ -63,7 +63,8 @@ def test_every_verb_has_its_method() -> None:
         "init": planner.study_template, "validate": planner.open_study, "doctor": planner.installed,
         "plan": planner.Study.plan, "run": planner.Study.run, "status": planner.Study.status,
         "discard": planner.Study.discard, "predict": planner.Study.predict, "evaluate": planner.Study.evaluate,
-        "recommend": planner.Study.recommend, "idealize": planner.Study.idealize, "compare": planner.Study.compare,
+        "recommend": planner.Study.recommend, "capacity": planner.Study.capacity,
+        "idealize": planner.Study.idealize, "compare": planner.Study.compare,
         "report": planner.Study.report, "dashboard": planner.Study.dashboard, "import": planner.Study.import_files,
         "export": planner.Study.measurements, "simulate": planner.Study.simulate}
     verbs = {command.name or command.callback.__name__ for command in app.registered_commands

@@ -19,11 +19,13 @@ from planner.models.feasibility import probability_of_feasibility
 from planner.models.grid_model import GridModel
 from planner.space.grid import Grid
 from planner.space.types import Axis, IntArray, Point, Role, Scope, StudyError
+from planner.strategies.strategy import StrategyContext
 
 if TYPE_CHECKING:
-    from planner.strategies.strategy import Strategy, StrategyContext
+    from planner.campaign.setup import StudySetup
+    from planner.strategies.strategy import Strategy
 
-__all__ = ["NextPoints", "SweepPair", "next_points", "next_rows", "sweep_pairs"]
+__all__ = ["NextPoints", "SweepPair", "next_points", "next_points_of", "next_rows", "sweep_pairs"]
 
 _BENCH: Final = {Role.INPUT_TOKENS: "random_input_len", Role.OUTPUT_TOKENS: "random_output_len",
                  Role.CONCURRENCY: "max_concurrency", Role.RATE: "request_rate"}
@@ -109,3 +111,12 @@ def next_points(
     sweep_pairs(grid, [0], names)  # an axis that vLLM has no option for is refused before anything is fitted
     rows = next_rows(strategy, context, observations, most)
     return NextPoints(tuple(rows), tuple(grid.point(row) for row in rows), tuple(sweep_pairs(grid, rows, names)))
+
+
+def next_points_of(study: StudySetup, observations: Observations, most: int, names: Mapping[str, str]) -> NextPoints:
+    """The same by the study's own strategy. Raises StudyError if nothing is left to measure."""
+    context = StrategyContext(study.grid, study.targets, None, study.accelerators, study.seed)
+    found = next_points(study.strategy("sweepwise"), context, observations, most, names)
+    if not found.rows:
+        raise StudyError(f"study '{study.name}': nothing is left to measure; add values to an axis")
+    return found

@@ -85,3 +85,17 @@ WORTH_A_RUN = 0.5
 
 MOST_VERIFIED = 8
 """Combinations of given values whose winners --verify measures without a workload. By judgement; not measured."""
+
+RATES_BETWEEN = 12
+"""Rates between two of the grid at which a replica's load is looked up: steps of 6 % where the grid doubles. The lower
+one counts. Numerical."""
+
+RATES_UP_TO_CAPACITY = 120
+"""Rates up to 1.2 times the throughput with all slots busy at which the same is looked up: steps of 1 %. Numerical."""
+
+THROUGHPUT_NODES = 40
+"""Equally probable throughputs over which the probability to bear a rate is averaged: within 0.01 of that of 400.
+Numerical."""
+
+SENSITIVITY = (0.5, 1.0, 1.5, 2.0)
+"""Multiples of the load for which a capacity plan is shown where no other loads are named. By judgement."""

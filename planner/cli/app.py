@@ -27,7 +27,7 @@ __all__ = ["JsonOption", "NameOption", "QuietOption", "SeedOption", "StorageOpti
 
 # As a study goes: begin, look, measure, ask, decide, show, exchange, try.
 _ORDER: Final = ("init", "validate", "doctor", "plan", "run", "status", "discard", "predict", "evaluate", "recommend",
-                 "idealize", "compare", "report", "dashboard", "import", "export", "simulate")
+                 "capacity", "idealize", "compare", "report", "dashboard", "import", "export", "simulate")
 
 
 class _Verbs(TyperGroup):

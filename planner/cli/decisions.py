@@ -1,4 +1,4 @@
-"""Verbs that decide: recommend, idealize."""
+"""Verbs that decide: recommend, capacity, idealize."""
 
 from __future__ import annotations
 
@@ -75,6 +75,44 @@ def recommend(
         raise typer.Exit(130)
     write_json(json_file, decision_json(answer, subject.grid, top))
     show_decision(console(quiet), answer, subject.grid, top, whole)
+
+
+@app.command()
+def capacity(
+    study: StudyArgument, storage: StorageOption = None, name: NameOption = None,
+    rate: Annotated[list[str] | None, typer.Option(
+        "--rate", metavar="RATE[,RATE…]", help=(
+            "Requests per second of the whole service; further ones are compared. Repeatable."))] = None,
+    slo: Annotated[list[str] | None, typer.Option(
+        "--slo", metavar="CONDITION", help=(
+            "As in 'p99_ttft_ms <= 500'; repeatable; the study file's `slo`, else its boundary, where none is "
+            "given."))] = None,
+    confidence: Annotated[float, typer.Option(
+        "--confidence", metavar="SHARE", help="Least probability of meeting every condition, between 0 and 1.")] = 0.9,
+    workload: Annotated[list[str] | None, typer.Option(
+        "--workload", metavar="PART|TRACE", help=(
+            "The requests to serve: input_len=1024,output_len=128:0.7 with its share, repeatable; or the file of a "
+            "trace; the study file's `workload` where none is given."))] = None,
+    share: Annotated[float, typer.Option(
+        "--share", metavar="SHARE", help="Share of the workload's requests that must meet every condition.")] = 1.0,
+    top: Annotated[int, typer.Option("--top", metavar="N", min=1, help="How many configurations to show.")] = 3,
+    json_file: JsonOption = None, quiet: QuietOption = False, seed: SeedOption = 0,
+) -> None:
+    """Show how many accelerators serve a load within the service levels, the cheapest configuration first."""
+    from planner.views.capacity import capacity_json, show_capacity
+
+    found = opened(study, storage, name, seed).capacity(
+        [_rate(word) for text in rate or () for word in text.split(",")], slo=slo, confidence=confidence,
+        workload=workload or (), share=share)
+    write_json(json_file, capacity_json(found, top))
+    show_capacity(console(quiet), found, top)
+
+
+def _rate(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise StudyError(f"--rate: cannot read '{text}'; write requests per second like 40, or 20,40,80") from None
 
 
 @app.command()

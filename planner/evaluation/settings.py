@@ -138,7 +138,7 @@ PART_CORRELATION = 0.2
 of the five recorded grids of studies/ at two costs and two seeds it was -0.04 to 0.41, median 0.15 (results.md)."""
 
 COMMON_NODES = 24
-"""Nodes of the integral over what the parts of a configuration have in common: probabilities are then within 1e-4 of
+"""Nodes of the integral over what the parts of a configuration have in common: probabilities are then within 1e-8 of
 those with 96. Numerical."""
 
 SHARE_BINS = 200

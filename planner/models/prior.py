@@ -10,10 +10,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from planner.ledger.observations import Observations
 from planner.models.prior_regressor import PriorColumn
+from planner.models.transforms import forward
 from planner.space.types import FloatArray
 
-__all__ = ["OldTarget", "Prior", "columns_for", "prior_prices"]
+__all__ = ["OldTarget", "Prior", "columns_for", "prior_prices", "priors_suffice"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,6 +53,24 @@ class Prior:
 def columns_for(priors: Sequence[Prior], quantity: str) -> list[PriorColumn]:
     """What the priors say of a quantity; those that say nothing of it are left out."""
     return [prior.quantities[quantity] for prior in priors if quantity in prior.quantities]
+
+
+def priors_suffice(priors: Sequence[Prior], observations: Observations, spread: float) -> bool:
+    """Whether the readings differ from what some prior says of each target by nearly the same factor everywhere, with a
+    standard deviation of no more than `spread`: then a few runs carry it over, and no first design is needed."""
+    return all(min((_spread(prior, observations, target) for prior in priors), default=np.inf)
+               <= spread for target in observations.targets)
+
+
+def _spread(prior: Prior, observations: Observations, target: str) -> float:
+    """Standard deviation of the readings about the prior, on the scale of the target; infinite where fewer than three
+    readings tell."""
+    if target not in prior.values:
+        return np.inf
+    transform = observations.metric(target).transform
+    away = forward(transform, observations.column(target)) - forward(transform, prior.values[target])
+    away = away[np.isfinite(away)]
+    return float(np.std(away, ddof=1)) if len(away) > 2 else np.inf
 
 
 def prior_prices(priors: Sequence[Prior], devices: FloatArray) -> FloatArray | None:

@@ -15,8 +15,8 @@ from planner.space.expressions import quoted, suggestion
 from planner.space.types import Direction, Kind, Metric, Transform
 from planner.space.units import unit_in
 
-__all__ = ["KNOWN", "check_given", "described", "impossible", "metric_named", "refusal", "said", "time_power",
-           "unit_wanted"]
+__all__ = ["KNOWN", "check_given", "described", "impossible", "metric_named", "quantile_of", "refusal", "said",
+           "time_power", "unit_wanted"]
 
 _TIMES: Final = frozenset({Kind.FIRST, Kind.STEP, Kind.WHOLE})
 _STATISTIC: Final = re.compile(r"(mean|median|std|p[0-9]+(?:\.[0-9]+)?)_(\w+)")
@@ -50,6 +50,14 @@ def metric_named(name: str) -> Metric:
     if parts is None or of is None:
         return Metric(name)
     return replace(of, name=name, transform=Transform.LINEAR if parts[1] == "std" else of.transform)
+
+
+def quantile_of(name: str) -> float | None:
+    """The quantile over requests that a metric is: the median without any word; None for a mean."""
+    parts = _STATISTIC.fullmatch(name)
+    if parts is None or parts[1] == "median":
+        return 0.5
+    return float(parts[1][1:]) / 100 if parts[1].startswith("p") else None
 
 
 def described(name: str, metrics: Iterable[Metric]) -> Metric:

@@ -17,9 +17,9 @@ from planner.ledger.observations import Observations
 from planner.models.cost import CostModel
 from planner.models.feasibility import probability_of_feasibility, rows_beyond_memory
 from planner.models.grid_model import GridModel
-from planner.models.prior import prior_prices
+from planner.models.prior import prior_prices, priors_suffice
 from planner.space.types import IntArray, Status
-from planner.strategies.settings import BATCH_SHARE, LARGEST_BATCH, PRIOR_RUNS, SMALLEST_BATCH
+from planner.strategies.settings import BATCH_SHARE, LARGEST_BATCH, PRIOR_RUNS, SMALLEST_BATCH, SUFFICIENT_SPREAD
 from planner.strategies.strategy import Posterior, StrategyContext, posterior_of
 
 __all__ = ["AdaptiveStrategy", "batch_size", "first_runs"]
@@ -171,6 +171,8 @@ class AdaptiveStrategy:
         served grid its order is that of spreading until a start has proved to take time.
         """
         rows = self._open(observations)
+        if self._is_initial and self._knows_enough(observations):
+            return []
         if self._is_initial and self.context.grid.is_served and observations.engine_starts():
             rows = by_engine(np.array(rows, dtype=np.int64), self.context.grid.engine[rows],
                              observations.current_engine)
@@ -179,6 +181,11 @@ class AdaptiveStrategy:
             if self._starts(cost, np.array(rows), observations) > float(cost.price(np.array(rows)).sum()):
                 return [row for row in rows if self.context.grid.engine[row] == observations.current_engine]
         return rows
+
+    def _knows_enough(self, observations: Observations) -> bool:
+        """Whether priors make the rest of the initial design needless."""
+        return (bool(self.context.priors) and len(observations.runs) >= PRIOR_RUNS
+                and priors_suffice(self.context.priors, observations, SUFFICIENT_SPREAD))
 
     def _open(self, observations: Observations) -> list[int]:
         """The rows of the queue that have not run since it was planned, without those that will fail as others did."""
@@ -217,16 +224,16 @@ def _chooser(context: StrategyContext) -> Chooser:
 
 
 def first_runs(context: StrategyContext) -> IntArray:
-    """The rows to begin with: those of the baseline, if there is one, then the initial design; with priors, a few
-    points that show how the new surface differs."""
-    prices, size = context.prices, None
+    """The rows to begin with: those of the baseline, if there is one, then the initial design; with priors, before it a
+    few points that show how the new surface differs."""
+    parts = [] if context.first is None else [context.first]
+    prices = context.prices
     if context.priors:
         known = prior_prices(context.priors, context.accelerators)
-        prices, size = context.prices if known is None else known, PRIOR_RUNS
-    design = initial_design(context.grid, context.trajectory, context.seed, prices, size)
-    if context.first is None:
-        return design
-    return np.concatenate([context.first, design[~np.isin(design, context.first)]])
+        prices = prices if known is None else known
+        parts.append(initial_design(context.grid, context.trajectory, context.seed, prices, PRIOR_RUNS))
+    parts.append(initial_design(context.grid, context.trajectory, context.seed, prices))
+    return np.array(list(dict.fromkeys(np.concatenate(parts).tolist())), dtype=np.int64)
 
 
 def batch_size(observations: Observations) -> int:

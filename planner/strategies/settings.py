@@ -12,7 +12,14 @@ SMALLEST_BATCH, LARGEST_BATCH = 4, 20
 repository (studies/compare/results.md)."""
 
 PRIOR_RUNS = 4
-"""First runs of a study with priors at most, before runs are chosen by what they tell. By judgement; not varied."""
+"""First runs of a study with priors, which tell whether the priors suffice; if not, the usual first design follows. By
+judgement; not varied."""
+
+SUFFICIENT_SPREAD = 0.15
+"""Standard deviation of the first readings about a prior, in most cases of a logarithm, up to which no first design is
+needed. Between B200 and B300 the time per token spreads by 0.1, and four first runs do. Where it is 0.26 (A100 and
+MI250), a study without the first design was up to 5 points behind one without a prior at 1 and 2 % of the cost; with it
+none was behind, ten seeds (results.md)."""
 
 RUNS_TO_SCALE = 5
 """Runs that give the one factor of the baseline prior_scaled. By definition of that baseline."""

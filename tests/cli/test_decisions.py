@@ -179,6 +179,24 @@ def test_recommend_refuses_in_one_line(ran: Recorded, sweepwise: Callable[..., R
     assert "Traceback" not in refused.err
 
 
+REQUESTS = ("--workload", "input_len=128,output_len=16")
+
+
+@pytest.mark.parametrize(("arguments", "says"), [
+    ([], "--rate: is missing"), (["--rate", "many"], "--rate: cannot read 'many'"),
+    (["--rate", "-1"], "--rate: -1 is no number"), (["--rate", "40"], "--workload: say for which requests, as in "),
+    (["--rate", "40", *REQUESTS, "--slo", "throughput >= 3"], "is asked of a server"),
+    (["--rate", "40", *REQUESTS, "--slo", "ttft"], "--slo: cannot read 'ttft'"),
+    (["--rate", "40", *REQUESTS, "--confidence", "2"], "--confidence: 2"),
+    (["--rate", "40", *REQUESTS], "targets: requests per second are not known"),
+])
+def test_capacity_refuses_in_one_line(ran: Recorded, sweepwise: Callable[..., Ran], arguments: list[str], says: str
+                                      ) -> None:
+    refused = sweepwise("capacity", ran.study, *arguments)
+    assert refused.code == 2 and says in refused.err and len(refused.err.splitlines()) == 1, refused.err
+    assert "Traceback" not in refused.err
+
+
 def test_verify_measures_the_winner_for_the_study(ran: Recorded, answer: Callable[..., Any]) -> None:
     before = answer("status", ran.study)
     verified = answer("recommend", ran.study, "--verify", *ONE)

@@ -16,7 +16,19 @@ from planner.models.imported_values import ImportedValue, imported_values, witho
 from planner.models.learned_prior import learn_prior
 from planner.models.prior_regressor import PriorRegressor
 from planner.space.grid import Grid, full_grid
-from planner.space.types import Axis, Cost, Features, FloatArray, IntArray, Measurement, Reading, Scale, Scope, Status
+from planner.space.types import (
+    Axis,
+    Cost,
+    Features,
+    FloatArray,
+    IntArray,
+    Measurement,
+    Reading,
+    Role,
+    Scale,
+    Scope,
+    Status,
+)
 from planner.testing.regressor import check_regressor
 
 LENGTHS, BATCHES = tuple(64 * 2**i for i in range(5)), tuple(2**i for i in range(9))
@@ -146,6 +158,32 @@ def test_with_more_of_the_old_device_imported_its_surface_is_learned_anew() -> N
     again = model.fit(observed(OLD, some_new(5)))
     assert again.regressors_["latency_ms"] is not before
     assert np.allclose(again.predict().value["latency_ms"], fresh, rtol=1e-3)
+
+
+@pytest.mark.parametrize("axis", ["max_concurrency", "output_len"])
+def test_on_a_server_and_along_a_trajectory_too(axis: str) -> None:
+    roles = (Role.CONCURRENCY,) if axis == "max_concurrency" else (Role.OUTPUT_TOKENS,)
+    trajectory = None if axis == "max_concurrency" else axis
+    grid = full_grid([GRID.axes[0], Axis("x", (1, 2, 4, 8), scale=Scale.LOG),
+                      Axis(axis, (2, 4, 8, 16), scale=Scale.LOG, roles=roles)])
+    first = grid.numbers("x") * np.where(grid.column("gpu") == "H100", 1.0, 2.0)
+    whole = first + 0.3 * first**0.5 * (grid.numbers(axis) - 1)
+    observations = Observations(grid, ("e2el_ms",))
+    lines = {int(line): np.flatnonzero(grid.lines(axis) == line) for line in np.unique(grid.lines(axis))}
+    longest = np.array([rows.max() for rows in lines.values()])
+    old, new = longest[grid.codes[longest, 0] == 0], longest[grid.codes[longest, 0] == 1][:3]
+    if trajectory is None:
+        old, new = np.flatnonzero(grid.codes[:, 0] == 0), np.flatnonzero(grid.codes[:, 0] == 1)[::3]
+    for number, row in enumerate([*old.tolist(), *new.tolist()]):
+        covered = [row] if trajectory is None else lines[int(grid.lines(axis)[row])].tolist()
+        readings = tuple(Reading(grid.point(at), {"e2el_ms": (float(whole[at]),), "batch_ttft_ms": (float(first[at]),)},
+                                 1.0) for at in covered)
+        observations.add(Run(number, grid.point(row), Measurement(Status.OK, Cost(measure_s=1.0), readings),
+                             imported=number < len(old)))
+    model = GridModel(grid, trajectory).fit(observations)
+    assert {type(one) for one in model.regressors_.values()} == {ImportedRegressor}
+    left = ~observations.measured
+    assert np.allclose(model.predict().value["e2el_ms"][left], whole[left], rtol=0.3)
 
 
 def test_covariances_are_of_each_device_alone() -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from planner.space.metrics import KNOWN, described, metric_named, said, time_power
+from planner.space.metrics import KNOWN, described, metric_named, quantile_of, said, time_power
 from planner.space.spec import TargetSpec, parse_spec
 from planner.space.types import Direction, Kind, Metric, StudyError, Transform
 
@@ -96,6 +96,11 @@ def test_what_a_slower_machine_does_to_a_metric() -> None:
                                                                 "request_goodput", "mfu")}
     assert powers == {"p99_ttft_ms": 1, "tpot_ms": 1, "latency_s": 1, "request_goodput": -1, "mfu": 0}
     assert time_power(Metric("mfu", kind=Kind.SHARE)) == 0
+
+
+def test_a_bare_name_is_a_median() -> None:
+    names = ("ttft_ms", "median_ttft_ms", "p90_e2el_s", "p99.9_ttft_ms", "mean_ttft_ms", "acme_wait")
+    assert [quantile_of(name) for name in names] == [0.5, 0.5, 0.9, pytest.approx(0.999), None, 0.5]
 
 
 @pytest.mark.parametrize(("targets", "says"), [

@@ -4,15 +4,26 @@ their cost."""
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
-from planner.analysis.isolated_latency.blackbox import Ratio
-from planner.analysis.isolated_latency.idealize import Idealized, Prompt, Triple
+from planner.analysis.isolated_latency.blackbox import Ratio, ratios, read_timings
+from planner.analysis.isolated_latency.idealize import (
+    Idealized,
+    Prompt,
+    Triple,
+    idealize,
+    latency_metrics,
+    reference_prompts,
+)
+from planner.campaign.setup import StudySetup
+from planner.ledger.observations import Observations
 from planner.models.latency_model import batch_of
 from planner.space.grid import Grid
+from planner.strategies.strategy import Posterior
 
-__all__ = ["IsolatedLatencies"]
+__all__ = ["IsolatedLatencies", "isolated_latencies"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,3 +60,16 @@ class IsolatedLatencies:
         own = [engine.seconds(prompt)[0] for engine in self.engines]
         fastest = min((value for value in own if math.isfinite(value)), default=math.nan)
         return [value / fastest for value in own]
+
+
+def isolated_latencies(
+    study: StudySetup, learn: Callable[[Iterable[str]], tuple[Observations, Posterior]], measured: Sequence[str],
+    prompts: Sequence[tuple[int, int]] | None, blackbox: str | Path | None, price: float | None,
+) -> IsolatedLatencies:
+    """The answer for a study. learn: the posterior of metrics. measured: metrics that some run gave. prompts: tokens in
+    and out; sizes of the grid by default. blackbox: a file of timings. Raises StudyError."""
+    chosen = [Prompt(*pair) for pair in prompts] if prompts else reference_prompts(study.grid)
+    timings = None if blackbox is None else read_timings(Path(blackbox), study.grid)
+    engines, silent = idealize(*learn(latency_metrics(measured)), study.accelerators, study.seed)
+    found = None if timings is None else ratios(timings, engines, study.grid)
+    return IsolatedLatencies(study.grid, chosen, engines, silent, found, price)
