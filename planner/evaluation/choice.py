@@ -15,8 +15,7 @@ P is a share of joint draws: neighbouring configurations err alike, and so do th
 joint). Whether candidates can run is drawn with one number for all: where memory ends for one, it does for the larger.
 
 A case is *decided* if P is what was asked for. It is *tied* if noise alone stands in the way: readings taken as exact
-would decide it for one of the contenders, and as many runs of each as are made of a point at most would not. Noise that
-is only a guess ties nothing: a run is made again first.
+would decide it for one of the contenders, and the two were run as often as a point is at most.
 """
 
 from __future__ import annotations

@@ -33,12 +33,11 @@ class Case:
 
     mix. chosen, runner_up: candidates, numbered as the mix's grid; None where nothing is known, or there is no other.
     probability: P. none: whether it is that of none meeting every condition. if_exact: P of the best choice if readings
-    had no noise. if_repeated: the same after as many runs of each measured contender as are made at most. runs: of each
-    of the two, in all, that would decide a tie; None if more than are worth asking for. regret: expected share of the
-    objective that is lost. ahead: by what share the runner_up is better: median and 90 % interval. contenders: (K,)
-    candidates. places: (K, parts) their places among the rows of the joint metrics. loss: what each contender adds to
-    the regret, (K,). asked: the probability that decides. can_run, can_repeat: whether a contender is left to be run,
-    or to be run again. is_guess: whether the noise is one, since nothing was measured twice.
+    had no noise. runs: of each of the two, in all, that would decide a tie; None if more than are worth asking for.
+    regret: expected share of the objective that is lost. ahead: by what share the runner-up is better: median and 90 %
+    interval. contenders: (K,) candidates. places: (K, parts) their places among the rows of the joint metrics. loss:
+    what each contender adds to the regret, (K,). asked: the probability that decides. can_run: whether a contender is
+    left to be run; can_repeat: whether the chosen one or the runner-up may be run again.
     """
 
     mix: Mix
@@ -47,7 +46,6 @@ class Case:
     probability: float = 0.0
     none: bool = False
     if_exact: float = 0.0
-    if_repeated: float = 0.0
     runs: int | None = None
     regret: float = 1.0
     ahead: tuple[float, float, float] = (0.0, 0.0, 0.0)
@@ -57,7 +55,6 @@ class Case:
     asked: float = 1.0
     can_run: bool = False
     can_repeat: bool = False
-    is_guess: bool = False
 
     @property
     def state(self) -> Literal["decided", "tied", "open"]:
@@ -65,7 +62,7 @@ class Case:
         if self.chosen is None or self.probability >= self.asked:
             return "decided"
         if self.if_exact >= self.asked:
-            return "open" if self.can_repeat and (self.is_guess or self.if_repeated >= self.asked) else "tied"
+            return "open" if self.can_repeat else "tied"
         return "open" if self.can_run else "tied"
 
 
@@ -141,19 +138,17 @@ class Draws:
         value, serves = self._outcome(options, contenders, places, 1.0)
         here = self._rows[places]
         new = ~self._seen.known[here]
-        limit = float(settings.MOST_RUNS_A_POINT)
-        repeats = self._seen.measured[here] & (self._seen.run_counts[here] < limit)
         exact = _attainable(*self._outcome(options, contenders, places, np.inf))
         loss = _loss(value, serves)
         runner_up = _runner_up(value, serves)
         right = _right(value, serves)
+        two = here[[0] if runner_up is None else [0, runner_up]]
+        repeats = self._seen.measured[two] & (self._seen.run_counts[two] < settings.MOST_RUNS_A_POINT)
         return Case(
             options.mix, chosen, None if runner_up is None else int(contenders[runner_up]), right,
             0 < right <= _no_one(serves), exact,
-            _attainable(*self._outcome(options, contenders, places, limit)),
             self._runs(options, contenders, places, asked) if exact >= asked else None, float(loss.sum()),
-            _ahead(value, runner_up), contenders, places, loss, asked, bool(new.any()), bool(repeats.any()),
-            any(one.is_guess for one in self._joint.values()))
+            _ahead(value, runner_up), contenders, places, loss, asked, bool(new.any()), bool(repeats.any()))
 
     def _runs(self, options: Options, contenders: IntArray, places: IntArray, asked: float) -> int | None:
         return next((runs for runs in settings.RUNS_TO_TELL

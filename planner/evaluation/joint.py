@@ -41,7 +41,7 @@ __all__ = ["JointMetric", "joint_metric"]
 @dataclass(frozen=True, eq=False)
 class JointMetric:
     """One metric, `about`, at n rows. mean: m, (n,). covariance: of the errors, (n, n). reading: e, (n,). measured,
-    runs: (n,) each. is_guess: whether nothing was measured twice, so that e is a guess."""
+    runs: (n,) each."""
 
     about: Metric
     rows: IntArray
@@ -50,7 +50,6 @@ class JointMetric:
     reading: FloatArray
     measured: BoolArray
     runs: IntArray
-    is_guess: bool
 
     def errors(self, draws: int, rng: np.random.Generator) -> FloatArray:
         """Joint draws of the errors, (S, n)."""
@@ -104,8 +103,7 @@ def joint_metric(
     correlation[measured] = correlation[:, measured] = 0.0
     np.fill_diagonal(correlation, 1.0)
     return JointMetric(observations.metric(known.name), rows, np.nan_to_num(known.mean[rows]),
-                       correlation * std[:, None] * std, reading, measured, runs,
-                       all(len(repeats) < 2 for repeats in observations.repeats(known.name).values()))
+                       correlation * std[:, None] * std, reading, measured, runs)
 
 
 def _reading_noise(
