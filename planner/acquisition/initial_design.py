@@ -25,21 +25,16 @@ def initial_size(grid: Grid, trajectory: str | None) -> int:
 
 
 def initial_design(
-    grid: Grid, trajectory: str | None, seed: int, prices: FloatArray | None = None, most: int | None = None,
-    asked: BoolArray | None = None,
+    grid: Grid, trajectory: str | None, seed: int, prices: FloatArray | None = None, most: int | None = None
 ) -> IntArray:
     """Rows of the initial design, points of one engine together so that each starts once; on a served grid in the order
     in which they spread, since a study may end before the design does.
 
     prices: accelerator-seconds of a run of each point as the runner estimates them, (N,); the proxy where it does not.
-    most: rows of a shorter design, where more than that is known already. asked: the points that a workload asks for,
-    (N,); the design is among these, if they are enough for one.
+    most: rows of a shorter design, where more than that is known already.
     """
     rng = np.random.default_rng(seed)
-    size = initial_size(grid, trajectory)
     rows = _candidates(grid, trajectory)
-    if asked is not None and asked.sum() >= (enough := _wanted(grid, trajectory, np.flatnonzero(asked))):
-        rows, size = _longest_asked(grid, trajectory, asked), enough
     if len(rows) > DESIGN_CANDIDATES:
         rows = np.sort(rng.choice(rows, DESIGN_CANDIDATES, replace=False))
     cheapness = (cost_proxy(grid) if prices is None else prices)[rows] ** -COST_EXPONENT
@@ -48,7 +43,7 @@ def initial_design(
     cheap = cheapness ** (1 / COST_EXPONENT)
     chosen = [int(rng.choice(len(rows), p=cheap / cheap.sum()))]
     distance = _distance(features, chosen[0])
-    size = min(size, len(rows), most or len(rows))
+    size = min(initial_size(grid, trajectory), most or len(rows))
     while len(chosen) < size:
         allowed = _unseen(features.category, chosen, size - len(chosen))
         chosen.append(int(np.argmax(np.where(allowed, distance * cheapness, -1.0))))
@@ -85,26 +80,12 @@ def by_engine(rows: IntArray, engines: IntArray, running: int | None = None) -> 
     return [int(row) for _, row in sorted(zip(engines, rows, strict=True), key=lambda pair: order[int(pair[0])])]
 
 
-def _wanted(grid: Grid, trajectory: str | None, among: IntArray | None = None) -> int:
-    """Runs of a design; of one for the rows `among` alone, no more for a size than it has values there."""
-    counts = [len(axis.values) for axis in grid.axes] if among is None else [
-        len(np.unique(codes)) for codes in grid.codes[among].T]
-    most = [count if axis.scale is Scale.CATEGORY or (among is not None and count < RUNS_A_SIZE) else RUNS_A_SIZE
-            for axis, count in zip(grid.axes, counts, strict=True)]
-    runs = sum(wanted for axis, count, wanted in zip(grid.axes, counts, most, strict=True)
-               if count > 1 and axis.name != trajectory)
+def _wanted(grid: Grid, trajectory: str | None) -> int:
+    runs = sum(
+        len(axis.values) if axis.scale is Scale.CATEGORY else RUNS_A_SIZE
+        for axis in grid.axes if len(axis.values) > 1 and axis.name != trajectory
+    )
     return max(runs, 1)
-
-
-def _longest_asked(grid: Grid, trajectory: str | None, asked: BoolArray) -> IntArray:
-    """The points that a workload asks for; with trajectories the longest of each line, which measures the others."""
-    rows = np.flatnonzero(asked)
-    if trajectory is None:
-        return rows
-    lines = grid.lines(trajectory)[rows]
-    order = np.lexsort((-grid.codes[rows, grid.position(trajectory)], lines))
-    first = np.unique(lines[order], return_index=True)[1]
-    return np.sort(rows[order[first]])
 
 
 def _candidates(grid: Grid, trajectory: str | None) -> IntArray:

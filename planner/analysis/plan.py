@@ -57,8 +57,7 @@ def plan_of(study: StudySetup, observations: Observations | None, run_s: float, 
     imports = observations.import_s if observations is not None else 0.0
     starts = float((start * devices[first]).sum()) + imports * float(devices[first[0]])
     full = float((seconds * devices).sum()) + starts
-    design = initial_design(grid, runner.trajectory_axis, 0, study.prices,
-                            asked=None if study.weights is None else study.weights.asked)
+    design = initial_design(grid, runner.trajectory_axis, 0, study.prices)
     limits = study.limits()
     budget = limits.ceiling(full)
     share = settings.SERVED_SHARE if grid.is_served else settings.ADAPTIVE_SHARE

@@ -29,7 +29,7 @@ from planner.models.cost import CostModel
 from planner.models.ensemble import Ensemble
 from planner.models.grid_model import GridModel
 from planner.space.types import FloatArray, IntArray
-from planner.strategies.adaptive import AdaptiveStrategy, first_runs
+from planner.strategies.adaptive import AdaptiveStrategy
 from planner.strategies.fixed_designs import GridPosterior, forest_model
 from planner.strategies.max_variance import choose_uncertain
 from planner.strategies.strategy import Posterior, Strategy, StrategyContext
@@ -116,10 +116,6 @@ def _no_prior(context: StrategyContext) -> Strategy:
     return AdaptiveStrategy(replace(context, priors=()))
 
 
-def _no_weights(context: StrategyContext) -> Strategy:
-    return AdaptiveStrategy(context, initial=first_runs(replace(context, weights=None)), choose=choose_batch)
-
-
 def _random_start(context: StrategyContext) -> Strategy:
     grid, rng = context.grid, np.random.default_rng(context.seed)
     rows = rng.permutation(len(grid))[:initial_size(grid, context.trajectory)]
@@ -138,7 +134,7 @@ ABLATIONS: Final[Mapping[str, Callable[[StrategyContext], Strategy]]] = {
     "no_starts": _with_costs(_FreeStarts),
     "no_descriptors": _no_descriptors,
     "no_prior": _no_prior,
-    "no_weights": _no_weights,
+    "no_weights": partial(AdaptiveStrategy, choose=choose_batch),
     "max_variance": partial(AdaptiveStrategy, choose=choose_uncertain),
     "random_start": _random_start,
     "forest": _forest,

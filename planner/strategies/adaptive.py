@@ -227,12 +227,12 @@ def first_runs(context: StrategyContext) -> IntArray:
     """The rows to begin with: those of the baseline, if there is one, then the initial design; with priors, before it a
     few points that show how the new surface differs."""
     parts = [] if context.first is None else [context.first]
-    prices, asked = context.prices, None if context.weights is None else context.weights.asked
+    prices = context.prices
     if context.priors:
         known = prior_prices(context.priors, context.accelerators)
         prices = prices if known is None else known
-        parts.append(initial_design(context.grid, context.trajectory, context.seed, prices, PRIOR_RUNS, asked))
-    parts.append(initial_design(context.grid, context.trajectory, context.seed, prices, asked=asked))
+        parts.append(initial_design(context.grid, context.trajectory, context.seed, prices, PRIOR_RUNS))
+    parts.append(initial_design(context.grid, context.trajectory, context.seed, prices))
     return np.array(list(dict.fromkeys(np.concatenate(parts).tolist())), dtype=np.int64)
 
 

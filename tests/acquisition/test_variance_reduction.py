@@ -387,21 +387,3 @@ def test_weights_draw_runs_to_what_counts() -> None:
         return total
 
     assert left(PointWeights(np.where(counts, 1.0, 1e-6), counts)) < 0.9 * left(None)
-
-
-def test_the_first_design_of_a_workload_is_among_what_it_asks_for() -> None:
-    """One length of four: no runs to see that axis bend. What asks for two points has both."""
-    grid = _grid()
-    asked = grid.column("input_len") == 1024
-    design = initial_design(grid, None, seed=1, asked=asked)
-    assert asked[design].all() and len(set(design.tolist())) == 2 + 3  # two engines, three batches
-    few = asked & (grid.column("batch_size") <= 1)
-    assert sorted(initial_design(grid, None, seed=1, asked=few).tolist()) == np.flatnonzero(few).tolist()
-
-
-def test_with_trajectories_the_first_runs_are_as_long_as_the_workload_asks() -> None:
-    grid = full_grid([Axis("output_len", (1, 4, 16, 64), scale=Scale.LOG, roles=(Role.OUTPUT_TOKENS,)),
-                      Axis("batch_size", tuple(range(1, 9)), scale=Scale.LOG, roles=(Role.BATCH,))])
-    asked = np.isin(grid.column("output_len"), [4, 16])
-    design = initial_design(grid, "output_len", seed=1, asked=asked)
-    assert {grid.point(int(row))["output_len"] for row in design} == {16} and len(design) == 3
