@@ -43,7 +43,7 @@ def test_run_ends_with_a_decision_that_recommend_repeats(
     found = answer("recommend", study, "--quiet")
     assert found["best"][0]["point"] == case["chosen"] == found["sure"]["chosen"]
     shown = sweepwise("recommend", str(study)).out
-    assert "within 2 % of the best with" in shown and "its closest competitor is" in shown
+    assert "within 2 % of the best with" in shown and "runner-up: " in shown
     assert "stopped: the decision asked for is reached" in sweepwise("status", str(study)).out
 
 

@@ -142,7 +142,8 @@ def references(node: Any) -> Iterator[str]:
 
 def test_the_schema_is_whole(schema: dict[str, Any]) -> None:
     assert schema["$schema"] == "https://json-schema.org/draft/2020-12/schema"
-    assert set(schema["properties"]) == {"study", "space", "runner", "targets", "stop", "price", "slo", "prior"}
+    assert set(schema["properties"]) == {"study", "space", "runner", "targets", "stop", "price", "slo", "prior",
+                                         "workload", "baseline", "quality"}
     assert set(schema["required"]) == {"space", "runner", "targets"}
     found = set(references(schema))
     assert found and all(ref.removeprefix("#/$defs/") in schema["$defs"] for ref in found)

@@ -25,7 +25,7 @@ VERBS: dict[str, list[str]] = {
     "init": ["new.yaml"], "validate": ["STUDY"], "doctor": [], "plan": ["STUDY"], "run": ["STUDY"],
     "status": ["STUDY", "--runs"], "discard": ["STUDY", "0"], "predict": ["STUDY", "-o", "predicted.csv"],
     "evaluate": ["STUDY", "--truth", "grid.csv"], "recommend": ["STUDY", "--minimize", "latency_s"],
-    "idealize": ["STUDY"], "compare": ["STUDY", "STUDY", "-o", "figure.html"],
+    "capacity": ["STUDY", "--rate", "1"], "idealize": ["STUDY"], "compare": ["STUDY", "STUDY", "-o", "figure.html"],
     "report": ["STUDY", "--no-baselines", "-o", "report.html"], "dashboard": ["STUDY", "--port", "0", "--no-open"],
     "import": ["STUDY", "grid.csv"], "export": ["STUDY", "-o", "exported.csv"],
     "simulate": ["STUDY", "--strategies", "random", "--seeds", "1"],
@@ -102,7 +102,7 @@ def test_no_verb_lets_the_password_out(
         study.write_text(study.read_text().replace(address, "sqlite:///other.db").replace(PASSWORD, "elsewhere"))
     monkeypatch.setattr(threading.Thread, "join", lambda *_: None)  # the dashboard ends at once
     ran = begin(verb, sweepwise, *(["--storage", address] if where == "option" and verb not in WITHOUT_STORAGE else []))
-    assert ran.code == (2 if verb == "idealize" else 0), ran.err  # which wants other targets
+    assert ran.code == (2 if verb in {"idealize", "capacity"} else 0), ran.err  # which want other targets
     check_hidden(ran.out, ran.err, *(path.read_text(errors="replace") for path in place.iterdir() if path != study))
     if verb not in {*WITHOUT_STORAGE, "validate", "plan", "simulate"}:
         check_hidden(content(address))

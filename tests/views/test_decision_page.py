@@ -98,7 +98,7 @@ def test_it_says_what_recommend_says(page: DecisionPage, study: Study) -> None:
     said = page_json(page)
     assert said["best"][0]["point"] == said["marked"]["best"]["point"] | {"input_len": 512, "output_len": 64}
     assert said["baseline"]["gain"] == pytest.approx(gain) and said["headline"] == headline(page)
-    lines = list(decision_lines(page.decision, answer))
+    lines = list(decision_lines(page.decision, page.answer))
     assert len(lines) <= 11 and max(map(len, lines)) <= 100
     assert f"  tuning gain {gain[0]:.2f}×" in "\n".join(lines) and lines[-3].startswith("runner-up: ")
 

@@ -75,7 +75,7 @@ def how_sure(page: DecisionPage, answer: Recommendation) -> str:
         text += f", and is within 2 % of the best with {percent(sure.probability)}"
     if answer.measured[row]:
         return f"{text}. It was measured."
-    return f"{text}. It is predicted, not measured: the best of many predictions tends to be optimistic."
+    return f"{text}. It is predicted, not measured, so rather optimistic."
 
 
 def _question(page: DecisionPage) -> str:
