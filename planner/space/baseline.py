@@ -8,7 +8,7 @@ import numpy as np
 
 from planner.space.expressions import suggestion
 from planner.space.grid import Grid
-from planner.space.meaning import match, plain_value
+from planner.space.meaning import match, named_values
 from planner.space.types import BoolArray, StudyError, Value
 from planner.space.workload import is_given
 
@@ -17,12 +17,9 @@ __all__ = ["baseline_of_option", "baseline_points", "resolved_baseline"]
 
 def baseline_of_option(text: str) -> dict[str, Value]:
     """The baseline in 'axis=value,axis=value'. Raises StudyError."""
-    found: dict[str, Value] = {}
-    for word in text.split(","):
-        name, equals, value = (part.strip() for part in word.partition("="))
-        if not (name and equals and value):
-            raise StudyError(f"--baseline: cannot read '{text}'; write it like tensor_parallel_size=1,dtype=bfloat16")
-        found[name] = plain_value(value)
+    found = named_values(text)
+    if found is None:
+        raise StudyError(f"--baseline: cannot read '{text}'; write it like tensor_parallel_size=1,dtype=bfloat16")
     return found
 
 

@@ -20,7 +20,7 @@ from typing import Final
 
 from planner.space.types import Value
 
-__all__ = ["Matcher", "as_number", "as_truth", "is_blank", "is_none", "match", "plain_value", "same"]
+__all__ = ["Matcher", "as_number", "as_truth", "is_blank", "is_none", "match", "named_values", "plain_value", "same"]
 
 _NUMBER: Final = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _INFINITE: Final = re.compile(r"([+-]?)(inf|infinity)", re.IGNORECASE)
@@ -116,6 +116,17 @@ class Matcher:
             return own
         own = (self._numbers if isinstance(value, str) else self._typed).get(as_number(value))
         return next((other for other in self._others if same(other, value)), None) if own is None else own
+
+
+def named_values(text: str) -> dict[str, Value] | None:
+    """The values in 'axis=value,axis=value'; None where the text is not written so."""
+    found: dict[str, Value] = {}
+    for word in text.split(","):
+        name, equals, value = (part.strip() for part in word.partition("="))
+        if not (name and equals and value):
+            return None
+        found[name] = plain_value(value)
+    return found
 
 
 def plain_value(text: str) -> Value:

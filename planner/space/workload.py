@@ -16,7 +16,7 @@ from typing import Annotated, Any, Final, Self
 from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 
 from planner.space.axis_spec import plain
-from planner.space.meaning import plain_value
+from planner.space.meaning import named_values
 from planner.space.types import Axis, Role, StudyError, Value
 from planner.space.validation import Number, StrictModel
 
@@ -114,13 +114,10 @@ def _part(text: str) -> Part:
             weight = math.nan
         if not 0 < weight < math.inf:
             raise StudyError(f"--workload: the weight in '{text}' is no number above 0; write it like :0.7")
-    given: dict[str, Value] = {}
-    for word in body.split(","):
-        name, equals, value = (part.strip() for part in word.partition("="))
-        if not (name and equals and value):
-            raise StudyError(f"--workload: cannot read '{text}'; write it like input_len=1024,output_len=128:0.7, or "
-                             "name the file of a trace")
-        given[name] = plain_value(value)
+    given = named_values(body)
+    if given is None:
+        raise StudyError(f"--workload: cannot read '{text}'; write it like input_len=1024,output_len=128:0.7, or name "
+                         "the file of a trace")
     return Part(given, weight)
 
 

@@ -9,13 +9,12 @@ from rich.console import Console
 
 from planner.analysis.capacity import Capacity, Fleet
 from planner.space.text import percent, point_json
-from planner.views.decision import question_text
+from planner.views.decision import parts_text, question_text
 from planner.views.listing import Listing
 from planner.views.recommendation import number
 
 __all__ = ["capacity_json", "capacity_lines", "fleets_table", "sensitivity_table", "show_capacity"]
 
-_MOST_PARTS: Final = 4
 _SHORT_S: Final = 1e-4
 _QUEUEING: Final = {
     "open loop": "replicas get random shares of the arrivals; all waiting is in the latencies that were measured",
@@ -54,14 +53,8 @@ def capacity_lines(found: Capacity) -> Iterator[str]:
 
 
 def _requests(found: Capacity) -> str:
-    """The workload's parts, the largest first."""
-    parts = [point for point in found.mix.given if point]
-    order = sorted(range(len(parts)), key=lambda i: -found.mix.weights[i])
-    said = [" ".join(f"{name}={value}" for name, value in parts[i].items())
-            + (f" ({percent(float(found.mix.weights[i]))})" if len(parts) > 1 else "") for i in order[:_MOST_PARTS]]
-    if len(parts) > _MOST_PARTS:
-        said.append(f"{len(parts) - _MOST_PARTS} more kinds of requests")
-    return f" of {', '.join(said)}" if said else ""
+    said = parts_text(found.mix.given, found.mix.weights)
+    return f" of {said}" if said else ""
 
 
 def _replicas(fleet: Fleet) -> str:

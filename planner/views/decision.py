@@ -13,7 +13,7 @@ from planner.analysis.recommendation.saturation import Saturation
 from planner.analysis.recommendation.separation import separation
 from planner.space.grid import Grid
 from planner.space.text import duration, percent, point_json
-from planner.space.types import Point, Role
+from planner.space.types import FloatArray, Point, Role
 from planner.views.boundary import boundary_json, boundary_tables, line_entry
 from planner.views.cases import cases_table, question_text
 from planner.views.choice import sure_lines
@@ -30,7 +30,8 @@ from planner.views.recommendation import (
 )
 from planner.views.separation import gain_text, gap_texts
 
-__all__ = ["cases_table", "decision_json", "decision_lines", "question_text", "show_decision", "workload_text"]
+__all__ = ["cases_table", "decision_json", "decision_lines", "parts_text", "question_text", "show_decision",
+           "workload_text"]
 
 _MOST_PARTS: Final = 4
 _LINE: Final = 98  # characters of a line that is indented by two
@@ -154,12 +155,15 @@ def _economy(answer: Recommendation, row: int) -> Iterator[str]:
 
 def workload_text(decision: Decision) -> str:
     """The workload's parts, the largest first; empty without one."""
-    found = decision.workload
-    if found is None:
-        return ""
-    parts = decision.cases[0].candidates.mix.given
-    order = sorted(range(len(parts)), key=lambda i: -found.weights[i])
-    said = [f"{_point(parts[i])} ({percent(float(found.weights[i]))})" if len(parts) > 1 else _point(parts[i])
+    mix = decision.cases[0].candidates.mix
+    return "" if decision.workload is None else parts_text(mix.given, mix.weights)
+
+
+def parts_text(given: Iterable[Point], weights: FloatArray) -> str:
+    """The parts of a mix with their weights (P,), the largest first; empty where nothing is given."""
+    parts = [point for point in given if point]
+    order = sorted(range(len(parts)), key=lambda i: -weights[i])
+    said = [f"{_point(parts[i])} ({percent(float(weights[i]))})" if len(parts) > 1 else _point(parts[i])
             for i in order[:_MOST_PARTS]]
     if len(parts) > _MOST_PARTS:
         said.append(f"{len(parts) - _MOST_PARTS} more kinds of requests")
