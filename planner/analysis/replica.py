@@ -263,7 +263,7 @@ def _met(
     each = np.ones((len(candidates.mix.weights), len(able)))
     for condition in question.conditions:
         there = candidates.defined[condition.metric]
-        for part in np.flatnonzero(there):
+        for part in np.flatnonzero(there).tolist():
             one = parts[condition.metric][part]
             if waits and condition in waits:
                 one = _later(one, condition, waits[condition])

@@ -188,7 +188,7 @@ def _defined(mix: Mix, metric: Metric) -> BoolArray:
 def _mixed(mix: Mix, metric: Metric, parts: Sequence[MetricPosterior]) -> MetricPosterior:
     weights = part_shares(mix, metric)
     here = np.flatnonzero(weights > 0)
-    return mixed([parts[i] for i in here], weights[here], metric.kind is Kind.THROUGHPUT)
+    return mixed([parts[i] for i in here.tolist()], weights[here], metric.kind is Kind.THROUGHPUT)
 
 
 def part_shares(mix: Mix, metric: Metric) -> FloatArray:
