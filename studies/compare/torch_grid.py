@@ -173,6 +173,7 @@ def decode(model: Llama, tokens: Any, length: int) -> Callable[[Callable[[], Non
 
 def _captured(step: Callable[[], None]) -> Callable[[], None]:
     side = torch.cuda.Stream()
+    side.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(side):
         step()
     torch.cuda.current_stream().wait_stream(side)
