@@ -31,6 +31,38 @@ def test_a_recorded_grid_has_every_repeat_of_every_point(study: str, table: str,
     assert (rows.ttft_ms <= rows.batch_ttft_ms + 1e-6).all() and (rows.batch_ttft_ms <= rows.e2el_ms + 1e-6).all()
 
 
+def test_the_grid_in_plain_pytorch_is_whole_and_consistent() -> None:
+    opened = open_setup(_STUDIES / "replay_h200.yaml")
+    rows = pd.read_csv(_STUDIES / "data" / "h200_torch.csv")
+    readings = rows.groupby([axis.name for axis in opened.grid.axes]).size()
+    assert len(opened.grid) == len(readings) == 1296 and readings.isin([2, 4]).all()
+    assert (rows.input_len * rows.batch_size <= 65536).all()
+    tokens = rows.batch_size * rows.output_len
+    np.testing.assert_allclose(rows.output_throughput, tokens / (rows.e2el_ms / 1e3), rtol=1e-3)
+    several = rows[rows.output_len > 1]
+    whole = several.ttft_ms + (several.output_len - 1) * several.tpot_ms
+    np.testing.assert_allclose(several.e2el_ms, whole, rtol=1e-4)
+    longest = rows.output_len == rows.output_len.max()
+    watts = rows.energy_j[longest] / (rows.e2el_ms[longest] / 1e3)
+    assert rows.energy_j[~longest].isna().all() and watts.median() < 700, "a device of 700 W"
+
+
+def test_the_llama_in_plain_pytorch_decodes_what_a_whole_pass_predicts() -> None:
+    torch = pytest.importorskip("torch")
+    from studies.compare.torch_grid import Llama, Shape, decode
+
+    with torch.inference_mode():
+        model = Llama(Shape(layers=3, width=64, heads=8, kv_heads=2, hidden=128, vocabulary=97), "bf16", "cpu",
+                      torch.float32)
+        prompts = torch.randint(97, (3, 11), generator=torch.Generator().manual_seed(1))
+        known = prompts
+        for _ in range(9):
+            length = known.shape[1]
+            known = torch.cat([known, model.forward(known, torch.arange(length), model.cache(3, length))], dim=1)
+        tokens = decode(model, prompts, 9)(lambda: None)
+    assert (tokens == known[:, 11:]).all() and len(tokens.unique()) > 5
+
+
 @pytest.mark.parametrize(("kind", "load", "steady", "saturated"), [
     ("closed", "max_concurrency", 120, 0), ("open", "request_rate", 87, 31)])
 def test_a_recorded_server_is_whole_and_consistent(kind: str, load: str, steady: int, saturated: int) -> None:

@@ -31,7 +31,7 @@ OUTPUTS: Final = (1, 8, 16, 32, 64, 128)
 BATCHES: Final = (1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128)
 TOKENS: Final = 65536
 """Prompts of a batch together, at most: the prefill is one piece."""
-QUANTIZATIONS: Final = ("none", "fp8")
+PRECISIONS: Final = ("bf16", "fp8")
 REPEATS: Final = 2
 _FP8_LARGEST: Final = 448.0
 
@@ -58,7 +58,7 @@ SHAPES: Final = {"llama-3.2-1b": Shape(16, 2048, 32, 8, 8192), "llama-3.1-8b": S
 class Llama:
     """Random weights of a shape on a device. forward() is all there is: no sampling but the most probable token."""
 
-    def __init__(self, shape: Shape, quantization: str, device: str, dtype: Any = torch.bfloat16) -> None:
+    def __init__(self, shape: Shape, precision: str, device: str, dtype: Any = torch.bfloat16) -> None:
         self.shape, self.device, self.dtype = shape, device, dtype
         made = torch.Generator(device=device).manual_seed(0)
         wide, narrow = shape.width, shape.kv_heads * shape.head
@@ -67,7 +67,7 @@ class Llama:
             return (torch.randn(rows, columns, generator=made, device=device) / columns**0.5).to(dtype)
 
         def linear(rows: int, columns: int) -> Callable[[Any], Any]:
-            return _linear(weight(rows, columns), quantization)
+            return _linear(weight(rows, columns), precision)
 
         self.embedding, self.head = weight(shape.vocabulary, wide), weight(shape.vocabulary, wide)
         self.blocks = [
@@ -125,8 +125,8 @@ def _norm(x: Any) -> Any:
     return functional.rms_norm(x, (x.shape[-1],))
 
 
-def _linear(weight: Any, quantization: str) -> Callable[[Any], Any]:
-    if quantization == "none":
+def _linear(weight: Any, precision: str) -> Callable[[Any], Any]:
+    if precision == "bf16":
         return lambda x: x @ weight.T
     scale = weight.abs().amax().float() / _FP8_LARGEST
     small = (weight / scale).to(torch.float8_e4m3fn)
@@ -216,7 +216,7 @@ def _joules() -> float | None:
         return None
 
 
-_COLUMNS: Final = ("model", "quantization", "input_len", "output_len", "batch_size", "repeat", "status", "run", "at_s",
+_COLUMNS: Final = ("model", "precision", "input_len", "output_len", "batch_size", "repeat", "status", "run", "at_s",
                    "energy_j", "ttft_ms", "tpot_ms", "e2el_ms", "output_throughput")
 
 
@@ -236,12 +236,12 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=540.0)
     given = parser.parse_args()
     began = time.monotonic()
-    engines = {(name, kind): Llama(shape, kind, "cuda") for name, shape in SHAPES.items() for kind in QUANTIZATIONS}
+    engines = {(name, kind): Llama(shape, kind, "cuda") for name, shape in SHAPES.items() for kind in PRECISIONS}
     points = [(*engine, prompt, batch) for engine in engines
               for prompt, batch in itertools.product(INPUTS, BATCHES) if prompt * batch <= TOKENS]
     run = 0
     with given.out.open("w", newline="") as file:
-        writer = csv.DictWriter(file, _COLUMNS)
+        writer = csv.DictWriter(file, _COLUMNS, lineterminator="\n")
         writer.writeheader()
         for turn in itertools.count():
             for name, kind, prompt, batch in random.Random(turn).sample(points, len(points)):
@@ -252,7 +252,7 @@ def main() -> None:
                     for row in _rows(seconds, batch):
                         longest = row["output_len"] == max(OUTPUTS)
                         writer.writerow({
-                            "model": name, "quantization": kind, "input_len": prompt, "batch_size": batch,
+                            "model": name, "precision": kind, "input_len": prompt, "batch_size": batch,
                             "repeat": REPEATS * turn + repeat, "status": "ok", "run": run, "at_s": round(at, 2),
                             "energy_j": "" if joules is None or not longest else round(joules, 3), **row})
                 file.flush()
