@@ -18,34 +18,30 @@ __all__ = ["PriorUse", "judges_of", "prior_uses"]
 class PriorUse:
     """How one prior is used. points: how many it measured. weights: of each target, from 0, left out since it predicts
     the runs worse than they predict one another, to 1; a target of which it says nothing is absent. notes: on how it
-    was read. may_overstate: whether the accuracy stated beside it may be too high."""
+    was read."""
 
     name: str
     points: int
     weights: Mapping[str, float]
     notes: tuple[str, ...] = ()
-    may_overstate: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """The form of `status --json`."""
-        return {"name": self.name, "points": self.points, "weights": dict(self.weights), "notes": list(self.notes),
-                "may_overstate": self.may_overstate}
+        return {"name": self.name, "points": self.points, "weights": dict(self.weights), "notes": list(self.notes)}
 
 
 def prior_uses(model: GridModel) -> tuple[PriorUse, ...]:
     """The use of each prior of a fitted model, in their order; then of each imported value that serves as one."""
-    # With runs imported into a study of servers, the stated accuracy was 3 to 13 points too high (results.md).
-    served = model.grid.is_served
     found = []
-    for name, points, notes, doubtful in [*((one.name, one.points, one.notes, False) for one in model.priors),
-                                          *((one.name, one.points, (), served) for one in model.imported_)]:
+    for name, points, notes in [*((one.name, one.points, one.notes) for one in model.priors),
+                                *((one.name, one.points, ()) for one in model.imported_)]:
         weights = {}
         for target in model.targets_:
             regressors: list[object] = [model.regressors_.get(quantity.name) for quantity in target.quantities]
             known = [one.weight_of(name) for one in regressors if isinstance(one, KnowsPriors)]
             if known and None not in known:
                 weights[target.name] = min(weight for weight in known if weight is not None)
-        found.append(PriorUse(name, points, weights, notes, doubtful))
+        found.append(PriorUse(name, points, weights, notes))
     return tuple(found)
 
 

@@ -13,7 +13,14 @@ from planner.models.calibration import Forecasts
 from planner.models.settings import JUDGES_LEAST_SHARE
 from planner.space.types import BoolArray, IntArray, Scale
 
-__all__ = ["judged"]
+__all__ = ["judged", "made_here"]
+
+
+def made_here(observations: Observations) -> BoolArray:
+    """Which runs the study made itself, (R,); all of them where every run was imported."""
+    imported = np.array([run.imported for run in observations.runs], dtype=bool)
+    here: BoolArray = ~imported | imported.all()
+    return here
 
 
 def judged(forecasts: Forecasts, observations: Observations) -> Forecasts:
@@ -23,19 +30,16 @@ def judged(forecasts: Forecasts, observations: Observations) -> Forecasts:
     proportion, does not.
     """
     runs, of_run = np.unique(forecasts.runs, return_inverse=True)
-    made_here = np.array([not observations.runs[run].imported for run in runs], dtype=bool)
-    if all(run.imported for run in observations.runs):
-        made_here[:] = True
-    kept = _like_what_is_left(runs, made_here, observations)[of_run]
+    kept = _like_what_is_left(runs, made_here(observations)[runs], observations)[of_run]
     return Forecasts(*(getattr(forecasts, name)[kept] for name in ("ape", "expected", "z", "runs")))
 
 
-def _like_what_is_left(runs: IntArray, made_here: BoolArray, observations: Observations) -> BoolArray:
-    """Which of the forecast `runs` judge, (R,), of those made here."""
+def _like_what_is_left(runs: IntArray, own: BoolArray, observations: Observations) -> BoolArray:
+    """Which of the forecast `runs` judge, (R,), of the `own` ones."""
     grid, left = observations.grid, ~observations.known
     rows = np.array([-1 if row is None else row for row in (grid.find(observations.runs[run].point) for run in runs)],
                     dtype=np.int64)
-    judges, inside = made_here.copy(), made_here & (rows >= 0)
+    judges, inside = own.copy(), own & (rows >= 0)
     if not left.any() or not inside.any():
         return judges
     for place, axis in enumerate(grid.axes):
@@ -45,4 +49,4 @@ def _like_what_is_left(runs: IntArray, made_here: BoolArray, observations: Obser
             share_run = np.bincount(codes[rows[inside]], minlength=len(axis.values)) / inside.sum()
             done = share_left < JUDGES_LEAST_SHARE * share_run
             judges[inside] &= ~done[codes[rows[inside]]]
-    return judges if judges.any() else made_here
+    return judges if judges.any() else own

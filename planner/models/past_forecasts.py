@@ -5,6 +5,10 @@ among them. On static grids that does not show. On a served grid a few points ar
 hyper-parameters bend to explain those that were measured, and the forecasts look better than what is still to come. So
 there the model is fitted again to the runs up to each of some boundaries, and forecasts the runs up to the next one.
 
+What was imported is no part of that order: every model knows it, and runs made here alone are forecast, and counted for
+the boundaries. By models of imported runs alone the first runs of another device were forecast so vaguely that any
+error was less than expected, and the stated accuracy was too high.
+
 Notation: N grid points; n readings; z error of a forecast over its σ.
 
 Source: Dawid, J. R. Statist. Soc. A 147 (1984), who calls such forecasts prequential.
@@ -21,6 +25,7 @@ import numpy as np
 from planner.ledger.observations import Observations
 from planner.models import settings
 from planner.models.calibration import Forecasts, forecasts_of
+from planner.models.judges import made_here
 from planner.space.types import FloatArray, IntArray, Metric
 
 __all__ = ["Forecast", "PastForecasts", "boundaries", "joined"]
@@ -41,29 +46,36 @@ class PastForecasts:
         self._used: dict[str, set[tuple[int, ...]]] = {}
 
     def of(self, metric: Metric, observations: Observations) -> Forecasts:
-        """The forecasts of the readings of the later half of the runs that measured the metric, in order of rows."""
+        """The forecasts of the readings of the later half of the study's own runs that measured the metric, in order of
+        rows."""
         rows, runs, actual = observations.first_readings(metric.name)
-        distinct = np.unique(runs)
+        own = made_here(observations)
+        elsewhere = [row for row, run in observations.readings(metric.name) if not own[run]]
+        judges = own[runs] & ~np.isin(rows, elsewhere)
+        distinct = np.unique(runs[judges])
         if len(distinct):
-            later = runs >= distinct[len(distinct) // 2]
+            later = judges & (runs >= distinct[len(distinct) // 2])
             rows, runs, actual = rows[later], runs[later], actual[later]
         mean, std = np.full(len(rows), np.nan), np.full(len(rows), np.nan)
-        edges = boundaries(len(observations.runs))
+        edges = np.flatnonzero(own)[boundaries(int(own.sum()))]
         used = self._used[metric.name] = set()
-        for begin, end in pairwise([*edges, len(observations.runs)]):
+        for begin, end in pairwise([*edges.tolist(), len(own)]):
             here = (runs >= begin) & (runs < end)
-            found = self._model(observations, begin, used)(rows[here]) if here.any() else {}
+            known = np.flatnonzero(~own | (np.arange(len(own)) < begin))
+            found = self._model(observations, known, used)(rows[here]) if here.any() else {}
             if metric.name in found:
                 mean[here], std[here] = found[metric.name]
         needed = set().union(*self._used.values())
         self._kept = {key: forecast for key, forecast in self._kept.items() if key in needed}
         return forecasts_of(metric.transform, mean, std, actual, runs)
 
-    def _model(self, observations: Observations, count: int, used: set[tuple[int, ...]]) -> Forecast:
-        key = tuple(run.number for run in observations.runs[:count])
+    def _model(self, observations: Observations, places: IntArray, used: set[tuple[int, ...]]) -> Forecast:
+        """What is learned from the runs at these places of the record."""
+        known = [observations.runs[place] for place in places]
+        key = tuple(run.number for run in known)
         used.add(key)
         if key not in self._kept:
-            before = observations.prefix(count)
+            before = observations.of_runs(known)
             self._kept[key] = self._learn(before) if before.measured.any() else lambda _: {}
         return self._kept[key]
 

@@ -31,10 +31,10 @@ Task: TypeAlias = tuple[str, int] | tuple[str, int, int]
 
 
 class Memory:
-    """A recorder without a record: a simulation's runs are only in its observations."""
+    """A recorder without a record: a simulation's runs are only in its observations. first: number of the first."""
 
-    def __init__(self) -> None:
-        self._number = 0
+    def __init__(self, first: int = 0) -> None:
+        self._number = first
 
     def begin(self, point: Point, seed: int) -> tuple[Point, Point]:
         return point, point

@@ -12,15 +12,7 @@ __all__ = ["prior_lines"]
 
 def prior_lines(priors: Iterable[PriorUse]) -> list[str]:
     """One line for each prior: how many points it measured, and what it weighs in the predictions."""
-    return [f"prior {prior.name}: {prior.points:,} points measured there; {_weights(prior)}{_caution(prior)}"
-            for prior in priors]
-
-
-def _caution(prior: PriorUse) -> str:
-    if not prior.may_overstate:
-        return ""
-    return ("; on recorded servers the accuracy stated with imported runs was 3 to 13 points too high: give them as "
-            "`prior:` instead")
+    return [f"prior {prior.name}: {prior.points:,} points measured there; {_weights(prior)}" for prior in priors]
 
 
 def _weights(prior: PriorUse) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -102,23 +103,42 @@ def test_of_two_axes_it_is_the_one_that_tells_imported_runs_from_own_ones() -> N
     assert names(observations) == ["gpu=A100 (imported)"]
 
 
-def test_the_other_device_is_predicted_as_with_prior() -> None:
-    own = some_new(12)
-    found = GridModel(GRID, None).fit(observed(OLD, own))
-    alone, rows = without_axis(Grid(GRID.axes, GRID.codes[NEW]), "gpu")
-    there, place = without_axis(GRID, "gpu")
+def by_prior(own: IntArray, grid: Grid = GRID) -> tuple[GridModel, IntArray]:
+    """A model of the H100 alone, fitted to the own runs, with all of the A100 as `prior:`. And its row of each point of
+    the H100."""
+    alone, rows = without_axis(Grid(grid.axes, grid.codes[NEW]), "gpu")
+    there, place = without_axis(grid, "gpu")
     old = Observations(there, ("latency_ms",))
     for number, row in enumerate(OLD.tolist()):
-        point, value = there.point(int(place[row])), float(truth()[row])
+        point, value = there.point(int(place[row])), float(truth(grid)[row])
         old.add(Run(number, point, Measurement(Status.OK, Cost(measure_s=value / 1000), (
             Reading(point, {"latency_ms": (value,)}, value / 1000),))))
     prior = learn_prior("A100", old, None, np.array([there.find(alone.point(row)) for row in range(len(alone))]))
-    by_prior = GridModel(alone, None, priors=[prior]).fit(
-        observed(OLD[:0], rows[np.searchsorted(NEW, own)], alone)).predict()
+    here = rows[np.searchsorted(NEW, own)]
+    return GridModel(alone, None, priors=[prior]).fit(observed(OLD[:0], here, alone)), rows
+
+
+def test_the_other_device_is_predicted_as_with_prior() -> None:
+    own = some_new(12)
+    found = GridModel(GRID, None).fit(observed(OLD, own))
+    model, rows = by_prior(own)
     here = found.predict().value["latency_ms"][NEW]
-    assert np.allclose(here, by_prior.value["latency_ms"][rows], rtol=0.03)
+    assert np.allclose(here, model.predict().value["latency_ms"][rows], rtol=0.03)
     unmeasured = ~np.isin(NEW, own)
     assert np.mean(np.abs(here / truth()[NEW] - 1)[unmeasured]) < 0.04
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_on_a_server_past_models_forecast_it_as_with_prior(seed: int) -> None:
+    """By what was imported alone its first runs were forecast so vaguely that any error was less than expected."""
+    load = replace(GRID.axes[2], roles=(Role.CONCURRENCY,))
+    served, own = full_grid([*GRID.axes[:2], load]), some_new(14, seed)
+    found = GridModel(served, None).fit(observed(OLD, own, served)).past_forecasts_["latency_ms"]
+    usual = by_prior(own, served)[0].past_forecasts_["latency_ms"]
+    by_run, usual_by_run = np.argsort(found.runs), np.argsort(usual.runs)
+    assert np.array_equal(found.runs[by_run] - len(OLD), usual.runs[usual_by_run]) and len(usual.runs) == 7
+    assert np.allclose(found.expected[by_run], usual.expected[usual_by_run], rtol=0.6)
+    assert np.allclose(found.ape[by_run], usual.ape[usual_by_run], atol=0.03)
 
 
 def test_the_prior_is_named_with_its_weight() -> None:

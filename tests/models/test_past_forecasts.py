@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from typing import Any
 
 import numpy as np
@@ -34,14 +34,24 @@ def grid(role: Role | None = Role.CONCURRENCY) -> Grid:
                       Axis("engine", tuple(f"e{i}" for i in range(5)), Scope.ENGINE, Scale.CATEGORY)])
 
 
-def measured(where: Grid, truth: FloatArray, rows: Any) -> Observations:
-    """Runs of these rows, in this order."""
+def measured(where: Grid, truth: FloatArray, rows: Any, imported: Container[int] = ()) -> Observations:
+    """Runs of these rows, in this order. imported: places of those that were."""
     observations = Observations(where, ["ms"])
     for number, row in enumerate(rows):
         point = where.point(int(row))
         reading = Reading(point, {"ms": (float(truth[row]),)}, 1.0)
-        observations.add(Run(number, point, Measurement(Status.OK, Cost(measure_s=1.0), (reading,))))
+        observations.add(Run(number, point, Measurement(Status.OK, Cost(measure_s=1.0), (reading,)),
+                             imported=number in imported))
     return observations
+
+
+def counting(asked: list[int]) -> Callable[[Observations], Forecast]:
+    """Notes how many runs each model knows, and forecasts that number."""
+    def learn(before: Observations) -> Forecast:
+        asked.append(len(before.runs))
+        return lambda rows: {"ms": (np.full(len(rows), float(len(before.runs))), np.ones(len(rows)))}
+
+    return learn
 
 
 def test_boundaries_grow_by_a_quarter() -> None:
@@ -50,15 +60,11 @@ def test_boundaries_grow_by_a_quarter() -> None:
 
 def test_a_forecast_knows_nothing_of_its_own_run_or_of_later_ones() -> None:
     """Each model sees the runs up to a boundary, once, and forecasts those up to the next."""
-    where, asked = grid(), []
-
-    def learn(before: Observations) -> Forecast:
-        asked.append(len(before.runs))
-        return lambda rows: {"ms": (np.full(len(rows), float(len(before.runs))), np.ones(len(rows)))}
-
+    where = grid()
+    asked: list[int] = []
     truth = np.exp(np.arange(len(where), dtype=np.float64) / 50)
     rows = np.random.default_rng(0).permutation(len(where))[:30]
-    past = PastForecasts(learn)
+    past = PastForecasts(counting(asked))
     found = past.of(Metric("ms"), measured(where, truth, rows))
     assert sorted(found.runs.tolist()) == list(range(15, 30)) and asked == [13, 17, 22, 28]
     edges = np.array(boundaries(30))
@@ -69,6 +75,37 @@ def test_a_forecast_knows_nothing_of_its_own_run_or_of_later_ones() -> None:
     assert asked == [13, 17, 22, 28]  # kept
     past.of(Metric("ms"), measured(where, truth, np.random.default_rng(0).permutation(len(where))[:60]))
     assert sorted(len(key) for key in past._kept) == [28, 35, 44, 55], "models go when they are of no more use"
+
+
+@pytest.mark.parametrize("first", [0, 9, 20])
+def test_every_past_model_knows_what_was_imported_whenever_that_was(first: int) -> None:
+    """Of 70 runs 50 were imported, after the `first` own ones: own ones are forecast, by as many of their own kind."""
+    where = grid()
+    asked: list[int] = []
+    truth = np.exp(np.arange(len(where), dtype=np.float64) / 50)
+    rows = np.random.default_rng(0).permutation(len(where))[:70]
+    imported = range(first, first + 50)
+    found = PastForecasts(counting(asked)).of(Metric("ms"), measured(where, truth, rows, imported))
+    own = [place for place in range(70) if place not in imported]
+    assert sorted(found.runs.tolist()) == own[10:] and asked == [60, 63, 67]
+    for run, z in zip(found.runs.tolist(), found.z.tolist(), strict=True):
+        before = 50 + max(edge for edge in boundaries(20) if edge <= own.index(run))
+        assert z == pytest.approx(before - np.log(truth[rows[run]]))
+
+
+def test_imported_runs_are_forecast_while_there_are_no_others() -> None:
+    asked: list[int] = []
+    rows, truth = np.random.default_rng(0).permutation(200)[:30], np.exp(np.arange(200) / 50)
+    found = PastForecasts(counting(asked)).of(Metric("ms"), measured(grid(), truth, rows, range(30)))
+    assert sorted(found.runs.tolist()) == list(range(15, 30)) and asked == [13, 17, 22, 28]
+
+
+def test_what_is_known_from_elsewhere_is_not_forecast() -> None:
+    """A point that was measured here and then imported: every past model knows it."""
+    rows = np.random.default_rng(0).permutation(200)[:20]
+    observations = measured(grid(), np.exp(np.arange(200) / 50), [*rows, rows[15]], imported=[20])
+    found = PastForecasts(counting([])).of(Metric("ms"), observations)
+    assert 15 not in found.runs and {14, 16, 19} <= set(found.runs.tolist())
 
 
 @pytest.mark.parametrize(("draw", "least", "most"), [
