@@ -1,8 +1,14 @@
 """Public models and devices by name: the numbers of data/models.csv and data/devices.csv, each line with its source.
 
-models.csv: config.json on Hugging Face, of the repository named. kv_bytes: of one token in the key-value cache, at 16
+models.csv: config.json on Hugging Face, of the repository named. Parameters as a forward pass has them: an embedding
+that is also the output counts once, layers that only draft further tokens and what sees images not. active_b: all but
+the experts that a token does not use, as `config_numbers` counts. kv_bytes: of one token in the key-value cache, at 16
 bits a number. experts: 1 of a model without. devices.csv: data sheets. tflops: the peak at bf16 or fp16, dense, as all
 of them are; link_gb_s: to other devices, both ways together. A name without a size or a form means the usual one.
+
+checked: what a line was compared with. A model: `config`, its configuration as engines, converters and papers' code
+keep it, from which parameters were counted; `size`, only the published size. A device: `vendor`, what the manufacturer
+says elsewhere; `tables`, independent tables, or cores and clocks; `part`, these without the peak.
 """
 
 from __future__ import annotations
@@ -17,6 +23,7 @@ from typing import Final
 __all__ = ["device_named", "model_named"]
 
 _DATA: Final = Path(__file__).parent / "data"
+_WORDS: Final = {"name", "checked", "source"}  # columns that hold no number
 _MAKERS: Final = re.compile(r"^(?:nvidia|amd|intel|google|tesla|instinct|geforce|meta|habana|data-center-gpu)-")
 _FORMS: Final = re.compile(r"-(?:sxm\d?|hbm\d?e?|oam|gpu|\d+x)(?=-|$)")
 
@@ -61,4 +68,4 @@ def _plain(name: str) -> str:
 def _table(name: str) -> Mapping[str, Mapping[str, float]]:
     with (_DATA / f"{name}.csv").open(encoding="utf-8", newline="") as file:
         return {_plain(row["name"]): {key: float(value) for key, value in row.items()
-                                      if value and key not in {"name", "source"}} for row in csv.DictReader(file)}
+                                      if value and key not in _WORDS} for row in csv.DictReader(file)}

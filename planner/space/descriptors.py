@@ -23,6 +23,10 @@ _NAME = re.compile(r"(?<![A-Za-z0-9.])(?:(\d+)x)?(\d+(?:\.\d+)?)([bm])(\d?)(?![A
 
 _TOO_LARGE: Final = 2**40  # for any size of a layer
 _CACHE_BYTES: Final = 2  # of a number in the key-value cache, at 16 bits
+# Of transformers' classes, each compared with the model that it builds. Output and embedding are one unless the config
+# says otherwise; and a layer's second part has two matrices, not three.
+_TIED: Final = {"cohere", "cohere2", "ernie4_5", "gemma", "gemma2", "gemma3_text", "smollm3", "starcoder2"}
+_TWO_MATRICES: Final = {"apertus", "arcee", "gpt_neox", "persimmon", "phi", "starcoder2"}
 _USED: Final = {Role.MODEL: ("params_b", "whole_b", "active_b", "layers", "width", "kv_bytes"),
                 Role.DEVICE: ("tflops", "bandwidth_gb_s")}
 
@@ -107,27 +111,47 @@ def parameters_of_config(config: dict[str, Any]) -> float | None:
 def config_numbers(config: dict[str, Any]) -> Mapping[str, float]:
     """What a Hugging Face config says of a decoder-only transformer; nothing if keys are missing or make no sense."""
     try:
+        kind = str(config.get("model_type"))
         hidden, layers = int(config["hidden_size"]), int(config["num_hidden_layers"])
-        heads = int(config["num_attention_heads"])
-        inner = int(config.get("moe_intermediate_size") or config["intermediate_size"])
         vocabulary = int(config["vocab_size"])
-        head = int(config.get("head_dim") or hidden // heads)
-        kv_heads = int(config.get("num_key_value_heads") or heads)
-        experts = int(config.get("num_experts") or config.get("num_local_experts") or 1)
+        inner = int(config.get("moe_intermediate_size") or config["intermediate_size"])
+        experts = int(config.get("num_experts") or config.get("num_local_experts")
+                      or config.get("n_routed_experts") or 1)
         used = int(config.get("num_experts_per_tok") or experts)
-        latent = int(config.get("kv_lora_rank") or 0) and int(config["kv_lora_rank"]) + int(config["qk_rope_head_dim"])
+        shared = int(config.get("n_shared_experts") or 0)
+        before = int(config.get("first_k_dense_replace") or 0)  # layers without experts
+        wide = int(config["intermediate_size"]) if before else 0
+        attention, cached = _attention(config, hidden)
     except (KeyError, TypeError, ValueError, ArithmeticError):
         return {}
-    sizes = (hidden, layers, heads, inner, vocabulary, head, kv_heads, experts, used, latent + 1)
-    if not all(0 < size < _TOO_LARGE for size in sizes):
+    sizes = (hidden, layers, inner, vocabulary, experts, used, attention, cached, shared + 1, before + 1, wide + 1)
+    if not all(0 < size < _TOO_LARGE for size in sizes) or before > layers:
         return {}
-    attention = hidden * head * (2 * heads + 2 * kv_heads)
-    embeddings = vocabulary * hidden * (1 if config.get("tie_word_embeddings") else 2)
-    whole, active = ((layers * (attention + 3 * hidden * inner * count) + embeddings) / 1e9
+    matrices = 2 if kind in _TWO_MATRICES else 3
+    embeddings = vocabulary * hidden * (1 if config.get("tie_word_embeddings", kind in _TIED) else 2)
+    router = experts if experts > 1 else 0
+    common = layers * attention + before * matrices * hidden * wide + embeddings
+    whole, active = ((common + (layers - before) * hidden * (router + matrices * inner * (count + shared))) / 1e9
                      for count in (experts, min(used, experts)))
-    cache = layers * (latent or 2 * kv_heads * head) * _CACHE_BYTES
     return {"params_b": whole, "active_b": active, "layers": float(layers), "width": float(hidden),
-            "kv_bytes": float(cache), "experts": float(experts)}
+            "kv_bytes": float(layers * cached * _CACHE_BYTES), "experts": float(experts)}
+
+
+def _attention(config: dict[str, Any], hidden: int) -> tuple[int, int]:
+    """Weights of one layer's attention, and how many numbers of a token it caches: keys and values, or what both are
+    made from (multi-head latent attention). Raises as `int` and a missing key do."""
+    heads = int(config["num_attention_heads"])
+    head = int(config.get("head_dim") or hidden // heads)
+    kv_heads = int(config.get("num_key_value_heads") or heads)
+    if min(heads, head, kv_heads) <= 0:
+        raise ValueError
+    rank = int(config.get("kv_lora_rank") or 0)
+    if not rank:
+        return 2 * hidden * head * (heads + kv_heads), 2 * kv_heads * head
+    rotary, query_rank = int(config["qk_rope_head_dim"]), int(config.get("q_lora_rank") or 0)
+    plain, value = (int(config.get(name) or head) for name in ("qk_nope_head_dim", "v_head_dim"))
+    query = heads * (plain + rotary) * (query_rank or hidden) + hidden * query_rank
+    return query + hidden * (rank + rotary) + heads * (rank * (plain + value) + value * hidden), rank + rotary
 
 
 def _model(name: str, directory: Path) -> Mapping[str, float]:
