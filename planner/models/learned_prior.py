@@ -49,7 +49,8 @@ def learn_prior(
 
 def _old_targets(model: GridModel, observations: Observations, rows: IntArray, known: BoolArray
                  ) -> dict[str, OldTarget]:
-    """The targets that were measured and are learned as logarithms. Their σ: of the quantities that they are made of, noise taken out."""
+    """The targets that were measured and are learned as logarithms. Their σ: of the quantities that they are made of,
+    noise taken out."""
     learned, found = model.values(rows), {}
     for target in model.targets_:
         if target.transform is not Transform.LOG or not np.isfinite(observations.column(target.name)).any():
