@@ -140,6 +140,6 @@ def _highest(loads: FloatArray, probability: FloatArray, margin: FloatArray) -> 
 
 
 def _nearest(attainment: Attainment, tier: Tier) -> FloatArray:
-    """m of the nearest bound at each point, (N,); NaN where a metric is unknown."""
-    nearest: FloatArray = np.min([attainment.metrics[c.metric].margin(c) for c in tier.conditions], axis=0)
+    """m of the nearest bound at each point, (N,); NaN where no metric is known."""
+    nearest: FloatArray = np.fmin.reduce([attainment.metrics[c.metric].margin(c) for c in tier.conditions], axis=0)
     return nearest

@@ -30,6 +30,16 @@ class OldSetup(Protocol):
     """What is needed of an old study."""
 
     @property
+    def storage(self) -> str:
+        """Where its record is."""
+        ...
+
+    @property
+    def name(self) -> str:
+        """Its name there."""
+        ...
+
+    @property
     def grid(self) -> Grid:
         """Its points."""
         ...
@@ -62,6 +72,10 @@ class _Place:
     opener: Opener
     own: tuple[str, str]
 
+    def is_own(self, storage: str, name: str) -> bool:
+        """Whether this is the study itself."""
+        return (_file_of(storage), name) == (_file_of(self.own[0]), self.own[1])
+
 
 def learn_priors(
     entries: Sequence[PriorSpec], grid: Grid, metrics: tuple[Metric, ...], directory: Path, opener: Opener,
@@ -85,6 +99,9 @@ def _read(entry: PriorSpec, study: Receiver, place: _Place) -> OldStudy:
         if entry.table is not None:
             return old_table(entry, rows_of(entry, place.directory / entry.table), study)
         old = place.opener(place.directory / str(entry.study), entry.storage, entry.name)
+        if place.is_own(old.storage, old.name):
+            raise StudyError(f"{study.key}: {entry.study} is this study itself, whose runs would count twice; name an "
+                             "old study, or begin a new one by --name")
         return _of_setup(entry, old, study)
     except StudyError as error:
         raise error if str(error).startswith(study.key) else StudyError(f"{study.key}: {error}") from None
@@ -113,7 +130,7 @@ def _archive(entry: PriorSpec, study: Receiver, place: _Place) -> list[Prior]:
             continue
         for one in archived:
             label = f"{file.name}: {one.name}"
-            if (str(file.resolve()), one.name) == (_file_of(place.own[0]), place.own[1]):
+            if place.is_own(str(file), one.name):
                 continue
             try:
                 old = place.opener(file, one.storage, one.name, text=one.text)

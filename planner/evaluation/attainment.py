@@ -34,7 +34,7 @@ from planner.models.grid_model import Prediction
 from planner.models.quantities import Quantity, data_of
 from planner.space.load import load_lines
 from planner.space.slo import Boundary, Condition, Tier
-from planner.space.types import BoolArray, FloatArray, IntArray
+from planner.space.types import BoolArray, FloatArray, IntArray, Kind
 
 __all__ = ["Attainment", "attainment_of", "falling"]
 
@@ -84,14 +84,15 @@ def attainment_of(
     """The attainment by predictions and measurements. feasibility: probability that each point can run, (N,). The
     metrics of all tiers are targets of `observations`."""
     metrics = {name: metric_posterior(name, prediction, observations, calibrated=False) for name in boundary.metrics}
+    absent = {name: _absent(name, observations) for name in boundary.metrics}
     widening = {name: _widening(name, observations) for name in boundary.metrics}
-    probability = np.array([_met(tier, metrics, widening) for tier in boundary.tiers]) * feasibility
+    probability = np.array([_met(tier, metrics, absent, widening) for tier in boundary.tiers]) * feasibility
     for _, rows in load_lines(observations.grid):
         for t, tier in enumerate(boundary.tiers):
             if all(_falls(metrics[c.metric].margin(c)[rows]) for c in tier.conditions):
                 probability[t, rows] = falling(probability[t, rows])
     noisy = {name: _noisy(name, observations) for name in boundary.metrics}
-    measured = np.array([np.all([metrics[name].measured for name in tier.metrics], axis=0) for tier in boundary.tiers])
+    measured = np.array([_measured(tier, metrics, absent) for tier in boundary.tiers])
     again = np.array([np.any([noisy[name] for name in tier.metrics], axis=0) for tier in boundary.tiers])
     repeatable = measured & again & _promising(probability, boundary.confidence, observations.run_counts)
     return Attainment(boundary, probability, (measured & ~repeatable) | observations.failed, repeatable, metrics)
@@ -108,9 +109,25 @@ def falling(probability: FloatArray) -> FloatArray:
     return fitted
 
 
-def _met(tier: Tier, metrics: Mapping[str, MetricPosterior], widening: Mapping[str, float]) -> FloatArray:
+def _absent(metric: str, observations: Observations) -> BoolArray:
+    """Where there is no such metric, (N,): a time between tokens needs two. No condition on it can be missed there."""
+    grid = observations.grid
+    steps = observations.metric(metric).kind is Kind.STEP and not grid.single_token.all()
+    return grid.single_token if steps else np.zeros(len(grid), dtype=bool)
+
+
+def _measured(tier: Tier, metrics: Mapping[str, MetricPosterior], absent: Mapping[str, BoolArray]) -> BoolArray:
+    """Whether every metric that there is was measured, (N,)."""
+    told: BoolArray = np.all([metrics[name].measured | absent[name] for name in tier.metrics], axis=0)
+    return told
+
+
+def _met(
+    tier: Tier, metrics: Mapping[str, MetricPosterior], absent: Mapping[str, BoolArray], widening: Mapping[str, float]
+) -> FloatArray:
     """Probability that all conditions hold, (N,): their product, as in a recommendation."""
-    parts = [metrics[c.metric].probability(c, widening[c.metric]) for c in tier.conditions]
+    parts = [np.where(absent[c.metric], 1.0, metrics[c.metric].probability(c, widening[c.metric]))
+             for c in tier.conditions]
     met: FloatArray = np.prod(parts, axis=0)
     return met
 

@@ -15,6 +15,7 @@ disturbs itself more than its parts do alone is not known from such runs.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -98,18 +99,22 @@ class Candidates:
 
     def bounds(self, condition: Condition) -> Iterator[tuple[int, float]]:
         """Each part that defines the metric, and the bound there: of one relative to the baseline, what it comes to by
-        the baseline's expected value."""
+        the baseline's expected value; NaN, which nothing meets, where the baseline is not known."""
         for part in np.flatnonzero(self.defined[condition.metric]).tolist():
             one = self.parts[condition.metric][part]
-            base = 1.0 if not condition.of_baseline else float(back(one.transform, one.mean)[self.baseline])
+            base = 1.0
+            if condition.of_baseline:
+                base = math.nan if self.baseline is None else float(back(one.transform, one.mean)[self.baseline])
             yield part, condition.bound * base * (1 + (settings.EQUAL if condition.is_upper else -settings.EQUAL))
 
     def _absolute(self, part: MetricPosterior, condition: Condition) -> tuple[MetricPosterior, Condition]:
         """A part and a condition on it whose bound is a number: of a bound relative to the baseline, what the metric
-        has more than that bound must have, on the scale of its transform."""
+        has more than that bound must have, on the scale of its transform. Unknown where the baseline is not known."""
         if not condition.of_baseline:
             return part, condition
-        assert self.baseline is not None
+        if self.baseline is None:
+            nothing = np.full(len(part.mean), np.nan)
+            return replace(part, value=nothing, mean=nothing, measured=np.zeros(len(nothing), dtype=bool)), condition
         # What is equal meets the bound: the baseline itself does where the factor is 1.
         bound = settings.EQUAL if condition.is_upper else -settings.EQUAL
         return (excess_over(part, self.baseline, condition.bound),

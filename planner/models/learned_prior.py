@@ -49,13 +49,15 @@ def learn_prior(
 
 def _old_targets(model: GridModel, observations: Observations, rows: IntArray, known: BoolArray
                  ) -> dict[str, OldTarget]:
-    """The targets that are learned as logarithms. Their σ: of the quantities that they are made of, noise taken out."""
+    """The targets that were measured and are learned as logarithms. Their σ: of the quantities that they are made of,
+    noise taken out."""
     learned, found = model.values(rows), {}
     for target in model.targets_:
-        if target.transform is not Transform.LOG:
+        if target.transform is not Transform.LOG or not np.isfinite(observations.column(target.name)).any():
             continue
+        shares = model.shares(target, rows)
         variance = np.zeros(len(rows))
-        for quantity, share in model.shares(target, rows).items():
+        for quantity, share in shares.items():
             regressor = model.regressors_[quantity]
             std = regressor.predict(rows)[1]
             variance += share**2 * np.maximum(std**2 - regressor.noise_**2, TINY)

@@ -119,11 +119,12 @@ class Matcher:
 
 
 def named_values(text: str) -> dict[str, Value] | None:
-    """The values in 'axis=value,axis=value'; None where the text is not written so."""
+    """The values in 'axis=value,axis=value'; None where the text is not written so, or says an axis twice. A word
+    without '=' belongs to the value before it: a category may have a comma."""
     found: dict[str, Value] = {}
-    for word in text.split(","):
+    for word in re.split(r",(?=[^,=]*=)", text):
         name, equals, value = (part.strip() for part in word.partition("="))
-        if not (name and equals and value):
+        if not (name and equals and value) or name in found:
             return None
         found[name] = plain_value(value)
     return found

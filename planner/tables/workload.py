@@ -179,7 +179,8 @@ def _checked(
     notes: tuple[str, ...] = (),
 ) -> PlacedWorkload:
     found, inverse = np.unique(np.array(codes, dtype=np.int64), axis=0, return_inverse=True)
-    shares = np.bincount(inverse.ravel(), np.array(weights, dtype=np.float64))
+    sizes = np.array(weights, dtype=np.float64)
+    shares = np.bincount(inverse.ravel(), sizes / sizes.max())  # a sum of weights may be too large for a number
     workload = PlacedWorkload(names, found, shares / shares.sum(), notes)
     there = workload.parts_of(grid)
     for number, point in enumerate(workload.points(grid)):

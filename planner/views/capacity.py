@@ -58,7 +58,7 @@ def _requests(found: Capacity) -> str:
 
 
 def _replicas(fleet: Fleet) -> str:
-    devices = f", {fleet.accelerators:g} accelerators" if fleet.accelerators != fleet.replicas else ""
+    devices = f", {number(fleet.accelerators)} accelerators" if fleet.accelerators != fleet.replicas else ""
     return f"{fleet.replicas:,} replica{'s' if fleet.replicas > 1 else ''}{devices}"
 
 
@@ -78,19 +78,20 @@ def _names(found: Capacity) -> list[str]:
 
 def _price(fleet: Fleet, found: Capacity) -> Iterator[str]:
     if fleet.price_an_hour is not None:
-        yield f"{number(fleet.price_an_hour)} an hour"
+        yield f"${number(fleet.price_an_hour)} an hour"
     if (cost := found.cost_per_million(fleet)) is not None:
-        yield f"{number(cost)} a million output tokens"
+        yield f"${number(cost)} a million output tokens"
     if fleet.watts is not None:
         yield f"{number(fleet.watts)} W"
     yield f"{percent(fleet.spare)} to spare"
 
 
 def _more(before: Fleet, after: Fleet) -> Iterator[str]:
-    yield f"{after.accelerators - before.accelerators:+g} accelerators"
+    more = after.accelerators - before.accelerators
+    yield f"{'−' if more < 0 else '+'}{number(abs(more))} accelerator{'' if abs(more) == 1 else 's'}"
     if before.price_an_hour is not None and after.price_an_hour is not None:
         yield f"{'+' if after.price_an_hour >= before.price_an_hour else '−'}" \
-              f"{number(abs(after.price_an_hour - before.price_an_hour))} an hour"
+              f"${number(abs(after.price_an_hour - before.price_an_hour))} an hour"
 
 
 def _waits(fleet: Fleet) -> str:
@@ -107,12 +108,12 @@ def fleets_table(found: Capacity, top: int) -> Listing:
     priced, powered = found.price is not None, any(fleet.watts is not None for fleet in shown)
     heading = _heading(found, shown)
     table = Listing(
-        "Cheapest first", [heading, "replicas", "accelerators", "each bears", "spare", *["an hour"] * priced,
+        "Cheapest first", [heading, "replicas", "accelerators", "each bears", "spare", *["$ an hour"] * priced,
                            *["power, W"] * powered, "probability"], [heading], _caption(found, shown))
     for fleet in shown:
         low, high = fleet.interval
         more = "≥ " if fleet.replica.is_cut_off(found.question.confidence) else ""
-        cells = [_values(fleet, found), f"{fleet.replicas:,}", f"{fleet.accelerators:g}",
+        cells = [_values(fleet, found), f"{fleet.replicas:,}", number(fleet.accelerators),
                  f"{more}{number(fleet.bears)} ({number(low)} … {number(high)})", percent(fleet.spare)]
         if priced:
             cells.append(number(fleet.price_an_hour or 0.0))
@@ -149,10 +150,10 @@ def _caption(found: Capacity, shown: Sequence[Fleet]) -> str:
 def sensitivity_table(found: Capacity) -> Listing:
     """The cheapest fleet at each load."""
     priced, heading = found.price is not None, f"cheapest {_heading(found, found.sensitivity)}"
-    table = Listing("At other loads", ["requests/s", heading, "replicas", "accelerators", *["an hour"] * priced,
+    table = Listing("At other loads", ["requests/s", heading, "replicas", "accelerators", *["$ an hour"] * priced,
                                        "spare"], [heading])
     for fleet in found.sensitivity:
-        table.add_row(number(fleet.rate), _values(fleet, found), f"{fleet.replicas:,}", f"{fleet.accelerators:g}",
+        table.add_row(number(fleet.rate), _values(fleet, found), f"{fleet.replicas:,}", number(fleet.accelerators),
                       *[number(fleet.price_an_hour or 0.0)] * priced, percent(fleet.spare))
     return table
 

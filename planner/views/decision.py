@@ -30,8 +30,8 @@ from planner.views.recommendation import (
 )
 from planner.views.separation import gain_text, gap_texts
 
-__all__ = ["cases_table", "decision_json", "decision_lines", "parts_text", "question_text", "show_decision",
-           "workload_text"]
+__all__ = ["baseline_missing", "cases_table", "decision_json", "decision_lines", "nothing_text", "parts_text",
+           "question_text", "show_decision", "workload_text"]
 
 _MOST_PARTS: Final = 4
 _LINE: Final = 98  # characters of a line that is indented by two
@@ -86,7 +86,7 @@ def decision_lines(decision: Decision, answer: Recommendation) -> Iterator[str]:
     yield question_text(decision.question)
     row = answer.winner
     if row is None:
-        yield "nothing can be said: the objective or a condition is defined at no configuration that can run"
+        yield nothing_text(answer)
         return
     if not len(answer.best):
         why = f"{answer.obstacle} stands in the way" if answer.obstacle else "too many are likely to fail"
@@ -127,10 +127,27 @@ def _baseline(answer: Recommendation, row: int) -> Iterator[str]:
     """The tuning gain: what the best is worth over the baseline."""
     base, gain = answer.candidates.baseline, answer.gain(row)
     if base is None:
+        if missing := baseline_missing(answer):
+            yield f"not compared with the {missing}"
         return
     yield f"baseline: {described(answer.grid, base, answer.grid.axes)}{' (it is the best)' if base == row else ''}"
     parts = [] if gain is None or base == row else [f"tuning gain {gain_text(gain)}"]
     yield f"  {_fitted([*parts, _meets(answer, base)], '; ')}"
+
+
+def nothing_text(answer: Recommendation) -> str:
+    """Why there is no answer."""
+    if any(condition.of_baseline for condition in answer.question.conditions) and (why := baseline_missing(answer)):
+        return f"nothing can be said: a condition is relative to the {why}"
+    return "nothing can be said: the objective or a condition is defined at no configuration that can run"
+
+
+def baseline_missing(answer: Recommendation) -> str | None:
+    """What is said where a baseline was asked for and nothing can be compared with it."""
+    if not answer.question.baseline or answer.candidates.baseline is not None:
+        return None
+    said = ", ".join(f"{name}={value}" for name, value in answer.question.baseline.items())
+    return f"baseline {said}, which has failed or is not on the grid for these requests; choose another"
 
 
 def _second(answer: Recommendation, row: int) -> Iterator[str]:

@@ -147,6 +147,21 @@ def test_where_a_bound_is_met_with_more_load_only_nothing_is_made_to_fall() -> N
     assert (line.highest[0].low, line.highest[0].high) == (16.0, 32.0 if line.probability[0, 5] < 0.05 else 64.0)
 
 
+def test_a_time_between_tokens_cannot_be_missed_where_there_is_one_token() -> None:
+    """At one output token no load met `tpot_ms <= 40`, and this was said with certainty."""
+    grid = full_grid([
+        Axis("output_len", (1, 64), scale=Scale.LOG, roles=(Role.OUTPUT_TOKENS,)),
+        Axis("max_concurrency", LOADS, scale=Scale.LOG, roles=(Role.CONCURRENCY,))])
+    load = grid.numbers("max_concurrency")
+    tpot = np.where(grid.single_token, np.nan, 5.0 * load)
+    observations = Observations(grid, ("ttft_ms", "tpot_ms"))
+    posterior = posterior_with({"ttft_ms": 100.0 * load, "tpot_ms": tpot}, 0.01)
+    found = ask(posterior, observations, "ttft_ms <= 2000 and tpot_ms <= 40", "tpot_ms <= 40")
+    by_length = {grid.point(int(line.rows[0]))["output_len"]: line.highest for line in found.lines}
+    assert by_length[1][0].load == pytest.approx(20, rel=0.01) and by_length[1][1].position == "above the grid"
+    assert [one.load for one in by_length[64]] == pytest.approx([8, 8], rel=0.01)
+
+
 def test_a_grid_without_a_load_is_refused_in_one_line() -> None:
     grid = full_grid([Axis("input_len", (1, 2), scale=Scale.LOG, roles=(Role.INPUT_TOKENS,))])
     posterior = posterior_with({"ttft_ms": np.ones(2)}, 0.1)

@@ -293,6 +293,21 @@ def test_json_holds_what_it_promises() -> None:
     assert named == {"output_throughput against tpot_ms", "output_throughput per accelerator against tokens/s per user"}
 
 
+@pytest.mark.parametrize("conditions", [(), (Condition("tpot_ms", 1.1, True, of_baseline=True),)])
+def test_a_baseline_that_failed_is_said_to_be_missing(conditions: tuple[Condition, ...]) -> None:
+    """It ended in a traceback where a bound was relative to it, and was left out in silence where none was."""
+    grid, observations, posterior, devices = scene()
+    mix = placed(Workload((Part({"output_len": 64}),)), grid, Path())
+    base = {"tensor_parallel_size": 2, "batch_size": 32}
+    measured(observations, next(row for row in range(len(grid)) if grid.point(row) == {**base, "output_len": 64}), None)
+    found = decide(Question("output_throughput", True, conditions, baseline=base), posterior, observations, devices,
+                   workload=mix)
+    assert found.only is not None and bool(len(found.only.best)) is not bool(conditions)
+    said = "\n".join(decision_lines(found, found.only))
+    assert "baseline tensor_parallel_size=2, batch_size=32, which has failed" in said
+    assert decision_json(found, grid, 3)["baseline"] is None
+
+
 def test_given_values_are_never_ranked() -> None:
     """Without a workload there is an answer for each of them, in their own order."""
     grid, observations, posterior, devices = scene()

@@ -157,6 +157,42 @@ def test_what_cannot_be_used_is_refused_in_one_line(tables: Path, entry: dict[st
     assert message.strip().count("\n") == 0
 
 
+@pytest.mark.parametrize("measured", [("ttft_ms",), ("tpot_ms",), ("output_throughput",), ("score",)])
+def test_a_prior_may_lack_some_of_the_targets(tmp_path: Path, measured: tuple[str, ...]) -> None:
+    """It ended in a traceback."""
+    targets = ("ttft_ms", "tpot_ms", "output_throughput", "score")
+    rows = [{"input_len": length, "output_len": 64, "batch_size": batch, "ttft_ms": length * 0.1 + batch,
+             "tpot_ms": 5.0 + 0.1 * batch, "score": 0.5 + 0.01 * batch,
+             "output_throughput": 6.4e4 * batch / (0.1 * length + batch + 63 * (5 + 0.1 * batch))}
+            for length in (64, 128, 256) for batch in (1, 4, 16)]
+    for name, kept in (("new.csv", targets), ("old.csv", measured)):
+        with (tmp_path / name).open("w", newline="") as file:
+            out = csv.DictWriter(file, ["input_len", "output_len", "batch_size", *kept], extrasaction="ignore")
+            out.writeheader()
+            out.writerows(rows)
+    (tmp_path / "s.yaml").write_text(yaml.safe_dump({
+        "study": {"storage": f"sqlite:///{tmp_path / 's.db'}"},
+        "space": {"axes": {"input_len": {"scale": "log"}, "output_len": {}, "batch_size": {"scale": "log"}}},
+        "runner": {"kind": "replay", "table": "new.csv", "cost_s": 1.0},
+        "targets": [*targets[:3], {"metric": "score", "kind": "share", "direction": "maximize"}],
+        "stop": {"trials": 5}, "prior": [{"table": "old.csv"}]}))
+    study = planner.open_study(tmp_path / "s.yaml")
+    study.run()
+    (told,) = study.status().to_json()["priors"]
+    assert told["points"] == 9 and measured[0] in told["weights"]
+
+
+def test_a_study_is_no_prior_of_itself(tables: Path) -> None:
+    """Its runs would count twice. A prior of the command line would be kept with it, too."""
+    path = study_file(tables / "s.yaml", "new.csv", [], trials=3)
+    assert CliRunner().invoke(app, ["run", str(path)]).exit_code == 0
+    refused = CliRunner().invoke(app, ["run", str(path), "--prior", str(path)])
+    assert isinstance(refused.exception, StudyError) and "is this study itself" in str(refused.exception)
+    assert not planner.open_study(path).status().priors
+    again = CliRunner().invoke(app, ["run", str(path), "--prior", str(path), "--name", "next"])
+    assert again.exit_code == 0, again.output
+
+
 def test_an_axis_that_varied_there_and_is_none_here_needs_a_choice(tables: Path) -> None:
     write_twice(tables / "twice.csv")
     old = study_file(tables / "old.yaml", "twice.csv", [], eager={"scale": "category", "scope": "engine"}, trials=30)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from planner.space.grid import Grid, full_grid
+from planner.space.meaning import named_values
 from planner.space.types import Axis, Role, Scale, Scope, StudyError
 from planner.space.workload import Part, Workload, is_given, workload_of_options
 from planner.tables.workload import REST, given_axes, placed, point_weights
@@ -49,6 +50,23 @@ def test_points_of_a_part_share_its_weight_and_the_rest_has_a_little() -> None:
 def test_equal_parts_are_added_up() -> None:
     found = placed(Workload(tuple(Part({"input_len": 128, "output_len": 16}) for _ in range(3))), grid(), Path())
     assert found.weights.tolist() == [1] and len(found.codes) == 1
+
+
+def test_weights_may_be_as_large_as_numbers_are() -> None:
+    """Their sum is not a number, which ended in a traceback."""
+    parts = (Part({"input_len": 128, "output_len": 16}, 1e308), Part({"input_len": 1024, "output_len": 256}, 1e308))
+    assert placed(Workload(parts), grid(), Path()).weights.tolist() == [0.5, 0.5]
+
+
+def test_a_part_says_an_axis_once() -> None:
+    """The last value counted, and nobody was told."""
+    with pytest.raises(StudyError, match="cannot read 'input_len=128,input_len=1024'"):
+        workload_of_options(["input_len=128,input_len=1024"])
+
+
+def test_a_category_may_have_a_comma() -> None:
+    assert named_values("model=x, y,dtype=a=b,note=p,q") == {"model": "x, y", "dtype": "a=b", "note": "p,q"}
+    assert named_values("batch_size") is None and named_values("=3") is None and named_values("") is None
 
 
 def test_requests_of_a_trace_count_at_the_nearest_length(tmp_path: Path) -> None:

@@ -199,6 +199,8 @@ def chosen(
     score = _score(question, candidates.known[question.objective], candidates.accelerators)
     score[np.any([np.isnan(candidates.known[metric].mean) for metric in question.metrics], axis=0)] = np.nan
     candidates = replace(candidates, baseline=_baseline(question, candidates, score))
+    if candidates.baseline is None and any(condition.of_baseline for condition in question.conditions):
+        score[:] = np.nan  # a bound relative to what nobody knows is met by nothing
     each = [candidates.probability(condition) for condition in question.conditions]
     probabilities = tuple(probability_of_parts(one, mix.weights, question.share) for one in each)
     count = len(mix.rows)

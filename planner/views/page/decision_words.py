@@ -8,7 +8,7 @@ from planner.analysis.recommendation.page import DecisionPage
 from planner.analysis.recommendation.recommend import Recommendation
 from planner.space.text import duration, percent
 from planner.views.cases import MOST_METRICS, cases_table, question_text
-from planner.views.decision import workload_text
+from planner.views.decision import baseline_missing, nothing_text, workload_text
 from planner.views.page.words import Table
 from planner.views.recommendation import described, interval, likelihood, number
 from planner.views.separation import gain_text, separation_text
@@ -30,7 +30,8 @@ def headline(page: DecisionPage) -> str:
     if answer is None and page.decision.only is None:
         return f"{len(page.decision.cases):,} kinds of requests, each with its own best configuration"
     if answer is None or answer.winner is None:
-        return "Nothing can be said: the objective or a condition is defined at no configuration that can run"
+        why = nothing_text(page.decision.cases[0])
+        return why[:1].upper() + why[1:]
     row, question = answer.winner, answer.question
     name = _name(answer, row)
     if not len(answer.best):
@@ -62,6 +63,8 @@ def paragraphs(page: DecisionPage) -> list[Paragraph]:
         if parts is not None:
             changed = ", ".join(f"{axis}={value}" for axis, value in parts.settings.items()) or "the same settings"
             found.append(Paragraph(label, f"{changed}: {separation_text(parts, answer.question.objective)}."))
+    if missing := baseline_missing(answer):
+        found.append(Paragraph("The baseline", f"Nothing is compared with the {missing}."))
     return [*found, Paragraph("To be surer", _surer(page, answer))]
 
 
