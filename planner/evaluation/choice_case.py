@@ -123,12 +123,13 @@ class Options:
 
 
 class Draws:
-    """Joint draws of every metric at the rows of all contenders, S of them."""
+    """Joint draws of every metric, S of them. rows: of all contenders, which the joint metrics begin with."""
 
     def __init__(self, joint: Mapping[str, JointMetric], rows: IntArray, observations: Observations) -> None:
         rng = np.random.default_rng(0)
         self._joint, self._rows, self._seen = joint, rows, observations
-        self._errors = {name: one.errors(settings.CHOICE_DRAWS, rng) for name, one in joint.items()}
+        self._errors = {name: one.errors(settings.CHOICE_DRAWS, own)
+                        for (name, one), own in zip(joint.items(), rng.spawn(len(joint)), strict=True)}
         self._able = rng.random(settings.CHOICE_DRAWS)
         self._drawn: dict[float, dict[str, FloatArray]] = {}
 
@@ -149,6 +150,15 @@ class Draws:
             0 < right <= _no_one(serves), exact,
             self._runs(options, contenders, places, asked) if exact >= asked else None, float(loss.sum()),
             _ahead(value, runner_up), contenders, places, loss, asked, bool(new.any()), bool(repeats.any()))
+
+    def of(self, metric: str, mix: Mix, candidate: int) -> FloatArray | None:
+        """A metric of a candidate in its units, (S,); None where the metric or a part of it was not drawn."""
+        joint, rows = self._joint.get(metric), mix.rows[candidate]
+        if joint is None or not np.isin(rows, joint.rows).all():
+            return None
+        order = np.argsort(joint.rows)
+        parts = self._at(1.0)[metric][:, order[np.searchsorted(joint.rows, rows, sorter=order)]]
+        return together(mix, joint.about, parts.T)
 
     def _runs(self, options: Options, contenders: IntArray, places: IntArray, asked: float) -> int | None:
         return next((runs for runs in settings.RUNS_TO_TELL

@@ -52,10 +52,11 @@ class JointMetric:
     runs: IntArray
 
     def errors(self, draws: int, rng: np.random.Generator) -> FloatArray:
-        """Joint draws of the errors, (S, n)."""
-        z = rng.standard_normal((draws, len(self.rows)))
+        """Joint draws of the errors, (S, n). Those of the first rows are the same whatever rows follow: who asks for
+        more sees no other numbers."""
         freedom = settings.TAIL_FREEDOM
         heavy = np.sqrt(freedom / rng.chisquare(freedom, (draws, 1))) / TAIL_SCALE
+        z = rng.standard_normal((len(self.rows), draws)).T
         new = np.flatnonzero(~self.measured)
         errors: FloatArray = z * np.sqrt(np.diagonal(self.covariance))
         if len(new):
@@ -79,9 +80,12 @@ class JointMetric:
 
 
 def _root(covariance: FloatArray) -> FloatArray:
-    """A matrix whose product with its transpose is the covariance, (n, n)."""
-    values, vectors = linalg.eigh(covariance)
-    root: FloatArray = vectors * np.sqrt(np.maximum(values, 0.0))
+    """The lower triangular matrix whose product with its transpose is the covariance, (n, n). By way of the
+    eigenvalues, since rounding may leave some below zero."""
+    scale = np.sqrt(np.diagonal(covariance)) + TINY
+    values, vectors = linalg.eigh(covariance / scale[:, None] / scale)
+    upper = linalg.qr((vectors * np.sqrt(np.maximum(values, settings.LEAST_EIGENVALUE))).T, mode="r")[0]
+    root: FloatArray = scale[:, None] * (upper * np.where(np.diagonal(upper) < 0, -1.0, 1.0)[:, None]).T
     return root
 
 

@@ -172,5 +172,8 @@ MISSED_CONDITION = 0.1
 HUGE_STD = 10.0
 """Standard deviation in place of an infinite one, on the scale of a transform. Numerical."""
 
+LEAST_EIGENVALUE = 1e-9
+"""Floor of the eigenvalues of a correlation. Numerical: with it the root of a part is the part of the root."""
+
 EQUAL = 1e-9
 """What equals a bound relative to the baseline meets it, within so much. Numerical."""

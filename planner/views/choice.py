@@ -34,11 +34,13 @@ def choice_lines(found: ChoiceStatus) -> Iterator[str]:
         yield f"and {len(tied) - _MOST_CASES:,} more; all are in --json"
 
 
-def sure_lines(case: CaseStatus) -> Iterator[str]:
-    """How sure it is that the configuration named is the best one."""
+def sure_lines(case: CaseStatus, with_runner_up: bool) -> Iterator[str]:
+    """How sure it is that the configuration named is the best one. with_runner_up: whether lines follow on what
+    separates the runner-up."""
     yield f"  {_sure(case)}"
     if case.state == "tied":
-        yield f"  {_tie(case)}"
+        short = with_runner_up and case.runner_up is not None
+        yield f"  {f'noise hides whether the runner-up is better; {_more(case)}' if short else _tie(case)}"
 
 
 def _sure(case: CaseStatus) -> str:
@@ -54,7 +56,7 @@ def _tie(case: CaseStatus) -> str:
 
 
 def _more(case: CaseStatus) -> str:
-    return (f"{case.runs} runs of each would" if case.runs else
+    return (f"{case.runs} runs of each would tell" if case.runs else
             "more runs would hardly help: take either, or ask for more repeats a run")
 
 

@@ -110,8 +110,8 @@ def decide(
     for case in cases:
         rows = case.candidates.mix.rows[case.best]
         meets[rows[rows >= 0]] = True
-    return Decision(question, workload, cases, load_limits(question, known, posterior, observations, meets),
-                    how_sure(question, cases, posterior, observations, accelerators))
+    cases, sure = how_sure(question, cases, posterior, observations, accelerators)
+    return Decision(question, workload, cases, load_limits(question, known, posterior, observations, meets), sure)
 
 
 def metrics_needed(question: Question, measured: Sequence[str]) -> tuple[str, ...]:

@@ -1,0 +1,60 @@
+"""How far two candidates are apart in a metric, with the ends of the 90 % interval.
+
+Configurations that are alike err alike, so what separates them is known better than what either gives. The interval is
+taken from the joint draws that the probability of a choice rests on (planner.evaluation.choice): what is said of the
+two and of the choice cannot disagree. Without draws of the two, errors count as independent, and the interval is rather
+too wide. Draws of a model that has no covariances are independent themselves.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from planner.evaluation.choice_case import Draws
+from planner.evaluation.mix import Candidates, excess_over
+from planner.space.types import Z90, FloatArray, Transform
+
+__all__ = ["difference_of", "ratio_of"]
+
+_Triple = tuple[float, float, float]
+
+
+def ratio_of(candidates: Candidates, metric: str, row: int, base: int, draws: Draws | None) -> _Triple | None:
+    """The metric at `row` over that at `base`; None if it has no ratio."""
+    known = candidates.known[metric]
+    if known.transform is not Transform.LOG:
+        return None
+    middle = float(np.exp(known.mean[row] - known.mean[base]))
+    drawn = _both(candidates, metric, row, base, draws)
+    if drawn is not None:
+        return _around(middle, drawn[0] / drawn[1])
+    width = math.exp(Z90 * float(excess_over(known, base, 1.0).std[row]))
+    return middle, middle / width, middle * width
+
+
+def difference_of(candidates: Candidates, metric: str, row: int, base: int, draws: Draws | None) -> _Triple:
+    """The metric at `row` less that at `base`."""
+    known = candidates.known[metric]
+    low, high = known.interval
+    middle = float(known.value[row] - known.value[base])
+    drawn = _both(candidates, metric, row, base, draws)
+    if drawn is not None:
+        return _around(middle, drawn[0] - drawn[1])
+    return (middle, middle - math.hypot(known.value[row] - low[row], high[base] - known.value[base]),
+            middle + math.hypot(high[row] - known.value[row], known.value[base] - low[base]))
+
+
+def _both(candidates: Candidates, metric: str, row: int, base: int, draws: Draws | None
+          ) -> tuple[FloatArray, FloatArray] | None:
+    if draws is None:
+        return None
+    one, other = (draws.of(metric, candidates.mix, which) for which in (row, base))
+    return None if one is None or other is None else (one, other)
+
+
+def _around(middle: float, drawn: FloatArray) -> _Triple:
+    """The 90 % interval of the draws; what is said to be the middle is always inside."""
+    low, high = np.quantile(drawn, [0.05, 0.95])
+    return middle, min(middle, float(low)), max(middle, float(high))
