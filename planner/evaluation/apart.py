@@ -9,14 +9,21 @@ too wide. Draws of a model that has no covariances are independent themselves.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 
+from planner.evaluation import settings
 from planner.evaluation.choice_case import Draws
+from planner.evaluation.joint import joint_metric
+from planner.evaluation.metric_posterior import MetricPosterior
 from planner.evaluation.mix import Candidates, excess_over
-from planner.space.types import Z90, FloatArray, Transform
+from planner.ledger.observations import Observations
+from planner.models.joint_errors import JointErrors
+from planner.space.types import Z90, FloatArray, IntArray, Transform
 
-__all__ = ["difference_of", "ratio_of"]
+__all__ = ["beside_baseline", "difference_of", "ratio_of"]
 
 _Triple = tuple[float, float, float]
 
@@ -44,6 +51,30 @@ def difference_of(candidates: Candidates, metric: str, row: int, base: int, draw
         return _around(middle, drawn[0] - drawn[1])
     return (middle, middle - math.hypot(known.value[row] - low[row], high[base] - known.value[base]),
             middle + math.hypot(high[row] - known.value[row], known.value[base] - low[base]))
+
+
+def beside_baseline(
+    candidates: Candidates, known: Mapping[str, MetricPosterior], errors: JointErrors | None, observations: Observations
+) -> Candidates:
+    """The candidates with how their errors go with the baseline's, for conditions relative to it. known: the metrics of
+    such conditions at each grid point. Where there are very many candidates, errors count as independent."""
+    mix, base = candidates.mix, candidates.baseline
+    if errors is None or base is None or len(mix.rows) > settings.CONTENDER_ROWS:
+        return candidates
+    each = {name: np.array([_correlation(one, errors, observations, np.maximum(rows, 0), base) for rows in mix.rows.T])
+            for name, one in known.items()}
+    return replace(candidates, alike=each)
+
+
+def _correlation(
+    known: MetricPosterior, errors: JointErrors, observations: Observations, rows: IntArray, base: int
+) -> FloatArray:
+    """Correlation of the errors at `rows` with that at the one numbered `base`, (n,)."""
+    covariance = joint_metric(known, errors, observations, rows).covariance
+    scale = np.sqrt(np.diagonal(covariance))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        correlation: FloatArray = np.nan_to_num(covariance[base] / scale / scale[base])
+    return correlation
 
 
 def _both(candidates: Candidates, metric: str, row: int, base: int, draws: Draws | None

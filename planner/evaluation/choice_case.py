@@ -18,6 +18,7 @@ from planner.evaluation.parts import probability_of_parts
 from planner.ledger.observations import Observations
 from planner.models.transforms import back
 from planner.space.question import Question
+from planner.space.slo import Condition
 from planner.space.types import BoolArray, FloatArray, IntArray, Metric, Transform
 
 __all__ = ["Case", "Draws", "Options"]
@@ -153,12 +154,23 @@ class Draws:
 
     def of(self, metric: str, mix: Mix, candidate: int) -> FloatArray | None:
         """A metric of a candidate in its units, (S,); None where the metric or a part of it was not drawn."""
-        joint, rows = self._joint.get(metric), mix.rows[candidate]
+        parts = self._parts(metric, mix.rows[candidate], 1.0)
+        return None if parts is None else together(mix, self._joint[metric].about, parts)
+
+    def _parts(self, metric: str, rows: IntArray, runs: float) -> FloatArray | None:
+        """A metric at rows of the study's grid, (P, S); None where the metric or one of them was not drawn."""
+        joint = self._joint.get(metric)
         if joint is None or not np.isin(rows, joint.rows).all():
             return None
         order = np.argsort(joint.rows)
-        parts = self._at(1.0)[metric][:, order[np.searchsorted(joint.rows, rows, sorter=order)]]
-        return together(mix, joint.about, parts.T)
+        return self._at(runs)[metric][:, order[np.searchsorted(joint.rows, rows, sorter=order)]].T
+
+    def _base(self, options: Options, condition: Condition, runs: float) -> FloatArray | None:
+        """What a relative bound is a factor of in each draw, (P, S, 1); None where the baseline was not drawn."""
+        if not condition.of_baseline or options.candidates.baseline is None:
+            return None
+        parts = self._parts(condition.metric, options.mix.rows[options.candidates.baseline], runs)
+        return None if parts is None else parts[:, :, None]
 
     def _runs(self, options: Options, contenders: IntArray, places: IntArray, asked: float) -> int | None:
         return next((runs for runs in settings.RUNS_TO_TELL
@@ -176,7 +188,7 @@ class Draws:
         holds = np.ones((len(mix.weights), *value.shape), dtype=bool)
         for condition in question.conditions:
             x = parts[condition.metric]
-            for part, bound in options.candidates.bounds(condition):
+            for part, bound in options.candidates.bounds(condition, self._base(options, condition, runs)):
                 holds[part] &= x[part] <= bound if condition.is_upper else x[part] >= bound
         served = np.tensordot(mix.weights, holds, axes=1)
         able = self._able[:, None] < options.candidates.feasibility[contenders]

@@ -83,7 +83,7 @@ def test_what_was_measured_again_narrows_it() -> None:
 
 
 def test_it_says_what_the_probability_of_the_choice_says() -> None:
-    """Of two that surely run, the other is better by more than the tolerance in all draws that make the choice wrong."""
+    """Of two that surely run, the other one is better by more than the tolerance where the choice is wrong."""
     for other in (85, 92, 97, 99):
         scene = Scene([100, other], errors=Alike(0.9))
         assert scene.choice.draws is not None

@@ -15,7 +15,7 @@ import numpy as np
 
 from planner.analysis import settings
 from planner.analysis.recommendation.fronts import TOKENS, as_asked, fronts_of
-from planner.evaluation.apart import difference_of, ratio_of
+from planner.evaluation.apart import beside_baseline, difference_of, ratio_of
 from planner.evaluation.choice_case import Draws
 from planner.evaluation.metric_posterior import MetricPosterior, metric_posterior
 from planner.evaluation.mix import Candidates, Mix, candidates_of, every_point
@@ -190,20 +190,21 @@ def recommend(
     posterior: of every metric of the question, which are targets of `observations`. accelerators: of a run of each
     point, (N,). price: of an accelerator-hour."""
     known = {metric: metric_posterior(metric, posterior.prediction, observations) for metric in observations.targets}
-    return chosen(question, known, posterior.feasibility, observations, accelerators, price,
-                  mix or every_point(observations.grid))
+    return chosen(question, known, posterior, observations, accelerators, price, mix or every_point(observations.grid))
 
 
 def chosen(
-    question: Question, known: Mapping[str, MetricPosterior], feasibility: FloatArray, observations: Observations,
+    question: Question, known: Mapping[str, MetricPosterior], posterior: Posterior, observations: Observations,
     accelerators: FloatArray, price: float | None, mix: Mix,
 ) -> Recommendation:
-    """As `recommend`. known: each target at each grid point. feasibility: of each, (N,)."""
+    """As `recommend`. known: each target at each grid point."""
     metrics = {name: observations.metric(name) for name in known}
-    candidates = candidates_of(mix, known, metrics, feasibility, accelerators)
+    candidates = candidates_of(mix, known, metrics, posterior.feasibility, accelerators)
     score = _score(question, candidates.known[question.objective], candidates.accelerators)
     score[np.any([np.isnan(candidates.known[metric].mean) for metric in question.metrics], axis=0)] = np.nan
-    candidates = replace(candidates, baseline=_baseline(question, candidates, score))
+    relative = {one.metric: known[one.metric] for one in question.conditions if one.of_baseline}
+    candidates = beside_baseline(replace(candidates, baseline=_baseline(question, candidates, score)), relative,
+                                 posterior.errors, observations)
     each = [candidates.probability(condition) for condition in question.conditions]
     probabilities = tuple(probability_of_parts(one, mix.weights, question.share) for one in each)
     count = len(mix.rows)

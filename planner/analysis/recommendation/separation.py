@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+import numpy as np
+
 from planner.analysis.recommendation.fronts import TOKENS
 from planner.analysis.recommendation.recommend import Recommendation
 from planner.space.types import Value
@@ -39,10 +41,12 @@ class Separation:
 
 
 def separation(answer: Recommendation, winner: int, other: int) -> Separation:
-    """What separates `other` from `winner`. Intervals are those of planner.evaluation.apart."""
+    """What separates `other` from `winner`, in every metric that both have. Intervals are those of
+    planner.evaluation.apart."""
     here, there = answer.grid.point(winner), answer.grid.point(other)
     names = dict.fromkeys((*answer.question.metrics, *answer.known))
-    gaps = [_gap(answer, name, winner, other) for name in names]
+    both = (name for name in names if np.isfinite(answer.known[name].mean[[winner, other]]).all())
+    gaps = [_gap(answer, name, winner, other) for name in both]
     return Separation({name: value for name, value in there.items() if value != here[name]},
                       (gaps[0], *_economy(answer, winner, other), *gaps[1:]))
 
