@@ -2,8 +2,11 @@
 
 Configurations that are alike err alike, so what separates them is known better than what either gives. The interval is
 taken from the joint draws that the probability of a choice rests on (planner.evaluation.choice): what is said of the
-two and of the choice cannot disagree. Without draws of the two, errors count as independent, and the interval is rather
-too wide. Draws of a model that has no covariances are independent themselves.
+two and of the choice cannot disagree.
+
+Without draws of the two, errors count as independent, and the interval is rather too wide: where cases are too many to
+be drawn, or of two that an answer does not show. Draws of a model that has no covariances, such as a random forest, are
+independent too.
 """
 
 from __future__ import annotations

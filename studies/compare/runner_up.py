@@ -9,7 +9,9 @@ states, *runner-up* to best and best to *baseline*, with those of the recording.
 
 *alone*: as if the errors of the two were independent. *joint*: as they are stated. *inside*: share of true ratios
 within the 90 % interval. *width*: median of its upper over its lower end, less 1. *sure*: share of differences that are
-stated as no chance, and *right*: of these, those with the true sign. *by measured*: how many of the two were measured.
+stated as no chance, and *right*: of these, those with the true sign. *against*: of answers that are said to be within
+2 % of the best with 95 % or more, those whose runner-up may be better by more, by its interval. *measured*: how many of
+the two were measured (--by-measured).
 What was measured in full has its true value by definition: --repeats 1 gives runs one reading each of the truth's
 several. Noise of the truth itself is in the intervals of what was predicted: a prediction is of what would be read.
 """
@@ -35,6 +37,7 @@ from planner.campaign.loop import Loop
 from planner.campaign.setup import StudySetup, open_setup
 from planner.campaign.stopping import Limits
 from planner.evaluation.mix import together
+from planner.evaluation.settings import CHOICE_TOLERANCE
 from planner.ledger.observations import Observations
 from planner.simulation.replay import Replay
 from planner.simulation.simulate import Memory, stage
@@ -54,19 +57,22 @@ Interval = tuple[float, float, float]
 @dataclass(frozen=True)
 class Pair:
     """One stated difference. true, joint, alone: ratios of the objective, above 1 where the first is better; the last
-    two with their 90 % intervals. within: what was said to be the probability that the best is within 2 % of the best
-    there is."""
+    two with their 90 % intervals. meets, within: what was said to be the probability that the best one meets every
+    condition, and is within 2 % of the best that does. closest: whether the other is the closest competitor."""
 
     study: str
     seed: int
     share: float
+    runs: int
     about: str
     parts: int
     measured: int
     true: float
     joint: Interval
     alone: Interval
+    meets: float
     within: float
+    closest: bool
 
 
 def pairs(path: Path, seed: int, shares: Sequence[float], repeats: int | None) -> list[Pair]:
@@ -80,7 +86,7 @@ def pairs(path: Path, seed: int, shares: Sequence[float], repeats: int | None) -
     observations, costs = Observations(study.grid, study.metrics), Costs()
     Loop(runner, make_strategy("sweepwise", context), Memory(), observations,
          Limits(cost=max(shares) * replay.full_cost), seed, costs, clock=None).run()
-    found = []
+    found: list[Pair] = []
     with threadpool_limits(limits=1):
         for share in shares:
             state = observations.prefix(int(np.searchsorted(costs.spent, share * replay.full_cost, side="right")))
@@ -90,7 +96,7 @@ def pairs(path: Path, seed: int, shares: Sequence[float], repeats: int | None) -
             rng = np.random.default_rng(seed)
             for question, workload in itertools.product(_questions(study, rng), (None, _workload(study, rng))):
                 answer = decide(question, posterior, state, context.accelerators, workload=workload)
-                found += [Pair(path.stem, seed, share, *stated) for stated in _stated(study, answer)]
+                found += _stated(study, answer, seed, share, len(state.runs))
     return found
 
 
@@ -115,20 +121,22 @@ def _workload(study: StudySetup, rng: np.random.Generator) -> PlacedWorkload:
     return PlacedWorkload(names, codes[some], np.full(len(some), 1 / len(some)))
 
 
-def _stated(study: StudySetup, answer: Decision) -> Iterator[tuple[str, int, int, float, Interval, Interval, float]]:
+def _stated(study: StudySetup, answer: Decision, seed: int, share: float, runs: int) -> Iterator[Pair]:
     for case, sure in zip(answer.cases, answer.sure, strict=True):
         best = case.winner
         if best is None or not len(case.best):
             continue
         true = _true(study, case)
-        for about, better, worse in (("runner-up", best, case.second), ("baseline", best, case.candidates.baseline)):
-            if worse is None or worse == better or not np.isfinite(true[[better, worse]]).all():
+        for about, other in (("runner-up", case.second), ("baseline", case.candidates.baseline)):
+            if other is None or other == best or not np.isfinite(true[[best, other]]).all():
                 continue
-            joint, alone = case.gain(better, worse), replace(case, draws=None).gain(better, worse)
+            joint, alone = case.gain(best, other), replace(case, draws=None).gain(best, other)
             if joint is not None and alone is not None:
-                ratio = float(true[better] / true[worse])
-                yield (about, case.candidates.mix.rows.shape[1], int(case.measured[[better, worse]].sum()),
-                       ratio if case.question.maximise else 1 / ratio, joint, alone, sure.probability)
+                ratio = float(true[best] / true[other])
+                yield Pair(study.name, seed, share, runs, about, case.candidates.mix.rows.shape[1],
+                           int(case.measured[[best, other]].sum()), ratio if case.question.maximise else 1 / ratio,
+                           joint, alone, float(case.probability[best]), sure.probability,
+                           case.grid.point(other) == sure.runner_up)
 
 
 def _true(study: StudySetup, case: Recommendation) -> FloatArray:
@@ -142,8 +150,8 @@ def _true(study: StudySetup, case: Recommendation) -> FloatArray:
 def summary(found: Sequence[Pair], by_measured: bool) -> Table:
     """A row for each study and kind of difference."""
     table = Table(box=None, title="Stated differences against truth", title_justify="left")
-    for column in ("study", "cost", "difference", "measured", "asked", "inside alone", "joint", "width alone", "joint",
-                   "sure alone", "joint", "right alone", "joint"):
+    for column in ("study", "cost", "difference", "measured", "runs", "stated", "inside alone", "joint", "width alone",
+                   "joint", "sure alone", "joint", "right alone", "joint", "against alone", "joint"):
         table.add_column(column, justify="left" if column in ("study", "difference") else "right")
 
     def key(one: Pair) -> tuple[str, float, str, str]:
@@ -153,19 +161,22 @@ def summary(found: Sequence[Pair], by_measured: bool) -> Table:
     for (study, share, about, measured), group in itertools.groupby(sorted(found, key=key), key=key):
         every = list(group)
         each = [_scores(every, [getattr(one, how) for one in every]) for how in ("alone", "joint")]
-        table.add_row(study, f"{share:.1%}", about, measured, str(len(every)),
+        table.add_row(study, f"{share:.1%}", about, measured, f"{np.median([one.runs for one in every]):g}",
+                      str(len(every)),
                       *(text for both in zip(*each, strict=True) for text in both))
     return table
 
 
-def _scores(every: Sequence[Pair], stated: Sequence[Interval]) -> tuple[str, str, str, str]:
+def _scores(every: Sequence[Pair], stated: Sequence[Interval]) -> tuple[str, ...]:
     true = np.array([one.true for one in every])
     middle, low, high = np.array(stated).T
     inside = (low * (1 - 1e-9) <= true) & (true <= high * (1 + 1e-9))
     sure = (low > 1) | (high < 1)
     right = (np.sign(middle - 1) == np.sign(true - 1))[sure]
+    against = (1 / low > 1 / (1 - CHOICE_TOLERANCE))[np.array([one.within >= 0.95 for one in every])]
     return (f"{inside.mean():.3f}", f"{np.median(high / low) - 1:.1%}", f"{sure.mean():.0%}",
-            f"{right.mean():.3f}" if sure.any() else "–")
+            f"{right.mean():.3f}" if len(right) else "–",
+            f"{against.mean():.0%}" if len(against) and every[0].about == "runner-up" else "–")
 
 
 def main() -> None:
@@ -185,7 +196,7 @@ def main() -> None:
     found = [pair for part in Parallel(n_jobs=given.jobs)(tasks) for pair in part]
     if given.json:
         given.json.write_text(json.dumps([asdict(pair) for pair in found], indent=1) + "\n", encoding="utf-8")
-    Console(highlight=False, width=160).print(summary(found, given.by_measured))
+    Console(highlight=False, width=180).print(summary(found, given.by_measured))
 
 
 if __name__ == "__main__":
