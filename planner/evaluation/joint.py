@@ -80,12 +80,16 @@ class JointMetric:
 
 
 def _root(covariance: FloatArray) -> FloatArray:
-    """The lower triangular matrix whose product with its transpose is the covariance, (n, n). By way of the
-    eigenvalues, since rounding may leave some below zero."""
+    """The lower triangular matrix whose product with its transpose is the covariance, (n, n)."""
     scale = np.sqrt(np.diagonal(covariance)) + TINY
-    values, vectors = linalg.eigh(covariance / scale[:, None] / scale)
-    upper = linalg.qr((vectors * np.sqrt(np.maximum(values, settings.LEAST_EIGENVALUE))).T, mode="r")[0]
-    root: FloatArray = scale[:, None] * (upper * np.where(np.diagonal(upper) < 0, -1.0, 1.0)[:, None]).T
+    correlation = covariance / scale[:, None] / scale + settings.LEAST_EIGENVALUE * np.eye(len(scale))
+    try:
+        lower = linalg.cholesky(correlation, lower=True)
+    except linalg.LinAlgError:  # rounding has left an eigenvalue below zero
+        values, vectors = linalg.eigh(correlation)
+        upper = linalg.qr((vectors * np.sqrt(np.maximum(values, settings.LEAST_EIGENVALUE))).T, mode="r")[0]
+        lower = (upper * np.where(np.diagonal(upper) < 0, -1.0, 1.0)[:, None]).T
+    root: FloatArray = scale[:, None] * lower
     return root
 
 

@@ -11,6 +11,7 @@ from scipy.stats import t
 from planner.evaluation import settings
 from planner.evaluation.apart import difference_of, ratio_of
 from planner.evaluation.choice import Choice, ChoiceQuestion, Named, choice_of
+from planner.evaluation.joint import JointMetric
 from planner.evaluation.metric_posterior import TAIL_SCALE, MetricPosterior, metric_posterior
 from planner.evaluation.mix import Candidates, Mix, candidates_of, mixes
 from planner.ledger.observations import Observations, Run
@@ -104,6 +105,18 @@ def test_what_an_answer_shows_besides_changes_no_other_number() -> None:
     assert one.choice.draws.of(METRIC, one.candidates.mix, 3) is None
     assert more.width(3) < more.width(2) * 1.5 and more.ratio(3)[0] == pytest.approx(0.05)
     assert more.width(3) < np.log(one.ratio(3)[2] / one.ratio(3)[1]) / 2, "without draws errors count as independent"
+
+
+def test_a_covariance_that_rounding_has_spoilt_is_drawn_all_the_same() -> None:
+    rng = np.random.default_rng(0)
+    z = rng.standard_normal((12, 3))
+    spoilt = z @ z.T - 1e-6 * np.eye(12)
+    assert np.linalg.eigvalsh(spoilt).min() < 0
+    joint = JointMetric(Observations(full_grid([Axis("batch_size", (1, 2))]), (METRIC,)).metric(METRIC), np.arange(12),
+                        np.zeros(12), spoilt, np.ones(12), np.zeros(12, dtype=bool), np.ones(12, dtype=np.int64))
+    drawn = joint.errors(20_000, rng)
+    scale = np.sqrt(np.diagonal(spoilt))
+    assert np.allclose(np.corrcoef(drawn.T), spoilt / np.outer(scale, scale), atol=0.06)
 
 
 def test_without_draws_errors_are_independent() -> None:
