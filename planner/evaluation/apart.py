@@ -2,7 +2,8 @@
 
 Configurations that are alike err alike, so what separates them is known better than what either gives. The interval is
 taken from the joint draws that the probability of a choice rests on (planner.evaluation.choice): what is said of the
-two and of the choice cannot disagree.
+two and of the choice cannot disagree. That probability allows for larger errors of what is selected from many
+(settings.UNMEASURED_WIDENING); the interval does so where neither of the two was measured.
 
 Without draws of the two, errors count as independent, and the interval is rather too wide: where cases are too many to
 be drawn, or of two that an answer does not show. Draws of a model that has no covariances, such as a random forest, are
@@ -84,7 +85,8 @@ def _both(candidates: Candidates, metric: str, row: int, base: int, draws: Draws
           ) -> tuple[FloatArray, FloatArray] | None:
     if draws is None:
         return None
-    one, other = (draws.of(metric, candidates.mix, which) for which in (row, base))
+    widened = not candidates.known[metric].measured[[row, base]].any()
+    one, other = (draws.of(metric, candidates.mix, which, widened) for which in (row, base))
     return None if one is None or other is None else (one, other)
 
 

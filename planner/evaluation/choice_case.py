@@ -132,7 +132,7 @@ class Draws:
         self._errors = {name: one.errors(settings.CHOICE_DRAWS, own)
                         for (name, one), own in zip(joint.items(), rng.spawn(len(joint)), strict=True)}
         self._able = rng.random(settings.CHOICE_DRAWS)
-        self._drawn: dict[float, dict[str, FloatArray]] = {}
+        self._drawn: dict[tuple[float, bool], dict[str, FloatArray]] = {}
 
     def case(self, options: Options, chosen: int, contenders: IntArray, asked: float) -> Case:
         """The case. contenders: the chosen one first."""
@@ -152,18 +152,19 @@ class Draws:
             self._runs(options, contenders, places, asked) if exact >= asked else None, float(loss.sum()),
             _ahead(value, runner_up), contenders, places, loss, asked, bool(new.any()), bool(repeats.any()))
 
-    def of(self, metric: str, mix: Mix, candidate: int) -> FloatArray | None:
-        """A metric of a candidate in its units, (S,); None where the metric or a part of it was not drawn."""
-        parts = self._parts(metric, mix.rows[candidate], 1.0)
+    def of(self, metric: str, mix: Mix, candidate: int, widened: bool) -> FloatArray | None:
+        """A metric of a candidate in its units, (S,); None where the metric or a part of it was not drawn. widened: as
+        what is selected from many."""
+        parts = self._parts(metric, mix.rows[candidate], 1.0, widened)
         return None if parts is None else together(mix, self._joint[metric].about, parts)
 
-    def _parts(self, metric: str, rows: IntArray, runs: float) -> FloatArray | None:
+    def _parts(self, metric: str, rows: IntArray, runs: float, widened: bool = True) -> FloatArray | None:
         """A metric at rows of the study's grid, (P, S); None where the metric or one of them was not drawn."""
         joint = self._joint.get(metric)
         if joint is None or not np.isin(rows, joint.rows).all():
             return None
         order = np.argsort(joint.rows)
-        return self._at(runs)[metric][:, order[np.searchsorted(joint.rows, rows, sorter=order)]].T
+        return self._at(runs, widened)[metric][:, order[np.searchsorted(joint.rows, rows, sorter=order)]].T
 
     def _base(self, options: Options, condition: Condition, runs: float) -> FloatArray | None:
         """What a relative bound is a factor of in each draw, (P, S, 1); None where the baseline was not drawn."""
@@ -194,10 +195,11 @@ class Draws:
         able = self._able[:, None] < options.candidates.feasibility[contenders]
         return value if question.maximise else -value, able & (served >= question.share - 1e-9)
 
-    def _at(self, runs: float) -> dict[str, FloatArray]:
-        if runs not in self._drawn:
-            self._drawn[runs] = {name: one.values(self._errors[name], runs) for name, one in self._joint.items()}
-        return self._drawn[runs]
+    def _at(self, runs: float, widened: bool = True) -> dict[str, FloatArray]:
+        if (runs, widened) not in self._drawn:
+            self._drawn[runs, widened] = {
+                name: one.values(self._errors[name], runs, widened) for name, one in self._joint.items()}
+        return self._drawn[runs, widened]
 
 
 def _asked(question: Question, value: FloatArray, accelerators: FloatArray) -> FloatArray:

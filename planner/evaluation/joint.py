@@ -63,10 +63,11 @@ class JointMetric:
             errors[:, new] = heavy * (z[:, new] @ _root(self.covariance[np.ix_(new, new)]).T)
         return errors
 
-    def values(self, errors: FloatArray, runs: float = 1.0) -> FloatArray:
+    def values(self, errors: FloatArray, runs: float = 1.0, widened: bool = True) -> FloatArray:
         """The metric in its units with these errors, (S, n). runs: of each measured row at least, as if they had been
-        made and had changed no mean."""
-        less = np.where(self.measured, np.sqrt(self.runs / np.maximum(self.runs, runs)), 1.0)
+        made and had changed no mean. widened: whether predicted rows err as what is selected from many does."""
+        less = np.where(self.measured, np.sqrt(self.runs / np.maximum(self.runs, runs)),
+                        1.0 if widened else 1 / settings.UNMEASURED_WIDENING)
         return back(self.about.transform, self.mean + errors * less)
 
     def openness(self, condition: Condition) -> FloatArray:

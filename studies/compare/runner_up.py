@@ -12,8 +12,8 @@ within the 90 % interval. *width*: median of its upper over its lower end, less 
 stated as no chance, and *right*: of these, those with the true sign. *against*: of answers that are said to be within
 2 % of the best with 95 % or more, those whose runner-up may be better by more, by its interval. *measured*: how many of
 the two were measured (--by-measured).
-What was measured in full has its true value by definition: --repeats 1 gives runs one reading each of the truth's
-several. Noise of the truth itself is in the intervals of what was predicted: a prediction is of what would be read.
+What was measured in full has its true value by definition, unless runs take fewer `repeats` than the truth has. Noise
+of the truth itself is in the intervals of what was predicted: a prediction is of what would be read.
 """
 
 from __future__ import annotations
@@ -75,12 +75,9 @@ class Pair:
     closest: bool
 
 
-def pairs(path: Path, seed: int, shares: Sequence[float], repeats: int | None) -> list[Pair]:
+def pairs(path: Path, seed: int, shares: Sequence[float]) -> list[Pair]:
     """Play one study with one seed, and ask at each share of the full cost."""
     study = open_setup(path)
-    if repeats is not None:
-        study = replace(study, spec=study.spec.model_copy(update={
-            "runner": study.spec.runner.model_copy(update={"repeats": repeats})}))
     replay = Replay(study.recorded(), study.metrics)
     runner, context = stage(replay, "sweepwise", seed)
     observations, costs = Observations(study.grid, study.metrics), Costs()
@@ -185,13 +182,12 @@ def main() -> None:
     parser.add_argument("studies", nargs="+", type=Path)
     parser.add_argument("--seeds", type=int, default=4)
     parser.add_argument("--at-cost", default="0.01,0.05")
-    parser.add_argument("--repeats", type=int, help="readings of a run, in place of the study's own")
     parser.add_argument("--by-measured", action="store_true")
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
     shares = [float(x) for x in given.at_cost.split(",")]
-    tasks = (delayed(pairs)(path, seed, shares, given.repeats)
+    tasks = (delayed(pairs)(path, seed, shares)
              for path in given.studies for seed in range(given.seeds))
     found = [pair for part in Parallel(n_jobs=given.jobs)(tasks) for pair in part]
     if given.json:

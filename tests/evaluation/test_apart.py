@@ -83,12 +83,20 @@ def test_what_was_measured_again_narrows_it() -> None:
     assert widths[0] < one.width()
 
 
+def test_a_measured_one_is_not_compared_as_if_both_had_been_selected_from_many() -> None:
+    exact = {0: (99.99, 100.0, 100.01)}
+    one = Scene([100, 92], 0.1, measured=exact)
+    assert one.width() == pytest.approx(0.1 * QUANTILE, rel=0.1)
+    (case,) = one.choice.cases
+    assert case.ahead[2] > one.ratio()[2] - 1, "the probability of the choice is"
+
+
 def test_it_says_what_the_probability_of_the_choice_says() -> None:
     """Of two that surely run, the other one is better by more than the tolerance where the choice is wrong."""
     for other in (85, 92, 97, 99):
         scene = Scene([100, other], errors=Alike(0.9))
         assert scene.choice.draws is not None
-        drawn = [scene.choice.draws.of(METRIC, scene.candidates.mix, row) for row in (0, 1)]
+        drawn = [scene.choice.draws.of(METRIC, scene.candidates.mix, row, widened=True) for row in (0, 1)]
         assert drawn[0] is not None and drawn[1] is not None
         (case,) = scene.choice.cases
         assert np.mean(drawn[1] * SAME <= drawn[0]) == pytest.approx(case.probability, abs=1e-9)
@@ -102,7 +110,7 @@ def test_what_an_answer_shows_besides_changes_no_other_number() -> None:
     one, more = (Scene([100, 95, 10, 5], 0.05, errors=Alike(0.6), beside=beside) for beside in ((1,), (1, 2, 3)))
     assert one.ratio() == more.ratio() and one.choice.cases[0].probability == more.choice.cases[0].probability
     assert more.choice.draws is not None and one.choice.draws is not None
-    assert one.choice.draws.of(METRIC, one.candidates.mix, 3) is None
+    assert one.choice.draws.of(METRIC, one.candidates.mix, 3, widened=True) is None
     assert more.width(3) < more.width(2) * 1.5 and more.ratio(3)[0] == pytest.approx(0.05)
     assert more.width(3) < np.log(one.ratio(3)[2] / one.ratio(3)[1]) / 2, "without draws errors count as independent"
 
