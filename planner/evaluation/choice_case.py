@@ -132,7 +132,7 @@ class Draws:
         self._errors = {name: one.errors(settings.CHOICE_DRAWS, own)
                         for (name, one), own in zip(joint.items(), rng.spawn(len(joint)), strict=True)}
         self._able = rng.random(settings.CHOICE_DRAWS)
-        self._drawn: dict[tuple[float, bool], dict[str, FloatArray]] = {}
+        self._drawn: dict[tuple[str, float, bool], FloatArray] = {}
 
     def case(self, options: Options, chosen: int, contenders: IntArray, asked: float) -> Case:
         """The case. contenders: the chosen one first."""
@@ -164,7 +164,7 @@ class Draws:
         if joint is None or not np.isin(rows, joint.rows).all():
             return None
         order = np.argsort(joint.rows)
-        return self._at(runs, widened)[metric][:, order[np.searchsorted(joint.rows, rows, sorter=order)]].T
+        return self._at(metric, runs, widened)[:, order[np.searchsorted(joint.rows, rows, sorter=order)]].T
 
     def _base(self, options: Options, condition: Condition, runs: float) -> FloatArray | None:
         """What a relative bound is a factor of in each draw, (P, S, 1); None where the baseline was not drawn."""
@@ -182,8 +182,7 @@ class Draws:
         """The maximised objective of each contender in each draw, and whether it serves as asked, (S, K) each. runs: of
         each measured row at least, as if they had been made."""
         question, mix = options.question, options.mix
-        drawn = self._at(runs)
-        parts = {name: np.moveaxis(drawn[name][:, places], 2, 0) for name in question.metrics}
+        parts = {name: np.moveaxis(self._at(name, runs)[:, places], 2, 0) for name in question.metrics}
         value = _asked(question, together(mix, options.metrics[question.objective], parts[question.objective]),
                        options.candidates.accelerators[contenders])
         holds = np.ones((len(mix.weights), *value.shape), dtype=bool)
@@ -195,11 +194,11 @@ class Draws:
         able = self._able[:, None] < options.candidates.feasibility[contenders]
         return value if question.maximise else -value, able & (served >= question.share - 1e-9)
 
-    def _at(self, runs: float, widened: bool = True) -> dict[str, FloatArray]:
-        if (runs, widened) not in self._drawn:
-            self._drawn[runs, widened] = {
-                name: one.values(self._errors[name], runs, widened) for name, one in self._joint.items()}
-        return self._drawn[runs, widened]
+    def _at(self, metric: str, runs: float, widened: bool = True) -> FloatArray:
+        key = metric, runs, widened
+        if key not in self._drawn:
+            self._drawn[key] = self._joint[metric].values(self._errors[metric], runs, widened)
+        return self._drawn[key]
 
 
 def _asked(question: Question, value: FloatArray, accelerators: FloatArray) -> FloatArray:
