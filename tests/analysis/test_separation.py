@@ -16,6 +16,7 @@ from planner.space.slo import Condition
 from planner.space.workload import Part, Workload
 from planner.strategies.strategy import Posterior
 from planner.tables.workload import placed
+from planner.views.choice import sure_lines
 from planner.views.decision import decision_lines
 from tests.analysis.test_recommend import measured, scene
 from tests.evaluation.test_choice import Alike
@@ -78,6 +79,20 @@ def test_of_two_that_are_tied_the_other_is_the_runner_up() -> None:
     assert any(line.startswith("  noise hides whether the runner-up is better; ") for line in lines)
     assert lines[-3].startswith("runner-up: ") and "which may be chance" in lines[-2]
     assert not any("cannot tell" in line for line in lines)
+
+
+def test_what_stands_in_the_way_of_being_surer_is_named_where_the_runner_up_does_not() -> None:
+    """Much faster, and it may well miss the condition: no runner-up, but why the choice is not sure."""
+    _, observations, posterior, _ = scene(std=0.1)
+    question = Question("output_throughput", True, (Condition("tpot_ms", 13.0, True),))
+    found = decided(question, posterior, observations)
+    answer, (sure,) = found.only, found.sure
+    assert answer is not None and answer.second is not None and sure.runner_up is not None and sure.chosen is not None
+    assert sure.state == "open" and sure.runner_up != answer.grid.point(answer.second)
+    differs = " ".join(f"{name}={value}" for name, value in sure.runner_up.items() if value != sure.chosen[name])
+    said = [line for line in decision_lines(found, answer) if line.endswith(f"; {differs} may be better")]
+    assert len(said) == 1 and said[0].startswith("  within 2 % of the best with ")
+    assert not any("may be better" in line for line in sure_lines(sure, sure.runner_up))
 
 
 def test_a_condition_relative_to_the_baseline_knows_what_it_shares_with_it() -> None:
