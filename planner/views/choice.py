@@ -9,7 +9,7 @@ from planner.analysis.choice_status import TOLERANCE, CaseStatus, ChoiceStatus
 from planner.space.text import percent
 from planner.space.types import Point
 
-__all__ = ["choice_lines", "choice_text", "competitor_text", "sure_lines"]
+__all__ = ["choice_lines", "choice_text", "sure_lines"]
 
 _MOST_CASES: Final = 4
 
@@ -37,13 +37,13 @@ def choice_lines(found: ChoiceStatus) -> Iterator[str]:
 def sure_lines(case: CaseStatus, runner_up: Point | None) -> Iterator[str]:
     """How sure it is that the configuration named is the best one. runner_up: that of which lines follow on what
     separates it."""
-    yield f"  {_sure(case)}{competitor_text(case, runner_up)}"
+    yield f"  {_sure(case)}{_competitor(case, runner_up)}"
     if case.state == "tied":
         short = runner_up is not None and runner_up == case.runner_up
         yield f"  {f'noise hides whether the runner-up is better; {_more(case)}' if short else _tie(case)}"
 
 
-def competitor_text(case: CaseStatus, runner_up: Point | None) -> str:
+def _competitor(case: CaseStatus, runner_up: Point | None) -> str:
     """Which other one stands in the way of being surer, by what it has other than the configuration named; empty where
     that is the runner-up, or none does."""
     other, chosen = case.runner_up, case.chosen

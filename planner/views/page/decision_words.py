@@ -8,7 +8,6 @@ from planner.analysis.recommendation.page import DecisionPage
 from planner.analysis.recommendation.recommend import Recommendation
 from planner.space.text import duration, percent
 from planner.views.cases import MOST_METRICS, cases_table, question_text
-from planner.views.choice import competitor_text
 from planner.views.decision import workload_text
 from planner.views.page.words import Table
 from planner.views.recommendation import described, interval, likelihood, number
@@ -73,8 +72,7 @@ def how_sure(page: DecisionPage, answer: Recommendation) -> str:
     name = "It" if len(answer.best) else f"The most probable one, {_name(answer, row)},"
     text = f"{name} {what} with a probability of {likelihood(answer, row)}"
     if (sure := page.decision.sure_of(answer)) is not None and not sure.none:
-        other = None if answer.second is None else answer.grid.point(answer.second)
-        text += f", and is within 2 % of the best with {percent(sure.probability)}{competitor_text(sure, other)}"
+        text += f", and is within 2 % of the best with {percent(sure.probability)}"
     if answer.measured[row]:
         return f"{text}. It was measured."
     return f"{text}. It is predicted, not measured, so rather optimistic."
