@@ -36,9 +36,9 @@ from planner.ledger.observations import Observations
 from planner.models.joint_errors import JointErrors
 from planner.models.prediction import Prediction
 from planner.space.question import Question
-from planner.space.types import FloatArray
+from planner.space.types import FloatArray, IntArray
 
-__all__ = ["Case", "Choice", "ChoiceQuestion", "choice_of"]
+__all__ = ["Case", "Choice", "ChoiceQuestion", "Named", "choice_of"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,12 +53,31 @@ class ChoiceQuestion:
 
 
 @dataclass(frozen=True, eq=False)
+class Named:
+    """What an answer names in one case, to be judged in place of our own choice. chosen: None where it names none.
+    beside: other candidates that it shows, drawn with the contenders."""
+
+    candidates: Candidates
+    chosen: int | None
+    beside: tuple[int, ...] = ()
+
+    @property
+    def rows(self) -> IntArray:
+        """Rows of the study's grid that are drawn whether or not they are contenders'."""
+        drawn = [] if self.chosen is None else [self.chosen, *self.beside]
+        rows = self.candidates.mix.rows[drawn].ravel()
+        return rows[rows >= 0]
+
+
+@dataclass(frozen=True, eq=False)
 class Choice:
-    """What is known of every case. joint: each metric of the question at the rows of all contenders."""
+    """What is known of every case. joint: each metric at the rows of all contenders, then at those of others that an
+    answer shows. draws: of these; None where nothing is known."""
 
     question: ChoiceQuestion
     cases: tuple[Case, ...]
     joint: Mapping[str, JointMetric]
+    draws: Draws | None = None
 
     @property
     def open_count(self) -> int:
@@ -80,26 +99,30 @@ class Choice:
 
 def choice_of(
     asked: ChoiceQuestion, prediction: Prediction, feasibility: FloatArray, errors: JointErrors | None,
-    observations: Observations, chosen: Sequence[tuple[Candidates, int | None]] | None = None,
+    observations: Observations, named: Sequence[Named] | None = None, shown: Sequence[str] = (),
 ) -> Choice:
-    """What is known. feasibility: probability that each point can run, (N,). chosen: the candidates of each case and
-    the chosen one, in place of our own. The metrics of the question are targets of `observations`."""
+    """What is known. feasibility: probability that each point can run, (N,). named: what is chosen in each case, in
+    place of our own choice. shown: metrics that are drawn besides those of the question. All metrics are targets of
+    `observations`."""
     question = asked.question
-    known = {name: metric_posterior(name, prediction, observations) for name in question.metrics}
+    known = {name: metric_posterior(name, prediction, observations)
+             for name in dict.fromkeys((*question.metrics, *shown))}
     metrics = {name: observations.metric(name) for name in known}
     every = ([candidates_of(mix, known, metrics, feasibility, asked.accelerators) for mix in asked.mixes]
-             if chosen is None else [candidates for candidates, _ in chosen])
+             if named is None else [one.candidates for one in named])
     options = [Options.of(candidates, question, metrics) for candidates in every]
     most = max(2, min(settings.CONTENDERS, settings.CONTENDER_ROWS // sum(mix.rows.shape[1] for mix in asked.mixes)))
-    picked = [one.chosen if chosen is None else chosen[i][1] for i, one in enumerate(options)]
+    picked = [one.chosen for one in (options if named is None else named)]
     contenders = [np.zeros(0, dtype=np.int64) if pick is None else one.contenders(pick, most)
                   for one, pick in zip(options, picked, strict=True)]
     wanted = [one.mix.rows[some].ravel() for one, some in zip(options, contenders, strict=True)]
     rows = np.unique(np.concatenate(wanted)) if wanted else np.zeros(0, dtype=np.int64)
     if not len(rows):
         return Choice(asked, tuple(map(Case, asked.mixes)), {})
-    joint = {name: joint_metric(one, errors, observations, rows) for name, one in known.items()}
+    beside = np.concatenate([one.rows for one in named]) if named else np.zeros(0, dtype=np.int64)
+    drawn = np.concatenate([rows, np.setdiff1d(beside, rows)])
+    joint = {name: joint_metric(one, errors, observations, drawn) for name, one in known.items()}
     draws = Draws(joint, rows, observations)
     cases = [Case(one.mix) if pick is None else draws.case(one, pick, some, asked.probability)
              for one, pick, some in zip(options, picked, contenders, strict=True)]
-    return Choice(asked, tuple(cases), joint)
+    return Choice(asked, tuple(cases), joint, draws)

@@ -18,6 +18,7 @@ from planner.evaluation.parts import probability_of_parts
 from planner.ledger.observations import Observations
 from planner.models.transforms import back
 from planner.space.question import Question
+from planner.space.slo import Condition
 from planner.space.types import BoolArray, FloatArray, IntArray, Metric, Transform
 
 __all__ = ["Case", "Draws", "Options"]
@@ -123,14 +124,15 @@ class Options:
 
 
 class Draws:
-    """Joint draws of every metric at the rows of all contenders, S of them."""
+    """Joint draws of every metric, S of them. rows: of all contenders, which the joint metrics begin with."""
 
     def __init__(self, joint: Mapping[str, JointMetric], rows: IntArray, observations: Observations) -> None:
         rng = np.random.default_rng(0)
         self._joint, self._rows, self._seen = joint, rows, observations
-        self._errors = {name: one.errors(settings.CHOICE_DRAWS, rng) for name, one in joint.items()}
+        self._errors = {name: one.errors(settings.CHOICE_DRAWS, own)
+                        for (name, one), own in zip(joint.items(), rng.spawn(len(joint)), strict=True)}
         self._able = rng.random(settings.CHOICE_DRAWS)
-        self._drawn: dict[float, dict[str, FloatArray]] = {}
+        self._drawn: dict[tuple[str, float, bool], FloatArray] = {}
 
     def case(self, options: Options, chosen: int, contenders: IntArray, asked: float) -> Case:
         """The case. contenders: the chosen one first."""
@@ -150,6 +152,27 @@ class Draws:
             self._runs(options, contenders, places, asked) if exact >= asked else None, float(loss.sum()),
             _ahead(value, runner_up), contenders, places, loss, asked, bool(new.any()), bool(repeats.any()))
 
+    def of(self, metric: str, mix: Mix, candidate: int, widened: bool) -> FloatArray | None:
+        """A metric of a candidate in its units, (S,); None where the metric or a part of it was not drawn. widened: as
+        what is selected from many."""
+        parts = self._parts(metric, mix.rows[candidate], 1.0, widened)
+        return None if parts is None else together(mix, self._joint[metric].about, parts)
+
+    def _parts(self, metric: str, rows: IntArray, runs: float, widened: bool = True) -> FloatArray | None:
+        """A metric at rows of the study's grid, (P, S); None where the metric or one of them was not drawn."""
+        joint = self._joint.get(metric)
+        if joint is None or not np.isin(rows, joint.rows).all():
+            return None
+        order = np.argsort(joint.rows)
+        return self._at(metric, runs, widened)[:, order[np.searchsorted(joint.rows, rows, sorter=order)]].T
+
+    def _base(self, options: Options, condition: Condition, runs: float) -> FloatArray | None:
+        """What a relative bound is a factor of in each draw, (P, S, 1); None where the baseline was not drawn."""
+        if not condition.of_baseline or options.candidates.baseline is None:
+            return None
+        parts = self._parts(condition.metric, options.mix.rows[options.candidates.baseline], runs)
+        return None if parts is None else parts[:, :, None]
+
     def _runs(self, options: Options, contenders: IntArray, places: IntArray, asked: float) -> int | None:
         return next((runs for runs in settings.RUNS_TO_TELL
                      if _attainable(*self._outcome(options, contenders, places, float(runs))) >= asked), None)
@@ -159,23 +182,23 @@ class Draws:
         """The maximised objective of each contender in each draw, and whether it serves as asked, (S, K) each. runs: of
         each measured row at least, as if they had been made."""
         question, mix = options.question, options.mix
-        drawn = self._at(runs)
-        parts = {name: np.moveaxis(drawn[name][:, places], 2, 0) for name in question.metrics}
+        parts = {name: np.moveaxis(self._at(name, runs)[:, places], 2, 0) for name in question.metrics}
         value = _asked(question, together(mix, options.metrics[question.objective], parts[question.objective]),
                        options.candidates.accelerators[contenders])
         holds = np.ones((len(mix.weights), *value.shape), dtype=bool)
         for condition in question.conditions:
             x = parts[condition.metric]
-            for part, bound in options.candidates.bounds(condition):
+            for part, bound in options.candidates.bounds(condition, self._base(options, condition, runs)):
                 holds[part] &= x[part] <= bound if condition.is_upper else x[part] >= bound
         served = np.tensordot(mix.weights, holds, axes=1)
         able = self._able[:, None] < options.candidates.feasibility[contenders]
         return value if question.maximise else -value, able & (served >= question.share - 1e-9)
 
-    def _at(self, runs: float) -> dict[str, FloatArray]:
-        if runs not in self._drawn:
-            self._drawn[runs] = {name: one.values(self._errors[name], runs) for name, one in self._joint.items()}
-        return self._drawn[runs]
+    def _at(self, metric: str, runs: float, widened: bool = True) -> FloatArray:
+        key = metric, runs, widened
+        if key not in self._drawn:
+            self._drawn[key] = self._joint[metric].values(self._errors[metric], runs, widened)
+        return self._drawn[key]
 
 
 def _asked(question: Question, value: FloatArray, accelerators: FloatArray) -> FloatArray:

@@ -52,20 +52,22 @@ class JointMetric:
     runs: IntArray
 
     def errors(self, draws: int, rng: np.random.Generator) -> FloatArray:
-        """Joint draws of the errors, (S, n)."""
-        z = rng.standard_normal((draws, len(self.rows)))
+        """Joint draws of the errors, (S, n). Those of the first rows are the same whatever rows follow: who asks for
+        more sees no other numbers."""
         freedom = settings.TAIL_FREEDOM
         heavy = np.sqrt(freedom / rng.chisquare(freedom, (draws, 1))) / TAIL_SCALE
+        z = rng.standard_normal((len(self.rows), draws)).T
         new = np.flatnonzero(~self.measured)
         errors: FloatArray = z * np.sqrt(np.diagonal(self.covariance))
         if len(new):
             errors[:, new] = heavy * (z[:, new] @ _root(self.covariance[np.ix_(new, new)]).T)
         return errors
 
-    def values(self, errors: FloatArray, runs: float = 1.0) -> FloatArray:
+    def values(self, errors: FloatArray, runs: float = 1.0, widened: bool = True) -> FloatArray:
         """The metric in its units with these errors, (S, n). runs: of each measured row at least, as if they had been
-        made and had changed no mean."""
-        less = np.where(self.measured, np.sqrt(self.runs / np.maximum(self.runs, runs)), 1.0)
+        made and had changed no mean. widened: whether predicted rows err as what is selected from many does."""
+        less = np.where(self.measured, np.sqrt(self.runs / np.maximum(self.runs, runs)),
+                        1.0 if widened else 1 / settings.UNMEASURED_WIDENING)
         return back(self.about.transform, self.mean + errors * less)
 
     def openness(self, condition: Condition) -> FloatArray:
@@ -79,9 +81,16 @@ class JointMetric:
 
 
 def _root(covariance: FloatArray) -> FloatArray:
-    """A matrix whose product with its transpose is the covariance, (n, n)."""
-    values, vectors = linalg.eigh(covariance)
-    root: FloatArray = vectors * np.sqrt(np.maximum(values, 0.0))
+    """The lower triangular matrix whose product with its transpose is the covariance, (n, n)."""
+    scale = np.sqrt(np.diagonal(covariance)) + TINY
+    correlation = covariance / scale[:, None] / scale + settings.LEAST_EIGENVALUE * np.eye(len(scale))
+    try:
+        lower = linalg.cholesky(correlation, lower=True)
+    except linalg.LinAlgError:  # rounding has left an eigenvalue below zero
+        values, vectors = linalg.eigh(correlation)
+        upper = linalg.qr((vectors * np.sqrt(np.maximum(values, settings.LEAST_EIGENVALUE))).T, mode="r")[0]
+        lower = (upper * np.where(np.diagonal(upper) < 0, -1.0, 1.0)[:, None]).T
+    root: FloatArray = scale[:, None] * lower
     return root
 
 

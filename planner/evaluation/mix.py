@@ -15,7 +15,6 @@ disturbs itself more than its parts do alone is not known from such runs.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -67,6 +66,8 @@ class Candidates:
     known: metrics of the mix. parts: the same at each part, (C,) arrays. feasibility: probability that every part can
     run, (C,); 0 where the grid lacks one. accelerators: the most that a part occupies, (C,). defined: whether each part
     defines a metric, (P,) by name; one part alone always does. baseline: the candidate that others are compared with.
+    alike: correlation of each candidate's error with the baseline's at each part, (P, C) by metric; none where it is
+    not known.
     """
 
     mix: Mix
@@ -76,6 +77,7 @@ class Candidates:
     accelerators: FloatArray
     defined: Mapping[str, BoolArray]
     baseline: int | None = None
+    alike: Mapping[str, FloatArray] = field(default_factory=dict)
 
     @property
     def grid(self) -> Grid:
@@ -84,41 +86,51 @@ class Candidates:
 
     def margin(self, condition: Condition) -> FloatArray:
         """Expected distance inside the bound at the worst part, (C,), on the scale of the metric's transform."""
-        parts = zip(self.parts[condition.metric], self.defined[condition.metric], strict=True)
-        margins = [one.margin(bound) for part, there in parts if there
-                   for one, bound in (self._absolute(part, condition),)]
-        worst: FloatArray = np.min(margins, axis=0)
+        worst: FloatArray = np.min([one.margin(bound) for _, one, bound in self._absolute(condition)], axis=0)
         return worst
 
     def probability(self, condition: Condition) -> FloatArray:
         """Probability that the condition holds at each part, (P, C); 1 at a part that does not define the metric: a
         time between tokens needs two tokens."""
-        parts = zip(self.parts[condition.metric], self.defined[condition.metric], strict=True)
-        return np.array([one.probability(bound) if there else np.ones(len(part.mean))
-                         for part, there in parts for one, bound in (self._absolute(part, condition),)])
+        probability = np.ones((len(self.mix.weights), len(self.feasibility)))
+        for part, one, bound in self._absolute(condition):
+            probability[part] = one.probability(bound)
+        return probability
 
-    def bounds(self, condition: Condition) -> Iterator[tuple[int, float]]:
-        """Each part that defines the metric, and the bound there: of one relative to the baseline, what it comes to by
-        the baseline's expected value; NaN, which nothing meets, where the baseline is not known."""
+    def bounds(self, condition: Condition, base: FloatArray | None = None) -> Iterator[tuple[int, FloatArray]]:
+        """Each part that defines the metric, and the bound there. base: what the baseline has at each part, (P, …), for
+        bounds relative to it; what is expected of it by default. NaN, which nothing meets, where it is not known."""
+        slack = settings.EQUAL if condition.is_upper else -settings.EQUAL
         for part in np.flatnonzero(self.defined[condition.metric]).tolist():
             one = self.parts[condition.metric][part]
-            base = 1.0
-            if condition.of_baseline:
-                base = math.nan if self.baseline is None else float(back(one.transform, one.mean)[self.baseline])
-            yield part, condition.bound * base * (1 + (settings.EQUAL if condition.is_upper else -settings.EQUAL))
+            factor = np.ones(1)
+            if condition.of_baseline and self.baseline is None:
+                factor = np.full(1, np.nan)
+            elif condition.of_baseline:
+                factor = back(one.transform, one.mean)[self.baseline] if base is None else base[part]
+            yield part, condition.bound * factor * (1 + slack)
 
-    def _absolute(self, part: MetricPosterior, condition: Condition) -> tuple[MetricPosterior, Condition]:
-        """A part and a condition on it whose bound is a number: of a bound relative to the baseline, what the metric
-        has more than that bound must have, on the scale of its transform. Unknown where the baseline is not known."""
-        if not condition.of_baseline:
-            return part, condition
-        if self.baseline is None:
-            nothing = np.full(len(part.mean), np.nan)
-            return replace(part, value=nothing, mean=nothing, measured=np.zeros(len(nothing), dtype=bool)), condition
+    def _absolute(self, condition: Condition) -> Iterator[tuple[int, MetricPosterior, Condition]]:
+        """Each part that defines the metric, with the metric and a condition on it whose bound is a number: of a bound
+        relative to the baseline, what the metric has more than that bound must have, on the scale of its transform."""
         # What is equal meets the bound: the baseline itself does where the factor is 1.
-        bound = settings.EQUAL if condition.is_upper else -settings.EQUAL
-        return (excess_over(part, self.baseline, condition.bound),
-                replace(condition, bound=bound, of_baseline=False))
+        slack = settings.EQUAL if condition.is_upper else -settings.EQUAL
+        for part in np.flatnonzero(self.defined[condition.metric]).tolist():
+            one = self.parts[condition.metric][part]
+            if not condition.of_baseline:
+                yield part, one, condition
+                continue
+            if self.baseline is None:
+                yield part, _unknown(one), condition
+                continue
+            alike = self.alike[condition.metric][part] if condition.metric in self.alike else None
+            yield (part, excess_over(one, self.baseline, condition.bound, alike),
+                   replace(condition, bound=slack, of_baseline=False))
+
+
+def _unknown(one: MetricPosterior) -> MetricPosterior:
+    nothing = np.full(len(one.mean), np.nan)
+    return replace(one, value=nothing, mean=nothing, measured=np.zeros(len(nothing), dtype=bool))
 
 
 def every_point(grid: Grid) -> Mix:
@@ -258,13 +270,15 @@ def _mean(x: FloatArray, weights: FloatArray, harmonic: bool) -> FloatArray:
     return mean
 
 
-def excess_over(known: MetricPosterior, row: int, factor: float) -> MetricPosterior:
+def excess_over(known: MetricPosterior, row: int, factor: float, alike: FloatArray | None = None) -> MetricPosterior:
     """What a metric has more at each candidate than `factor` times the metric at `row`, on the scale of its transform.
-    Errors of two candidates count as independent; a candidate has none against itself."""
+    alike: correlation of each candidate's error with that of `row`, (C,); independent by default. A candidate has no
+    error against itself."""
     there = back(known.transform, known.mean[row:row + 1])
     bound = forward(known.transform, factor * there)
     pull = factor * _slope(known.transform, there) / _slope(known.transform, factor * there)
-    std = np.sqrt(known.std**2 + (pull * known.std[row]) ** 2)
+    own, base = known.std, pull * known.std[row]
+    std = np.sqrt(np.maximum(own**2 + base**2 - 2 * (0.0 if alike is None else alike) * own * base, 0.0))
     std[row] = 0.0
     mean = known.mean - bound
     return MetricPosterior(known.name, mean, mean, std, Transform.LINEAR, known.measured & known.measured[row])

@@ -34,11 +34,22 @@ def choice_lines(found: ChoiceStatus) -> Iterator[str]:
         yield f"and {len(tied) - _MOST_CASES:,} more; all are in --json"
 
 
-def sure_lines(case: CaseStatus) -> Iterator[str]:
-    """How sure it is that the configuration named is the best one."""
-    yield f"  {_sure(case)}"
+def sure_lines(case: CaseStatus, runner_up: Point | None) -> Iterator[str]:
+    """How sure it is that the configuration named is the best one. runner_up: that of which lines follow on what
+    separates it."""
+    yield f"  {_sure(case)}{_competitor(case, runner_up)}"
     if case.state == "tied":
-        yield f"  {_tie(case)}"
+        short = runner_up is not None and runner_up == case.runner_up
+        yield f"  {f'noise hides whether the runner-up is better; {_more(case)}' if short else _tie(case)}"
+
+
+def _competitor(case: CaseStatus, runner_up: Point | None) -> str:
+    """Which other one stands in the way of being surer, by what it has other than the configuration named; empty where
+    that is the runner-up, or none does."""
+    other, chosen = case.runner_up, case.chosen
+    if case.state != "open" or other is None or chosen is None or other == runner_up or case.ahead[2] <= TOLERANCE:
+        return ""
+    return f"; {_point({name: value for name, value in other.items() if value != chosen[name]})} may be better"
 
 
 def _sure(case: CaseStatus) -> str:
@@ -54,7 +65,7 @@ def _tie(case: CaseStatus) -> str:
 
 
 def _more(case: CaseStatus) -> str:
-    return (f"{case.runs} runs of each would" if case.runs else
+    return (f"{case.runs} runs of each would tell" if case.runs else
             "more runs would hardly help: take either, or ask for more repeats a run")
 
 

@@ -93,7 +93,7 @@ def decision_lines(decision: Decision, answer: Recommendation) -> Iterator[str]:
         yield f"no configuration meets every condition with {percent(answer.question.confidence)}: {why}"
     yield from _configuration("best" if len(answer.best) else "most probable", answer, row)
     if (sure := decision.sure_of(answer)) is not None:
-        yield from sure_lines(sure)
+        yield from sure_lines(sure, None if answer.second is None else answer.grid.point(answer.second))
     yield from _baseline(answer, row)
     yield from _second(answer, row)
     yield from (f"  {note}" for note in (decision.workload.notes if decision.workload else ()))

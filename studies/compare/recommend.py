@@ -57,7 +57,9 @@ class Answer:
     predicted_over_true: float
 
 
-class _Costs(Observer):
+class Costs(Observer):
+    """What had been spent after each run."""
+
     def __init__(self) -> None:
         self.spent: list[float] = []
 
@@ -71,7 +73,7 @@ def answers(path: Path, seed: int, shares: list[float], quantiles: list[float], 
     replay = Replay(study.recorded(), study.metrics)
     full = replay.full_cost
     runner, context = stage(replay, "sweepwise", seed)
-    observations, costs = Observations(study.grid, study.metrics), _Costs()
+    observations, costs = Observations(study.grid, study.metrics), Costs()
     strategy = make_strategy("sweepwise", context)
     Loop(runner, strategy, Memory(), observations, Limits(cost=max(shares) * full), seed, costs, clock=None).run()
     truth = {target: replay.recorded.truth(target) for target in study.targets}

@@ -9,7 +9,7 @@ import pytest
 from scipy.stats import norm
 
 from planner.evaluation import settings
-from planner.evaluation.choice import Case, ChoiceQuestion, choice_of
+from planner.evaluation.choice import Case, ChoiceQuestion, Named, choice_of
 from planner.evaluation.metric_posterior import metric_posterior
 from planner.evaluation.mix import candidates_of, mixes
 from planner.ledger.observations import Observations, Run
@@ -135,6 +135,6 @@ def test_a_choice_that_is_named_is_the_one_that_is_judged() -> None:
     known = metric_posterior("output_throughput", prediction, observations)
     candidates = candidates_of(question.mixes[0], {known.name: known}, {known.name: observations.metric(known.name)},
                                np.ones(2), np.ones(2))
-    (other,) = choice_of(question, prediction, np.ones(2), None, observations, [(candidates, 1)]).cases
+    (other,) = choice_of(question, prediction, np.ones(2), None, observations, [Named(candidates, 1)]).cases
     assert own.chosen == 0 and own.probability > 0.99
     assert other.chosen == 1 and other.probability < 0.01

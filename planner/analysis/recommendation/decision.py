@@ -104,14 +104,14 @@ def decide(
     """The answer. posterior: of every metric of the question, which are targets of `observations`. accelerators: of a
     run of each point, (N,). price: of an accelerator-hour."""
     known = {metric: metric_posterior(metric, posterior.prediction, observations) for metric in observations.targets}
-    cases = tuple(chosen(question, known, posterior.feasibility, observations, accelerators, price, mix)
+    cases = tuple(chosen(question, known, posterior, observations, accelerators, price, mix)
                   for mix in mixes(observations.grid, workload))
     meets = np.zeros(len(observations.grid), dtype=bool)
     for case in cases:
         rows = case.candidates.mix.rows[case.best]
         meets[rows[rows >= 0]] = True
-    return Decision(question, workload, cases, load_limits(question, known, posterior, observations, meets),
-                    how_sure(question, cases, posterior, observations, accelerators))
+    cases, sure = how_sure(question, cases, posterior, observations, accelerators)
+    return Decision(question, workload, cases, load_limits(question, known, posterior, observations, meets), sure)
 
 
 def metrics_needed(question: Question, measured: Sequence[str]) -> tuple[str, ...]:

@@ -15,8 +15,10 @@ import numpy as np
 
 from planner.analysis import settings
 from planner.analysis.recommendation.fronts import TOKENS, as_asked, fronts_of
+from planner.evaluation.apart import beside_baseline, difference_of, ratio_of
+from planner.evaluation.choice_case import Draws
 from planner.evaluation.metric_posterior import MetricPosterior, metric_posterior
-from planner.evaluation.mix import Candidates, Mix, candidates_of, every_point, excess_over
+from planner.evaluation.mix import Candidates, Mix, candidates_of, every_point
 from planner.evaluation.parts import probability_of_parts
 from planner.ledger.observations import Observations
 from planner.models.transforms import back
@@ -24,7 +26,7 @@ from planner.space.baseline import baseline_points
 from planner.space.grid import Grid
 from planner.space.question import Question
 from planner.space.slo import Condition
-from planner.space.types import Z90, BoolArray, FloatArray, IntArray, Role, Transform
+from planner.space.types import BoolArray, FloatArray, IntArray, Role, Transform
 from planner.strategies.strategy import Posterior
 
 __all__ = ["Recommendation", "chosen", "recommend"]
@@ -36,7 +38,8 @@ class Recommendation:
 
     probabilities: of each condition, at every part. probability: of all of them and of running at all; 0 if unknown.
     score: the maximised value, NaN if unknown. best: rows of at least the confidence, best first. fronts: Pareto fronts
-    by name. price: of an accelerator-hour.
+    by name. price: of an accelerator-hour. draws: of what the answer shows, for intervals of differences; None where
+    nobody drew. tied_with: a row that only noise hides the winner's lead over; None where there is none.
     """
 
     question: Question
@@ -47,6 +50,8 @@ class Recommendation:
     best: IntArray
     fronts: Mapping[str, IntArray]
     price: float | None = None
+    draws: Draws | None = None
+    tied_with: int | None = None
 
     @property
     def known(self) -> Mapping[str, MetricPosterior]:
@@ -146,19 +151,19 @@ class Recommendation:
 
     def ratio(self, metric: str, row: int, base: int) -> tuple[float, float, float] | None:
         """A metric at `row` over that at `base`, with the ends of its 90 % interval; None if it has no ratio."""
-        if self.known[metric].transform is not Transform.LOG:
-            return None
-        found = excess_over(self.known[metric], base, 1.0)
-        middle, half = float(found.mean[row]), Z90 * float(found.std[row])
-        return float(np.exp(middle)), float(np.exp(middle - half)), float(np.exp(middle + half))
+        return ratio_of(self.candidates, metric, row, base, self.draws)
+
+    def difference(self, metric: str, row: int, base: int) -> tuple[float, float, float]:
+        """A metric at `row` less that at `base`, with the ends of its 90 % interval."""
+        return difference_of(self.candidates, metric, row, base, self.draws)
 
     @property
     def second(self) -> int | None:
-        """The next best row that meets every condition; where there is none, the one that could still overtake the
-        best. None where none meets every condition."""
-        if len(self.best) > 1:
-            return int(self.best[1])
-        return self.runner_up(int(self.best[0])) if len(self.best) else None
+        """The runner-up: the row that is tied with the best, else the next best one that meets every condition; where
+        there is none, the one that could still overtake the best. None where none meets every condition."""
+        if self.tied_with is not None or not len(self.best):
+            return self.tied_with
+        return int(self.best[1]) if len(self.best) > 1 else self.runner_up(int(self.best[0]))
 
     def runner_up(self, winner: int) -> int | None:
         """The unmeasured row, other than `winner`, with the largest expected improvement of the objective (of its
@@ -185,22 +190,23 @@ def recommend(
     posterior: of every metric of the question, which are targets of `observations`. accelerators: of a run of each
     point, (N,). price: of an accelerator-hour."""
     known = {metric: metric_posterior(metric, posterior.prediction, observations) for metric in observations.targets}
-    return chosen(question, known, posterior.feasibility, observations, accelerators, price,
-                  mix or every_point(observations.grid))
+    return chosen(question, known, posterior, observations, accelerators, price, mix or every_point(observations.grid))
 
 
 def chosen(
-    question: Question, known: Mapping[str, MetricPosterior], feasibility: FloatArray, observations: Observations,
+    question: Question, known: Mapping[str, MetricPosterior], posterior: Posterior, observations: Observations,
     accelerators: FloatArray, price: float | None, mix: Mix,
 ) -> Recommendation:
-    """As `recommend`. known: each target at each grid point. feasibility: of each, (N,)."""
+    """As `recommend`. known: each target at each grid point."""
     metrics = {name: observations.metric(name) for name in known}
-    candidates = candidates_of(mix, known, metrics, feasibility, accelerators)
+    candidates = candidates_of(mix, known, metrics, posterior.feasibility, accelerators)
     score = _score(question, candidates.known[question.objective], candidates.accelerators)
     score[np.any([np.isnan(candidates.known[metric].mean) for metric in question.metrics], axis=0)] = np.nan
     candidates = replace(candidates, baseline=_baseline(question, candidates, score))
     if candidates.baseline is None and any(condition.of_baseline for condition in question.conditions):
         score[:] = np.nan  # a bound relative to what nobody knows is met by nothing
+    relative = {one.metric: known[one.metric] for one in question.conditions if one.of_baseline}
+    candidates = beside_baseline(candidates, relative, posterior.errors, observations)
     each = [candidates.probability(condition) for condition in question.conditions]
     probabilities = tuple(probability_of_parts(one, mix.weights, question.share) for one in each)
     count = len(mix.rows)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+import numpy as np
+
 from planner.analysis.recommendation.fronts import TOKENS
 from planner.analysis.recommendation.recommend import Recommendation
-from planner.evaluation.metric_posterior import MetricPosterior
 from planner.space.types import Value
 
 __all__ = ["Gap", "Separation", "separation"]
@@ -41,11 +41,12 @@ class Separation:
 
 
 def separation(answer: Recommendation, winner: int, other: int) -> Separation:
-    """What separates `other` from `winner`. Errors of the two count as independent, so that intervals are rather too
-    wide."""
+    """What separates `other` from `winner`, in every metric that both have. Intervals are those of
+    planner.evaluation.apart."""
     here, there = answer.grid.point(winner), answer.grid.point(other)
     names = dict.fromkeys((*answer.question.metrics, *answer.known))
-    gaps = [_gap(answer, name, winner, other) for name in names]
+    both = (name for name in names if np.isfinite(answer.known[name].mean[[winner, other]]).all())
+    gaps = [_gap(answer, name, winner, other) for name in both]
     return Separation({name: value for name, value in there.items() if value != here[name]},
                       (gaps[0], *_economy(answer, winner, other), *gaps[1:]))
 
@@ -66,16 +67,7 @@ def _economy(answer: Recommendation, winner: int, other: int) -> Iterator[Gap]:
 
 def _gap(answer: Recommendation, metric: str, winner: int, other: int) -> Gap:
     ratio = answer.ratio(metric, other, winner)
-    if ratio is not None:
-        middle, low, high = ratio
-        return Gap(metric, middle - 1, low - 1, high - 1)
-    value, least, most = _triple(answer.known[metric], other)
-    own, own_least, own_most = _triple(answer.known[metric], winner)
-    more = value - own
-    return Gap(metric, more, more - math.hypot(value - least, own_most - own),
-               more + math.hypot(most - value, own - own_least), is_share=False)
-
-
-def _triple(known: MetricPosterior, row: int) -> tuple[float, float, float]:
-    low, high = known.interval
-    return float(known.value[row]), float(low[row]), float(high[row])
+    if ratio is None:
+        return Gap(metric, *answer.difference(metric, other, winner), is_share=False)
+    middle, low, high = ratio
+    return Gap(metric, middle - 1, low - 1, high - 1)
