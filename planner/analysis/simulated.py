@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-__all__ = ["Simulation", "Summary", "WorkersSummary", "cost_of_accuracy"]
+__all__ = ["DecisionSummary", "Simulation", "Summary", "WorkersSummary", "cost_of_accuracy"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +52,43 @@ class WorkersSummary:
     seeds: int
 
 
+@dataclass(frozen=True, slots=True)
+class DecisionSummary:
+    """How a strategy's decisions ended, over seeds and cases.
+
+    stops_at: median share of the full cost over the simulations that stopped, `stopped` of `seeds`. decided, tied and
+    open: numbers of cases; decided_right, tied_right, open_right: of which the chosen configuration is within the tolerance
+    of the recorded best. probability: mean of those stated of decided cases. worst: the largest regret of these.
+    """
+
+    strategy: str
+    stops_at: float
+    stopped: int
+    seeds: int
+    decided: int
+    decided_right: int
+    tied: int
+    tied_right: int
+    open: int
+    open_right: int
+    probability: float
+    worst: float
+
+    @classmethod
+    def of_runs(cls, runs: Sequence[Mapping[str, Any]]) -> DecisionSummary:
+        """That of the entries of one strategy, one for each simulation."""
+        stops = [run["stop"]["cost_fraction"] for run in runs if run["stop"]]
+        cases = [case for run in runs if run["decision"] for case in run["decision"]["cases"]]
+        by_state = {state: [case for case in cases if case["state"] == state] for state in ("decided", "tied", "open")}
+        counts = {state: (len(mine), sum(case["right"] for case in mine)) for state, mine in by_state.items()}
+        decided = by_state["decided"]
+        return cls(
+            runs[0]["strategy"], _median(stops), len(stops), len(runs),
+            *counts["decided"], *counts["tied"], *counts["open"],
+            statistics.fmean(case["probability"] for case in decided) if decided else math.nan,
+            max((case["regret"] for case in decided), default=math.nan))
+
+
 @dataclass(frozen=True, eq=False)
 class Simulation:
     """answer: the form of `simulate --json`; `runs` has an entry for each strategy, seed and target."""
@@ -73,6 +110,13 @@ class Simulation:
         """One for each strategy and target, in the order in which they were played."""
         return [self._summary(name, target)
                 for name, target in dict.fromkeys((run["strategy"], run["target"]) for run in self.runs)]
+
+    @property
+    def decisions(self) -> list[DecisionSummary]:
+        """One for each strategy; empty where the study asks for no decision."""
+        asked = [run for run in self.runs if "decision" in run and run["target"] == self.runs[0]["target"]]
+        return [DecisionSummary.of_runs([run for run in asked if run["strategy"] == name])
+                for name in dict.fromkeys(run["strategy"] for run in asked)]
 
     @property
     def by_workers(self) -> list[WorkersSummary]:

@@ -30,12 +30,12 @@ from rich.table import Table
 from planner.campaign.loop import Loop, Observer
 from planner.campaign.setup import StudySetup, open_setup
 from planner.campaign.stopping import Limits
-from planner.evaluation.choice import Choice, ChoiceQuestion
-from planner.evaluation.mix import Mix, together
+from planner.evaluation.choice import Choice
+from planner.evaluation.settings import CHOICE_TOLERANCE
 from planner.ledger.observations import Observations
+from planner.simulation.choice_truth import ChoiceTruth
 from planner.simulation.replay import Replay
 from planner.simulation.simulate import Memory, stage
-from planner.space.types import FloatArray
 from planner.strategies.registry import make_strategy
 from planner.strategies.strategy import Posterior
 from studies.compare.decide_baselines import BASELINES, play_baseline
@@ -57,37 +57,6 @@ class Outcome:
     regret: float
     said: float
     state: str
-
-
-class Truth:
-    """The recorded objective of each candidate of each case, maximised; -inf where it cannot run or misses one."""
-
-    def __init__(self, study: StudySetup, asked: ChoiceQuestion) -> None:
-        self._study, self._asked = study, asked
-        self.value = [self._of(mix) for mix in asked.mixes]
-
-    def _of(self, mix: Mix) -> FloatArray:
-        question, recorded = self._asked.question, self._study.recorded()
-        rows = np.maximum(mix.rows, 0)
-        metrics = {metric.name: metric for metric in self._study.metrics}
-        parts = {name: recorded.truth(name)[rows].T for name in question.metrics}
-        value = together(mix, metrics[question.objective], parts[question.objective])
-        served = np.ones(parts[question.objective].shape, dtype=bool)
-        for condition in question.conditions:
-            x = parts[condition.metric]
-            served &= (x <= condition.bound if condition.is_upper else x >= condition.bound) | np.isnan(x)
-        there = mix.is_whole & np.isfinite(value) & (mix.weights @ served >= question.share - 1e-9)
-        return np.where(there, value if question.maximise else -value, -np.inf)
-
-    def regret(self, case: int, chosen: int | None) -> float:
-        """The regret of a candidate; None is the choice of none at all, which is right where none serves."""
-        value = self.value[case]
-        best = float(value.max())
-        if not np.isfinite(best):
-            return 0.0 if chosen is None else 1.0
-        if chosen is None or not np.isfinite(value[chosen]):
-            return 1.0
-        return (best - float(value[chosen])) / abs(best)
 
 
 @dataclass
@@ -116,23 +85,22 @@ def play(path: Path, seed: int, slo: Sequence[str], probability: float, baseline
     study = asked_study(path, slo, probability)
     asked = study.choice
     assert asked is not None
-    truth, replay = Truth(study, asked), Replay(study.recorded(), study.metrics)
+    replay = Replay(study.recorded(), study.metrics, choice=asked)
+    truth = ChoiceTruth(asked, replay.recorded, study.metrics)
     runner, context = stage(replay, "sweepwise", seed)
     seen, last = Observations(study.grid, study.metrics), Last([])
-    Loop(runner, make_strategy("sweepwise", replace(context, choice=asked)), Memory(), seen,
+    Loop(runner, make_strategy("sweepwise", context), Memory(), seen,
          Limits(choice=asked, cost=most * replay.full_cost), seed, last, clock=None).run()
     spent, found = last.choices[-1]
-    outcomes = []
-    for i, case in enumerate(found.cases):
-        chosen = None if case.none else case.chosen
-        outcomes.append(Outcome(path.stem, "sweepwise", seed, i, spent / replay.full_cost, len(seen.runs),
-                                truth.regret(i, chosen), case.probability, case.state))
+    outcomes = [Outcome(path.stem, "sweepwise", seed, i, spent / replay.full_cost, len(seen.runs), case["regret"],
+                        case["probability"], case["state"])
+                for i, case in enumerate(truth.to_json(found)["cases"])]
     for name in baselines:
         best, runs = play_baseline(name, study, asked, seed, spent)
         outcomes += [Outcome(path.stem, name, seed, i, spent / replay.full_cost, runs, truth.regret(i, one),
                              float("nan"), "") for i, one in enumerate(best)]
-    said = [(case.probability, float(truth.regret(i, None if case.none else case.chosen) <= 0.02))
-            for _, choice in last.choices for i, case in enumerate(choice.cases)]
+    said = [(case["probability"], float(case["right"]))
+            for _, choice in last.choices for case in truth.to_json(choice)["cases"]]
     return outcomes, said
 
 
@@ -161,7 +129,7 @@ def table_of(outcomes: Sequence[Outcome], maps: dict[int, float]) -> Table:
         table.add_row(
             name, f"{np.mean([one.runs for one in own]):.0f}", f"{np.mean(costs):.1%}",
             f"{np.mean(of_map):.0%}" if of_map else "–", f"{np.mean([one.regret for one in own]):.1%}",
-            f"{np.mean([one.regret <= 0.02 for one in own]):.1%}",
+            f"{np.mean([one.regret <= CHOICE_TOLERANCE for one in own]):.1%}",
             *((f"{np.mean([one.said for one in own]):.1%}",
                *(f"{np.mean([one.state == state for one in own]):.0%}" for state in ("decided", "tied")))
               if ours else ("–", "–", "–")))
@@ -211,7 +179,7 @@ def main() -> None:
                                          indent=1) + "\n", encoding="utf-8")
     out = Console(highlight=False, width=140)
     out.print(table_of(outcomes, maps))
-    ours = [(one.said, float(one.regret <= 0.02)) for one in outcomes if one.strategy == "sweepwise"]
+    ours = [(one.said, float(one.regret <= CHOICE_TOLERANCE)) for one in outcomes if one.strategy == "sweepwise"]
     out.print(calibration_of(ours, "At the end: P(within 2 %) said, and held"))
     out.print(calibration_of(pairs, "At every checkpoint"))
 
