@@ -58,7 +58,7 @@ class DecisionSummary:
 
     stops_at: median share of the full cost over the simulations that stopped, `stopped` of `seeds`. decided, tied and
     open: numbers of cases; decided_right, tied_right, open_right: of which the chosen configuration is within the tolerance
-    of the recorded best. probability: mean of those stated of decided cases. worst: the largest regret of these.
+    of the recorded best. tied_named: ties of which one of those named is. probability: mean of those stated of decided cases. worst: the largest regret of these.
     """
 
     strategy: str
@@ -69,6 +69,7 @@ class DecisionSummary:
     decided_right: int
     tied: int
     tied_right: int
+    tied_named: int
     open: int
     open_right: int
     probability: float
@@ -84,7 +85,8 @@ class DecisionSummary:
         decided = by_state["decided"]
         return cls(
             runs[0]["strategy"], _median(stops), len(stops), len(runs),
-            *counts["decided"], *counts["tied"], *counts["open"],
+            *counts["decided"], *counts["tied"], sum(case["among_right"] for case in by_state["tied"]),
+            *counts["open"],
             statistics.fmean(case["probability"] for case in decided) if decided else math.nan,
             max((case["regret"] for case in decided), default=math.nan))
 

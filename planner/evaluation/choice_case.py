@@ -37,7 +37,8 @@ class Case:
     regret: expected share of the objective that is lost. ahead: by what share the runner-up is better: median and 90 %
     interval. contenders: (K,) candidates. places: (K, parts) their places among the rows of the joint metrics. loss:
     what each contender adds to the regret, (K,). asked: the probability that decides. can_run: whether a contender is
-    left to be run; can_repeat: whether the chosen one or the runner-up may be run again.
+    left to be run; can_repeat: whether the chosen one or the runner-up may be run again. among: the fewest candidates,
+    the chosen one and the runner-up first, of which one is as good as the best with the probability asked for.
     """
 
     mix: Mix
@@ -55,6 +56,7 @@ class Case:
     asked: float = 1.0
     can_run: bool = False
     can_repeat: bool = False
+    among: IntArray = field(default_factory=_nothing)
 
     @property
     def state(self) -> Literal["decided", "tied", "open"]:
@@ -148,7 +150,8 @@ class Draws:
             options.mix, chosen, None if runner_up is None else int(contenders[runner_up]), right,
             0 < right <= _no_one(serves), exact,
             self._runs(options, contenders, places, asked) if exact >= asked else None, float(loss.sum()),
-            _ahead(value, runner_up), contenders, places, loss, asked, bool(new.any()), bool(repeats.any()))
+            _ahead(value, runner_up), contenders, places, loss, asked, bool(new.any()), bool(repeats.any()),
+            contenders[_among(value, serves, runner_up, asked)])
 
     def _runs(self, options: Options, contenders: IntArray, places: IntArray, asked: float) -> int | None:
         return next((runs for runs in settings.RUNS_TO_TELL
@@ -202,9 +205,29 @@ def _right(value: FloatArray, serves: BoolArray) -> float:
 
 def _attainable(value: FloatArray, serves: BoolArray) -> float:
     """P of the contender for which it is largest."""
+    return max(float(np.mean(_as_good(value, serves), axis=0).max()), _no_one(serves))
+
+
+def _among(value: FloatArray, serves: BoolArray, runner_up: int | None, asked: float) -> IntArray:
+    """Contenders, of which one is right with the probability asked for wherever any serves: the chosen one, the
+    runner-up, then the one that adds most, and so on."""
+    good = _as_good(value, serves)[serves.any(axis=1)]
+    found = [0]
+    held = good[:, 0].copy()
+    while len(held) and held.mean() < asked and len(found) < good.shape[1]:
+        more = np.mean(good & ~held[:, None], axis=0)
+        k = runner_up if len(found) == 1 and runner_up is not None else int(np.argmax(more))
+        found.append(k)
+        held |= good[:, k]
+    return np.array(found)
+
+
+def _as_good(value: FloatArray, serves: BoolArray) -> BoolArray:
+    """Whether each contender serves, and none that does is better by more than the tolerance, (S, K)."""
     top = np.max(np.where(serves, value, -np.inf), axis=1, keepdims=True)
-    least = top - settings.CHOICE_TOLERANCE * np.abs(top)
-    return max(float(np.mean(serves & (value >= least), axis=0).max()), _no_one(serves))
+    with np.errstate(invalid="ignore"):
+        good: BoolArray = serves & (value >= top - settings.CHOICE_TOLERANCE * np.abs(top))
+    return good
 
 
 def _no_one(serves: BoolArray) -> float:

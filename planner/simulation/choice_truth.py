@@ -53,7 +53,9 @@ class ChoiceTruth:
             "chosen": None if named is None else point_json(grid.point(named)),
             "runner_up": None if case.runner_up is None else point_json(grid.point(case.runner_up)),
             "state": case.state, "probability": case.probability, "regret": regret,
-            "right": regret <= CHOICE_TOLERANCE}
+            "right": regret <= CHOICE_TOLERANCE,
+            "among": [point_json(grid.point(one)) for one in case.among.tolist()],
+            "among_right": any(self.regret(number, one) <= CHOICE_TOLERANCE for one in [named, *case.among.tolist()])}
 
     def _of(self, mix: Mix) -> FloatArray:
         question = self._asked.question

@@ -12,6 +12,7 @@ from planner.space.types import Point
 __all__ = ["choice_lines", "choice_text", "sure_lines"]
 
 _MOST_CASES: Final = 4
+_MOST_NAMED: Final = 3
 
 
 def choice_text(found: ChoiceStatus) -> str:
@@ -50,7 +51,17 @@ def _sure(case: CaseStatus) -> str:
 def _tie(case: CaseStatus) -> str:
     if case.runner_up is None:
         return f"noise hides whether {_point(case.chosen)} meets every condition; {_more(case)}"
-    return f"cannot tell {_point(case.chosen)} from {_point(case.runner_up)}, {_ahead(case)}; {_more(case)}"
+    return (f"cannot tell {_point(case.chosen)} from {_point(case.runner_up)}, {_ahead(case)}{_nor(case)}; "
+            f"{_more(case)}")
+
+
+def _nor(case: CaseStatus) -> str:
+    """The others of which one may be as good as the best."""
+    others = case.among[2:]
+    if not others:
+        return ""
+    more = f" and {len(others) - _MOST_NAMED:,} more" if len(others) > _MOST_NAMED else ""
+    return f", nor from {', '.join(map(_point, others[:_MOST_NAMED]))}{more}"
 
 
 def _more(case: CaseStatus) -> str:

@@ -106,16 +106,17 @@ def workers_table(found: Simulation) -> Table:
 def decisions_table(found: Simulation) -> Table:
     """Where the decision would have stopped the study, and how many of its choices are right."""
     table = Table(box=None, title="Decisions, against the recorded best", title_justify="left")
-    for column in ("strategy", "stops at", "decided", "right", "stated", "tied", "right", "open", "right"):
+    for column in ("strategy", "stops at", "decided", "right", "stated", "tied", "right", "named", "open",
+                   "right"):
         table.add_column(column, justify="left" if column == "strategy" else "right")
     for one in found.decisions:
         some = f" ({one.stopped} of {one.seeds})" if one.stopped < one.seeds else ""
         table.add_row(
             one.strategy, percent(one.stops_at) + some if one.stopped else "–", str(one.decided),
-            str(one.decided_right), percent(one.probability), str(one.tied), str(one.tied_right), str(one.open),
-            str(one.open_right))
-    table.caption = (f"cases of all seeds; right: the best one recorded is better by {TOLERANCE:.0%} at most; open: "
-                     "neither at the last of --at-cost").replace("%", " %")
+            str(one.decided_right), percent(one.probability), str(one.tied), str(one.tied_right), str(one.tied_named),
+            str(one.open), str(one.open_right))
+    table.caption = (f"cases of all seeds; right: the best one recorded is better by {TOLERANCE:.0%} at most; named: "
+                     "one of those that a tie names is right; open: neither at the last of --at-cost").replace("%", " %")
     table.caption_justify = "left"
     return table
 
