@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from planner.evaluation.choice import Case, Choice
+from planner.evaluation.choice_case import CaseState
 from planner.evaluation.settings import CHOICE_TOLERANCE
 from planner.space.text import point_json
 from planner.space.types import Point
@@ -30,7 +31,7 @@ class CaseStatus:
     regret: float
     ahead: tuple[float, float, float]
     runs: int | None
-    state: Literal["decided", "tied", "open"]
+    state: CaseState
     among: tuple[Point, ...] = ()
 
     @classmethod
@@ -72,4 +73,4 @@ class ChoiceStatus:
     def to_json(self) -> dict[str, Any]:
         """The form of `status --json`."""
         return {"probability": self.asked, "tolerance": TOLERANCE, "decided": self.count("decided"),
-                "tied": self.count("tied"), "of": len(self.cases), "cases": [case.to_json() for case in self.cases]}
+                "narrowed": self.count("narrowed"), "tied": self.count("tied"), "of": len(self.cases), "cases": [case.to_json() for case in self.cases]}

@@ -54,41 +54,39 @@ class WorkersSummary:
 
 @dataclass(frozen=True, slots=True)
 class DecisionSummary:
-    """How a strategy's decisions ended, over seeds and cases.
+    """The cases of a strategy that ended in one state, over seeds.
 
-    stops_at: median share of the full cost over the simulations that stopped, `stopped` of `seeds`. decided, tied and
-    open: numbers of cases; decided_right, tied_right, open_right: of which the chosen configuration is within the tolerance
-    of the recorded best. tied_named: ties of which one of those named is. probability: mean of those stated of decided cases. worst: the largest regret of these.
+    state: decided, narrowed, tied or open. cases: their number; right: of which the chosen configuration is as good as
+    the recorded best, within the tolerance; named: of which one is that a shortlist or a tie names. probability: mean of
+    those stated. worst: the largest regret. stops_at: median share of the full cost over the simulations that stopped,
+    `stopped` of `seeds`.
     """
 
     strategy: str
+    state: str
+    cases: int
+    right: int
+    named: int
+    probability: float
+    worst: float
     stops_at: float
     stopped: int
     seeds: int
-    decided: int
-    decided_right: int
-    tied: int
-    tied_right: int
-    tied_named: int
-    open: int
-    open_right: int
-    probability: float
-    worst: float
 
     @classmethod
-    def of_runs(cls, runs: Sequence[Mapping[str, Any]]) -> DecisionSummary:
-        """That of the entries of one strategy, one for each simulation."""
+    def of_runs(cls, runs: Sequence[Mapping[str, Any]]) -> list[DecisionSummary]:
+        """Those of one strategy's entries, one for each simulation."""
         stops = [run["stop"]["cost_fraction"] for run in runs if run["stop"]]
         cases = [case for run in runs if run["decision"] for case in run["decision"]["cases"]]
-        by_state = {state: [case for case in cases if case["state"] == state] for state in ("decided", "tied", "open")}
-        counts = {state: (len(mine), sum(case["right"] for case in mine)) for state, mine in by_state.items()}
-        decided = by_state["decided"]
-        return cls(
-            runs[0]["strategy"], _median(stops), len(stops), len(runs),
-            *counts["decided"], *counts["tied"], sum(case["among_right"] for case in by_state["tied"]),
-            *counts["open"],
-            statistics.fmean(case["probability"] for case in decided) if decided else math.nan,
-            max((case["regret"] for case in decided), default=math.nan))
+        found = []
+        for state in ("decided", "narrowed", "tied", "open"):
+            if mine := [case for case in cases if case["state"] == state]:
+                found.append(cls(
+                    runs[0]["strategy"], state, len(mine), sum(case["right"] for case in mine),
+                    sum(case["among_right"] for case in mine),
+                    statistics.fmean(case["probability"] for case in mine), max(case["regret"] for case in mine),
+                    _median(stops), len(stops), len(runs)))
+        return found
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,10 +113,10 @@ class Simulation:
 
     @property
     def decisions(self) -> list[DecisionSummary]:
-        """One for each strategy; empty where the study asks for no decision."""
+        """Those of each strategy; empty where the study asks for no decision."""
         asked = [run for run in self.runs if "decision" in run and run["target"] == self.runs[0]["target"]]
-        return [DecisionSummary.of_runs([run for run in asked if run["strategy"] == name])
-                for name in dict.fromkeys(run["strategy"] for run in asked)]
+        return [summary for name in dict.fromkeys(run["strategy"] for run in asked)
+                for summary in DecisionSummary.of_runs([run for run in asked if run["strategy"] == name])]
 
     @property
     def by_workers(self) -> list[WorkersSummary]:

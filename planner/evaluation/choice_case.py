@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import numpy as np
 from scipy.special import stdtr
@@ -20,7 +20,11 @@ from planner.models.transforms import back
 from planner.space.question import Question
 from planner.space.types import BoolArray, FloatArray, IntArray, Metric, Transform
 
-__all__ = ["Case", "Draws", "Options"]
+__all__ = ["Case", "CaseState", "Draws", "Options"]
+
+
+CaseState: TypeAlias = Literal["decided", "narrowed", "tied", "open"]
+"""What is known of a case: see planner.evaluation.choice."""
 
 
 def _nothing() -> IntArray:
@@ -38,7 +42,8 @@ class Case:
     interval. contenders: (K,) candidates. places: (K, parts) their places among the rows of the joint metrics. loss:
     what each contender adds to the regret, (K,). asked: the probability that decides. can_run: whether a contender is
     left to be run; can_repeat: whether the chosen one or the runner-up may be run again. among: the fewest candidates,
-    the chosen one and the runner-up first, of which one is as good as the best with the probability asked for.
+    the chosen one and the runner-up first, of which one is as good as the best with the probability asked for, wherever
+    any serves. held: the probability that one of them is. shortlist: how many may be left.
     """
 
     mix: Mix
@@ -57,12 +62,16 @@ class Case:
     can_run: bool = False
     can_repeat: bool = False
     among: IntArray = field(default_factory=_nothing)
+    held: float = 0.0
+    shortlist: int = 1
 
     @property
-    def state(self) -> Literal["decided", "tied", "open"]:
-        """Whether the case is decided, tied, or worth more runs."""
+    def state(self) -> CaseState:
+        """Whether the case is decided, narrowed, tied, or worth more runs."""
         if self.chosen is None or self.probability >= self.asked:
             return "decided"
+        if len(self.among) <= self.shortlist and self.held >= self.asked:
+            return "narrowed"
         if self.if_exact >= self.asked:
             return "open" if self.can_repeat else "tied"
         return "open" if self.can_run else "tied"
@@ -134,7 +143,7 @@ class Draws:
         self._able = rng.random(settings.CHOICE_DRAWS)
         self._drawn: dict[float, dict[str, FloatArray]] = {}
 
-    def case(self, options: Options, chosen: int, contenders: IntArray, asked: float) -> Case:
+    def case(self, options: Options, chosen: int, contenders: IntArray, asked: float, shortlist: int) -> Case:
         """The case. contenders: the chosen one first."""
         places = np.searchsorted(self._rows, options.mix.rows[contenders])
         value, serves = self._outcome(options, contenders, places, 1.0)
@@ -143,6 +152,7 @@ class Draws:
         exact = _attainable(*self._outcome(options, contenders, places, np.inf))
         loss = _loss(value, serves)
         runner_up = _runner_up(value, serves)
+        among, held = _among(value, serves, runner_up, asked)
         right = _right(value, serves)
         two = here[[0] if runner_up is None else [0, runner_up]]
         repeats = self._seen.measured[two] & (self._seen.run_counts[two] < settings.MOST_RUNS_A_POINT)
@@ -151,7 +161,7 @@ class Draws:
             0 < right <= _no_one(serves), exact,
             self._runs(options, contenders, places, asked) if exact >= asked else None, float(loss.sum()),
             _ahead(value, runner_up), contenders, places, loss, asked, bool(new.any()), bool(repeats.any()),
-            contenders[_among(value, serves, runner_up, asked)])
+            contenders[among], held, shortlist)
 
     def _runs(self, options: Options, contenders: IntArray, places: IntArray, asked: float) -> int | None:
         return next((runs for runs in settings.RUNS_TO_TELL
@@ -208,9 +218,10 @@ def _attainable(value: FloatArray, serves: BoolArray) -> float:
     return max(float(np.mean(_as_good(value, serves), axis=0).max()), _no_one(serves))
 
 
-def _among(value: FloatArray, serves: BoolArray, runner_up: int | None, asked: float) -> IntArray:
+def _among(value: FloatArray, serves: BoolArray, runner_up: int | None, asked: float) -> tuple[IntArray, float]:
     """Contenders, of which one is right with the probability asked for wherever any serves: the chosen one, the
-    runner-up, then the one that adds most, and so on."""
+    runner-up, then the one that adds most, and so on; and the probability that one is, or that none serves where that
+    is more probable."""
     good = _as_good(value, serves)[serves.any(axis=1)]
     found = [0]
     held = good[:, 0].copy()
@@ -219,7 +230,7 @@ def _among(value: FloatArray, serves: BoolArray, runner_up: int | None, asked: f
         k = runner_up if len(found) == 1 and runner_up is not None else int(np.argmax(more))
         found.append(k)
         held |= good[:, k]
-    return np.array(found)
+    return np.array(found), max(float(held.sum()) / len(value), _no_one(serves))
 
 
 def _as_good(value: FloatArray, serves: BoolArray) -> BoolArray:

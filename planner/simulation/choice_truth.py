@@ -41,7 +41,7 @@ class ChoiceTruth:
         """The choice beside the truth: the form of `decision` in `simulate --json`."""
         cases = [self._case(i, case) for i, case in enumerate(choice.cases)]
         return {"probability": choice.question.probability, "decided": choice.decided_count,
-                "tied": sum(case.state == "tied" for case in choice.cases),
+                **{state: sum(case.state == state for case in choice.cases) for state in ("narrowed", "tied")},
                 "right": sum(case["right"] for case in cases), "of": len(cases), "cases": cases}
 
     def _case(self, number: int, case: Case) -> dict[str, Any]:

@@ -20,19 +20,20 @@ def choice_text(found: ChoiceStatus) -> str:
     if len(found.cases) == 1:
         (case,) = found.cases
         return f"best so far: {_point(case.chosen)}; {_sure(case)}, asked for {percent(found.asked)}"
-    tied = found.count("tied")
+    tied, narrowed = found.count("tied"), found.count("narrowed")
     return (f"decided: {found.count('decided'):,} of {len(found.cases):,} cases with {percent(found.asked)}"
-            + (f"; of {tied:,} noise hides which is best" if tied else ""))
+            + (f"; {narrowed:,} down to the shortlist" if narrowed else "") + (f"; of {tied:,} noise hides which is best" if tied else ""))
 
 
 def choice_lines(found: ChoiceStatus) -> Iterator[str]:
-    """What is decided, and which configurations cannot be told apart."""
+    """What is decided, and which configurations the others are between."""
     yield choice_text(found)
-    tied = [case for case in found.cases if case.state == "tied"]
-    for case in tied[:_MOST_CASES]:
-        yield f"{_given(case)}{_tie(case)}"
-    if len(tied) > _MOST_CASES:
-        yield f"and {len(tied) - _MOST_CASES:,} more; all are in --json"
+    said = {"tied": _tie, "narrowed": lambda case: _between(case, found.asked)}
+    left = [case for case in found.cases if case.state in said]
+    for case in left[:_MOST_CASES]:
+        yield f"{_given(case)}{said[case.state](case)}"
+    if len(left) > _MOST_CASES:
+        yield f"and {len(left) - _MOST_CASES:,} more; all are in --json"
 
 
 def sure_lines(case: CaseStatus) -> Iterator[str]:
@@ -53,6 +54,12 @@ def _tie(case: CaseStatus) -> str:
         return f"noise hides whether {_point(case.chosen)} meets every condition; {_more(case)}"
     return (f"cannot tell {_point(case.chosen)} from {_point(case.runner_up)}, {_ahead(case)}{_nor(case)}; "
             f"{_more(case)}")
+
+
+def _between(case: CaseStatus, asked: float) -> str:
+    """The configurations of which one is as good as the best."""
+    names = [_point(point) for point in case.among]
+    return f"{', '.join(names[:-1])} or {names[-1]}: one is within 2 % of the best with {percent(asked)}"
 
 
 def _nor(case: CaseStatus) -> str:

@@ -105,18 +105,15 @@ def workers_table(found: Simulation) -> Table:
 
 def decisions_table(found: Simulation) -> Table:
     """Where the decision would have stopped the study, and how many of its choices are right."""
-    table = Table(box=None, title="Decisions, against the recorded best", title_justify="left")
-    for column in ("strategy", "stops at", "decided", "right", "stated", "tied", "right", "named", "open",
-                   "right"):
-        table.add_column(column, justify="left" if column == "strategy" else "right")
+    table = Table(box=None, title="Decisions against the recording", title_justify="left")
+    for column in ("strategy", "stops at", "state", "cases", "right", "one named right", "stated"):
+        table.add_column(column, justify="left" if column in {"strategy", "state"} else "right")
     for one in found.decisions:
         some = f" ({one.stopped} of {one.seeds})" if one.stopped < one.seeds else ""
-        table.add_row(
-            one.strategy, percent(one.stops_at) + some if one.stopped else "–", str(one.decided),
-            str(one.decided_right), percent(one.probability), str(one.tied), str(one.tied_right), str(one.tied_named),
-            str(one.open), str(one.open_right))
-    table.caption = (f"cases of all seeds; right: the best one recorded is better by {TOLERANCE:.0%} at most; named: "
-                     "one of those that a tie names is right; open: neither at the last of --at-cost").replace("%", " %")
+        table.add_row(one.strategy, percent(one.stops_at) + some if one.stopped else "–", one.state, str(one.cases),
+                      str(one.right), str(one.named), percent(one.probability))
+    table.caption = (f"cases of all seeds; right: the best that was recorded is better by {100 * TOLERANCE:g} % at "
+                     "most; open: neither decided nor tied at the last of --at-cost")
     table.caption_justify = "left"
     return table
 

@@ -70,15 +70,16 @@ def test_a_simulation_stops_where_the_choice_is_decided(recorded: Callable[..., 
         assert run["stop"]["reason"] == "decision" and 0.02 < run["stop"]["cost_fraction"] < 1
         assert {"measured", "accuracy", "estimated_accuracy"} <= set(run["stop"])
         decision = run["decision"]
-        assert decision["decided"] == decision["right"] == decision["of"] == 2 and decision["tied"] == 0
+        assert decision["decided"] == decision["right"] == decision["of"] == 2
+        assert decision["narrowed"] == decision["tied"] == 0
         for case in decision["cases"]:
             good = best_of(grid.rows, case["given"]["output_len"], LEVEL)
             named = good[case["chosen"]["model"], case["chosen"]["batch_size"]]
             assert case["regret"] == pytest.approx(1 - named / max(good.values()))
     assert run["at"][-1]["cost_actual"] == pytest.approx(run["stop"]["cost_fraction"])  # nothing is left to run
-    (ours_told, random_told) = found.decisions
-    assert (ours_told.strategy, ours_told.decided, ours_told.decided_right) == ("sweepwise", 2, 2)
-    assert random_told.decided + random_told.tied + random_told.open == 2
+    ours_told, *random_told = found.decisions
+    assert (ours_told.strategy, ours_told.state, ours_told.cases, ours_told.right) == ("sweepwise", "decided", 2, 2)
+    assert sum(one.cases for one in random_told) == 2 and {one.strategy for one in random_told} == {"random"}
 
 
 def test_it_is_the_stop_of_a_real_study(recorded: Callable[..., Any], tmp_path: Path) -> None:
@@ -96,9 +97,8 @@ def test_it_is_the_stop_of_a_real_study(recorded: Callable[..., Any], tmp_path: 
 def test_the_table_says_how_many_are_right(recorded: Callable[..., Any], sweepwise: Callable[..., Any]) -> None:
     grid = decision_study(recorded)
     told = sweepwise("simulate", grid.study, "--seeds", 1, "--at-cost", 1)
-    assert "Decisions, against the recorded best" in told.out
-    row = told.out.split("Decisions, against the recorded best")[1].splitlines()[2].split()
-    assert row[0] == "sweepwise" and row[3:5] == ["2", "2"]
+    row = told.out.split("Decisions against the recording")[1].splitlines()[2].split()
+    assert row[0] == "sweepwise" and row[3:7] == ["decided", "2", "2", "2"]
     plain = sweepwise("simulate", recorded(**GRID, name="plain").study, "--seeds", 1, "--at-cost", 0.1)
     assert "Decisions" not in plain.out
 
@@ -111,3 +111,21 @@ def test_without_a_decision_the_form_is_as_before(recorded: Callable[..., Any]) 
 def test_a_decision_and_an_accuracy_exclude_each_other(recorded: Callable[..., Any]) -> None:
     with pytest.raises(StudyError, match="decision"):
         open_setup(decision_study(recorded, accuracy=0.9).study)
+
+
+def test_a_shortlist_ends_it_sooner_and_holds_the_best(recorded: Callable[..., Any]) -> None:
+    costs = []
+    for shortlist in (1, 3):
+        stop = {"shortlist": 3} if shortlist > 1 else {}
+        found = planner.open_study(decision_study(recorded, **stop).study).simulate(seeds=2, at_cost=[1.0])
+        runs = [run for run in found.runs if run["target"] == "throughput"]
+        costs.append(np.mean([run["stop"]["cost_fraction"] for run in runs]))
+        assert {run["stop"]["reason"] for run in runs} == {"shortlist" if shortlist > 1 else "decision"}
+        for case in (case for run in runs for case in run["decision"]["cases"]):
+            assert case["state"] in {"decided", "narrowed"} and len(case["among"]) <= shortlist and case["among_right"]
+    assert costs[1] < costs[0]
+
+
+def test_a_shortlist_belongs_to_a_decision(recorded: Callable[..., Any]) -> None:
+    with pytest.raises(StudyError, match=r"stop\.shortlist: belongs to a decision"):
+        open_setup(recorded(**GRID, stop={"trials": 9, "shortlist": 2}).study)
