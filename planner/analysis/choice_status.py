@@ -20,8 +20,8 @@ TOLERANCE: Final = CHOICE_TOLERANCE
 @dataclass(frozen=True, slots=True)
 class CaseStatus:
     """One case. given: its given values, empty for a workload of several parts. chosen, runner_up: chosen values; None
-    where there is none. among: those of which one is as good as the best, with the probability asked for. The others: as
-    in planner.evaluation.choice."""
+    where there is none. among: those of which one is as good as the best, with the probability asked for. The others:
+    as in planner.evaluation.choice."""
 
     given: Point
     chosen: Point | None
@@ -72,5 +72,6 @@ class ChoiceStatus:
 
     def to_json(self) -> dict[str, Any]:
         """The form of `status --json`."""
-        return {"probability": self.asked, "tolerance": TOLERANCE, "decided": self.count("decided"),
-                "narrowed": self.count("narrowed"), "tied": self.count("tied"), "of": len(self.cases), "cases": [case.to_json() for case in self.cases]}
+        counts = {state: self.count(state) for state in ("decided", "narrowed", "tied")}
+        return {"probability": self.asked, "tolerance": TOLERANCE, **counts, "of": len(self.cases),
+                "cases": [case.to_json() for case in self.cases]}

@@ -57,8 +57,8 @@ class DecisionSummary:
     """The cases of a strategy that ended in one state, over seeds.
 
     state: decided, narrowed, tied or open. cases: their number; right: of which the chosen configuration is as good as
-    the recorded best, within the tolerance; named: of which one is that a shortlist or a tie names. probability: mean of
-    those stated. worst: the largest regret. stops_at: median share of the full cost over the simulations that stopped,
+    the recorded best, within the tolerance; named: of which one that a shortlist or a tie names is. probability: mean
+    of those stated. worst: the largest regret. stops_at: median share of the full cost over the simulations that stopped,
     `stopped` of `seeds`.
     """
 

@@ -15,8 +15,9 @@ P is a share of joint draws: neighbouring configurations err alike, and so do th
 joint). Whether candidates can run is drawn with one number for all: where memory ends for one, it does for the larger.
 
 A case is *decided* if P is what was asked for. It is *narrowed* if so few contenders as the shortlist has hold that
-probability: that one of them meets every condition, and none that does is better by more. It is *tied* if noise alone stands in the way: readings taken as exact
-would decide it for one of the contenders, and the two were run as often as a point is at most.
+probability: that one of them meets every condition, and none that does is better by more. It is *tied* if noise alone
+stands in the way: readings taken as exact would decide it for one of the contenders, and the two were run as often as a
+point is at most.
 """
 
 from __future__ import annotations

@@ -22,7 +22,8 @@ def choice_text(found: ChoiceStatus) -> str:
         return f"best so far: {_point(case.chosen)}; {_sure(case)}, asked for {percent(found.asked)}"
     tied, narrowed = found.count("tied"), found.count("narrowed")
     return (f"decided: {found.count('decided'):,} of {len(found.cases):,} cases with {percent(found.asked)}"
-            + (f"; {narrowed:,} down to the shortlist" if narrowed else "") + (f"; of {tied:,} noise hides which is best" if tied else ""))
+            + (f"; {narrowed:,} down to the shortlist" if narrowed else "")
+            + (f"; of {tied:,} noise hides which is best" if tied else ""))
 
 
 def choice_lines(found: ChoiceStatus) -> Iterator[str]:
@@ -59,7 +60,7 @@ def _tie(case: CaseStatus) -> str:
 def _between(case: CaseStatus, asked: float) -> str:
     """The configurations of which one is as good as the best."""
     names = [_point(point) for point in case.among]
-    return f"{', '.join(names[:-1])} or {names[-1]}: one is within 2 % of the best with {percent(asked)}"
+    return f"{', '.join(names[:-1])} or {names[-1]}: one is within {100 * TOLERANCE:g} % of the best with {percent(asked)}"
 
 
 def _nor(case: CaseStatus) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -82,7 +81,7 @@ def test_a_simulation_stops_where_the_choice_is_decided(recorded: Callable[..., 
     assert sum(one.cases for one in random_told) == 2 and {one.strategy for one in random_told} == {"random"}
 
 
-def test_it_is_the_stop_of_a_real_study(recorded: Callable[..., Any], tmp_path: Path) -> None:
+def test_it_is_the_stop_of_a_real_study(recorded: Callable[..., Any]) -> None:
     grid = decision_study(recorded)
     study = planner.open_study(grid.study)
     played = study.simulate(seeds=1, at_cost=[1.0]).runs[0]

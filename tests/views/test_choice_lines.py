@@ -29,4 +29,4 @@ def test_a_shortlist_is_named() -> None:
     case = CaseStatus({"input_len": 8}, *points(2), False, 0.7, 0.01, (0.0, -0.1, 0.1), None, "narrowed", points(3))
     first, line, _ = choice_lines(ChoiceStatus(0.95, (case, case)))
     assert first.endswith("; 2 down to the shortlist")
-    assert line == ("input_len=8: batch_size=1, batch_size=2 or batch_size=4: one is within 2 % of the best with 95.0 %")
+    assert line == "input_len=8: batch_size=1, batch_size=2 or batch_size=4: one is within 2 % of the best with 95.0 %"
