@@ -58,8 +58,8 @@ class DecisionSummary:
 
     state: decided, narrowed, tied or open. cases: their number; right: of which the chosen configuration is as good as
     the recorded best, within the tolerance; named: of which one that a shortlist or a tie names is. probability: mean
-    of those stated. worst: the largest regret. stops_at: median share of the full cost over the simulations that stopped,
-    `stopped` of `seeds`.
+    of those stated. worst: the largest regret. stops_at: median share of the full cost over the simulations that
+    stopped, `stopped` of `seeds`.
     """
 
     strategy: str

@@ -60,7 +60,8 @@ def _tie(case: CaseStatus) -> str:
 def _between(case: CaseStatus, asked: float) -> str:
     """The configurations of which one is as good as the best."""
     names = [_point(point) for point in case.among]
-    return f"{', '.join(names[:-1])} or {names[-1]}: one is within {100 * TOLERANCE:g} % of the best with {percent(asked)}"
+    within = f"one is within {100 * TOLERANCE:g} % of the best with {percent(asked)}"
+    return f"{', '.join(names[:-1])} or {names[-1]}: {within}"
 
 
 def _nor(case: CaseStatus) -> str:
