@@ -9,8 +9,8 @@ the recording that meets the service levels is better. One that misses a service
 *cost*: share of the plain sweep's. *of the map*: share of what a study costs that stops at --map accuracy, with the
 same seed. *within 2 %*: share of cases whose regret is at most that. *said*: their mean stated probability;
 calibration compares the two. *one named is*: share of cases where one of those that a shortlist or a tie names is
-within 2 %. *narrowed*, *tied*: share of cases that ended with a shortlist (--shortlist 3), or because noise alone was in
-the way. Baselines spend what ours did, on the cases in turn, and name the best that they have run.
+within 2 %. *narrowed*, *tied*: share of cases that ended with a shortlist (--shortlist 3), or because noise alone was
+in the way. Baselines spend what ours did, on the cases in turn, and name the best that they have run.
 """
 
 from __future__ import annotations
@@ -175,7 +175,8 @@ def main() -> None:
     seeds = range(given.first_seed, given.first_seed + given.seeds)
     names = [name for name in given.baselines.split(",") if name]
     played: list[Any] = Parallel(n_jobs=given.jobs)(
-        delayed(play)(given.study, seed, given.slo, given.decision, given.shortlist, names, given.most) for seed in seeds)
+        delayed(play)(given.study, seed, given.slo, given.decision, given.shortlist, names, given.most)
+        for seed in seeds)
     outcomes = [one for found, _ in played for one in found]
     maps: dict[int, float] = {}
     if given.map:
