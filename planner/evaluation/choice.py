@@ -65,7 +65,7 @@ class Choice:
 
     @property
     def open_count(self) -> int:
-        """Number of cases that are worth more runs."""
+        """Number of cases that keep a study going."""
         return sum(case.state == "open" for case in self.cases)
 
     @property

@@ -76,6 +76,11 @@ class Case:
             return "open" if self.can_repeat else "tied"
         return "open" if self.can_run else "tied"
 
+    @property
+    def is_unsettled(self) -> bool:
+        """Whether runs still tell of the case while others are open: a shortlist only ends a study sooner."""
+        return self.state in {"open", "narrowed"}
+
 
 @dataclass(frozen=True, eq=False)
 class Options:
