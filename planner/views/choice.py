@@ -29,10 +29,9 @@ def choice_text(found: ChoiceStatus) -> str:
 def choice_lines(found: ChoiceStatus) -> Iterator[str]:
     """What is decided, and which configurations the others are between."""
     yield choice_text(found)
-    said = {"tied": _tie, "narrowed": lambda case: _between(case, found.asked)}
-    left = [case for case in found.cases if case.state in said]
+    left = [case for case in found.cases if case.state in {"tied", "narrowed"}]
     for case in left[:_MOST_CASES]:
-        yield f"{_given(case)}{said[case.state](case)}"
+        yield f"{_given(case)}{_tie(case) if case.state == 'tied' else _between(case, found.asked)}"
     if len(left) > _MOST_CASES:
         yield f"and {len(left) - _MOST_CASES:,} more; all are in --json"
 
