@@ -386,7 +386,7 @@ class Study:
         options = SimulationOptions(tuple(dict.fromkeys(strategies)), seeds, tuple(at_cost), stop_accuracy, jobs,
                                     self._setup.seed, tuple(dict.fromkeys(workers)))
         replay = Replay(self._setup.recorded(), self.metrics, self._setup.boundary, self._setup.priors,
-                        self._setup.weights)
+                        self._setup.weights, self._setup.choice)
         return Simulation(play(self.name, self._setup.text, replay, options, Path(file) if file else None, observer))
 
     def next_points(self, count: int = 10, *, names: Mapping[str, str] | None = None) -> NextPoints:

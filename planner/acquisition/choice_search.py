@@ -102,11 +102,11 @@ class _Contrasts:
 
 
 def _candidates(choice: Choice, observations: Observations) -> tuple[IntArray, IntArray]:
-    """Rows of contenders of open cases that may be run, and their places among the rows of the joint metrics."""
+    """Rows of contenders of unsettled cases that may be run, and their places among the rows of the joint metrics."""
     joint = next(iter(choice.joint.values()))
     wanted = np.zeros(len(joint.rows), dtype=bool)
     for case in choice.cases:
-        if case.state == "open":
+        if case.is_unsettled:
             wanted[case.places] = True
     rows = joint.rows
     again = observations.measured[rows] & (observations.run_counts[rows] < MOST_RUNS_A_POINT) & (joint.reading > 0)
@@ -122,7 +122,7 @@ def _fields(choice: Choice, feasibility: FloatArray, underway: IntArray) -> list
     n = len(next(iter(choice.joint.values())).rows)
     fails = np.zeros(n)
     for case in choice.cases:
-        if case.state == "open":
+        if case.is_unsettled:
             for metric, contrast, loss in _contrasts(choice, case, n):
                 found[metric].append((contrast, loss))
             np.add.at(fails, case.places, case.loss[:, None])

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from planner.evaluation.choice import Case, Choice
+from planner.evaluation.choice_case import CaseState
 from planner.evaluation.settings import CHOICE_TOLERANCE
 from planner.space.text import point_json
 from planner.space.types import Point
@@ -19,7 +20,8 @@ TOLERANCE: Final = CHOICE_TOLERANCE
 @dataclass(frozen=True, slots=True)
 class CaseStatus:
     """One case. given: its given values, empty for a workload of several parts. chosen, runner_up: chosen values; None
-    where there is none. The others: as in planner.evaluation.choice."""
+    where there is none. among: those of which one is as good as the best, with the probability asked for. The others:
+    as in planner.evaluation.choice."""
 
     given: Point
     chosen: Point | None
@@ -29,7 +31,8 @@ class CaseStatus:
     regret: float
     ahead: tuple[float, float, float]
     runs: int | None
-    state: Literal["decided", "tied", "open"]
+    state: CaseState
+    among: tuple[Point, ...] = ()
 
     @classmethod
     def of_case(cls, case: Case) -> CaseStatus:
@@ -38,7 +41,7 @@ class CaseStatus:
         return cls(
             parts[0] if len(parts) == 1 else {}, None if case.chosen is None else grid.point(case.chosen),
             None if case.runner_up is None else grid.point(case.runner_up), case.none, case.probability, case.regret,
-            case.ahead, case.runs, case.state)
+            case.ahead, case.runs, case.state, tuple(grid.point(one) for one in case.among.tolist()))
 
     def to_json(self) -> dict[str, Any]:
         """Its form in JSON; shares, not percentages."""
@@ -48,7 +51,7 @@ class CaseStatus:
             "probability": self.probability, "none_meets": self.none, "regret": self.regret, "state": self.state,
             "runner_up": None if self.runner_up is None else {
                 "point": point_json(self.runner_up), "ahead": middle, "low": low, "high": high},
-            "runs_to_tell": self.runs}
+            "runs_to_tell": self.runs, "among": [point_json(point) for point in self.among]}
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,5 +72,6 @@ class ChoiceStatus:
 
     def to_json(self) -> dict[str, Any]:
         """The form of `status --json`."""
-        return {"probability": self.asked, "tolerance": TOLERANCE, "decided": self.count("decided"),
-                "tied": self.count("tied"), "of": len(self.cases), "cases": [case.to_json() for case in self.cases]}
+        counts = {state: self.count(state) for state in ("decided", "narrowed", "tied")}
+        return {"probability": self.asked, "tolerance": TOLERANCE, **counts, "of": len(self.cases),
+                "cases": [case.to_json() for case in self.cases]}

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-__all__ = ["Simulation", "Summary", "WorkersSummary", "cost_of_accuracy"]
+__all__ = ["DecisionSummary", "Simulation", "Summary", "WorkersSummary", "cost_of_accuracy"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +52,43 @@ class WorkersSummary:
     seeds: int
 
 
+@dataclass(frozen=True, slots=True)
+class DecisionSummary:
+    """The cases of a strategy that ended in one state, over seeds.
+
+    state: decided, narrowed, tied or open. cases: their number; right: of which the chosen configuration is as good as
+    the recorded best, within the tolerance; named: of which one that a shortlist or a tie names is. probability: mean
+    of those stated. worst: the largest regret. stops_at: median share of the full cost over the simulations that
+    stopped, `stopped` of `seeds`.
+    """
+
+    strategy: str
+    state: str
+    cases: int
+    right: int
+    named: int
+    probability: float
+    worst: float
+    stops_at: float
+    stopped: int
+    seeds: int
+
+    @classmethod
+    def of_runs(cls, runs: Sequence[Mapping[str, Any]]) -> list[DecisionSummary]:
+        """Those of one strategy's entries, one for each simulation."""
+        stops = [run["stop"]["cost_fraction"] for run in runs if run["stop"]]
+        cases = [case for run in runs if run["decision"] for case in run["decision"]["cases"]]
+        found = []
+        for state in ("decided", "narrowed", "tied", "open"):
+            if mine := [case for case in cases if case["state"] == state]:
+                found.append(cls(
+                    runs[0]["strategy"], state, len(mine), sum(case["right"] for case in mine),
+                    sum(case["among_right"] for case in mine),
+                    statistics.fmean(case["probability"] for case in mine), max(case["regret"] for case in mine),
+                    _median(stops), len(stops), len(runs)))
+        return found
+
+
 @dataclass(frozen=True, eq=False)
 class Simulation:
     """answer: the form of `simulate --json`; `runs` has an entry for each strategy, seed and target."""
@@ -73,6 +110,13 @@ class Simulation:
         """One for each strategy and target, in the order in which they were played."""
         return [self._summary(name, target)
                 for name, target in dict.fromkeys((run["strategy"], run["target"]) for run in self.runs)]
+
+    @property
+    def decisions(self) -> list[DecisionSummary]:
+        """Those of each strategy; empty where the study asks for no decision."""
+        asked = [run for run in self.runs if "decision" in run and run["target"] == self.runs[0]["target"]]
+        return [summary for name in dict.fromkeys(run["strategy"] for run in asked)
+                for summary in DecisionSummary.of_runs([run for run in asked if run["strategy"] == name])]
 
     @property
     def by_workers(self) -> list[WorkersSummary]:

@@ -41,4 +41,4 @@ def choice_asked(
     if len(cases) > MOST_CASES:
         raise StudyError(f"stop.decision: the grid has {len(cases):,} combinations of given values, and {MOST_CASES} "
                          "are decided at most; say by `workload` which requests count")
-    return ChoiceQuestion(question, cases, accelerators, probability)
+    return ChoiceQuestion(question, cases, accelerators, probability, spec.stop.shortlist)

@@ -38,7 +38,7 @@ def asked(study: StudySetup, prior: Path | None, amount: float | None, confidenc
         raise StudyError("compare: with what? name a second study, or the old one by --prior")
     stop = study.spec.stop
     update = {"difference": amount or stop.difference or DEFAULT_DIFFERENCE, "accuracy": None, "boundary": None,
-              "decision": None, "confidence": confidence or stop.difference_confidence}
+              "decision": None, "shortlist": 1, "confidence": confidence or stop.difference_confidence}
     new = stop.model_copy(update=update)
     return replace(study, spec=study.spec.model_copy(update={"stop": new}))
 

@@ -31,8 +31,8 @@ _FULL = "full"
 class RunResult:
     """The result of a campaign.
 
-    reason: "accuracy", "noise", "boundary", "decision", "tie", "difference", "cost", "trials", "grid", "failures" or
-    "interrupted" (planner.campaign.loop).
+    reason: "accuracy", "noise", "boundary", "decision", "shortlist", "tie", "difference", "cost", "trials", "grid",
+    "failures" or "interrupted" (planner.campaign.loop).
     observations: every run of the study, those of earlier campaigns included. posterior: None if no run succeeded.
     underway: runs of other workers that go on; the reason then holds for this worker, and for the study once they end.
     """

@@ -43,7 +43,7 @@ def simulate(
 
     The file of --json is written after each simulation, and the same command continues from there.
     """
-    from planner.views.simulation import SimulationProgress, simulation_table, workers_table
+    from planner.views.simulation import SimulationProgress, decisions_table, simulation_table, workers_table
 
     subject, out = opened(study, storage, seed=seed), console(quiet)
     say_notes(out, subject.notes)
@@ -52,6 +52,8 @@ def simulate(
         found = subject.simulate(names, seeds=seeds, at_cost=_shares(at_cost), stop_accuracy=stop_accuracy, jobs=jobs,
                                  file=json_file, observer=progress, workers=_numbers(workers))
     out.print(workers_table(found) if workers else simulation_table(found))
+    if found.decisions:
+        out.print(decisions_table(found))
 
 
 def _shares(text: str) -> list[float]:

@@ -14,8 +14,10 @@ runner_up       the contender that most often is the better one
 P is a share of joint draws: neighbouring configurations err alike, and so do the parts of one (planner.evaluation.
 joint). Whether candidates can run is drawn with one number for all: where memory ends for one, it does for the larger.
 
-A case is *decided* if P is what was asked for. It is *tied* if noise alone stands in the way: readings taken as exact
-would decide it for one of the contenders, and the two were run as often as a point is at most.
+A case is *decided* if P is what was asked for. It is *narrowed* if so few contenders as the shortlist has hold that
+probability: that one of them meets every condition, and none that does is better by more. It is *tied* if noise alone
+stands in the way: readings taken as exact would decide it for one of the contenders, and the two were run as often as a
+point is at most.
 """
 
 from __future__ import annotations
@@ -44,12 +46,13 @@ __all__ = ["Case", "Choice", "ChoiceQuestion", "Named", "choice_of"]
 @dataclass(frozen=True, eq=False)
 class ChoiceQuestion:
     """What a study must decide. mixes: its cases. accelerators: of a run of each grid point, (N,). probability: with
-    which each case is to be decided."""
+    which each case is to be decided. shortlist: configurations that may be left of a case."""
 
     question: Question
     mixes: tuple[Mix, ...]
     accelerators: FloatArray
     probability: float
+    shortlist: int = 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,7 +84,7 @@ class Choice:
 
     @property
     def open_count(self) -> int:
-        """Number of cases that are worth more runs."""
+        """Number of cases that keep a study going."""
         return sum(case.state == "open" for case in self.cases)
 
     @property
@@ -90,11 +93,13 @@ class Choice:
         return sum(case.state == "decided" for case in self.cases)
 
     @cached_property
-    def conclusion(self) -> Literal["decision", "tie"] | None:
-        """Why no more runs are worth making: every case is decided, or the others are tied; None if one is open."""
-        if self.open_count:
+    def conclusion(self) -> Literal["decision", "shortlist", "tie"] | None:
+        """Why no more runs are worth making: every case is decided, or the others are narrowed or tied; None if one is
+        open."""
+        states = {case.state for case in self.cases}
+        if "open" in states:
             return None
-        return "decision" if self.decided_count == len(self.cases) else "tie"
+        return "tie" if "tied" in states else "shortlist" if "narrowed" in states else "decision"
 
 
 def choice_of(
@@ -123,6 +128,6 @@ def choice_of(
     drawn = np.concatenate([rows, np.setdiff1d(beside, rows)])
     joint = {name: joint_metric(one, errors, observations, drawn) for name, one in known.items()}
     draws = Draws(joint, rows, observations)
-    cases = [Case(one.mix) if pick is None else draws.case(one, pick, some, asked.probability)
+    cases = [Case(one.mix) if pick is None else draws.case(one, pick, some, asked.probability, asked.shortlist)
              for one, pick, some in zip(options, picked, contenders, strict=True)]
     return Choice(asked, tuple(cases), joint, draws)

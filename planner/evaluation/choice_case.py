@@ -1,11 +1,10 @@
-"""One case of a choice: its candidates, and what joint draws of them say. Notation: planner.evaluation.choice; S draws.
-"""
+"""One case of a choice: its candidates, and what joint draws say of them. Notation: that of choice.py; S draws."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import numpy as np
 from scipy.special import stdtr
@@ -21,7 +20,10 @@ from planner.space.question import Question
 from planner.space.slo import Condition
 from planner.space.types import BoolArray, FloatArray, IntArray, Metric, Transform
 
-__all__ = ["Case", "Draws", "Options"]
+__all__ = ["Case", "CaseState", "Draws", "Options"]
+
+CaseState: TypeAlias = Literal["decided", "narrowed", "tied", "open"]
+"""What is known of a case: see planner.evaluation.choice."""
 
 
 def _nothing() -> IntArray:
@@ -38,7 +40,9 @@ class Case:
     regret: expected share of the objective that is lost. ahead: by what share the runner-up is better: median and 90 %
     interval. contenders: (K,) candidates. places: (K, parts) their places among the rows of the joint metrics. loss:
     what each contender adds to the regret, (K,). asked: the probability that decides. can_run: whether a contender is
-    left to be run; can_repeat: whether the chosen one or the runner-up may be run again.
+    left to be run; can_repeat: whether the chosen one or the runner-up may be run again. among: the fewest candidates,
+    the chosen one and the runner-up first, of which one is as good as the best with the probability asked for, wherever
+    any serves. held: the probability that one of them is. shortlist: how many may be left.
     """
 
     mix: Mix
@@ -56,15 +60,25 @@ class Case:
     asked: float = 1.0
     can_run: bool = False
     can_repeat: bool = False
+    among: IntArray = field(default_factory=_nothing)
+    held: float = 0.0
+    shortlist: int = 1
 
     @property
-    def state(self) -> Literal["decided", "tied", "open"]:
-        """Whether the case is decided, tied, or worth more runs."""
+    def state(self) -> CaseState:
+        """Whether the case is decided, narrowed, tied, or worth more runs."""
         if self.chosen is None or self.probability >= self.asked:
             return "decided"
+        if len(self.among) <= self.shortlist and self.held >= self.asked:
+            return "narrowed"
         if self.if_exact >= self.asked:
             return "open" if self.can_repeat else "tied"
         return "open" if self.can_run else "tied"
+
+    @property
+    def is_unsettled(self) -> bool:
+        """Whether runs still tell of the case while others are open: a shortlist only ends a study sooner."""
+        return self.state in {"open", "narrowed"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,9 +98,8 @@ class Options:
         parts = np.prod(each, axis=0) if each else np.ones((len(candidates.mix.weights), len(candidates.feasibility)))
         objective = candidates.known[question.objective]
         score = _asked(question, back(objective.transform, objective.mean), candidates.accelerators)
-        score = np.where(question.maximise, 1.0, -1.0) * score
         unknown = np.any([np.isnan(candidates.known[name].mean) for name in question.metrics], axis=0)
-        score = np.where(unknown, np.nan, score)
+        score = np.where(unknown, np.nan, score if question.maximise else -score)
         all_parts = probability_of_parts(parts, candidates.mix.weights, question.share)
         meets = np.where(unknown, 0.0, candidates.feasibility * all_parts)
         return cls(candidates, question, metrics, meets, score)
@@ -134,7 +147,7 @@ class Draws:
         self._able = rng.random(settings.CHOICE_DRAWS)
         self._drawn: dict[tuple[str, float, bool], FloatArray] = {}
 
-    def case(self, options: Options, chosen: int, contenders: IntArray, asked: float) -> Case:
+    def case(self, options: Options, chosen: int, contenders: IntArray, asked: float, shortlist: int) -> Case:
         """The case. contenders: the chosen one first."""
         places = np.searchsorted(self._rows, options.mix.rows[contenders])
         value, serves = self._outcome(options, contenders, places, 1.0)
@@ -143,6 +156,7 @@ class Draws:
         exact = _attainable(*self._outcome(options, contenders, places, np.inf))
         loss = _loss(value, serves)
         runner_up = _runner_up(value, serves)
+        among, held = _among(value, serves, runner_up, asked)
         right = _right(value, serves)
         two = here[[0] if runner_up is None else [0, runner_up]]
         repeats = self._seen.measured[two] & (self._seen.run_counts[two] < settings.MOST_RUNS_A_POINT)
@@ -150,7 +164,8 @@ class Draws:
             options.mix, chosen, None if runner_up is None else int(contenders[runner_up]), right,
             0 < right <= _no_one(serves), exact,
             self._runs(options, contenders, places, asked) if exact >= asked else None, float(loss.sum()),
-            _ahead(value, runner_up), contenders, places, loss, asked, bool(new.any()), bool(repeats.any()))
+            _ahead(value, runner_up), contenders, places, loss, asked, bool(new.any()), bool(repeats.any()),
+            contenders[among], held, shortlist)
 
     def of(self, metric: str, mix: Mix, candidate: int, widened: bool) -> FloatArray | None:
         """A metric of a candidate in its units, (S,); None where the metric or a part of it was not drawn. widened: as
@@ -225,9 +240,30 @@ def _right(value: FloatArray, serves: BoolArray) -> float:
 
 def _attainable(value: FloatArray, serves: BoolArray) -> float:
     """P of the contender for which it is largest."""
+    return max(float(np.mean(_as_good(value, serves), axis=0).max()), _no_one(serves))
+
+
+def _among(value: FloatArray, serves: BoolArray, runner_up: int | None, asked: float) -> tuple[IntArray, float]:
+    """Contenders, of which one is right with the probability asked for wherever any serves: the chosen one, the
+    runner-up, then the one that adds most, and so on; and the probability that one is, or that none serves where that
+    is more probable."""
+    good = _as_good(value, serves)[serves.any(axis=1)]
+    found = [0]
+    held = good[:, 0].copy()
+    while len(held) and held.mean() < asked and len(found) < good.shape[1]:
+        more = np.mean(good & ~held[:, None], axis=0)
+        k = runner_up if len(found) == 1 and runner_up is not None else int(np.argmax(more))
+        found.append(k)
+        held |= good[:, k]
+    return np.array(found), max(float(held.sum()) / len(value), _no_one(serves))
+
+
+def _as_good(value: FloatArray, serves: BoolArray) -> BoolArray:
+    """Whether each contender serves, and none that does is better by more than the tolerance, (S, K)."""
     top = np.max(np.where(serves, value, -np.inf), axis=1, keepdims=True)
-    least = top - settings.CHOICE_TOLERANCE * np.abs(top)
-    return max(float(np.mean(serves & (value >= least), axis=0).max()), _no_one(serves))
+    with np.errstate(invalid="ignore"):
+        good: BoolArray = serves & (value >= top - settings.CHOICE_TOLERANCE * np.abs(top))
+    return good
 
 
 def _no_one(serves: BoolArray) -> float:

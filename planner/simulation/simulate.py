@@ -12,14 +12,16 @@ from typing import Any, TypeAlias, TypeVar
 
 from planner.campaign.loop import Loop, Measurer, Observer
 from planner.campaign.stopping import AccuracyRule, Limits
+from planner.evaluation.choice import Choice, ChoiceQuestion
 from planner.ledger.observations import Observations, Run
+from planner.simulation.choice_truth import ChoiceTruth
 from planner.simulation.replay import Replay
 from planner.simulation.scoring import Scorer
 from planner.simulation.workers import SharedRecord, WorkerRecord, play_together
 from planner.space.runner_hints import repeats_of
 from planner.space.types import Measurement, Point, Proposal
 from planner.strategies.registry import make_strategy, uses_trajectories
-from planner.strategies.strategy import Posterior, Strategy, StrategyContext, limit_of
+from planner.strategies.strategy import Posterior, Strategy, StrategyContext, limit_of, with_answers
 from planner.tables.recorded_grid import Drifts
 
 __all__ = ["Memory", "Replay", "Task", "simulate_each", "simulate_one", "stage"]
@@ -93,20 +95,25 @@ class _Timed:
 
 @dataclass
 class _Watch(Observer):
-    """Notes where the stopping rule would have stopped. stopped_at: number of runs that had begun by then; posterior:
-    None where some of them had not ended."""
+    """Notes where the stopping rule would have stopped: that of the choice which is asked for, if one is. stopped_at:
+    number of runs that had begun by then; posterior: None where some of them had not ended; choice: what was known of
+    it at the last checkpoint."""
 
     strategy: Strategy
     rule: AccuracyRule
     record: SharedRecord
+    asked: ChoiceQuestion | None = None
     stopped_at: int | None = None
     reason: str | None = None
     posterior: Posterior | None = None
+    choice: Choice | None = None
 
     def finished(self, run: Run, observations: Observations) -> None:
         if self.stopped_at is None and self.strategy.is_due(observations):
-            posterior = self.strategy.posterior(observations)
-            self.reason = self.rule.checkpoint(posterior.accuracy)
+            posterior = with_answers(self.strategy.posterior(observations), None, self.asked, observations)
+            self.choice = posterior.choice
+            self.reason = (self.rule.checkpoint(posterior.accuracy) if self.asked is None
+                           else self.choice.conclusion if self.choice else None)
             if self.reason is not None:
                 self.stopped_at = len(self.record.charges)
                 self.posterior = None if observations.underway else posterior
@@ -132,7 +139,7 @@ def stage(replay: Replay, name: str, seed: int) -> tuple[Measurer, StrategyConte
         runner = _PointByPoint(runner)
     return runner, StrategyContext(
         recorded.grid, replay.targets, trajectory, recorded.accelerators, seed, boundary=replay.boundary,
-        priors=replay.priors, weights=replay.weights)
+        priors=replay.priors, weights=replay.weights, choice=replay.choice)
 
 
 def _speed_of(runner: Measurer) -> Callable[[], float]:
@@ -149,19 +156,28 @@ def simulate_one(
     runner, make = stage(replay, name, seed)
     timed = _Timed(make_strategy(name, make))
     record = SharedRecord(Observations(replay.recorded.grid, replay.metrics))
-    watch = _Watch(timed, AccuracyRule(stop_accuracy), record)
+    watch = _Watch(timed, AccuracyRule(stop_accuracy), record, replay.choice)
     runners = [runner, *(stage(replay, name, seed)[0] for _ in range(1, workers or 1))]
     limits, repeats = Limits(cost=max(shares) * replay.full_cost), repeats_of(replay.recorded.runner)
     play_together([
         Loop(one, timed, WorkerRecord(record, one.trajectory_axis, _speed_of(one)), record.observations, limits, seed,
              watch, clock=None, repeats=repeats) for one in runners])
     scorer = Scorer(replay, record, lambda: make_strategy(name, make), tells_time=workers is not None)
+    decision = _decision(replay, watch.choice)
     return [
         {
             "strategy": name, "seed": seed, **({} if workers is None else {"workers": workers}), "target": target,
             "at": [scorer.at(share, target) for share in shares],
             "stop": scorer.stop(watch.stopped_at, watch.posterior, watch.reason, target) if watch.stopped_at else None,
-            "planner_s": timed.seconds,
+            **decision, "planner_s": timed.seconds,
         }
         for target in replay.targets
     ]
+
+
+def _decision(replay: Replay, choice: Choice | None) -> dict[str, Any]:
+    """The choice at the stop, or at the last checkpoint, beside the truth; nothing where none is asked for."""
+    if replay.choice is None:
+        return {}
+    truth = ChoiceTruth(replay.choice, replay.recorded, replay.metrics)
+    return {"decision": None if choice is None else truth.to_json(choice)}

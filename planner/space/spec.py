@@ -130,6 +130,9 @@ class StopSpec(StrictModel):
     decision: Number | None = Field(default=None, gt=0.5, lt=1)
     """Probability that the chosen configuration meets `slo` and is within 2 % of the best that does, for `workload` or
     for each combination of given values: stop once it is reached, or once noise alone stands in the way."""
+    shortlist: Whole = Field(default=1, ge=1)
+    """Of `decision`: a case also ends once one of so few configurations is within 2 % of the best, with that
+    probability."""
 
     @field_validator("cost", mode="before")
     @classmethod
@@ -239,6 +242,8 @@ class StudySpec(StrictModel):
             raise StudyError("stop.difference: chooses its runs by itself; delete `accuracy` and `boundary`")
         if self.stop.decision is not None and (self.stop.accuracy or self.stop.boundary or self.stop.difference):
             raise StudyError("stop.decision: chooses its runs by itself; delete `accuracy`, `boundary`, `difference`")
+        if self.stop.decision is None and self.stop.shortlist > 1:
+            raise StudyError("stop.shortlist: belongs to a decision; add `decision: 0.95`, or delete it")
         return self
 
     def _check_quality(self) -> None:

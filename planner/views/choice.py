@@ -12,6 +12,7 @@ from planner.space.types import Point
 __all__ = ["choice_lines", "choice_text", "sure_lines"]
 
 _MOST_CASES: Final = 4
+_MOST_NAMED: Final = 3
 
 
 def choice_text(found: ChoiceStatus) -> str:
@@ -19,19 +20,20 @@ def choice_text(found: ChoiceStatus) -> str:
     if len(found.cases) == 1:
         (case,) = found.cases
         return f"best so far: {_point(case.chosen)}; {_sure(case)}, asked for {percent(found.asked)}"
-    tied = found.count("tied")
+    tied, narrowed = found.count("tied"), found.count("narrowed")
     return (f"decided: {found.count('decided'):,} of {len(found.cases):,} cases with {percent(found.asked)}"
+            + (f"; {narrowed:,} down to the shortlist" if narrowed else "")
             + (f"; of {tied:,} noise hides which is best" if tied else ""))
 
 
 def choice_lines(found: ChoiceStatus) -> Iterator[str]:
-    """What is decided, and which configurations cannot be told apart."""
+    """What is decided, and which configurations the others are between."""
     yield choice_text(found)
-    tied = [case for case in found.cases if case.state == "tied"]
-    for case in tied[:_MOST_CASES]:
-        yield f"{_given(case)}{_tie(case)}"
-    if len(tied) > _MOST_CASES:
-        yield f"and {len(tied) - _MOST_CASES:,} more; all are in --json"
+    left = [case for case in found.cases if case.state in {"tied", "narrowed"}]
+    for case in left[:_MOST_CASES]:
+        yield f"{_given(case)}{_tie(case) if case.state == 'tied' else _between(case, found.asked)}"
+    if len(left) > _MOST_CASES:
+        yield f"and {len(left) - _MOST_CASES:,} more; all are in --json"
 
 
 def sure_lines(case: CaseStatus, runner_up: Point | None) -> Iterator[str]:
@@ -61,7 +63,24 @@ def _sure(case: CaseStatus) -> str:
 def _tie(case: CaseStatus) -> str:
     if case.runner_up is None:
         return f"noise hides whether {_point(case.chosen)} meets every condition; {_more(case)}"
-    return f"cannot tell {_point(case.chosen)} from {_point(case.runner_up)}, {_ahead(case)}; {_more(case)}"
+    return (f"cannot tell {_point(case.chosen)} from {_point(case.runner_up)}, {_ahead(case)}{_nor(case)}; "
+            f"{_more(case)}")
+
+
+def _between(case: CaseStatus, asked: float) -> str:
+    """The configurations of which one is as good as the best."""
+    names = [_point(point) for point in case.among]
+    within = f"one is within {100 * TOLERANCE:g} % of the best with {percent(asked)}"
+    return f"{', '.join(names[:-1])} or {names[-1]}: {within}"
+
+
+def _nor(case: CaseStatus) -> str:
+    """The others of which one may be as good as the best."""
+    others = case.among[2:]
+    if not others:
+        return ""
+    more = f" and {len(others) - _MOST_NAMED:,} more" if len(others) > _MOST_NAMED else ""
+    return f", nor from {', '.join(map(_point, others[:_MOST_NAMED]))}{more}"
 
 
 def _more(case: CaseStatus) -> str:

@@ -10,11 +10,12 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
+from planner.analysis.choice_status import TOLERANCE
 from planner.analysis.simulated import Simulation, Summary, WorkersSummary
 from planner.simulation.observer import SimulationObserver
 from planner.space.text import duration, percent
 
-__all__ = ["SimulationProgress", "simulation_table", "workers_table"]
+__all__ = ["SimulationProgress", "decisions_table", "simulation_table", "workers_table"]
 
 
 class SimulationProgress(SimulationObserver):
@@ -98,6 +99,21 @@ def workers_table(found: Simulation) -> Table:
     table.caption = (f"{answer['grid_points']:,} grid points; costs are shares of the full cost, "
                      f"{duration(answer['full_cost'])} of accelerator time; –: not reached, or before the first share "
                      "of --at-cost")
+    table.caption_justify = "left"
+    return table
+
+
+def decisions_table(found: Simulation) -> Table:
+    """Where the decision would have stopped the study, and how many of its choices are right."""
+    table = Table(box=None, title="Decisions against the recording", title_justify="left")
+    for column in ("strategy", "stops at", "state", "cases", "right", "one named right", "stated"):
+        table.add_column(column, justify="left" if column in {"strategy", "state"} else "right")
+    for one in found.decisions:
+        some = f" ({one.stopped} of {one.seeds})" if one.stopped < one.seeds else ""
+        table.add_row(one.strategy, percent(one.stops_at) + some if one.stopped else "–", one.state, str(one.cases),
+                      str(one.right), str(one.named), percent(one.probability))
+    table.caption = (f"cases of all seeds; right: the best that was recorded is better by {100 * TOLERANCE:g} % at "
+                     "most; open: neither decided nor tied at the last of --at-cost")
     table.caption_justify = "left"
     return table
 

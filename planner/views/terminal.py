@@ -39,6 +39,7 @@ _REASONS: Final = {
     "boundary": "the boundary asked for is found",
     "difference": "it is known where this study differs from its prior; `sweepwise compare` shows it",
     "decision": "the decision asked for is reached",
+    "shortlist": "every case is decided, or down to the shortlist asked for",
     "tie": "noise alone leaves the decision open; more repeats a run, or a quieter machine, would settle it",
     "cost": "the cost limit is reached", "trials": "the limit of runs is reached",
     "grid": "nothing is left to measure", "interrupted": "stopped by hand",

@@ -138,3 +138,22 @@ def test_a_choice_that_is_named_is_the_one_that_is_judged() -> None:
     (other,) = choice_of(question, prediction, np.ones(2), None, observations, [Named(candidates, 1)]).cases
     assert own.chosen == 0 and own.probability > 0.99
     assert other.chosen == 1 and other.probability < 0.01
+
+
+def test_a_tie_names_as_many_as_hold_the_probability() -> None:
+    """Of four alike that err by ± 10 %, any two are as good as the best in about half of all draws."""
+    alike = asked([100, 100, 100, 100, 60])
+    assert set(alike.among.tolist()) == {0, 1, 2, 3} and alike.among[:2].tolist() == [alike.chosen, alike.runner_up]
+    two = asked([100, 99, 80], std=0.03)
+    assert two.probability < 0.95 and two.among.tolist() == [two.chosen, two.runner_up]
+
+
+def test_what_is_decided_names_one() -> None:
+    case = asked([100, 60])
+    assert case.state == "decided" and case.among.tolist() == [case.chosen]
+
+
+def test_those_named_are_among_what_meets_the_conditions() -> None:
+    """Where none may serve, they hold the probability wherever one does."""
+    case = asked([100, 100, 100], slo=["ttft_ms <= 10"], ttft=[9.9, 9.9, 30.0], std=0.05)
+    assert sorted(case.among.tolist()) == [0, 1]
