@@ -16,16 +16,13 @@ from planner.space.text import duration, percent, point_json, point_text
 from planner.space.types import FloatArray, Point, Role
 from planner.views.boundary import boundary_json, boundary_tables, line_entry
 from planner.views.cases import cases_table, question_text
+from planner.views.cells import described, interval, likelihood, number
 from planner.views.choice import sure_lines
 from planner.views.listing import Listing
 from planner.views.recommendation import (
     best_table,
-    described,
     front_tables,
-    interval,
     largest_table,
-    likelihood,
-    number,
     saturation_table,
 )
 from planner.views.separation import gain_text, gap_texts

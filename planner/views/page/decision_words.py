@@ -8,9 +8,9 @@ from planner.analysis.recommendation.page import DecisionPage
 from planner.analysis.recommendation.recommend import Recommendation
 from planner.space.text import duration, percent, point_text
 from planner.views.cases import MOST_METRICS, cases_table, question_text
+from planner.views.cells import described, interval, likelihood, number
 from planner.views.decision import workload_text
 from planner.views.page.words import Table
-from planner.views.recommendation import described, interval, likelihood, number
 from planner.views.separation import gain_text, separation_text
 
 __all__ = ["Paragraph", "compared", "headline", "notes", "paragraphs"]
