@@ -15,6 +15,7 @@ from planner.ledger.observations import Observations
 from planner.models.transforms import back, forward
 from planner.space.grid import Grid
 from planner.space.meaning import match
+from planner.space.text import listed, point_text
 from planner.space.types import Z90, FloatArray, IntArray, Point, StudyError, Transform, Value
 from planner.strategies.strategy import Posterior
 
@@ -132,11 +133,11 @@ def _find_point(written: str | Point, observations: Observations) -> int:
         own = match(axis.values, given[axis.name]) if axis.name in given else axis.values[0]
         if own is None:
             raise StudyError(f"--point: {axis.name}={given[axis.name]} is not on the axis; its values are "
-                             f"{', '.join(map(str, axis.values[:8]))}{' …' if len(axis.values) > 8 else ''}")
+                             f"{listed(axis.values)}")
         point[axis.name] = own
     row = observations.grid.find(point)
     if row is None:
-        text = written if isinstance(written, str) else ",".join(f"{name}={value}" for name, value in given.items())
+        text = written if isinstance(written, str) else point_text(given, ",")
         raise StudyError(f"--point: {text} is not in the grid (a constraint excludes it); choose another")
     return row
 

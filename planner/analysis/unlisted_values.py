@@ -17,6 +17,7 @@ from planner.models.grid_model import GridModel
 from planner.space.descriptors import is_needed, known_numbers
 from planner.space.grid import Grid
 from planner.space.meaning import match
+from planner.space.text import listed
 from planner.space.types import Axis, Point, Scale, StudyError, Value
 from planner.strategies.strategy import Posterior
 from planner.tables.recorded_grid import Sweep
@@ -72,7 +73,7 @@ def _longer(study: StudySetup, axis: Axis, values: list[Value], described: Descr
     if missing:
         options = " ".join(f"--describe {axis.name}.{name}=…" for name in missing)
         raise StudyError(f"--point: {axis.name}={unknown} is not on the axis, and not known; its values are "
-                         f"{', '.join(map(str, axis.values[:8]))}; or type its data sheet: {options}")
+                         f"{listed(axis.values)}; or type its data sheet: {options}")
     return replace(axis, values=(*axis.values, *values), descriptors=numbers)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from planner.space.expressions import suggestion
 from planner.space.grid import Grid
 from planner.space.meaning import match, named_values
+from planner.space.text import listed
 from planner.space.types import BoolArray, StudyError, Value
 from planner.space.workload import is_given
 
@@ -36,7 +37,7 @@ def resolved_baseline(baseline: Mapping[str, Value], grid: Grid, key: str = "bas
         own = match(axis.values, value)
         if own is None:
             raise StudyError(f"{key}: {name}={value} is not on the axis; its values are "
-                             f"{', '.join(map(str, axis.values[:8]))}{' …' if len(axis.values) > 8 else ''}")
+                             f"{listed(axis.values)}")
         found[name] = own
     if found and not baseline_points(found, grid).any():
         raise StudyError(f"{key}: no point of the grid has these values together; choose others")

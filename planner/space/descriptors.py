@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 from planner.space.descriptor_tables import device_named, model_named
+from planner.space.text import listed
 from planner.space.types import Axis, Role, Scale, Value
 
 __all__ = ["Known", "columns_of_axis", "config_numbers", "is_needed", "known_numbers", "numbers_missing",
@@ -70,8 +71,8 @@ def numbers_missing(axis: Axis, known: Known) -> str:
         return ""
     values: list[Value] = list(dict.fromkeys(value for each in missing.values() for value in each))
     first = next(iter(missing))
-    return (f"space.axes.{axis.name}: {', '.join(missing)} not known for {', '.join(map(str, values[:4]))}"
-            f"{' …' if len(values) > 4 else ''}, so used for none; type the data sheet: descriptors: {{{first}: "
+    return (f"space.axes.{axis.name}: {', '.join(missing)} not known for {listed(values, 4)}, "
+            f"so used for none; type the data sheet: descriptors: {{{first}: "
             f"{{{missing[first][0]}: …}}}}")
 
 

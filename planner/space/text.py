@@ -1,14 +1,15 @@
-"""Numbers, durations and points as text for people, and numbers for JSON."""
+"""Numbers, durations, points and values as text for people, and numbers for JSON."""
 
 from __future__ import annotations
 
 import math
 import unicodedata
+from collections.abc import Sequence
 from typing import Any, Final
 
 from planner.space.types import Point, Value
 
-__all__ = ["about_percent", "as_json", "duration", "percent", "point_json", "point_text", "printable"]
+__all__ = ["about_percent", "as_json", "duration", "listed", "percent", "point_json", "point_text", "printable"]
 
 
 _POINTS: Final = frozenset({"point", "slice", "engine"})
@@ -44,9 +45,14 @@ def point_json(point: Point) -> dict[str, Value]:
     return {name: "inf" if value == math.inf else value for name, value in point.items()}
 
 
-def point_text(point: Point) -> str:
-    """A point on one line."""
-    return "  ".join(f"{name}={value}" for name, value in point.items())
+def point_text(point: Point, between: str = "  ") -> str:
+    """A point, or some of its axes, on one line: name=value, and `between` them; empty without any."""
+    return between.join(f"{name}={value}" for name, value in point.items())
+
+
+def listed(values: Sequence[Value], most: int = 8) -> str:
+    """Values for a message, at most so many, and a sign where there are more."""
+    return ", ".join(map(str, values[:most])) + (" …" if len(values) > most else "")
 
 
 def printable(text: str) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 from planner.space.expressions import suggestion
 from planner.space.grid import Grid
 from planner.space.meaning import match
-from planner.space.text import percent
+from planner.space.text import listed, percent, point_text
 from planner.space.types import Axis, BoolArray, FloatArray, IntArray, Point, Role, Scale, StudyError
 from planner.space.workload import Part, Workload, is_given
 from planner.tables.traffic import Traffic
@@ -119,16 +119,12 @@ def _code(part: Part, axis: Axis, key: str) -> int:
     if axis.name not in part.given:
         if len(axis.values) == 1:
             return 0
-        raise StudyError(f"{key}: a part does not say {axis.name}; add one of {_values(axis)}")
+        raise StudyError(f"{key}: a part does not say {axis.name}; add one of {listed(axis.values)}")
     own = match(axis.values, part.given[axis.name])
     if own is None:
         raise StudyError(f"{key}: {axis.name}={part.given[axis.name]} is not on the axis; its values are "
-                         f"{_values(axis)}")
+                         f"{listed(axis.values)}")
     return axis.values.index(own)
-
-
-def _values(axis: Axis) -> str:
-    return ", ".join(map(str, axis.values[:8])) + (" …" if len(axis.values) > 8 else "")
 
 
 def _of_trace(traffic: Traffic, grid: Grid, workload: Workload) -> PlacedWorkload:
@@ -185,6 +181,6 @@ def _checked(
     there = workload.parts_of(grid)
     for number, point in enumerate(workload.points(grid)):
         if number not in there:
-            text = ", ".join(f"{name}={value}" for name, value in point.items())
-            raise StudyError(f"{key}: no point of the grid has {text}; choose values that occur together")
+            raise StudyError(f"{key}: no point of the grid has {point_text(point, ', ')}; choose values that occur "
+                             "together")
     return workload

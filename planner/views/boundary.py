@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from typing import Any, Final
 
 from planner.analysis.boundary import Boundaries, HighestLoad, Line
 from planner.space.grid import Grid
 from planner.space.text import percent
 from planner.space.types import Scope
+from planner.views.cells import described, engine_text
 from planner.views.listing import Listing
 
-__all__ = ["boundary_json", "boundary_rows", "boundary_tables", "engine_text", "line_entry", "load_name", "load_text",
+__all__ = ["boundary_json", "boundary_rows", "boundary_tables", "line_entry", "load_name", "load_text",
            "undecided_text", "workload_text"]
 
 _MOST_ROWS: Final = 60
@@ -86,17 +86,13 @@ def line_entry(grid: Grid, start: int, omitted: str) -> dict[str, Any]:
                          if axis.scope is Scope.WORKLOAD and axis.name != omitted}}
 
 
-def engine_text(grid: Grid, row: int) -> str:
-    """The engine configuration at a row; axes of one value are left out."""
-    return _text(grid, row, Scope.ENGINE, ()) or "the one engine"
-
-
 def workload_text(grid: Grid, line: Line, found: Boundaries) -> str:
     """The workload of a line, without its load. In a grid of closed and open loops the other load is left out where it
     is the same on all such lines, and the text says which load is meant."""
     others = [name for name in found.loads if name != line.load]
     alike = [line.load, *(name for name in others if _is_same(grid, name, line.load, found))]
-    text = _text(grid, int(line.rows[0]), Scope.WORKLOAD, alike) or "the one workload"
+    axes = tuple(axis for axis in grid.axes if axis.scope is Scope.WORKLOAD and axis.name not in alike)
+    text = described(grid, int(line.rows[0]), axes) or "the one workload"
     return f"{text}  by {line.load}" if others else text
 
 
@@ -109,9 +105,3 @@ def _is_same(grid: Grid, name: str, load: str, found: Boundaries) -> bool:
     """Whether an axis has one value on all lines along a load."""
     codes = grid.codes[:, grid.position(name)]
     return len({int(code) for line in found.lines if line.load == load for code in codes[line.rows]}) == 1
-
-
-def _text(grid: Grid, row: int, scope: Scope, omitted: Collection[str]) -> str:
-    point = grid.point(row)
-    return "  ".join(f"{axis.name}={point[axis.name]}" for axis in grid.axes
-                     if axis.scope is scope and axis.name not in omitted and len(axis.values) > 1)

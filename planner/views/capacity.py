@@ -9,9 +9,9 @@ from rich.console import Console
 
 from planner.analysis.capacity import Capacity, Fleet
 from planner.space.text import percent, point_json
+from planner.views.cells import number
 from planner.views.decision import parts_text, question_text
 from planner.views.listing import Listing
-from planner.views.recommendation import number
 
 __all__ = ["capacity_json", "capacity_lines", "fleets_table", "sensitivity_table", "show_capacity"]
 

@@ -7,8 +7,8 @@ from typing import Final
 from planner.analysis.recommendation.decision import Decision
 from planner.space.question import Question
 from planner.space.text import percent
+from planner.views.cells import likelihood, number, thinned
 from planner.views.listing import Listing
-from planner.views.recommendation import likelihood, number, thinned
 
 __all__ = ["MOST_METRICS", "cases_table", "question_text"]
 

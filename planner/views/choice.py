@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from planner.analysis.choice_status import TOLERANCE, CaseStatus, ChoiceStatus
-from planner.space.text import percent
+from planner.space.text import percent, point_text
 from planner.space.types import Point
 
 __all__ = ["choice_lines", "choice_text", "sure_lines"]
@@ -98,5 +98,4 @@ def _given(case: CaseStatus) -> str:
 
 
 def _point(point: Point | None) -> str:
-    return "none" if point is None else " ".join(f"{name}={value}" for name, value in point.items()) or (
-        "the one configuration")
+    return "none" if point is None else point_text(point, " ") or "the one configuration"

@@ -12,20 +12,17 @@ from planner.analysis.recommendation.recommend import Recommendation
 from planner.analysis.recommendation.saturation import Saturation
 from planner.analysis.recommendation.separation import separation
 from planner.space.grid import Grid
-from planner.space.text import duration, percent, point_json
+from planner.space.text import duration, percent, point_json, point_text
 from planner.space.types import FloatArray, Point, Role
 from planner.views.boundary import boundary_json, boundary_tables, line_entry
 from planner.views.cases import cases_table, question_text
+from planner.views.cells import described, interval, likelihood, number
 from planner.views.choice import sure_lines
 from planner.views.listing import Listing
 from planner.views.recommendation import (
     best_table,
-    described,
     front_tables,
-    interval,
     largest_table,
-    likelihood,
-    number,
     saturation_table,
 )
 from planner.views.separation import gain_text, gap_texts
@@ -180,15 +177,11 @@ def parts_text(given: Iterable[Point], weights: FloatArray) -> str:
     """The parts of a mix with their weights (P,), the largest first; empty where nothing is given."""
     parts = [point for point in given if point]
     order = sorted(range(len(parts)), key=lambda i: -weights[i])
-    said = [f"{_point(parts[i])} ({percent(float(weights[i]))})" if len(parts) > 1 else _point(parts[i])
+    said = [point_text(parts[i], " ") + (f" ({percent(float(weights[i]))})" if len(parts) > 1 else "")
             for i in order[:_MOST_PARTS]]
     if len(parts) > _MOST_PARTS:
         said.append(f"{len(parts) - _MOST_PARTS} more kinds of requests")
     return ", ".join(said)
-
-
-def _point(point: Point) -> str:
-    return " ".join(f"{name}={value}" for name, value in point.items())
 
 
 def decision_json(decision: Decision, grid: Grid, top: int) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from planner.analysis.isolated_latency.answer import IsolatedLatencies
 from planner.analysis.isolated_latency.blackbox import Ratio
 from planner.analysis.isolated_latency.idealize import Idealized, Prompt, Triple
 from planner.space.grid import Grid
-from planner.space.text import percent
+from planner.space.text import percent, point_text
 from planner.space.types import Scope
 from planner.views.listing import Listing
 
@@ -144,4 +144,4 @@ def _axes(grid: Grid, row: int) -> dict[str, Any]:
 
 
 def _name(grid: Grid, row: int) -> str:
-    return "  ".join(f"{name}={value}" for name, value in _axes(grid, row).items()) or "the one engine"
+    return point_text(_axes(grid, row)) or "the one engine"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,14 +12,12 @@ from planner.analysis.settings import SATURATION_SHARE
 from planner.space.grid import Grid
 from planner.space.text import percent
 from planner.space.types import Axis, Role, Scale, Scope
+from planner.views.cells import MOST_ROWS, engine_text, interval, likelihood, number, thinned
 from planner.views.listing import Listing
 
-__all__ = ["best_table", "described", "front_tables", "interval", "largest_table", "likelihood", "number",
-           "saturation_table", "thinned"]
+__all__ = ["best_table", "front_tables", "largest_table", "saturation_table"]
 
-_MOST_ROWS = 12
 _MOST_COLUMNS = 8
-_CERTAIN = 0.9995  # above it, a tenth of a percent rounds to 100 %
 
 
 def best_table(answer: Recommendation, top: int) -> Listing:
@@ -84,11 +81,11 @@ def largest_table(limits: LoadLimits, grid: Grid, confidence: float) -> Listing 
         first.setdefault(engine, start)
         key = grid.point(start)[across.name] if across else None
         cells.setdefault(engine, {}).setdefault(key, []).append(None if row is None else grid.point(row)[axis])
-    for engine in list(cells)[:_MOST_ROWS]:
-        table.add_row(_engine(grid, first[engine]), *(_range(cells[engine].get(value, [])) for value in values))
+    for engine in list(cells)[:MOST_ROWS]:
+        table.add_row(engine_text(grid, first[engine]), *(_range(cells[engine].get(value, [])) for value in values))
     notes = ["a range is over the other workload axes; – where none does"] if across else []
-    if len(cells) > _MOST_ROWS:
-        notes.append(f"{_MOST_ROWS} of {len(cells)} engine configurations; all are in --json")
+    if len(cells) > MOST_ROWS:
+        notes.append(f"{MOST_ROWS} of {len(cells)} engine configurations; all are in --json")
     table.caption = "; ".join(notes)
     return table
 
@@ -103,24 +100,17 @@ def saturation_table(limits: LoadLimits, grid: Grid) -> Listing | None:
     by_engine: dict[int, list[Saturation]] = {}
     for line in limits.saturation:
         by_engine.setdefault(int(grid.engine[line.start]), []).append(line)
-    for lines in list(by_engine.values())[:_MOST_ROWS]:
+    for lines in list(by_engine.values())[:MOST_ROWS]:
         found = [grid.point(line.row)[axis] for line in lines if line.row is not None]
         earliest = [grid.point(line.earliest)[axis] for line in lines if line.earliest is not None]
         latest = [grid.point(line.latest)[axis] for line in lines if line.latest is not None]
         beyond = f"beyond {limits.batch.values[-1]}"
         last = beyond if len(latest) < len(lines) else str(max(latest))
-        table.add_row(_engine(grid, lines[0].start), f"{len(found)} of {len(lines)} workloads", _range(found),
+        table.add_row(engine_text(grid, lines[0].start), f"{len(found)} of {len(lines)} workloads", _range(found),
                       f"{min(earliest)} … {last}" if earliest else beyond)
-    more = f"; {_MOST_ROWS} of {len(by_engine)} engines, all are in --json" if len(by_engine) > _MOST_ROWS else ""
+    more = f"; {MOST_ROWS} of {len(by_engine)} engines, all are in --json" if len(by_engine) > MOST_ROWS else ""
     table.caption = f"saturated: no larger {axis} brings {100 * SATURATION_SHARE:g} % more throughput a doubling{more}"
     return table
-
-
-def interval(answer: Recommendation, metric: str, row: int) -> str:
-    """A metric at `row` with its 90 % interval."""
-    known = answer.known[metric]
-    value, low, high = (float(array[row]) for array in (known.value, *known.interval))
-    return f"{number(value)} ({number(low)} … {number(high)})" if math.isfinite(value) else "–"
 
 
 def _extra_columns(answer: Recommendation) -> list[str]:
@@ -155,37 +145,9 @@ def _across(limits: LoadLimits, grid: Grid) -> Axis | None:
     return others[0] if others else None
 
 
-def likelihood(answer: Recommendation, row: int) -> str:
-    """The probability as text; never 100 % for a point that was only predicted."""
-    probability = float(answer.probability[row])
-    return "above 99.9 %" if probability >= _CERTAIN and not answer.measured[row] else percent(probability)
-
-
-def _engine(grid: Grid, row: int) -> str:
-    return described(grid, row, tuple(axis for axis in grid.axes if axis.scope is Scope.ENGINE)) or "the one engine"
-
-
-def described(grid: Grid, row: int, axes: tuple[Axis, ...]) -> str:
-    """The values of those axes that vary, in one line."""
-    point = grid.point(row)
-    return "  ".join(f"{axis.name}={point[axis.name]}" for axis in axes if len(axis.values) > 1)
-
-
 def _range(values: list[Any]) -> str:
     known = [value for value in values if value is not None]
     if not known:
         return "–"
     low = "–" if len(known) < len(values) else str(min(known))
     return str(max(known)) if low == str(max(known)) else f"{low} … {max(known)}"
-
-
-def thinned(items: list[Any], most: int = _MOST_ROWS) -> list[Any]:
-    """At most so many of them, evenly, both ends included."""
-    if len(items) <= most:
-        return items
-    return [items[round(i * (len(items) - 1) / (most - 1))] for i in range(most)]
-
-
-def number(value: float) -> str:
-    """A number with three digits, or all before the point."""
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from planner.analysis.recommendation.separation import Gap, Separation
-from planner.views.recommendation import number
+from planner.views.cells import number
 
 __all__ = ["gain_text", "gap_text", "gap_texts", "separation_text"]
 

@@ -15,6 +15,7 @@ import numpy as np
 from scipy.stats import false_discovery_control, norm
 
 from planner.analysis.comparison.ratios import Ratios, tail
+from planner.space.text import point_text
 from planner.space.types import StudyError
 
 __all__ = ["Answer", "Gate", "Judgement", "judge", "parse_gate"]
@@ -95,7 +96,7 @@ def _anywhere(gate: Gate, ratios: Ratios) -> Judgement:
     beyond = false_discovery_control(tail(z)) <= alpha
     open_to = tail(-z) > alpha
     worst = int(np.argmax(np.where(beyond, z, -np.inf) if beyond.any() else z))
-    point = "  ".join(f"{name}={value}" for name, value in ratios.grid.point(int(ratios.rows[worst])).items())
+    point = point_text(ratios.grid.point(int(ratios.rows[worst])))
     low, high = ratios.interval
     at = f"{np.exp(ratios.log[worst]):.3f} ({low[worst]:.3f} … {high[worst]:.3f}) at {point}, " + (
         "measured on both sides" if ratios.measured[worst] else "predicted on a side at least")

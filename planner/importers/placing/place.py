@@ -9,6 +9,7 @@ from planner.importers.placing.options import ImportOptions, amount, cell, short
 from planner.importers.rows import Row
 from planner.space.grid import Grid
 from planner.space.meaning import match
+from planner.space.text import point_text
 from planner.space.types import Axis, Role, Value
 
 __all__ = ["Places"]
@@ -60,8 +61,7 @@ class Places:
                            "the study file"
             point[axis.name] = found
         if self._grid.find(point) is None:
-            where = ", ".join(f"{name}={value}" for name, value in point.items())
-            return {}, f"off the grid: the study's constraints or its table exclude {where}"
+            return {}, f"off the grid: the study's constraints or its table exclude {point_text(point, ', ')}"
         return point, ""
 
     def sources(self, row: Row) -> set[str]:

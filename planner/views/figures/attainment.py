@@ -9,7 +9,8 @@ import plotly.graph_objects as go
 
 from planner.analysis.boundary import Boundaries, Line
 from planner.space.grid import Grid
-from planner.views.boundary import engine_text, load_name, workload_text
+from planner.views.boundary import load_name, workload_text
+from planner.views.cells import engine_text
 from planner.views.figures.style import FAINT, SEQUENCE, layout, log_axis, rounded
 
 __all__ = ["attainment"]

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 from planner.analysis.recommendation.page import DecisionPage
 from planner.analysis.recommendation.recommend import Recommendation
-from planner.space.text import duration, percent
+from planner.space.text import duration, percent, point_text
 from planner.views.cases import MOST_METRICS, cases_table, question_text
+from planner.views.cells import described, interval, likelihood, number
 from planner.views.decision import baseline_missing, nothing_text, workload_text
 from planner.views.page.words import Table
-from planner.views.recommendation import described, interval, likelihood, number
 from planner.views.separation import gain_text, separation_text
 
 __all__ = ["Paragraph", "compared", "headline", "notes", "paragraphs"]
@@ -61,7 +61,7 @@ def paragraphs(page: DecisionPage) -> list[Paragraph]:
     for name, label in (("runner-up", "The runner-up"), ("baseline", "The baseline")):
         parts = page.separation(name)
         if parts is not None:
-            changed = ", ".join(f"{axis}={value}" for axis, value in parts.settings.items()) or "the same settings"
+            changed = point_text(parts.settings, ", ") or "the same settings"
             found.append(Paragraph(label, f"{changed}: {separation_text(parts, answer.question.objective)}."))
     if missing := baseline_missing(answer):
         found.append(Paragraph("The baseline", f"Nothing is compared with the {missing}."))
