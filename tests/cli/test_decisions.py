@@ -103,7 +103,7 @@ def test_a_workload_in_the_study_file_a_mix_and_a_trace(
     (["input_len=100,output_len=64"], "its values are 128, 2048"),
     (["batch_size=8,input_len=128,output_len=64"], "'batch_size' is chosen, not given"),
     (["input_length=128,output_len=64"], "did you mean 'input_len'"), (["input_len=128,output_len=64:0"], "no number"),
-    (["none.csv"], "none.csv"), (["input_len=128,output_len"], "cannot read"),
+    (["none.csv"], "none.csv"), (["input_len=128,output_len"], "input_len=128,output_len is not on the axis"),
 ])
 def test_a_workload_is_refused_in_one_line(
     ran: Recorded, sweepwise: Callable[..., Ran], arguments: list[str], says: str
