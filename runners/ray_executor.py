@@ -14,6 +14,7 @@ import math
 import os
 import signal
 import time
+import uuid
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -30,6 +31,7 @@ from runners.worker_process import WorkerProcess
 __all__ = ["RayExecutor"]
 
 _NAME: Final = "sweepwise"
+"""Of the namespace, and the beginning of each placement group's name. Ray refuses a name that another group has."""
 _POLL_S: Final = 0.2
 _CLOSE_S: Final = 60.0
 """Seconds for an engine to end. A node that is gone does not answer at all."""
@@ -151,7 +153,8 @@ class RayExecutor:
                     raise RunnerError(f"--executor ray: no node has {count} {self._resource}s any more; add a node, "
                                       "then run the same command to go on")
                 if group is None and not self._is_wanted():
-                    group = placement_group([{self._resource: count}], strategy="STRICT_PACK", name=_NAME)
+                    group = placement_group([{self._resource: count}], strategy="STRICT_PACK",
+                                            name=f"{_NAME}-{uuid.uuid4().hex}")
                 if group is not None and group.wait(timeout_seconds=_POLL_S):
                     return group
                 time.sleep(_POLL_S)
@@ -165,7 +168,8 @@ class RayExecutor:
         """Whether another process of any study waits for devices."""
         from ray.util import placement_group_table
 
-        return any(group["name"] == _NAME and group["state"] == "PENDING" for group in placement_group_table().values())
+        return any(group["name"].startswith(_NAME) and group["state"] == "PENDING"
+                   for group in placement_group_table().values())
 
     def _largest(self) -> int:
         """Devices of the largest node that lives."""
