@@ -40,7 +40,8 @@ _PATIENCE_S: Final = 120.0
 best, and a person who starts it again needs as long. By judgement."""
 _WHY_CHARACTERS: Final = 200
 _MOST_LOSSES: Final = 3
-"""Times that a point may lose its node before the point is taken for the reason. By judgement."""
+"""Times that a point may lose its node before the point is taken for the reason; and nodes on which a runner may fail
+to start before it is taken for something that all of them lack. By judgement."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,13 +79,17 @@ class RayExecutor:
         return self._runner.trajectory_axis
 
     def fingerprint(self) -> Mapping[str, str]:
-        """As the runner's, on a node of the cluster. Raises RunnerError."""
-        try:
-            if not self._facts:
-                self._hold(self._assignment.fewest)
-        except self._ray.exceptions.RayError as error:
-            raise RunnerError(f"--executor ray: no runner could be started on a node ({_short(error)}); is sweepwise "
-                              "installed there, and the study's folder in place?") from error
+        """As the runner's, on a node of the cluster; on another if that one is lost meanwhile. Raises RunnerError."""
+        for attempt in range(1, _MOST_LOSSES + 1):
+            try:
+                if not self._facts:
+                    self._hold(self._assignment.fewest)
+                break
+            except self._ray.exceptions.RayError as error:
+                self._drop()
+                if attempt == _MOST_LOSSES:
+                    raise RunnerError(f"--executor ray: no runner could be started on a node ({_short(error)}); is "
+                                      "sweepwise installed there, and the study's folder in place?") from error
         return dict(self._facts)
 
     def measure(self, proposal: Proposal) -> Measurement:

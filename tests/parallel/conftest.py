@@ -24,6 +24,8 @@ began = time.time()
 with open("log", "a") as log:
     log.write(f"+ {os.getpid()} {began} {size} {devices} {shown}\\n")
 time.sleep(seconds)
+while os.path.exists("hold"):
+    time.sleep(0.05)
 with open("log", "a") as log:
     log.write(f"- {os.getpid()} {time.time()} {size} {devices} {shown}\\n")
 print(json.dumps({"latency_ms": 1000 * (time.time() - began)}))
@@ -73,6 +75,14 @@ class Sleepers:
         ends = {line[1]: float(line[2]) for line in lines if line[0] == "-"}
         return [Step(int(pid), int(size), frozenset(devices.split(",")), frozenset(shown.split(",")), float(at),
                      ends.get(pid)) for sign, pid, at, size, devices, shown in lines if sign == "+"]
+
+    def hold(self) -> None:
+        """No run ends from now on."""
+        (self.study.parent / "hold").touch()
+
+    def release(self) -> None:
+        """Runs end again."""
+        (self.study.parent / "hold").unlink()
 
     def trials(self) -> list[optuna.trial.FrozenTrial]:
         """All trials of the record."""

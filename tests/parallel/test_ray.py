@@ -7,19 +7,19 @@ import os
 import signal
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 
 from tests.parallel.conftest import ROOT, Sleepers
 from tests.parallel.test_parallel import done, overlapping
 from tests.runners.processes import soon
 
 ray_only = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed")
-SECONDS = 3.0
+SECONDS = 1.0
 PATIENCE_S = 300.0
 """A cluster, three drivers and their actors start on cores that other tests want too."""
 GPUS = {"CUDA_VISIBLE_DEVICES": "0,1"}, {"CUDA_VISIBLE_DEVICES": "2,3"}
@@ -55,31 +55,40 @@ def nodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Nodes]:
     made.end()
 
 
+def _reasons(trials: Sequence[FrozenTrial]) -> Counter[str]:
+    """Of trials that are not complete, the beginnings of why."""
+    return Counter(str(trial.user_attrs.get("reason", ""))[:14] for trial in trials
+                   if trial.state is not TrialState.COMPLETE)
+
+
 @ray_only
 def test_a_node_dies_the_driver_dies_and_the_study_goes_on(sleepers: Callable[..., Sleepers], nodes: Nodes) -> None:
     study = sleepers(SECONDS, batches=range(1, 6))
     arguments = ("--executor", "ray", "--address", nodes.address, "--parallel", 3, "--strategy", "full")
     running = study.start(*arguments)
-    running_now = lambda: [step for step in study.steps() if step.ended is None]  # noqa: E731
-    on_second = lambda: [step for step in running_now() if step.devices <= {"2", "3"}]  # noqa: E731
-    if not soon(lambda: len(study.steps()) >= 3 and on_second() and len(running_now()) >= 2, PATIENCE_S):
+    assert soon(lambda: any(step.ended for step in study.steps()), PATIENCE_S), "the first run is alone by design"
+    study.hold()
+    if not soon(lambda: {"0", "2"} <= set().union(*(step.devices for step in study.steps())), PATIENCE_S):
         running.kill()
         pytest.fail(f"no run on each of two nodes: {study.steps()}\n{running.communicate()}")
-    victims = on_second()
+    victims = [step for step in study.steps() if step.devices <= {"2", "3"} and step.ended is None]
     nodes.kill_second()
+    study.release()
     assert soon(lambda: not any(Path(f"/proc/{step.pid}").exists() for step in victims), 15), "its engine lives on"
+    assert soon(lambda: _reasons(study.trials())["lost with its "] >= len(victims), PATIENCE_S), "that is recorded"
     count = len(study.steps())
     assert soon(lambda: len(study.steps()) >= count + 2, PATIENCE_S), "the workers go on with the other node"
     running.kill()
-    assert "has stopped" not in running.communicate()[0], "all three workers work"
+    out, _ = running.communicate()
+    assert "has stopped" not in out, out
     assert soon(lambda: not any(Path(f"/proc/{step.pid}").exists() for step in study.steps()), 30)
     code, out, err = study.run(*arguments, timeout_s=2 * PATIENCE_S)
     assert code == 0 and "has stopped" not in out, out + err
     trials, steps = study.trials(), study.steps()
     assert len(done(trials)) == 10 and all(trial.state.is_finished() for trial in trials)
-    reasons = Counter(str(trial.user_attrs.get("reason", ""))[:14] for trial in trials
-                      if trial.state is not TrialState.COMPLETE)
-    assert reasons["lost with its "] == len(victims) and not any(
+    reasons = _reasons(trials)
+    # Its two GPUs hold two runs at most, and one may have begun after the victims were counted.
+    assert len(victims) <= reasons["lost with its "] <= 2 and not any(
         trial.user_attrs["measurement"]["status"] == "failed" for trial in trials)
     assert not overlapping(steps) and all(len(step.devices) == step.size and step.devices == step.shown
                                           for step in steps)
@@ -90,7 +99,7 @@ def test_a_node_dies_the_driver_dies_and_the_study_goes_on(sleepers: Callable[..
 @ray_only
 def test_ctrl_c_twice_drops_the_run_in_hand(sleepers: Callable[..., Sleepers], nodes: Nodes) -> None:
     """By one worker, in the process itself."""
-    study = sleepers(30 * SECONDS, sizes=(1,))
+    study = sleepers(90 * SECONDS, sizes=(1,))
     running = study.start("--executor", "ray", "--address", nodes.address)
     assert soon(study.steps, PATIENCE_S)
     running.send_signal(signal.SIGINT)
